@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+"""Writes a small data set of drawn people in the format of AVA.
+
+The videos are real mp4 files and the annotations have the files and the format of AVA v2.1. Written
+to $DETECTRON2_DATASETS/ava_toy it is the data sets `ava_toy_train` and `ava_toy_val`.
+"""
+
+import argparse
+import fcntl
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from toy_ava.film import FPS, HEIGHT, KEY_SECONDS, NUM_FRAMES, START_SECOND, WIDTH, Film
+from tqdm import tqdm
+
+_MARK = "README.txt"
+_LOCK = "unfinished.lock"
+_GENERATOR_VERSION = 1  # raise it whenever the same arguments give other videos or annotations
+_ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_SPLITS = ("train", "val")
+_LABEL_MAPS = Path(__file__).resolve().parents[1] / "tubedet" / "data" / "label_maps"
+_LABEL_MAP_NAMES = (
+    "ava_action_list_v2.1.pbtxt",
+    "ava_action_list_v2.1_for_activitynet_2018.pbtxt",
+)
+_README = """\
+Toy AVA: drawn people on textured backgrounds, annotated like AVA v2.1.
+Written by datasets/make_toy_ava.py with these arguments:
+{arguments}
+"""
+
+
+class OutputError(Exception):
+    """The output folder cannot be used as it is."""
+
+
+class _VideoPlan(NamedTuple):
+    """What a worker needs to make one video; equal plans give equal videos."""
+
+    seed: int
+    split: str
+    index: int
+    video_id: str
+    empty_second: int | None
+    path: Path
+
+
+def make_toy_ava(
+    output: Path, seed: int = 0, train_videos: int = 120, val_videos: int = 20, jobs: int = 2
+) -> bool:
+    """Writes the toy data set to `output`, all of it or nothing.
+
+    The set is made in a sibling folder which is renamed at the end. A sibling left by an
+    interrupted run is made again; a finished set with the same arguments is left as it is.
+
+    Args:
+        output: folder to make; it may exist if it is empty or holds the same toy data set.
+        seed: source of everything random, >= 0. The set does not depend on `jobs`.
+        train_videos: number of training videos, each of len(KEY_SECONDS) key frames.
+        val_videos: number of validation videos.
+        jobs: number of processes.
+
+    Returns:
+        True if the data set was written, False if it was there already.
+
+    Raises:
+        OutputError: `output` holds something else, is incomplete, or is being written by another
+            process.
+        ValueError: an argument is out of range.
+    """
+    for name, value, low in (
+        ("seed", seed, 0),
+        ("train_videos", train_videos, 1),
+        ("val_videos", val_videos, 1),
+        ("jobs", jobs, 1),
+    ):
+        if value < low:
+            raise ValueError(f"{name} is {value}, but must be at least {low}.")
+    output = Path(output).absolute()
+    arguments = {
+        "seed": seed,
+        "train_videos": train_videos,
+        "val_videos": val_videos,
+        "generator_version": _GENERATOR_VERSION,
+    }
+    mark = _README.format(arguments=json.dumps(arguments))
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        _check_same_data_set(output, mark)
+        return False
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with _unfinished_folder(output) as folder:
+        _write_data_set(folder, seed, {"train": train_videos, "val": val_videos}, jobs)
+        (folder / _MARK).write_text(mark)
+    return True
+
+
+def _check_same_data_set(output: Path, mark: str) -> None:
+    mark_path = output / _MARK
+    if not mark_path.is_file():
+        raise OutputError(
+            f"{output} is not empty and was not written by this program (no {_MARK} in it). "
+            "Nothing was changed; choose another folder."
+        )
+    if mark_path.read_text() != mark:
+        raise OutputError(
+            f"{output} holds something else than the data set asked for; {mark_path} says what. "
+            "Nothing was changed; choose another folder or remove this one."
+        )
+    lists = [output / "annotations" / f"ava_file_names_{split}_v2.1.txt" for split in _SPLITS]
+    videos = [output / "videos" / name for path in lists for name in path.read_text().split()]
+    for path in videos:
+        if not path.is_file():
+            raise OutputError(f"{path} is missing. Remove {output} to make the data set again.")
+
+
+@contextmanager
+def _unfinished_folder(output: Path) -> Iterator[Path]:
+    """A sibling of `output` to write to; it takes the place of `output` if nothing goes wrong."""
+    folder = output.with_name(f".{output.name}.unfinished")
+    folder.mkdir(exist_ok=True)
+    lock_path = folder / _LOCK
+    is_own = lock_path.exists() or (folder / _MARK).exists()
+    if any(folder.iterdir()) and not is_own:
+        raise OutputError(f"{folder} was not written by this program. Move it away.")
+    # The lock goes away with the process, so a killed run blocks nobody.
+    with open(lock_path, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(f"Another process is making {output} at the moment.") from None
+        for left_over in folder.iterdir():
+            if left_over.is_dir():
+                shutil.rmtree(left_over)
+            elif left_over != lock_path:
+                left_over.unlink()
+        yield folder
+        lock_path.unlink()
+        os.replace(folder, output)
+
+
+def _write_data_set(folder: Path, seed: int, num_videos: dict[str, int], jobs: int) -> None:
+    annotations, videos = folder / "annotations", folder / "videos"
+    annotations.mkdir()
+    videos.mkdir()
+    ids = _video_ids(sum(num_videos.values()), seed)
+    excluded, plans = {}, []
+    for split in _SPLITS:
+        rng = np.random.default_rng([seed, _SPLITS.index(split)])
+        empty_second, excluded_second = rng.choice(KEY_SECONDS, 2, replace=False).tolist()
+        split_ids = [ids.pop() for _ in range(num_videos[split])]
+        excluded[split] = (split_ids[-1], excluded_second)
+        plans += [
+            _VideoPlan(
+                seed, split, i, video_id, None if i else empty_second, videos / f"{video_id}.mp4"
+            )
+            for i, video_id in enumerate(split_ids)
+        ]
+    rows = {split: [] for split in _SPLITS}
+    # "spawn" behaves alike on Linux and macOS, and forks no threads of the libraries.
+    with multiprocessing.get_context("spawn").Pool(min(jobs, len(plans))) as pool:
+        made = pool.imap(_make_video, plans)
+        for video_rows, plan in zip(tqdm(made, "toy videos", len(plans), unit="video"), plans):
+            rows[plan.split] += video_rows
+    for split in _SPLITS:
+        video_id, second = excluded[split]
+        lines = [r for r in sorted(rows[split]) if not r.startswith(f"{video_id},{second:04d},")]
+        names = [f"{plan.video_id}.mp4" for plan in plans if plan.split == split]
+        _write_lines(annotations / f"ava_{split}_v2.1.csv", lines)
+        _write_lines(
+            annotations / f"ava_{split}_excluded_timestamps_v2.1.csv", [f"{video_id},{second:04d}"]
+        )
+        _write_lines(annotations / f"ava_file_names_{split}_v2.1.txt", sorted(names))
+    _write_lines(
+        annotations / "ava_included_timestamps_v2.1.txt", [f"{s:04d}" for s in KEY_SECONDS]
+    )
+    _write_lines(
+        annotations / "video_info.csv",
+        ["video_id,height,width,fps,start_second,num_frames"]
+        + sorted(f"{p.video_id},{HEIGHT},{WIDTH},{FPS},{START_SECOND},{NUM_FRAMES}" for p in plans),
+    )
+    for name in _LABEL_MAP_NAMES:
+        shutil.copyfile(_LABEL_MAPS / name, annotations / name)
+
+
+def _make_video(plan: _VideoPlan) -> list[str]:
+    """Encodes one video and returns its rows of the annotation csv."""
+    rng = np.random.default_rng([plan.seed, _SPLITS.index(plan.split), plan.index])
+    film = Film(rng, plan.empty_second)
+    rows = [
+        f"{plan.video_id},{second:04d},{','.join(f'{edge:.3f}' for edge in box)},{action},{person}"
+        for second, box, actions, person in film.annotations()
+        for action in actions
+    ]
+    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    # A key picture every few frames makes seeking to any second cheap.
+    options = {"g": "8"} | ({"crf": "20", "preset": "superfast"} if codec == "libx264" else {})
+    with av.open(str(plan.path), "w") as container:
+        stream = container.add_stream(codec, rate=FPS, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.thread_count = 1
+        if codec == "mpeg4":
+            stream.bit_rate = 2_000_000
+        for index, image in enumerate(film.frames()):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return rows
+
+
+def _video_ids(count: int, seed: int) -> list[str]:
+    """Different ids of 11 characters, as YouTube's."""
+    rng = np.random.default_rng([seed, len(_SPLITS)])
+    ids: dict[str, None] = {}
+    while len(ids) < count:
+        ids["".join(rng.choice(list(_ID_LETTERS), 11))] = None
+    return list(ids)
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--output", type=Path, required=True, help="folder to make")
+    parser.add_argument("--seed", type=int, default=0, help="source of everything random")
+    parser.add_argument("--train-videos", type=int, default=120, help="number of training videos")
+    parser.add_argument("--val-videos", type=int, default=20, help="number of validation videos")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="number of processes")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    args = _parse_arguments(arguments)
+    try:
+        written = make_toy_ava(
+            args.output, args.seed, args.train_videos, args.val_videos, args.jobs
+        )
+    except (OutputError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{'Wrote' if written else 'Reusing'} the toy data set in {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

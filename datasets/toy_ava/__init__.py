@@ -1,0 +1,1 @@
+"""Parts of the toy AVA generator: the drawn figure, its actions, and the films made of them."""

@@ -1,0 +1,209 @@
+import gc
+import os
+import pickle
+import signal
+import time
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from tubedet.data.video_reader import (
+    FrameFolderReader,
+    VideoError,
+    VideoFileReader,
+    VideoReaderCache,
+    open_video,
+)
+
+
+@pytest.fixture
+def frame_folder(tmp_path, frame_with_number):
+    folder = tmp_path / "frames of a film"
+    folder.mkdir()
+    for number in range(40):
+        cv2.imwrite(str(folder / f"film_{number + 1:06d}.jpg"), frame_with_number(number))
+    (folder / "readme.txt").write_text("not a frame")
+    (folder / "._film_000001.jpg").write_bytes(b"left by macOS")
+    return folder
+
+
+def resample_to_folder(path, folder, rate):
+    """What ``ffmpeg -r`` writes, through libavfilter's own resampler; frames are lossless."""
+    folder.mkdir()
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        graph = av.filter.Graph()
+        source = graph.add_buffer(template=stream)
+        resampler = graph.add("fps", f"fps={rate}")
+        sink = graph.add("buffersink")
+        source.link_to(resampler)
+        resampler.link_to(sink)
+        graph.configure()
+        written = 0
+        for frame in [*container.decode(stream), None]:
+            graph.push(frame)
+            while True:
+                try:
+                    resampled = graph.pull()
+                except (av.error.BlockingIOError, av.error.EOFError):
+                    break
+                written += 1
+                image = resampled.to_ndarray(format="bgr24")
+                cv2.imwrite(str(folder / f"{written:06d}.png"), image)
+
+
+@pytest.mark.parametrize("rate", [24, 25, 30000 / 1001, 30, 60])
+def test_folder_and_file_give_the_same_frames(tmp_path, write_video, rate):
+    path = write_video(tmp_path / "film.mp4", 100, rate=rate, b_frames=2)
+    resample_to_folder(path, tmp_path / "film", 30)
+    num_written = len(os.listdir(tmp_path / "film"))
+    with open_video(path) as file, open_video(tmp_path / "film", folder_fps=30) as folder:
+        times = np.arange(num_written) / 30
+        np.testing.assert_array_equal(file.read(times, tick=1 / 30), folder.read(times))
+
+
+def test_open_video_tells_the_storage_forms_apart(tmp_path, write_video, frame_folder):
+    assert isinstance(open_video(frame_folder), FrameFolderReader)
+    assert isinstance(open_video(write_video(tmp_path / "film.mp4", 3)), VideoFileReader)
+
+
+def test_folder_is_read_in_the_order_of_names(frame_folder, numbers_in):
+    with FrameFolderReader(frame_folder, fps=10) as reader:
+        assert (reader.height, reader.width, reader.num_frames) == (48, 64, 40)
+        assert reader.duration == 4.0
+        frames = reader.read([1.0, 0.0, 2.5, 1.0, 3.9])
+        assert frames.shape == (5, 48, 64, 3) and frames.dtype == np.uint8
+        assert numbers_in(frames) == [10, 0, 25, 10, 39]
+
+
+def test_folder_times_are_clamped_one_by_one(frame_folder, numbers_in):
+    reader = FrameFolderReader(frame_folder, fps=10)
+    assert numbers_in(reader.read([-1.0, 0.2, 3.9, 7.0])) == [0, 2, 39, 39]
+    with pytest.raises(VideoError, match=r"the video is 4\.000 s long"):
+        reader.read([4.2, 5.0])
+
+
+def test_folder_colours_are_rgb(tmp_path):
+    image = np.zeros((10, 12, 3), np.uint8)
+    image[..., 0] = 200  # blue in OpenCV's order
+    cv2.imwrite(str(tmp_path / "1.png"), image)
+    assert FrameFolderReader(tmp_path).read([0.0])[0, 5, 5].tolist() == [0, 0, 200]
+
+
+def test_folder_iteration(frame_folder, numbers_in):
+    seconds, frames = zip(*FrameFolderReader(frame_folder, fps=10), strict=True)
+    assert numbers_in(np.stack(frames)) == list(range(40))
+    np.testing.assert_allclose(seconds, np.arange(40) / 10)
+
+
+def test_folder_is_listed_again_when_it_changed(frame_folder, frame_with_number):
+    assert FrameFolderReader(frame_folder).num_frames == 40
+    cv2.imwrite(str(frame_folder / "film_000041.jpg"), frame_with_number(40))
+    os.utime(frame_folder, ns=(1, 1))
+    assert FrameFolderReader(frame_folder).num_frames == 41
+
+
+def test_broken_frame_is_named(frame_folder):
+    (frame_folder / "film_000006.jpg").write_bytes(b"not a jpg")
+    reader = FrameFolderReader(frame_folder, fps=10)
+    reader.read([0.0, 0.4])
+    with pytest.raises(VideoError, match=r"film_000006\.jpg: not a readable image \(frame 5"):
+        reader.read([0.5])
+
+
+def test_frame_of_another_size_is_named(frame_folder):
+    cv2.imwrite(str(frame_folder / "film_000006.jpg"), np.zeros((10, 10, 3), np.uint8))
+    with pytest.raises(VideoError, match=r"film_000006\.jpg: frame of 10x10 pixels"):
+        FrameFolderReader(frame_folder, fps=10).read([0.5])
+
+
+def test_empty_folder_and_missing_path_are_named(tmp_path):
+    with pytest.raises(VideoError, match="holds no frame"):
+        open_video(tmp_path)
+    with pytest.raises(VideoError, match="no_such_film"):
+        open_video(tmp_path / "no_such_film")
+    with pytest.raises(VideoError, match="no_such_film"):
+        FrameFolderReader(tmp_path / "no_such_film")
+
+
+@pytest.fixture
+def three_videos(tmp_path, write_video):
+    return [write_video(tmp_path / f"{n}.mp4", 30 + n) for n in range(3)]
+
+
+def test_cache_keeps_a_bounded_number_of_readers(three_videos):
+    num_before = len(os.listdir("/dev/fd"))
+    cache = VideoReaderCache(max_open=2)
+    first, second = (cache.open(path) for path in three_videos[:2])
+    assert cache.open(three_videos[0]) is first
+    cache.open(three_videos[2])
+    assert len(os.listdir("/dev/fd")) == num_before + 2
+    first.read([0.5])
+    with pytest.raises(VideoError, match="closed"):  # it was the least recently used one
+        second.read([0.5])
+    cache.close()
+    assert len(os.listdir("/dev/fd")) == num_before
+
+
+def test_failed_opening_leaks_no_file(tmp_path):
+    path = tmp_path / "broken.mp4"
+    path.write_bytes(b"no video at all" * 1000)
+    num_before = len(os.listdir("/dev/fd"))
+    for _ in range(5):
+        with pytest.raises(VideoError):
+            open_video(path)
+    assert len(os.listdir("/dev/fd")) == num_before
+
+
+def test_pickled_cache_arrives_empty(three_videos):
+    cache = VideoReaderCache(max_open=3, num_threads=2)
+    reader = cache.open(three_videos[0])
+    copy = pickle.loads(pickle.dumps(cache))
+    assert (copy.max_open, copy.num_threads) == (3, 2)
+    assert copy.open(three_videos[0]) is not reader
+
+
+def exit_code_within(child, seconds):
+    """Exit code of a forked process; None if it had to be killed."""
+    for _ in range(int(seconds / 0.05)):
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_forked_process_has_its_own_readers(three_videos, numbers_in, num_threads):
+    cache = VideoReaderCache(num_threads=num_threads)
+    reader = cache.open(three_videos[0])
+    reader.read([0.2])
+    child = os.fork()
+    if child == 0:
+        own = cache.open(three_videos[0])
+        ok = own is not reader and numbers_in(own.read([5 / 30, 25 / 30])) == [5, 25]
+        os._exit(0 if ok else 1)
+    for number in (28, 3, 15):
+        assert numbers_in(cache.open(three_videos[0]).read([number / 30])) == [number]
+    assert exit_code_within(child, 20) == 0
+
+
+def test_forked_process_does_not_free_the_decoders_of_its_parent(three_videos):
+    gc.disable()
+    try:
+        garbage = [open_video(three_videos[0], num_threads=4)]
+        garbage[0].read([0.2])
+        garbage.append(garbage)
+        del garbage
+        child = os.fork()
+        if child == 0:
+            gc.collect()
+            os._exit(0)
+        assert exit_code_within(child, 20) == 0
+    finally:
+        gc.enable()
+        gc.collect()

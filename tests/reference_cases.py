@@ -1,0 +1,65 @@
+"""Rebuilds the weights and clips behind stored outputs of the published TubeR.
+
+A case is NAME.json (shape and scale of each weight of two or more dimensions, what was run) and
+NAME.npz (the other weights as ``w/<key>``, and the outputs). Large weights are normal numbers from
+numpy's legacy generator, seeded by the weight's name, so that 75 M parameters need one megabyte.
+"""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+FIXTURES = Path(__file__).parent / "fixtures" / "tuber"
+LARGE = Path(__file__).parents[2] / "shared" / "reference" / "tuber"
+
+
+class ReferenceCase:
+    """One stored case; ``outputs`` are its arrays, ``meta`` its description."""
+
+    def __init__(self, path: Path):
+        self.meta = json.loads(path.with_suffix(".json").read_text())
+        self.outputs = np.load(path.with_suffix(".npz"))
+        self.runs = list(self.meta["runs"])
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The weights under their released names."""
+        weights = {}
+        for key, entry in self.meta["weights"].items():
+            if entry is None:
+                value = self.outputs[f"w/{key}"]
+            else:
+                shape, scale = entry
+                seed = (zlib.crc32(key.encode()) + 7919 * self.meta["seed"]) % 2**32
+                value = np.random.RandomState(seed).standard_normal(int(np.prod(shape)))
+                value = np.float32(scale) * value.astype(np.float32).reshape(shape)
+            weights[key] = torch.from_numpy(np.array(value))
+        return weights
+
+    def clips(self, run: str) -> list[torch.Tensor]:
+        """The clips of a run: uint8 (3, T, H, W)."""
+        spec = self.meta["runs"][run]
+        return [
+            _waves(seed, self.meta["num_frames"], h, w)
+            for seed, (h, w) in zip(spec["seeds"], spec["sizes"])
+        ]
+
+    def target(self, run: str, b: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Boxes (N, 4) normalised cxcywh and labels, multi-hot (N, A) or int64 (N,)."""
+        return tuple(
+            torch.from_numpy(self.outputs[f"{run}/target{b}/{name}"])
+            for name in ("boxes_cxcywh", "labels")
+        )
+
+
+def _waves(seed: int, num_frames: int, height: int, width: int) -> torch.Tensor:
+    rng = np.random.RandomState(seed)
+    t = np.arange(num_frames).reshape(1, -1, 1, 1) / num_frames
+    y = np.linspace(0, 1, height).reshape(1, 1, -1, 1)
+    x = np.linspace(0, 1, width).reshape(1, 1, 1, -1)
+    phase = rng.uniform(0, 2 * np.pi, (3, 1, 1, 1))
+    wave = np.sin(2 * np.pi * (2 * x + 1.5 * y + 2 * t) + phase)
+    noise = rng.standard_normal((3, num_frames, height, width))
+    return torch.from_numpy(np.clip(120 + 45 * wave + 35 * noise, 0, 255).astype(np.uint8))

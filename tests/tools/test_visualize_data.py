@@ -1,0 +1,112 @@
+import importlib.util
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from tubedet.data import AVAFiles, register_ava
+from tubedet.visualization import VideoWriter
+
+_ROOT = Path(__file__).resolve().parents[2]
+_LABEL_MAPS = _ROOT / "tubedet" / "data" / "label_maps"
+_SMALL_CLIPS = (
+    *("INPUT.CLIP.NUM_FRAMES", "8", "INPUT.CLIP.FPS", "10.0", "INPUT.CLIP.CROP_SHORT_SIDE", "0"),
+    *("INPUT.MIN_SIZE_TRAIN", "(48,)", "INPUT.CLIP.HSV_JITTER", "(0, 0, 0)"),
+)
+
+_spec = importlib.util.spec_from_file_location(
+    "visualize_data", _ROOT / "tools" / "visualize_data.py"
+)
+visualize_data = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(visualize_data)
+
+
+@pytest.fixture
+def data_set(tmp_path):
+    """Name of a data set with one video of 5 seconds, grey level 10 * second, 4 key frames."""
+    with VideoWriter(tmp_path / "media" / "film.mp4", 10) as writer:
+        for index in range(50):
+            writer.write(np.full((80, 120, 3), 10 * (index // 10) + 20, np.uint8))
+    (tmp_path / "gt.csv").write_text(
+        "film,0901,0.250,0.250,0.750,0.750,12,0\n"
+        "film,0901,0.250,0.250,0.750,0.750,69,0\n"
+        "film,0902,0.250,0.250,0.750,0.750,14,0\n"
+        "film,0903,0.250,0.250,0.750,0.750,14,0\n"
+        "film,0904\n"
+    )
+    name = f"visualize_data_{tmp_path.name}"
+    files = AVAFiles(
+        groundtruth_csv=str(tmp_path / "gt.csv"),
+        action_list=str(_LABEL_MAPS / "ava_action_list_v2.1.pbtxt"),
+        label_map=str(_LABEL_MAPS / "ava_action_list_v2.1_for_activitynet_2018.pbtxt"),
+        videos_dir=str(tmp_path / "media"),
+        frames_dir=str(tmp_path / "none"),
+        fps=10.0,
+    )
+    register_ava(name, files)
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def _run(name, output, *options):
+    return visualize_data.main(
+        ["--config-file", "", "--dataset", name, "--output", str(output), *options]
+    )
+
+
+def test_key_frames_are_drawn_as_png(data_set, tmp_path, capsys):
+    assert _run(data_set, tmp_path / "out", "--limit", "0") == 0
+    assert f"{data_set}: 4 drawings" in capsys.readouterr().out
+    folder = tmp_path / "out" / data_set
+    assert sorted(p.name for p in folder.iterdir()) == [
+        f"film_{second:04d}.png" for second in (901, 902, 903, 904)
+    ]
+    drawn, empty = (cv2.imread(str(folder / f"film_{s:04d}.png")) for s in (902, 904))
+    assert drawn.shape == (320, 480, 3)
+    assert np.abs(drawn[160, 240].astype(int) - 40).max() <= 3
+    # The left edge of the box is coloured, and nothing is drawn where nobody is.
+    assert np.ptp(drawn[200, 118:123].max(axis=0).astype(int)) > 50
+    assert np.abs(empty.astype(int) - 60).max() <= 3
+
+
+def test_the_limit_spreads_evenly(data_set, tmp_path):
+    assert _run(data_set, tmp_path / "out", "--limit", "2") == 0
+    names = sorted(p.name for p in (tmp_path / "out" / data_set).iterdir())
+    assert names == ["film_0901.png", "film_0904.png"]
+
+
+def test_augmented_clips_are_drawn_as_mp4(data_set, tmp_path):
+    assert _run(data_set, tmp_path / "out", "--limit", "2", "--augmented", *_SMALL_CLIPS) == 0
+    with av.open(str(tmp_path / "out" / data_set / "film_0901.mp4")) as container:
+        frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    # 8 frames at 5 a second; the key frame stays for a second.
+    assert len(frames) == 8 - 1 + 5
+    coloured = [np.ptp(frame.astype(int), axis=-1).max() > 60 for frame in frames]
+    assert coloured == [False] * 4 + [True] * 5 + [False] * 3
+
+
+def test_earlier_drawings_are_replaced_only_if_asked(data_set, tmp_path, capsys):
+    path = tmp_path / "out" / data_set / "film_0901.png"
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    assert _run(data_set, tmp_path / "out") == 1
+    assert str(path) in capsys.readouterr().err and path.read_text() == "mine"
+    assert _run(data_set, tmp_path / "out", "--overwrite") == 0
+    assert cv2.imread(str(path)) is not None
+
+
+def test_a_missing_video_is_an_error_with_its_name(data_set, tmp_path, capsys):
+    (tmp_path / "media" / "film.mp4").unlink()
+    assert _run(data_set, tmp_path / "out") == 1
+    assert "film" in capsys.readouterr().err
+
+
+def test_the_split_chooses_the_data_sets_of_the_config(data_set, tmp_path):
+    options = ["--config-file", "", "--output", str(tmp_path / "out"), "--limit", "1"]
+    names = ["DATASETS.TRAIN", "()", "DATASETS.TEST", f"('{data_set}',)"]
+    assert visualize_data.main([*options, "--split", "test", *names]) == 0
+    assert len(list((tmp_path / "out" / data_set).iterdir())) == 1

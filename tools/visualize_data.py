@@ -1,0 +1,170 @@
+#!/usr/bin/env python
+"""Draw the ground truth of a data set.
+
+One png for each key frame as it is stored or, with --augmented, one mp4 for each clip as the
+training loader makes it; there the key frame is held for a second with its boxes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tqdm
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode, Instances
+from detectron2.utils.env import seed_all_rng
+
+import tubedet  # noqa: F401  (registers the data sets)
+from tubedet.data import AnnotationError, AVADatasetMapper, VideoError
+from tubedet.data.clip_sampling import stored_times
+from tubedet.data.video_reader import VideoReaderCache
+from tubedet.engine import load_config
+from tubedet.visualization import ActionVisualizer, VideoWriter
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+
+    Returns:
+        argparse.Namespace: the options.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config-file", required=True, help="which data sets, and how to augment")
+    parser.add_argument("--dataset", help="a registered name (default: those of the config)")
+    parser.add_argument(
+        "--split", choices=("train", "test"), default="train", help="DATASETS.TRAIN or .TEST"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("visualized_data"), help="folder for the drawings"
+    )
+    parser.add_argument(
+        "--limit", type=int, default=20, help="key frames per data set, evenly spread; 0: all"
+    )
+    parser.add_argument("--augmented", action="store_true", help="clips of the training loader")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier drawings")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys")
+    options = parser.parse_args(arguments)
+    if options.limit < 0:
+        parser.error(f"--limit must be at least 0, got {options.limit}")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Draws, and says how many drawings there are.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+
+    Returns:
+        int: exit status, 1 on a data set that cannot be drawn.
+    """
+    options = parse_arguments(arguments)
+    try:
+        cfg = load_config(options.config_file, options.opts)
+        seed_all_rng(cfg.SEED if cfg.SEED >= 0 else None)
+        names = cfg.DATASETS.TRAIN if options.split == "train" else cfg.DATASETS.TEST
+        for name in [options.dataset] if options.dataset else names:
+            count = draw_data_set(name, cfg, options)
+            print(f"{name}: {count} drawings in {options.output / name}")
+    except (AnnotationError, VideoError, KeyError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def draw_data_set(name: str, cfg: CfgNode, options: argparse.Namespace) -> int:
+    """Draws the key frames of one data set.
+
+    Args:
+        name: registered name.
+        cfg: the config; only used for augmented clips.
+        options: see :func:`parse_arguments`.
+
+    Returns:
+        int: number of drawings; less than the limit if the augmentation left some without a box.
+
+    Raises:
+        FileExistsError: if a drawing exists and may not be replaced.
+    """
+    dicts = DatasetCatalog.get(name)
+    if 0 < options.limit < len(dicts):
+        chosen = np.linspace(0, len(dicts) - 1, options.limit).round().astype(int)
+        dicts = [dicts[index] for index in chosen]
+    visualizer = ActionVisualizer(MetadataCatalog.get(name).action_names)
+    folder = options.output / name
+    folder.mkdir(parents=True, exist_ok=True)
+    draw = _draw_clips(cfg) if options.augmented else _draw_key_frames()
+    suffix = ".mp4" if options.augmented else ".png"
+    count = 0
+    for record in tqdm.tqdm(dicts, name, unit="key frame"):
+        path = folder / f"{_file_stem(record)}{suffix}"
+        if path.exists() and not options.overwrite:
+            raise FileExistsError(f"{path} exists already; use --overwrite or another --output")
+        count += draw(path, record, visualizer)
+    return count
+
+
+def _draw_key_frames() -> Callable[[Path, dict, ActionVisualizer], bool]:
+    readers = VideoReaderCache()
+
+    def draw(path, record, visualizer):
+        reader = readers.open(record["video"], folder_fps=record["fps"])
+        times = stored_times([record["timestamp"]], start_second=record["start_second"])
+        drawing = visualizer.draw_annotations(reader.read(times)[0], record["annotations"])
+        if not cv2.imwrite(str(path), cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR)):
+            raise OSError(f"{path} could not be written")
+        return True
+
+    return draw
+
+
+def _draw_clips(cfg: CfgNode) -> Callable[[Path, dict, ActionVisualizer], bool]:
+    mapper = AVADatasetMapper(cfg, is_train=True)
+    fps = cfg.INPUT.CLIP.FPS / cfg.INPUT.CLIP.FRAME_STRIDE
+
+    def draw(path, record, visualizer):
+        mapped = mapper(record)
+        if mapped is None:
+            return False
+        frames = mapped["clip"].permute(1, 2, 3, 0).numpy()
+        key = len(frames) // 2
+        with VideoWriter(path, fps, overwrite=True) as writer:
+            for index, frame in enumerate(frames):
+                shown = _annotations(mapped["instances"]) if index == key else []
+                drawing = visualizer.draw_annotations(frame, shown)
+                for _ in range(max(1, round(fps)) if index == key else 1):
+                    writer.write(drawing)
+        return True
+
+    return draw
+
+
+def _annotations(instances: Instances) -> list[dict]:
+    return [
+        {
+            "bbox": box.tolist(),
+            "bbox_mode": BoxMode.XYXY_ABS,
+            "actions": actions.nonzero().flatten().tolist(),
+        }
+        for box, actions in zip(instances.gt_boxes, instances.gt_actions)
+    ]
+
+
+def _file_stem(record: dict) -> str:
+    """`video id`_`second` with what separates folders replaced; 902 -> 0902 as in AVA."""
+    video = record["video_id"].replace("/", "_")
+    whole, _, fraction = f"{record['timestamp']:.3f}".rstrip("0").partition(".")
+    return f"{video}_{whole:0>4}" + (f".{fraction}" if fraction else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

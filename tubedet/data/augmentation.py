@@ -1,0 +1,287 @@
+"""Augmentation of clips: one draw, applied to all frames and to the boxes.
+
+Everything here is a detectron2 :class:`~detectron2.data.transforms.Augmentation` or
+:class:`~detectron2.data.transforms.Transform`, so that detectron2's own ones can be mixed in. Random
+numbers come from numpy's global generator, which detectron2 seeds per loader worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from detectron2.data import transforms as T
+from torch.nn import functional as F
+
+
+class ClipResizeTransform(T.ResizeTransform):
+    """Resizes all frames of a clip at once, free of aliasing.
+
+    PyTorch's uint8 filters widen when they shrink a picture, as Pillow's do: bicubic results are
+    those of the Pillow resize in the published pipeline, to within 2 of 255 grey levels, in a sixth
+    of its time.
+    """
+
+    def __init__(self, h: int, w: int, new_h: int, new_w: int, interp: str = "bicubic"):
+        """
+        Args:
+            h, w: size of the frames, pixels.
+            new_h, new_w: size wanted, pixels.
+            interp: "bicubic" or "bilinear".
+        """
+        super().__init__(h, w, new_h, new_w, interp)
+
+    def apply_image(self, img: np.ndarray, interp: str | None = None) -> np.ndarray:
+        """
+        Args:
+            img: uint8 (..., H, W, 3).
+            interp: replaces the mode of the constructor.
+
+        Returns:
+            uint8 (..., new H, new W, 3).
+        """
+        channels_last = torch.from_numpy(np.ascontiguousarray(img)).view(-1, *img.shape[-3:])
+        resized = F.interpolate(
+            channels_last.permute(0, 3, 1, 2),
+            size=(self.new_h, self.new_w),
+            mode=interp or self.interp,
+            antialias=True,
+        )
+        return (
+            resized.permute(0, 2, 3, 1).numpy().reshape(*img.shape[:-3], self.new_h, self.new_w, 3)
+        )
+
+
+class HSVShiftTransform(T.Transform):
+    """Adds constants to hue, saturation and value of a picture; boxes stay as they are."""
+
+    def __init__(self, hue: int, saturation: int, value: int):
+        """
+        Args:
+            hue: in OpenCV units of 2 degrees, wraps around at 180.
+            saturation, value: in 0..255 units, clipped.
+        """
+        super().__init__()
+        levels = np.arange(256)
+        channels = (
+            (levels + hue) % 180,
+            np.clip(levels + saturation, 0, 255),
+            np.clip(levels + value, 0, 255),
+        )
+        lookup = np.stack(channels, axis=-1).astype(np.uint8)[None]
+        self._set_attributes(locals())
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """
+        Args:
+            img: uint8 (..., H, W, 3), RGB.
+
+        Returns:
+            uint8 array of the same shape, RGB.
+        """
+        rows = np.ascontiguousarray(img).reshape(-1, *img.shape[-2:])
+        hsv = cv2.cvtColor(rows, cv2.COLOR_RGB2HSV)
+        return cv2.cvtColor(cv2.LUT(hsv, self.lookup), cv2.COLOR_HSV2RGB).reshape(img.shape)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Coordinates do not change."""
+        return coords
+
+
+# Their apply_image takes (T, H, W, 3); detectron2's other transforms are applied frame by frame.
+_WHOLE_CLIP_TRANSFORMS = (
+    ClipResizeTransform,
+    HSVShiftTransform,
+    T.CropTransform,
+    T.HFlipTransform,
+    T.NoOpTransform,
+)
+
+
+class ClipAugInput(T.AugInput):
+    """A clip and its boxes as the input of detectron2's augmentations.
+
+    An augmentation sees the key frame as ``image``; the transform which it returns is applied to
+    every frame.
+
+    Attributes:
+        frames: uint8 array (T, H, W, 3), RGB.
+        boxes: float array (N, 4), XYXY in pixels of the frames, or None.
+    """
+
+    def __init__(self, frames: np.ndarray, *, boxes: np.ndarray | None = None):
+        """
+        Args:
+            frames: uint8 (T, H, W, 3), RGB.
+            boxes: (N, 4), XYXY in pixels.
+        """
+        super().__init__(frames[len(frames) // 2], boxes=boxes)
+        self.frames = frames
+
+    def transform(self, tfm: T.Transform) -> None:
+        """Applies a transform to all frames and to the boxes, in place."""
+        if isinstance(tfm, _WHOLE_CLIP_TRANSFORMS):
+            self.frames = tfm.apply_image(self.frames)
+        else:
+            self.frames = np.stack([tfm.apply_image(frame) for frame in self.frames])
+        self.image = self.frames[len(self.frames) // 2]
+        if self.boxes is not None:
+            self.boxes = tfm.apply_box(self.boxes)
+
+
+class ResizeShortSide(T.Augmentation):
+    """Resizes the short side to a given length, keeping the aspect ratio.
+
+    The long side is ``int(short * ratio)`` as in TubeR; detectron2's ``ResizeShortestEdge`` rounds,
+    which gives another width for 340x256 videos.
+    """
+
+    def __init__(self, short_sides: Sequence[int], max_size: int, interp: str = "bicubic"):
+        """
+        Args:
+            short_sides: lengths to choose from, pixels.
+            max_size: limit of the long side, pixels; where it is exceeded both sides shrink.
+            interp: "bicubic" (published) or "bilinear".
+
+        Raises:
+            ValueError: if a length is not positive.
+        """
+        super().__init__()
+        short_sides = tuple(short_sides)
+        if not short_sides or min(short_sides) < 1 or max_size < 1:
+            raise ValueError(
+                f"sizes must be positive, got short sides {short_sides}, maximum {max_size}"
+            )
+        self._init(locals())
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        """Draws the length; the transform is a :class:`ClipResizeTransform`."""
+        height, width = image.shape[:2]
+        short = int(np.random.choice(self.short_sides))
+        new_height, new_width = _scaled_size(height, width, short)
+        if max(new_height, new_width) > self.max_size:
+            short = max(1, self.max_size * min(height, width) // max(height, width))
+            new_height, new_width = _scaled_size(height, width, short)
+        if (new_height, new_width) == (height, width):
+            return T.NoOpTransform()
+        return ClipResizeTransform(height, width, new_height, new_width, self.interp)
+
+
+class RandomAspectPreservingCrop(T.Augmentation):
+    """Crops a window with the aspect ratio of the frame at a random place, as TubeR does."""
+
+    def __init__(self, short_side: int):
+        """
+        Args:
+            short_side: short side of the window, pixels; the long one is ``int(short * ratio)``.
+                Frames which are smaller are left as they are.
+
+        Raises:
+            ValueError: if it is not positive.
+        """
+        super().__init__()
+        if short_side < 1:
+            raise ValueError(f"the short side of the crop must be positive, got {short_side}")
+        self._init(locals())
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        """Draws the place; the transform is a ``CropTransform``."""
+        height, width = image.shape[:2]
+        if min(height, width) <= self.short_side:
+            return T.NoOpTransform()
+        crop_height, crop_width = _scaled_size(height, width, self.short_side)
+        left = np.random.randint(width - crop_width + 1)
+        top = np.random.randint(height - crop_height + 1)
+        return T.CropTransform(left, top, crop_width, crop_height, width, height)
+
+
+class RandomHSVJitter(T.Augmentation):
+    """Shifts hue, saturation and value by whole numbers, drawn once per clip, as TubeR does."""
+
+    def __init__(self, hue: int, saturation: int, value: int):
+        """
+        Args:
+            hue, saturation, value: largest shift in either direction, OpenCV's uint8 HSV units
+                (published: 10, 26, 26).
+
+        Raises:
+            ValueError: if one is negative.
+        """
+        super().__init__()
+        if min(hue, saturation, value) < 0:
+            raise ValueError(f"HSV shifts must not be negative, got {hue}, {saturation}, {value}")
+        self._init(locals())
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        """Draws the three shifts, uniformly."""
+        bounds = (self.hue, self.saturation, self.value)
+        return HSVShiftTransform(*(int(np.random.randint(-b, b + 1)) for b in bounds))
+
+
+def build_clip_augmentations(
+    *,
+    is_train: bool,
+    short_sides: Sequence[int],
+    max_size: int,
+    crop_short_side: int = 0,
+    flip: str = "none",
+    hsv_jitter: Sequence[int] = (0, 0, 0),
+) -> list[T.Augmentation]:
+    """The published pipeline of TubeR on AVA: resize, flip, crop, colours; when testing, resize.
+
+    Args:
+        is_train: whether to add the random ones; without it the rest of the arguments is unused.
+        short_sides: lengths of the short side to choose from, pixels (published: 288, testing 256).
+        max_size: limit of the long side, pixels.
+        crop_short_side: short side of the random crop, pixels (published: 256); 0 means no crop.
+        flip: "horizontal" (with probability 0.5) or "none".
+        hsv_jitter: largest shift of hue, saturation and value (published: 10, 26, 26).
+
+    Returns:
+        Augmentations in the order in which they are applied.
+
+    Raises:
+        ValueError: if ``flip`` is neither of the two, or a size is not allowed.
+    """
+    if flip not in ("horizontal", "none"):
+        raise ValueError(
+            f"INPUT.RANDOM_FLIP must be 'horizontal' or 'none' for clips, got {flip!r}"
+        )
+    augmentations: list[T.Augmentation] = [ResizeShortSide(short_sides, max_size)]
+    if not is_train:
+        return augmentations
+    if flip == "horizontal":
+        augmentations.append(T.RandomFlip(prob=0.5))
+    if crop_short_side:
+        augmentations.append(RandomAspectPreservingCrop(crop_short_side))
+    if any(hsv_jitter):
+        augmentations.append(RandomHSVJitter(*hsv_jitter))
+    return augmentations
+
+
+def keep_visible_boxes(
+    boxes: np.ndarray, *, height: int, width: int, min_area: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Clips boxes to the frame and drops those of which hardly anything is left.
+
+    Args:
+        boxes: (N, 4) float, XYXY in pixels.
+        height, width: size of the frame, pixels.
+        min_area: a box survives if its clipped area is larger, square pixels (published: 30).
+
+    Returns:
+        The M surviving boxes (M, 4), clipped, and the bool mask (N,) of the survivors.
+    """
+    clipped = np.clip(boxes, 0, (width, height, width, height))
+    sides = clipped[:, 2:] - clipped[:, :2]
+    visible = (sides > 0).all(axis=1) & (sides.prod(axis=1) > min_area)
+    return clipped[visible], visible
+
+
+def _scaled_size(height: int, width: int, short: int) -> tuple[int, int]:
+    """(height, width) with the given short side; the long side is rounded down."""
+    if height <= width:
+        return short, short * width // height
+    return short * height // width, short

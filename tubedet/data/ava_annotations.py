@@ -1,0 +1,389 @@
+"""Readers of the official AVA text files: box csv, timestamp csv and label map (numpy only)."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import itertools
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from os import PathLike
+from typing import TextIO
+
+import numpy as np
+
+_LINES_PER_CHUNK = 16384
+_SPARE_WIDTH = 24
+_COLUMNS = ("video_id", "timestamp", "x1", "y1", "x2", "y2", "action_id", "score or person_id")
+_ROW = np.dtype(
+    [
+        ("video", np.int64),
+        ("timestamp", np.float64),
+        ("box", np.float64, 4),
+        ("action_id", np.int64),
+        ("last", np.float64),
+        ("line", np.int64),
+    ]
+)
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+class AnnotationError(ValueError):
+    """An annotation or prediction file breaks its format; the message names file and line."""
+
+
+@dataclass(frozen=True)
+class AvaTable:
+    """Rows of one AVA csv as columns, in file order.
+
+    Attributes:
+        source: Path of the file, for messages.
+        videos: The distinct video ids, in order of their first appearance.
+        video_index: (N,) int64, position in ``videos``.
+        timestamps: (N,) float64, seconds. Whole numbers, or rounded to 6 decimals if the file was
+            read as AVA-Kinetics, so that equal key frames have equal floats.
+        boxes: (N, 4) float64, x1, y1, x2, y2 as fractions of the frame, neither clipped nor
+            ordered.
+        action_ids: (N,) int64, as in the file (AVA: 1 to 80).
+        last_column: (N,) float64, the optional 8th column (a score in predictions, a person id in
+            ground truth); NaN for rows without it.
+        lines: (N,) int64, 1-based line number of the row.
+        empty_key_frames: (video id, seconds) of the two-column rows: annotated, holding nobody.
+    """
+
+    source: str
+    videos: tuple[str, ...]
+    video_index: np.ndarray
+    timestamps: np.ndarray
+    boxes: np.ndarray
+    action_ids: np.ndarray
+    last_column: np.ndarray
+    lines: np.ndarray
+    empty_key_frames: tuple[tuple[str, float], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.video_index)
+
+    @property
+    def video_ids(self) -> np.ndarray:
+        """(N,) array of str."""
+        return np.array(self.videos, dtype=str)[self.video_index]
+
+    @property
+    def scores(self) -> np.ndarray:
+        """(N,) float64, the 8th column; 1.0 where it is missing, as in the official reader."""
+        return np.where(np.isnan(self.last_column), 1.0, self.last_column)
+
+    @property
+    def person_ids(self) -> np.ndarray:
+        """(N,) int64, the 8th column; -1 where it is missing."""
+        return np.where(np.isnan(self.last_column), -1, self.last_column).astype(np.int64)
+
+
+def read_ava_csv(path: str | PathLike, *, ava_kinetics: bool = False) -> AvaTable:
+    """Reads a ground-truth or prediction csv of AVA, plain or gzip-compressed.
+
+    Rows are ``video_id,timestamp,x1,y1,x2,y2,action_id[,score or person_id]``, without a header.
+    What the official reader (ActivityNet, ``get_ava_performance.py``) accepts is accepted: boxes
+    outside [0, 1] or inverted, any score, any action id, timestamps with or without padding, rows
+    of 7 and 8 columns in one file, an empty file. Beyond it, NaN and infinite numbers are refused:
+    they have no rank and no overlap.
+
+    Args:
+        path: The csv file.
+        ava_kinetics: Read the format of 2020 (AVA-Kinetics): timestamps may have decimals, and a
+            row ``video_id,timestamp`` lists an annotated key frame that holds nobody.
+
+    Returns:
+        AvaTable: the rows in file order.
+
+    Raises:
+        AnnotationError: A row has the wrong number of columns or a value that is no (finite)
+            number of the expected kind, or the file is no UTF-8 text.
+        OSError: The file cannot be read.
+    """
+    with _open_text(path) as stream:
+        return parse_ava_csv(stream, source=str(path), ava_kinetics=ava_kinetics)
+
+
+def parse_ava_csv(lines: Iterable[str], *, source: str, ava_kinetics: bool = False) -> AvaTable:
+    """Does what :func:`read_ava_csv` does, for lines that come from anywhere.
+
+    Args:
+        lines: One csv row each.
+        source: What messages call the origin of the lines.
+        ava_kinetics: See :func:`read_ava_csv`.
+
+    Returns:
+        AvaTable: the rows in order.
+
+    Raises:
+        AnnotationError: See :func:`read_ava_csv`.
+    """
+    parser = _ChunkParser(source, ava_kinetics)
+    lines = iter(lines)
+    chunks, empty_key_frames, lines_read = [np.empty(0, dtype=_ROW)], [], 0
+    while chunk := list(itertools.islice(lines, _LINES_PER_CHUNK)):
+        rows = parser.parse_uniform(chunk, lines_read)
+        if rows is None:
+            rows, empty = parser.parse_rows(chunk, lines_read)
+            empty_key_frames += empty
+        chunks.append(rows)
+        lines_read += len(chunk)
+    rows = np.concatenate(chunks)
+    columns = (np.ascontiguousarray(rows[name]) for name in _ROW.names)
+    return AvaTable(source, tuple(parser.videos), *columns, tuple(empty_key_frames))
+
+
+def read_timestamps(path: str | PathLike, *, ava_kinetics: bool = False) -> set[tuple[str, float]]:
+    """Reads a list of key frames, such as the official excluded timestamps.
+
+    Args:
+        path: csv of ``video_id,timestamp`` rows, plain or gzip-compressed.
+        ava_kinetics: Timestamps may have decimals.
+
+    Returns:
+        set[tuple[str, float]]: (video id, seconds), equal to those of :class:`AvaTable`.
+
+    Raises:
+        AnnotationError: A row has not two columns, or its timestamp is no number.
+        OSError: The file cannot be read.
+    """
+    parse_timestamp = _timestamp_parser(ava_kinetics)
+    key_frames = set()
+    with _open_text(path) as stream:
+        for line, row in enumerate(_csv_rows(stream, str(path), 0), start=1):
+            if len(row) != 2:
+                raise AnnotationError(
+                    f"{path}:{line}: {len(row)} columns, expected 2 (video_id,timestamp)"
+                )
+            key_frames.add((row[0], _parse_cell(parse_timestamp, row, 1, f"{path}:{line}")))
+    return key_frames
+
+
+def read_label_map(path: str | PathLike) -> dict[int, str]:
+    """Reads an AVA label map (pbtxt).
+
+    Both published forms are understood: ``item { name: "sit" id: 11 }`` (the 60 evaluated classes)
+    and ``label { name: "sit" label_id: 11 label_type: PERSON_MOVEMENT }`` (all 80).
+
+    Args:
+        path: The pbtxt file, plain or gzip-compressed.
+
+    Returns:
+        dict[int, str]: action id (from 1) to class name, in file order.
+
+    Raises:
+        AnnotationError: An entry lacks its name or id, the id is not a positive whole number, an
+            id or a name occurs twice, something stands outside of the entries, or there is none.
+        OSError: The file cannot be read.
+    """
+    with _open_text(path) as stream:
+        text = stream.read()
+    label_map: dict[int, str] = {}
+    end_of_last = 0
+    for entry in re.finditer(r"\b(?:item|label)\s*\{([^{}]*)\}", text):
+        _check_label_map_gap(path, text, end_of_last, entry.start())
+        end_of_last = entry.end()
+        where = f"{path}:{_line_at(text, entry.start())}"
+        name = re.search(r"\bname\s*:\s*([\"'])(.+?)\1", entry[1])
+        action_id = re.search(r"\b(?:label_)?id\s*:\s*(\S+)", entry[1])
+        if name is None or action_id is None:
+            missing = 'name: "..."' if name is None else "id: or label_id:"
+            raise AnnotationError(f"{where}: this label map entry has no {missing}")
+        if not action_id[1].isdecimal() or int(action_id[1]) < 1:
+            raise AnnotationError(f"{where}: id {action_id[1]!r} is not a positive whole number")
+        if int(action_id[1]) in label_map or name[2] in label_map.values():
+            raise AnnotationError(f"{where}: id {action_id[1]} or name {name[2]!r} occurs twice")
+        label_map[int(action_id[1])] = name[2]
+    _check_label_map_gap(path, text, end_of_last, len(text))
+    if not label_map:
+        raise AnnotationError(
+            f"{path}: no 'item {{...}}' or 'label {{...}}' entry in this label map"
+        )
+    return label_map
+
+
+class _Interned(dict):
+    """Maps each distinct text to its value, computed when the text is first seen."""
+
+    def __init__(self, compute: Callable[[str], float]):
+        super().__init__()
+        self._compute = compute
+
+    def __missing__(self, text: str):
+        value = self[text] = self._compute(text)
+        return value
+
+
+class _ChunkParser:
+    """Turns lines into ``_ROW`` arrays; keeps the video ids seen so far.
+
+    ``parse_rows`` defines the format. ``parse_uniform`` gives the same for the common case, every
+    row having the same 7 or 8 plain columns, several times faster, or None if the case is another.
+    """
+
+    def __init__(self, source: str, ava_kinetics: bool):
+        self._source = source
+        self._column_counts = (2, 7, 8) if ava_kinetics else (7, 8)
+        self.videos: dict[str, int] = _Interned(lambda video_id: len(self.videos))
+        self._timestamps = _Interned(_timestamp_parser(ava_kinetics))
+        self._action_ids = _Interned(_whole_number)
+
+    def parse_uniform(self, chunk: list[str], lines_before: int) -> np.ndarray | None:
+        if not chunk[0].strip():
+            return None
+        has_last_column = chunk[0].count(",") == 7
+        text_widths = {
+            "video": chunk[0].find(",") + _SPARE_WIDTH,
+            "timestamp": _SPARE_WIDTH,
+            "action_id": _SPARE_WIDTH,
+        }
+        fields = [(name, f"U{width}") for name, width in text_widths.items()]
+        fields.insert(2, ("box", np.float64, 4))
+        fields += [("last", np.float64)] if has_last_column else []
+        try:
+            cells = np.loadtxt(chunk, dtype=fields, delimiter=",", comments=None, ndmin=1)
+            timestamps = [self._timestamps[text] for text in cells["timestamp"].tolist()]
+            action_ids = [self._action_ids[text] for text in cells["action_id"].tolist()]
+        except (ValueError, ArithmeticError):
+            return None
+        rows = np.zeros(len(cells), dtype=_ROW)
+        rows["box"] = cells["box"]
+        if has_last_column:
+            rows["last"] = cells["last"]
+        if (
+            len(cells) != len(chunk)  # empty lines have been skipped
+            or '"' in "".join(chunk)
+            or not (np.isfinite(rows["box"]).all() and np.isfinite(rows["last"]).all())
+            or any((np.char.str_len(cells[n]) == w).any() for n, w in text_widths.items())  # cut
+        ):
+            return None
+        if not has_last_column:
+            rows["last"] = np.nan
+        rows["video"] = [self.videos[text] for text in cells["video"].tolist()]
+        rows["timestamp"] = timestamps
+        rows["action_id"] = action_ids
+        rows["line"] = np.arange(lines_before + 1, lines_before + 1 + len(rows))
+        return rows
+
+    def parse_rows(
+        self, chunk: list[str], lines_before: int
+    ) -> tuple[np.ndarray, list[tuple[str, float]]]:
+        rows, empty_key_frames = [], []
+        reader = _csv_rows(chunk, self._source, lines_before)
+        for line, row in enumerate(reader, start=lines_before + 1):
+            where = f"{self._source}:{line}"
+            if len(row) not in self._column_counts:
+                raise AnnotationError(f"{where}: {self._describe_column_count(row)}")
+            timestamp = _parse_cell(self._timestamps.__getitem__, row, 1, where)
+            if len(row) == 2:
+                empty_key_frames.append((row[0], timestamp))
+                continue
+            box = [_parse_cell(_finite_float, row, column, where) for column in range(2, 6)]
+            action_id = _parse_cell(self._action_ids.__getitem__, row, 6, where)
+            last = _parse_cell(_finite_float, row, 7, where) if len(row) == 8 else np.nan
+            rows.append((self.videos[row[0]], timestamp, box, action_id, last, line))
+        return np.array(rows, dtype=_ROW), empty_key_frames
+
+    def _describe_column_count(self, row: list[str]) -> str:
+        expected = "7 or 8 (video_id,timestamp,x1,y1,x2,y2,action_id[,score or person_id])"
+        if not row:
+            return f"empty line, expected {expected} columns"
+        if len(row) == 2:
+            expected += (
+                "; two-column rows belong to the AVA-Kinetics format (protocol official_2020)"
+            )
+        return f"{len(row)} columns, expected {expected}"
+
+
+def _csv_rows(lines: Iterable[str], source: str, lines_before: int) -> Iterator[list[str]]:
+    reader = csv.reader(lines)
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise AnnotationError(f"{source}:{lines_before + reader.line_num}: {error}") from error
+
+
+def _parse_cell(parse: Callable[[str], float], row: list[str], column: int, where: str):
+    try:
+        return parse(row[column])
+    except (ValueError, ArithmeticError) as error:
+        raise AnnotationError(
+            f"{where}: {row[column]!r} in column {column + 1} ({_COLUMNS[column]}): {error}"
+        ) from error
+
+
+def _finite_float(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError("expected a number") from None
+    if not np.isfinite(number):
+        raise ValueError("expected a finite number")
+    return number
+
+
+def _whole_number(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise ValueError("expected a whole number") from None
+    if abs(number) > 2**53:
+        raise ValueError("expected a whole number of at most 2**53")
+    return number
+
+
+def _whole_seconds(text: str) -> float:
+    try:
+        return float(_whole_number(text))
+    except ValueError as error:
+        raise ValueError(
+            f"{error} of seconds; decimals belong to AVA-Kinetics (protocol official_2020)"
+        ) from None
+
+
+def _decimal_seconds(text: str) -> float:
+    try:
+        number = float(Decimal(text))
+    except InvalidOperation:
+        raise ValueError("expected a number of seconds") from None
+    if not np.isfinite(number):
+        raise ValueError("expected a finite number of seconds")
+    return float(f"{number:.6f}")
+
+
+def _timestamp_parser(ava_kinetics: bool) -> Callable[[str], float]:
+    return _decimal_seconds if ava_kinetics else _whole_seconds
+
+
+def _line_at(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
+
+
+def _check_label_map_gap(path: str | PathLike, text: str, start: int, end: int) -> None:
+    stray = text[start:end].strip()
+    if stray:
+        line = _line_at(text, text.index(stray, start))
+        raise AnnotationError(
+            f"{path}:{line}: {stray.splitlines()[0]!r} is no complete 'item {{...}}' or "
+            "'label {...}' entry of a label map"
+        )
+
+
+@contextlib.contextmanager
+def _open_text(path: str | PathLike) -> Iterator[TextIO]:
+    with open(path, "rb") as binary:
+        compressed = binary.read(2) == _GZIP_MAGIC
+    opener = gzip.open if compressed else open
+    try:
+        with opener(path, "rt", encoding="utf-8-sig") as stream:
+            yield stream
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path}: not UTF-8 text ({error})") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise AnnotationError(f"{path}: the gzip file is broken or cut off ({error})") from error

@@ -1,0 +1,202 @@
+"""From a dataset dict of a key frame to the input of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import transforms as T
+from detectron2.structures import Boxes, BoxMode, Instances
+
+from .augmentation import ClipAugInput, build_clip_augmentations, keep_visible_boxes
+from .broken_videos import BrokenVideoPolicy
+from .clip_sampling import clip_times, stored_times
+from .video_reader import VideoError, VideoReaderCache
+
+
+class AVADatasetMapper:
+    """Reads the clip around a key frame, augments it, and makes tensors of it.
+
+    A callable for detectron2's data loaders. The result is a dict with everything of the dataset
+    dict but its annotations, and
+
+    * ``clip``: uint8 tensor (3, T, H, W), RGB, contiguous, the key frame in slot ``T // 2``;
+    * ``height``, ``width``: size of the stored video, pixels, in which results are wanted;
+    * ``instances`` (training only): :class:`Instances` of N persons with ``gt_boxes`` (XYXY in
+      pixels of the clip, float32) and ``gt_actions`` (float32 (N, A), multi-hot).
+
+    In training None is returned, and detectron2 then draws another key frame, when all boxes of a
+    key frame fall outside of the random crop (as TubeR does) or when it cannot be read and
+    ``max_broken_keyframes`` allows to go on. In evaluation an unreadable key frame is always an
+    error: leaving it out or replacing it would falsify the result without a trace.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        augmentations: Sequence[T.Augmentation | T.Transform],
+        num_frames: int,
+        frame_stride: int,
+        fps: float,
+        num_actions: int,
+        min_box_area: float = 30.0,
+        max_broken_keyframes: int = 0,
+        max_open_videos: int = 8,
+    ):
+        """
+        Args:
+            is_train: whether to yield instances, and to skip instead of to stop (see above).
+            augmentations: applied in this order; see
+                :func:`~tubedet.data.augmentation.build_clip_augmentations`.
+            num_frames: T, frames of a clip.
+            frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
+            fps: frames per second in which the stride counts; the rate of the stored video may
+                differ.
+            num_actions: A, action classes.
+            min_box_area: boxes with at most this area within the clip are dropped, square pixels.
+            max_broken_keyframes: distinct unreadable key frames which each loader process may skip
+                in training.
+            max_open_videos: videos which each loader process keeps open.
+        """
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(augmentations)
+        self.num_frames = num_frames
+        self.frame_stride = frame_stride
+        self.fps = fps
+        self.num_actions = num_actions
+        self.min_box_area = min_box_area
+        self._broken_videos = BrokenVideoPolicy(max_broken_keyframes if is_train else 0)
+        self._readers = VideoReaderCache(max_open_videos)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
+        """The arguments of the constructor according to a config."""
+        clip = cfg.INPUT.CLIP
+        augmentations = build_clip_augmentations(
+            is_train=is_train,
+            short_sides=cfg.INPUT.MIN_SIZE_TRAIN if is_train else (cfg.INPUT.MIN_SIZE_TEST,),
+            max_size=cfg.INPUT.MAX_SIZE_TRAIN if is_train else cfg.INPUT.MAX_SIZE_TEST,
+            crop_short_side=clip.CROP_SHORT_SIDE,
+            flip=cfg.INPUT.RANDOM_FLIP,
+            hsv_jitter=clip.HSV_JITTER,
+        )
+        return {
+            "is_train": is_train,
+            "augmentations": augmentations,
+            "num_frames": clip.NUM_FRAMES,
+            "frame_stride": clip.FRAME_STRIDE,
+            "fps": clip.FPS,
+            "num_actions": cfg.MODEL.NUM_ACTIONS,
+            "min_box_area": clip.MIN_BOX_AREA,
+            "max_broken_keyframes": cfg.DATALOADER.MAX_BROKEN_KEYFRAMES,
+        }
+
+    def __call__(self, dataset_dict: dict) -> dict | None:
+        """Maps one key frame.
+
+        Args:
+            dataset_dict: as made by :func:`tubedet.data.ava.load_ava`; it is not changed.
+
+        Returns:
+            The input of the model, or None if another key frame shall be drawn (training only).
+
+        Raises:
+            VideoError: if the video cannot be read.
+            ValueError: if the stored video has another size than the dataset dict says, or an
+                action lies outside of the ``num_actions`` classes.
+        """
+        try:
+            frames = self.read_clip(dataset_dict)
+        except VideoError as error:
+            self._broken_videos.handle(
+                error,
+                video_id=dataset_dict["video_id"],
+                timestamp=dataset_dict["timestamp"],
+            )
+            return None
+        height, width = frames.shape[1:3]
+        _check_size(dataset_dict, height, width)
+        mapped = {key: value for key, value in dataset_dict.items() if key != "annotations"}
+        mapped.update(height=height, width=width)
+
+        annotations = dataset_dict.get("annotations", []) if self.is_train else []
+        aug_input = ClipAugInput(frames, boxes=_pixel_boxes(annotations, height, width))
+        self.augmentations(aug_input)
+        channels_first = np.ascontiguousarray(aug_input.frames.transpose(3, 0, 1, 2))
+        mapped["clip"] = torch.from_numpy(channels_first)
+        if self.is_train:
+            mapped["instances"] = self._instances(annotations, aug_input, dataset_dict)
+            if annotations and len(mapped["instances"]) == 0:
+                return None
+        return mapped
+
+    def read_clip(self, dataset_dict: dict) -> np.ndarray:
+        """The frames of the clip as they are stored.
+
+        Args:
+            dataset_dict: needs ``video``, ``timestamp``, ``start_second`` and ``fps``.
+
+        Returns:
+            uint8 array (T, H, W, 3), RGB.
+
+        Raises:
+            VideoError: if the video cannot be read.
+        """
+        times = clip_times(
+            dataset_dict["timestamp"],
+            num_frames=self.num_frames,
+            frame_stride=self.frame_stride,
+            fps=self.fps,
+        )
+        reader = self._readers.open(dataset_dict["video"], folder_fps=dataset_dict["fps"])
+        times = stored_times(times, start_second=dataset_dict["start_second"])
+        return reader.read(times, tick=1 / self.fps)
+
+    def _instances(
+        self, annotations: list[dict], aug_input: ClipAugInput, dataset_dict: dict
+    ) -> Instances:
+        height, width = aug_input.image.shape[:2]
+        boxes, visible = keep_visible_boxes(
+            aug_input.boxes, height=height, width=width, min_area=self.min_box_area
+        )
+        actions = torch.zeros(len(annotations), self.num_actions)
+        for row, annotation in enumerate(annotations):
+            if not all(0 <= action < self.num_actions for action in annotation["actions"]):
+                raise ValueError(
+                    f"key frame {dataset_dict['timestamp']:g} s of video "
+                    f"{dataset_dict['video_id']!r} has the actions {annotation['actions']}, but "
+                    f"MODEL.NUM_ACTIONS is {self.num_actions}"
+                )
+            actions[row, annotation["actions"]] = 1
+        return Instances(
+            (height, width),
+            gt_boxes=Boxes(torch.from_numpy(boxes.astype(np.float32))),
+            gt_actions=actions[torch.from_numpy(visible)],
+        )
+
+
+def _pixel_boxes(annotations: list[dict], height: int, width: int) -> np.ndarray:
+    """Boxes of annotations as (N, 4) float64, XYXY in pixels; fractions are scaled up."""
+    boxes = np.empty((len(annotations), 4))
+    for row, annotation in enumerate(annotations):
+        boxes[row] = annotation["bbox"]
+        if annotation["bbox_mode"] == BoxMode.XYXY_REL:
+            boxes[row] *= (width, height, width, height)
+        elif annotation["bbox_mode"] != BoxMode.XYXY_ABS:
+            raise ValueError(
+                f"bbox_mode must be XYXY_ABS or XYXY_REL, got {annotation['bbox_mode']!r}"
+            )
+    return boxes
+
+
+def _check_size(dataset_dict: dict, height: int, width: int) -> None:
+    expected = dataset_dict.get("height"), dataset_dict.get("width")
+    if expected not in ((None, None), (height, width)):
+        raise ValueError(
+            f"{dataset_dict['video']}: frames of {width}x{height} pixels, but the data set says "
+            f"{expected[1]}x{expected[0]}: correct its video_info.csv, or remove it"
+        )

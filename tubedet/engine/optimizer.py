@@ -1,0 +1,80 @@
+"""AdamW with learning-rate factors by parameter name."""
+
+import logging
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver.build import maybe_add_gradient_clipping
+from torch import nn
+
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimiser of a config.
+
+    The rate of a parameter is ``SOLVER.BASE_LR`` times the factor of the last prefix in
+    ``SOLVER.LR_FACTORS`` its name starts with. ``SOLVER.WEIGHT_DECAY_NORM`` and ``_BIAS`` work as
+    in detectron2. Clipping of type "full_model" is not done here but by :class:`StepTrainer`.
+
+    Args:
+        cfg: the run's config.
+        model: frozen parameters are left out.
+    """
+    groups = parameter_groups(
+        model,
+        base_lr=cfg.SOLVER.BASE_LR,
+        lr_factors=cfg.SOLVER.LR_FACTORS,
+        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+    )
+    optimizer = torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR)
+    clipping = cfg.SOLVER.CLIP_GRADIENTS
+    if clipping.ENABLED and clipping.CLIP_TYPE != "full_model":
+        optimizer = maybe_add_gradient_clipping(cfg, optimizer)
+    return optimizer
+
+
+def parameter_groups(
+    model: nn.Module,
+    *,
+    base_lr: float,
+    lr_factors: list[tuple[str, float]],
+    weight_decay: float,
+    weight_decay_norm: float | None = None,
+    weight_decay_bias: float | None = None,
+) -> list[dict]:
+    """Group the trainable parameters by learning rate and weight decay.
+
+    Args:
+        lr_factors: [name prefix, factor] pairs; the last one that fits counts.
+        weight_decay_norm, weight_decay_bias: for norm layers and biases; None: as the others.
+
+    Returns:
+        groups for a PyTorch optimiser, in the order of the model's parameters.
+    """
+    for prefix, _ in lr_factors:
+        if not any(name.startswith(prefix) for name, _ in model.named_parameters()):
+            logging.getLogger(__name__).warning(
+                f"SOLVER.LR_FACTORS: no parameter's name starts with {prefix!r}"
+            )
+    groups = {}
+    for module_name, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            full_name = f"{module_name}.{name}"
+            lr, decay = base_lr, weight_decay
+            for prefix, factor in lr_factors:
+                if full_name.startswith(prefix):
+                    lr = base_lr * factor
+            if isinstance(module, _NORMS) and weight_decay_norm is not None:
+                decay = weight_decay_norm
+            elif name.endswith("bias") and weight_decay_bias is not None:
+                decay = weight_decay_bias
+            group = groups.setdefault(
+                (lr, decay), {"params": [], "lr": lr, "weight_decay": decay}
+            )
+            group["params"].append(parameter)
+    return list(groups.values())

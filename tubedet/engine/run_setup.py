@@ -1,0 +1,72 @@
+"""What every command-line tool does first: the config, the logs, the threads."""
+
+import argparse
+import logging
+import os
+import sys
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from tubedet.config import add_tubedet_config
+
+# Multi-line dumps of detectron2's set-up: kept in log.txt and config.yaml, not on the console.
+_FILE_ONLY = ("Environment info", "Contents of args.config_file", "Running with full config")
+
+
+def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
+    """Read a config file on top of detectron2's and tubedet's defaults.
+
+    Args:
+        config_file: a yaml file; empty for the defaults alone.
+        opts: further ``KEY VALUE KEY VALUE ...``.
+
+    Returns:
+        a config that can still be changed.
+
+    Raises:
+        FileNotFoundError: if the file does not exist.
+        KeyError: if it sets a key that does not exist.
+    """
+    cfg = get_cfg()
+    add_tubedet_config(cfg)
+    if config_file:
+        if not os.path.isfile(config_file):
+            raise FileNotFoundError(f"config file {config_file} does not exist (--config-file)")
+        cfg.merge_from_file(config_file)
+    cfg.merge_from_list(list(opts or []))
+    return cfg
+
+
+def setup_run(args: argparse.Namespace) -> CfgNode:
+    """Prepare a process of a training or evaluation run.
+
+    Reads and freezes the config; logs to the console and to ``OUTPUT_DIR/log.txt``; writes the
+    full config to ``OUTPUT_DIR/config.yaml``; seeds the generators; shares the cores among the
+    processes of a CPU run.
+
+    Args:
+        args: of detectron2's ``default_argument_parser``.
+
+    Returns:
+        the frozen config.
+    """
+    cfg = load_config(args.config_file, args.opts)
+    cfg.freeze()
+    rank = comm.get_rank()
+    # The very call that default_setup makes: detectron2 builds each logger once.
+    for handler in setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank).handlers:
+        if getattr(handler, "stream", None) is sys.stdout:
+            handler.addFilter(_is_brief)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="tubedet")
+    default_setup(cfg, args)
+    if cfg.MODEL.DEVICE == "cpu" and args.num_gpus > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // args.num_gpus))
+    return cfg
+
+
+def _is_brief(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_FILE_ONLY)

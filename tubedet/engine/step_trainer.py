@@ -1,0 +1,72 @@
+"""One training iteration: mixed precision and clipping of the whole model's gradient."""
+
+import time
+
+import torch
+from detectron2.engine import SimpleTrainer
+
+
+class StepTrainer(SimpleTrainer):
+    """detectron2's ``SimpleTrainer`` with autocast on any device and global-norm clipping.
+
+    detectron2's ``AMPTrainer`` needs a GPU and has no place to clip between unscaling and step.
+
+    Args:
+        model, data_loader, optimizer: as for ``SimpleTrainer``.
+        device_type: "cuda" or "cpu".
+        amp_dtype: precision of autocast; None trains in float32.
+        max_grad_norm: L2 norm over all parameters to which gradients are clipped; None: no limit.
+
+    Raises:
+        ValueError: for float16 on the CPU, which would need a loss scale nothing supports there.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        data_loader,
+        optimizer: torch.optim.Optimizer,
+        *,
+        device_type: str,
+        amp_dtype: torch.dtype | None = None,
+        max_grad_norm: float | None = None,
+    ):
+        super().__init__(model, data_loader, optimizer)
+        if device_type == "cpu" and amp_dtype == torch.float16:
+            raise ValueError("SOLVER.AMP.DTYPE float16 needs a GPU; on the CPU use bfloat16")
+        self.device_type = device_type
+        self.amp_dtype = amp_dtype
+        self.max_grad_norm = max_grad_norm
+        self.grad_scaler = torch.amp.GradScaler(device_type, enabled=amp_dtype == torch.float16)
+
+    def run_step(self):
+        """Load a batch, compute losses and gradients, clip, and update the weights."""
+        start = time.perf_counter()
+        data = next(self._data_loader_iter)
+        data_time = time.perf_counter() - start
+
+        self.optimizer.zero_grad()
+        with torch.autocast(
+            self.device_type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None
+        ):
+            loss_dict = self.model(data)
+            losses = sum(loss_dict.values())
+        self.grad_scaler.scale(losses).backward()
+        self.after_backward()
+        self._write_metrics(loss_dict, data_time)
+
+        if self.max_grad_norm is not None:
+            self.grad_scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def state_dict(self) -> dict:
+        """The optimiser's state, and the loss scale when there is one."""
+        return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict):
+        """Undo :meth:`state_dict`; a checkpoint trained in another precision has no scale."""
+        super().load_state_dict(state_dict)
+        if state_dict.get("grad_scaler") and self.grad_scaler.is_enabled():
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

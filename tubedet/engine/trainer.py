@@ -1,0 +1,151 @@
+"""Training and evaluation of any config on detectron2's DefaultTrainer."""
+
+import logging
+import os
+import weakref
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import (
+    MetadataCatalog,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
+from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from detectron2.utils.events import JSONWriter, TensorboardXWriter
+from torch import nn
+
+from tubedet.checkpoint import TubedetCheckpointer
+from tubedet.data import AVADatasetMapper
+from tubedet.evaluation import AVAEvaluator
+
+from .optimizer import build_optimizer
+from .progress_printer import ProgressPrinter
+from .step_trainer import StepTrainer
+
+AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class Trainer(DefaultTrainer):
+    """detectron2's trainer with tubedet's data, optimiser, checkpoints and evaluator.
+
+    Works on GPUs and, over gloo, in several CPU processes.
+
+    Args:
+        cfg: frozen config of the run.
+
+    Raises:
+        ValueError: for a precision or a data set's evaluator that does not exist.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        # DefaultTrainer's own constructor cannot be used: it passes GPU ids to DDP on CPUs too
+        # and fixes the checkpointer's class.
+        TrainerBase.__init__(self)
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        data_loader = self.build_train_loader(cfg)
+        device_type = torch.device(cfg.MODEL.DEVICE).type
+        model = create_ddp_model(
+            model,
+            broadcast_buffers=False,
+            device_ids=None if device_type == "cpu" else [comm.get_local_rank()],
+        )
+        self._trainer = StepTrainer(
+            model,
+            data_loader,
+            optimizer,
+            device_type=device_type,
+            amp_dtype=_amp_dtype(cfg),
+            max_grad_norm=_max_grad_norm(cfg),
+        )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = TubedetCheckpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            min_matched=cfg.MODEL.INIT.MIN_MATCHED,
+            trainer=weakref.proxy(self),
+        )
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        self.register_hooks(self.build_hooks())
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Build the architecture of the config; its parts are not logged, only its size."""
+        model = build_model(cfg)
+        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        total = sum(p.numel() for p in model.parameters())
+        logging.getLogger(__name__).info(
+            f"{cfg.MODEL.META_ARCHITECTURE}: {total:,} parameters, {trainable:,} train"
+        )
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """See :func:`tubedet.engine.optimizer.build_optimizer`."""
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode):
+        """Endless batches of augmented clips."""
+        return build_detection_train_loader(cfg, mapper=AVADatasetMapper(cfg, is_train=True))
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
+        """Every key frame of a data set once, shared among the processes."""
+        mapper = AVADatasetMapper(cfg, is_train=False)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str):
+        """The evaluator that the data set's metadata names."""
+        evaluator_type = MetadataCatalog.get(dataset_name).get("evaluator_type")
+        if evaluator_type != "ava":
+            raise ValueError(f"data set {dataset_name!r}: no evaluator for {evaluator_type!r}")
+        return AVAEvaluator(
+            dataset_name,
+            os.path.join(cfg.OUTPUT_DIR, "inference"),
+            protocol=cfg.TEST.AVA_PROTOCOL,
+        )
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators=None) -> dict:
+        """Evaluate on ``DATASETS.TEST``, with the same model in every process.
+
+        Batch-norm statistics drift apart in processes that train, so those of the main process,
+        which are the ones in checkpoints, go to all.
+        """
+        if comm.get_world_size() > 1:
+            for buffer in model.buffers():
+                torch.distributed.broadcast(buffer, 0)
+        return super().test(cfg, model, evaluators)
+
+    def build_writers(self):
+        """A short console line, ``metrics.json`` and TensorBoard."""
+        return [
+            ProgressPrinter(self.max_iter),
+            JSONWriter(os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")),
+            TensorboardXWriter(self.cfg.OUTPUT_DIR),
+        ]
+
+
+def _amp_dtype(cfg: CfgNode) -> torch.dtype | None:
+    if not cfg.SOLVER.AMP.ENABLED:
+        return None
+    if cfg.SOLVER.AMP.DTYPE not in AMP_DTYPES:
+        raise ValueError(
+            f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}; choose one of {list(AMP_DTYPES)}"
+        )
+    return AMP_DTYPES[cfg.SOLVER.AMP.DTYPE]
+
+
+def _max_grad_norm(cfg: CfgNode) -> float | None:
+    clipping = cfg.SOLVER.CLIP_GRADIENTS
+    if clipping.ENABLED and clipping.CLIP_TYPE == "full_model":
+        return clipping.CLIP_VALUE
+    return None

@@ -1,0 +1,105 @@
+"""What an evaluation leaves behind: a table to read, a json to parse, whole files or none."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from typing import TextIO
+
+from tabulate import tabulate
+
+from tubedet.evaluation.ava_protocol import AvaResult
+
+
+def result_table(result: AvaResult) -> str:
+    """Lays a result out as text: one line of totals, then AP in percent and boxes per class.
+
+    Args:
+        result: An evaluation.
+
+    Returns:
+        str: several lines; a class without ground truth has "-" for its AP.
+    """
+    rows = [
+        (name, None if math.isnan(ap) else 100 * ap, result.groundtruth_per_class[name])
+        for name, ap in result.per_class.items()
+    ]
+    with_gt = sum(count > 0 for _, _, count in rows)
+    totals = (
+        f"frame-mAP@0.5IOU {100 * result.mean_ap:.2f} % (protocol {result.protocol}), "
+        f"mean over the {with_gt} of {len(rows)} classes that have ground truth;\n"
+        f"{result.num_key_frames} key frames, {result.num_groundtruth} ground-truth boxes "
+        f"(one per person and action), {result.num_detections} detections"
+    )
+    table = tabulate(
+        rows, headers=("class", "AP", "boxes"), tablefmt="pipe", floatfmt=".2f", missingval="-"
+    )
+    return f"{totals}\n{table}"
+
+
+def result_to_dict(result: AvaResult) -> dict:
+    """Turns a result into what the json files hold.
+
+    Args:
+        result: An evaluation.
+
+    Returns:
+        dict: ``{"protocol": name, "mAP@0.5IOU": mean, "per_class": {class name: AP}}`` with
+        fractions in [0, 1]. Every class of the label map is listed; the AP of one without ground
+        truth is None (null), and so is the mean if there is no ground truth at all.
+    """
+
+    def defined(ap: float) -> float | None:
+        return None if math.isnan(ap) else ap
+
+    return {
+        "protocol": result.protocol,
+        "mAP@0.5IOU": defined(result.mean_ap),
+        "per_class": {name: defined(ap) for name, ap in result.per_class.items()},
+    }
+
+
+def write_result_json(result: AvaResult, path: str | PathLike) -> None:
+    """Writes :func:`result_to_dict` as json; a file of that name is replaced in one step.
+
+    Args:
+        result: An evaluation.
+        path: Where to write; the folder must exist.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    with open_whole(path) as stream:
+        json.dump(result_to_dict(result), stream, indent=1, allow_nan=False)
+        stream.write("\n")
+
+
+@contextlib.contextmanager
+def open_whole(path: str | PathLike) -> Iterator[TextIO]:
+    """Opens a text file for writing that appears only when it is complete.
+
+    Text goes to a temporary file in the same folder, which takes the name ``path`` at the end. If
+    the block raises, it is removed and whatever was at ``path`` stays.
+
+    Args:
+        path: The file to write; its folder must exist.
+
+    Yields:
+        TextIO: UTF-8, line ends as written.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="") as stream:
+            yield stream
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

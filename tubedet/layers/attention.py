@@ -1,0 +1,61 @@
+"""Multi-head attention on PyTorch's fused kernel."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention with the parameters of :class:`torch.nn.MultiheadAttention`.
+
+    Parameter names, shapes and initialisation are those of the PyTorch module (batch first), so
+    checkpoints fit; the attention weights are never materialised. Attention dropout is on exactly
+    when :attr:`dropout`, an ordinary dropout module, is in training mode.
+
+    Args:
+        embed_dim: channels C of queries, keys, values and output.
+        num_heads: attention heads; must divide C.
+        dropout: dropout probability of the attention weights.
+
+    Raises:
+        ValueError: if the heads do not divide the channels.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0):
+        super().__init__()
+        if embed_dim % num_heads:
+            raise ValueError(f"{num_heads} attention heads do not divide {embed_dim} channels")
+        self.embed_dim = embed_dim
+        self.num_heads = num_heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dim))
+        self.out_proj = nn.Linear(embed_dim, embed_dim)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        key_padding_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Attend from ``query`` (B, N, C) to ``key`` and ``value`` (B, M, C).
+
+        Args:
+            key_padding_mask: bool (B, M), True on keys to ignore.
+
+        Returns:
+            (B, N, C).
+        """
+        weights = self.in_proj_weight.chunk(3)
+        biases = self.in_proj_bias.chunk(3)
+        q, k, v = (
+            F.linear(x, w, b).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for x, w, b in zip((query, key, value), weights, biases)
+        )
+        mask = None if key_padding_mask is None else ~key_padding_mask[:, None, None, :]
+        dropout = self.dropout.p if self.dropout.training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        return self.out_proj(out.transpose(1, 2).flatten(2))

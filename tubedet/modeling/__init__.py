@@ -1,0 +1,22 @@
+"""Backbones, transformers, heads, losses and architectures."""
+
+from .backbone import CSN, ClipShapeSpec, TemporalPooling, build_csn_backbone
+from .clip_batch import ClipBatch
+from .losses import ClipTarget, LayerOutput, SetCriterion
+from .matcher import HungarianMatcher
+from .meta_arch import TubeR
+from .postprocessing import detections_from_queries
+
+__all__ = [
+    "CSN",
+    "ClipBatch",
+    "ClipShapeSpec",
+    "ClipTarget",
+    "HungarianMatcher",
+    "LayerOutput",
+    "SetCriterion",
+    "TemporalPooling",
+    "TubeR",
+    "build_csn_backbone",
+    "detections_from_queries",
+]

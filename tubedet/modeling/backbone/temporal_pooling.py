@@ -1,0 +1,60 @@
+"""From the time steps of a backbone map to the memory of a key-frame detector."""
+
+import torch
+from torch import nn
+
+from tubedet.modeling.transformer.detr import TransformerDecoderLayer
+
+TEMPORAL_POOLING_TYPES = ("decode", "avg", "max", "center", "none")
+
+
+class TemporalPooling(nn.Module):
+    """Pool (B, C, T, H, W) over time, as TubeR's ``TEMPORAL_DS_STRATEGY``.
+
+    "decode" lets one learned query attend, at every location, to the location's T vectors by a
+    transformer decoder layer; it has no time code, so it does not see the order of the steps.
+    "avg" and "max" pool over all T, "center" takes step T // 2, "none" keeps all steps.
+
+    Args:
+        pooling: one of :data:`TEMPORAL_POOLING_TYPES`.
+        channels: C.
+        num_heads: attention heads of "decode".
+        dropout: dropout of "decode".
+
+    Raises:
+        ValueError: for an unknown ``pooling``.
+    """
+
+    def __init__(self, pooling: str, channels: int, num_heads: int = 8, dropout: float = 0.1):
+        super().__init__()
+        if pooling not in TEMPORAL_POOLING_TYPES:
+            raise ValueError(
+                f"MODEL.TUBER.TEMPORAL_POOLING is {pooling!r}; choose one of "
+                f"{TEMPORAL_POOLING_TYPES}"
+            )
+        self.pooling = pooling
+        if pooling == "decode":
+            self.query = nn.Embedding(1, channels)
+            self.layer = TransformerDecoderLayer(channels, num_heads, channels, dropout)
+            self.norm = nn.LayerNorm(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, T, H, W) -> (B, C, 1, H, W), or the input itself for "none"."""
+        if self.pooling == "none":
+            return x
+        if self.pooling == "avg":
+            return x.mean(2, keepdim=True)
+        if self.pooling == "max":
+            return x.amax(2, keepdim=True)
+        if self.pooling == "center":
+            middle = x.shape[2] // 2
+            return x[:, :, middle : middle + 1]
+        return self._decode(x)
+
+    def _decode(self, x: torch.Tensor) -> torch.Tensor:
+        b, _, _, h, w = x.shape
+        memory = x.permute(0, 3, 4, 2, 1).flatten(0, 2)
+        # The query is the same everywhere until it meets the features: attend to itself once.
+        query = self.layer.attend_queries(self.query.weight[None], None)
+        pooled = self.layer.attend_memory(query.expand(len(memory), -1, -1), memory)
+        return self.norm(pooled[:, 0]).view(b, h, w, -1).permute(0, 3, 1, 2).unsqueeze(2)

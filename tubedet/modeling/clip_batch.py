@@ -1,0 +1,60 @@
+"""From a list of clips of any sizes to one padded, normalised batch."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+
+@dataclass
+class ClipBatch:
+    """A batch of normalised clips, padded at the bottom and right with zeros.
+
+    Attributes:
+        tensor: float (B, 3, T, H, W).
+        mask: bool (B, H, W), True on padding.
+        sizes: unpadded (height, width) of each clip, in pixels.
+    """
+
+    tensor: torch.Tensor
+    mask: torch.Tensor
+    sizes: list[tuple[int, int]]
+
+    @classmethod
+    def from_clips(
+        cls, clips: list[torch.Tensor], pixel_mean: torch.Tensor, pixel_std: torch.Tensor
+    ) -> "ClipBatch":
+        """Normalise and pad.
+
+        Padding follows normalisation, so padded pixels have the mean colour (as in TubeR). The
+        arithmetic is (x / 255 - mean) / std in float32 for models of every precision, because
+        that is what published weights have seen.
+
+        Args:
+            clips: uint8 or float (3, T, H, W) each, RGB in 0..255, the same T.
+            pixel_mean, pixel_std: (3, 1, 1, 1) of RGB / 255; their dtype and device become the
+                batch's.
+
+        Raises:
+            ValueError: if a clip has another layout, or the numbers of frames differ.
+        """
+        for clip in clips:
+            if clip.dim() != 4 or clip.shape[0] != 3 or clip.shape[1] != clips[0].shape[1]:
+                raise ValueError(
+                    "a batch needs clips of shape (3, T, H, W) with one T, got "
+                    f"{[tuple(c.shape) for c in clips]}"
+                )
+        sizes = [(clip.shape[2], clip.shape[3]) for clip in clips]
+        height, width = (max(side) for side in zip(*sizes))
+        padded, mask = [], pixel_mean.new_ones((len(clips), height, width), dtype=torch.bool)
+        for i, (clip, (h, w)) in enumerate(zip(clips, sizes)):
+            clip = clip.to(pixel_mean.device, torch.float32) / 255
+            clip = (clip - pixel_mean.float()) / pixel_std.float()
+            padded.append(F.pad(clip, (0, width - w, 0, height - h)).to(pixel_mean.dtype))
+            mask[i, :h, :w] = False
+        return cls(torch.stack(padded), mask, sizes)
+
+    def mask_at(self, height: int, width: int) -> torch.Tensor:
+        """The mask on a feature map: bool (B, height, width), nearest neighbour."""
+        resized = F.interpolate(self.mask[:, None].float(), size=(height, width), mode="nearest")
+        return resized[:, 0].bool()

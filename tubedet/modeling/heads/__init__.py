@@ -1,0 +1,6 @@
+"""Box and action heads."""
+
+from .action_head import ContextActionHead
+from .box_head import BoxHead
+
+__all__ = ["BoxHead", "ContextActionHead"]

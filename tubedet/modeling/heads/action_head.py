@@ -1,0 +1,71 @@
+"""TubeR's action head: queries look at the whole clip before they are classified."""
+
+import torch
+from torch import nn
+
+from tubedet.layers import MultiHeadAttention
+from tubedet.modeling.transformer import ContextEncoder
+
+
+class ContextActionHead(nn.Module):
+    """Classify queries from what they gather in the encoded features of all time steps.
+
+    As published the cross attention has neither residual, norm nor position code, and padded
+    cells take part unless ``mask_context`` is set. The features are encoded once and serve all
+    decoder layers.
+
+    Args:
+        in_channels: channels of the backbone map.
+        dim: channels C of the queries.
+        num_heads: attention heads.
+        feedforward_dim: channels of the encoder's MLP.
+        num_outputs: logits per query.
+        dropout: dropout inside attention and encoder.
+        action_dropout: dropout before the classifier.
+        mask_context: keep padded cells out of both attentions.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        num_outputs: int,
+        dropout: float,
+        action_dropout: float,
+        mask_context: bool,
+    ):
+        super().__init__()
+        self.mask_context = mask_context
+        self.context_proj = nn.Conv3d(in_channels, dim, 1)
+        self.context_encoder = ContextEncoder(
+            dim=dim, num_heads=num_heads, feedforward_dim=feedforward_dim, dropout=dropout
+        )
+        self.cross_attn = MultiHeadAttention(dim, num_heads, dropout)
+        self.dropout = nn.Dropout(action_dropout)
+        self.fc = nn.Linear(dim, num_outputs)
+
+    def forward(
+        self, queries: torch.Tensor, features: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute the action logits of one or more decoder layers.
+
+        Args:
+            queries: (L, B, Q, C).
+            features: backbone map (B, C', T, H, W).
+            mask: bool (B, H, W), True on padded cells.
+
+        Returns:
+            logits (L, B, Q, num_outputs).
+        """
+        num_steps = features.shape[2]
+        mask = mask if self.mask_context else None
+        context = self.context_encoder(self.context_proj(features), mask)
+        token_mask = None if mask is None else mask.flatten(1).repeat(1, num_steps)
+        # All layers share the context: one attention over L·Q queries of each clip.
+        stacked = queries.transpose(0, 1).flatten(1, 2)
+        gathered = self.cross_attn(stacked, context, context, token_mask)
+        gathered = gathered.unflatten(1, (len(queries), -1)).transpose(0, 1)
+        return self.fc(self.dropout(gathered))

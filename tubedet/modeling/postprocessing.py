@@ -1,0 +1,50 @@
+"""From logits and normalised boxes to detections."""
+
+import torch
+from detectron2.structures import Boxes, Instances
+from torchvision.ops import box_convert
+
+from .losses import PERSON, LayerOutput, at_least_float32
+
+
+def detections_from_queries(
+    output: LayerOutput,
+    image_sizes: list[tuple[int, int]],
+    *,
+    exclusive: bool,
+    person_thresh: float,
+) -> list[Instances]:
+    """Turn the last layer's predictions into one :class:`Instances` per clip.
+
+    Every query becomes a row, in query order; boxes are neither clipped nor suppressed.
+
+    Args:
+        output: last decoder layer, key-frame queries only.
+        image_sizes: (height, width) in which each clip's boxes are wanted, in pixels.
+        exclusive: see :class:`SetCriterion`.
+        person_thresh: action scores are zero unless the person probability is above this.
+
+    Returns:
+        Instances with ``pred_boxes`` (Q, 4) XYXY pixels, ``scores`` (Q,) person probability and
+        ``action_scores`` (Q, A). Independent actions: sigmoid × person probability, where the
+        latter is softmax index 1 (published AVA post-processing). Exclusive actions: softmax
+        without its last entry, "no object"; the person probability is what "no object" leaves.
+    """
+    results = []
+    for b, (height, width) in enumerate(image_sizes):
+        actions = at_least_float32(output.action_logits[b])
+        if exclusive:
+            action_scores = actions.softmax(-1)[:, :-1]
+            person = action_scores.sum(-1)
+        else:
+            person = at_least_float32(output.person_logits[b]).softmax(-1)[:, PERSON]
+            action_scores = actions.sigmoid() * person[:, None]
+        action_scores = action_scores * (person > person_thresh)[:, None]
+        boxes = box_convert(at_least_float32(output.boxes[b]), "cxcywh", "xyxy")
+        scale = boxes.new_tensor([width, height, width, height])
+        instances = Instances((height, width))
+        instances.pred_boxes = Boxes(boxes * scale)
+        instances.scores = person
+        instances.action_scores = action_scores
+        results.append(instances)
+    return results

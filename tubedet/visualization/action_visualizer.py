@@ -1,0 +1,150 @@
+"""Persons with several actions each, drawn over a frame."""
+
+from __future__ import annotations
+
+import colorsys
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from detectron2.structures import BoxMode, Instances
+
+from .overlay import OverlayVisualizer
+
+
+class _Person(NamedTuple):
+    """One person to draw: box (4,) XYXY as fractions of the frame, label lines, colour index."""
+
+    box: np.ndarray
+    lines: list[str]
+    identity: int
+
+
+class ActionVisualizer:
+    """Draws boxes with action labels, for detections and for ground truth alike.
+
+    It builds on detectron2's ``Visualizer`` and reuses the canvas, so one object serves all frames
+    of a video. Frames that are too small for readable text are enlarged by a whole number.
+    """
+
+    def __init__(
+        self, action_names: Sequence[str], *, max_actions: int = 4, min_short_side: int = 320
+    ):
+        """
+        Args:
+            action_names: A names; name k is that of the 0-based action k.
+            max_actions: labels per person; those of the lowest scores are left out.
+            min_short_side: frames are enlarged until their short side has this many pixels.
+        """
+        self.action_names = short_action_names(action_names)
+        self.max_actions = max_actions
+        self.min_short_side = min_short_side
+        self._canvas: OverlayVisualizer | None = None
+
+    def draw_detections(
+        self, frame_rgb: np.ndarray, instances: Instances, *, score_threshold: float = 0.5
+    ) -> np.ndarray:
+        """Draws what a model detected.
+
+        Args:
+            frame_rgb: uint8 array (H, W, 3), RGB.
+            instances: the model's output for a key frame: ``pred_boxes`` (Q, 4) XYXY in pixels of
+                ``instances.image_size``, which may differ from the frame's, and ``action_scores``
+                (Q, A). A field ``person_ids`` (Q,) chooses the colours, else the row does.
+            score_threshold: actions with a lower score are not written, persons without any
+                action left are not drawn.
+
+        Returns:
+            uint8 array, RGB, of the frame's size times a whole number.
+
+        Raises:
+            ValueError: if there is not one action score per action name.
+        """
+        scores = instances.action_scores.detach().float().cpu().numpy()
+        if scores.shape[1] != len(self.action_names):
+            raise ValueError(
+                f"{scores.shape[1]} action scores per person, but {len(self.action_names)} action "
+                "names: the names belong to another data set than the model"
+            )
+        height, width = instances.image_size
+        boxes = instances.pred_boxes.tensor.detach().float().cpu().numpy()
+        boxes = boxes / (width, height, width, height)
+        has_ids = instances.has("person_ids")
+        identities = instances.person_ids.tolist() if has_ids else range(len(instances))
+        persons = []
+        # The surest person is drawn last, over the others.
+        for row in np.argsort(scores.max(axis=1, initial=0.0), kind="stable").tolist():
+            actions = np.argsort(-scores[row], kind="stable")[: self.max_actions]
+            actions = actions[scores[row, actions] >= score_threshold]
+            lines = [f"{self.action_names[a]} {scores[row, a]:.2f}" for a in actions]
+            if lines:
+                persons.append(_Person(boxes[row], lines, identities[row]))
+        return self._draw(frame_rgb, persons)
+
+    def draw_annotations(self, frame_rgb: np.ndarray, annotations: list[dict]) -> np.ndarray:
+        """Draws ground truth.
+
+        Args:
+            frame_rgb: uint8 array (H, W, 3), RGB.
+            annotations: those of a dataset dict: ``bbox`` and ``bbox_mode`` (XYXY_ABS in pixels of
+                the frame or XYXY_REL), ``actions`` (0-based), optionally ``person_id``.
+
+        Returns:
+            uint8 array, RGB, of the frame's size times a whole number.
+        """
+        height, width = frame_rgb.shape[:2]
+        persons = []
+        for row, annotation in enumerate(annotations):
+            box = np.asarray(annotation["bbox"], dtype=float)
+            if annotation["bbox_mode"] != BoxMode.XYXY_REL:
+                box = BoxMode.convert(box[None], annotation["bbox_mode"], BoxMode.XYXY_ABS)[0]
+                box = box / (width, height, width, height)
+            lines = [self.action_names[a] for a in annotation["actions"][: self.max_actions]]
+            identity = annotation.get("person_id", -1)
+            persons.append(_Person(box, lines, identity if identity >= 0 else row))
+        return self._draw(frame_rgb, persons)
+
+    def _draw(self, frame_rgb: np.ndarray, persons: list[_Person]) -> np.ndarray:
+        factor = max(1, -(-self.min_short_side // min(frame_rgb.shape[:2])))
+        if factor > 1:
+            frame_rgb = cv2.resize(
+                frame_rgb, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC
+            )
+        canvas = self._canvas_for(frame_rgb)
+        height, width = frame_rgb.shape[:2]
+        taken: list[np.ndarray] = []
+        for person in persons:
+            box = person.box * (width, height, width, height)
+            colour = _colour(person.identity)
+            canvas.draw_box(box, alpha=0.9, edge_color=colour)
+            if person.lines:
+                taken.append(canvas.draw_label(person.lines, box, colour, avoid=taken))
+        return canvas.output.get_image()
+
+    def _canvas_for(self, frame_rgb: np.ndarray) -> OverlayVisualizer:
+        if self._canvas is None or self._canvas.img.shape != frame_rgb.shape:
+            self._canvas = OverlayVisualizer(frame_rgb)
+        else:
+            self._canvas.output.reset_image(frame_rgb)
+        return self._canvas
+
+
+def short_action_names(action_names: Sequence[str]) -> list[str]:
+    """Names without their remarks in parentheses, where they stay different from each other.
+
+    Args:
+        action_names: e.g. "talk to (e.g., self, a person, a group)", "kick (a person)".
+
+    Returns:
+        e.g. "talk to", and "kick (a person)" if "kick (an object)" is another action.
+    """
+    short = [name.partition(" (")[0] for name in action_names]
+    count = Counter(short)
+    return [s if count[s] == 1 else name for s, name in zip(short, action_names)]
+
+
+def _colour(identity: int) -> tuple[float, float, float]:
+    """A bright RGB colour (0..1); neighbouring identities get very different hues."""
+    return colorsys.hsv_to_rgb((0.33 + 0.618034 * identity) % 1.0, 0.6, 1.0)
