@@ -3,8 +3,12 @@
 Importing the package registers its backbones, architectures and data sets with detectron2.
 """
 
-from . import data, modeling
-from .config import add_tubedet_config
-from .engine import load_model
+from .third_party_warnings import silence_third_party_warnings
+
+silence_third_party_warnings()
+
+from . import data, modeling  # noqa: E402
+from .config import add_tubedet_config  # noqa: E402
+from .engine import load_model  # noqa: E402
 
 __all__ = ["add_tubedet_config", "data", "load_model", "modeling"]

@@ -62,7 +62,9 @@ def _add_model_keys(cfg: CN) -> None:
     cfg.MODEL.CSN.WIDTH_MULTIPLIER = 1.0
     # Stages returned, any of res2 .. res5.
     cfg.MODEL.CSN.OUT_FEATURES = ["res5"]
-    # Spatial stride 2 in res5 (total 32) instead of 1 (total 16).
+    # Spatial strides of res2 .. res4; smaller ones keep small persons apart in small frames.
+    cfg.MODEL.CSN.SPATIAL_STRIDES = (1, 2, 2)
+    # Spatial stride 2 in res5 (published: total 32) instead of 1 (total 16).
     cfg.MODEL.CSN.LAST_STRIDE = False
     # Temporal strides of res2 .. res5.
     cfg.MODEL.CSN.TEMPORAL_STRIDES = (1, 2, 2, 2)
@@ -85,6 +87,9 @@ def _add_model_keys(cfg: CN) -> None:
     # Dropout of all attention and feed-forward layers, and the one before the action classifier.
     cfg.MODEL.TUBER.DROPOUT = 0.1
     cfg.MODEL.TUBER.ACTION_DROPOUT = 0.5
+    # Initial probability of every action, set by the classifier's bias. Published: 0.5; a small
+    # value saves the first iterations of a training from scratch.
+    cfg.MODEL.TUBER.ACTION_PRIOR = 0.5
     # Hide padded cells from the action branch too. The published model does not.
     cfg.MODEL.TUBER.MASK_CONTEXT = False
     # Losses on every decoder layer instead of the last one only.

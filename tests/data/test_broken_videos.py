@@ -22,7 +22,7 @@ def test_distinct_key_frames_count_and_every_skip_is_logged(caplog):
     assert len(caplog.records) == 4
     last = caplog.records[-1].getMessage()
     assert "key frame 902 s of video 'abc'" in last and "film.mp4" in last
-    assert "process: 2, at most 2 allowed; skips: 4" in last
+    assert "process: 2 of at most 2; skips: 4" in last
     with pytest.raises(VideoError, match=r"\(3 broken key frames .*MAX_BROKEN_KEYFRAMES is 2\)"):
         policy.handle(ERROR, video_id="abd", timestamp=902.0)
 

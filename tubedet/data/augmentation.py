@@ -1,8 +1,8 @@
 """Augmentation of clips: one draw, applied to all frames and to the boxes.
 
 Everything here is a detectron2 :class:`~detectron2.data.transforms.Augmentation` or
-:class:`~detectron2.data.transforms.Transform`, so that detectron2's own ones can be mixed in. Random
-numbers come from numpy's global generator, which detectron2 seeds per loader worker.
+:class:`~detectron2.data.transforms.Transform`, so that detectron2's own ones can be mixed in.
+Random numbers come from numpy's global generator, which detectron2 seeds per loader worker.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class BrokenVideoPolicy:
         if self.num_broken <= self.max_broken:
             self.num_skips += 1
             logger.warning(
-                "Skipped: %s (broken key frames in this process: %d, at most %d allowed; skips: %d)",
+                "Skipped: %s (broken key frames in this process: %d of at most %d; skips: %d)",
                 where,
                 self.num_broken,
                 self.max_broken,

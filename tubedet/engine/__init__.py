@@ -1,7 +1,15 @@
 """Training, evaluation and inference drivers."""
 
+from .launching import argument_parser, launch_processes
 from .model_loading import load_model
 from .run_setup import load_config, setup_run
 from .trainer import Trainer
 
-__all__ = ["Trainer", "load_config", "load_model", "setup_run"]
+__all__ = [
+    "Trainer",
+    "argument_parser",
+    "launch_processes",
+    "load_config",
+    "load_model",
+    "setup_run",
+]

@@ -29,7 +29,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
         weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
     )
-    optimizer = torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR)
+    optimizer = torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, fused=True)
     clipping = cfg.SOLVER.CLIP_GRADIENTS
     if clipping.ENABLED and clipping.CLIP_TYPE != "full_model":
         optimizer = maybe_add_gradient_clipping(cfg, optimizer)
@@ -73,8 +73,6 @@ def parameter_groups(
                 decay = weight_decay_norm
             elif name.endswith("bias") and weight_decay_bias is not None:
                 decay = weight_decay_bias
-            group = groups.setdefault(
-                (lr, decay), {"params": [], "lr": lr, "weight_decay": decay}
-            )
+            group = groups.setdefault((lr, decay), {"params": [], "lr": lr, "weight_decay": decay})
             group["params"].append(parameter)
     return list(groups.values())

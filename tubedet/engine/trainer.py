@@ -12,6 +12,7 @@ from detectron2.data import (
     build_detection_train_loader,
 )
 from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model
+from detectron2.evaluation import verify_results
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
@@ -112,6 +113,27 @@ class Trainer(DefaultTrainer):
             os.path.join(cfg.OUTPUT_DIR, "inference"),
             protocol=cfg.TEST.AVA_PROTOCOL,
         )
+
+    @classmethod
+    def evaluate_weights(cls, cfg: CfgNode, resume: bool = False) -> dict:
+        """Build the model, load ``MODEL.WEIGHTS`` and evaluate, without training.
+
+        Args:
+            cfg: frozen config of the run.
+            resume: load the last checkpoint of ``OUTPUT_DIR`` instead, if there is one.
+
+        Returns:
+            the figures of ``DATASETS.TEST``; empty on all but the main process.
+        """
+        model = cls.build_model(cfg)
+        checkpointer = TubedetCheckpointer(
+            model, cfg.OUTPUT_DIR, min_matched=cfg.MODEL.INIT.MIN_MATCHED
+        )
+        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+        results = cls.test(cfg, model)
+        if comm.is_main_process():
+            verify_results(cfg, results)
+        return results
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators=None) -> dict:

@@ -50,4 +50,3 @@ class DepthwiseConv3d(nn.Conv3d):
                 missing = out.shape[1] - part.shape[1] - first
                 out = out + F.pad(part, (0, 0, 0, 0, 0, 0, first, missing))
         return out.transpose(1, 2)
-

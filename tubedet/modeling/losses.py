@@ -119,7 +119,7 @@ class SetCriterion(nn.Module):
                 prob = layer.action_logits[b].softmax(-1)[:, target.actions.argmax(1)]
             else:
                 prob = layer.person_logits[b].softmax(-1)[:, PERSON, None]
-            pairs.append(self.matcher(prob, layer.boxes[b], target.boxes))
+            pairs.append(self.matcher(prob, layer.boxes[b], target.boxes.to(layer.boxes)))
         return pairs
 
     def _layer_losses(self, layer, targets, num_boxes):

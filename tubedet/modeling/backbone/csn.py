@@ -102,6 +102,7 @@ class CSN(Backbone):
         depth: 26, 50, 101 or 152.
         width_multiplier: factor on all channel numbers.
         out_features: stages to return, among res2 .. res5.
+        spatial_strides: of res2 .. res4.
         last_stride: spatial stride 2 in res5 instead of 1 (no dilation replaces it).
         temporal_strides: of res2 .. res5.
         norm: "BN", "FrozenBN" or "SyncBN".
@@ -118,6 +119,7 @@ class CSN(Backbone):
         depth: int = 50,
         width_multiplier: float = 1.0,
         out_features: Sequence[str] = ("res5",),
+        spatial_strides: Sequence[int] = (1, 2, 2),
         last_stride: bool = False,
         temporal_strides: Sequence[int] = (1, 2, 2, 2),
         norm: str = "BN",
@@ -132,6 +134,12 @@ class CSN(Backbone):
             raise ValueError(
                 f"MODEL.CSN.TEMPORAL_STRIDES is {temporal_strides}; give one for each of {STAGES}"
             )
+        if len(spatial_strides) != len(STAGES) - 1:
+            raise ValueError(
+                f"MODEL.CSN.SPATIAL_STRIDES is {spatial_strides}; give one for each of "
+                f"{STAGES[:-1]}"
+            )
+        spatial_strides = (*spatial_strides, 2 if last_stride else 1)
         self.depth = depth
         self._out_features = [name for name in STAGES if name in out_features]
         self._shapes = {}
@@ -141,7 +149,7 @@ class CSN(Backbone):
         stride, temporal_stride = 4, 1
         for i, name in enumerate(STAGES):
             mid_channels = round(64 * 2**i * width_multiplier)
-            spatial = 1 if i == 0 or (name == "res5" and not last_stride) else 2
+            spatial = spatial_strides[i]
             blocks = []
             for block in range(BLOCKS_PER_STAGE[depth][i]):
                 first = block == 0
@@ -163,6 +171,7 @@ class CSN(Backbone):
             "depth": cfg.MODEL.CSN.DEPTH,
             "width_multiplier": cfg.MODEL.CSN.WIDTH_MULTIPLIER,
             "out_features": cfg.MODEL.CSN.OUT_FEATURES,
+            "spatial_strides": cfg.MODEL.CSN.SPATIAL_STRIDES,
             "last_stride": cfg.MODEL.CSN.LAST_STRIDE,
             "temporal_strides": cfg.MODEL.CSN.TEMPORAL_STRIDES,
             "norm": cfg.MODEL.CSN.NORM,

@@ -1,5 +1,7 @@
 """TubeR's action head: queries look at the whole clip before they are classified."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -22,6 +24,7 @@ class ContextActionHead(nn.Module):
         num_outputs: logits per query.
         dropout: dropout inside attention and encoder.
         action_dropout: dropout before the classifier.
+        action_prior: initial probability of every output under a sigmoid.
         mask_context: keep padded cells out of both attentions.
     """
 
@@ -35,6 +38,7 @@ class ContextActionHead(nn.Module):
         num_outputs: int,
         dropout: float,
         action_dropout: float,
+        action_prior: float,
         mask_context: bool,
     ):
         super().__init__()
@@ -46,6 +50,8 @@ class ContextActionHead(nn.Module):
         self.cross_attn = MultiHeadAttention(dim, num_heads, dropout)
         self.dropout = nn.Dropout(action_dropout)
         self.fc = nn.Linear(dim, num_outputs)
+        if action_prior != 0.5:
+            nn.init.constant_(self.fc.bias, math.log(action_prior / (1 - action_prior)))
 
     def forward(
         self, queries: torch.Tensor, features: torch.Tensor, mask: torch.Tensor

@@ -43,6 +43,7 @@ class TubeR(nn.Module):
         hidden_dim: channels C of the transformer.
         num_heads, feedforward_dim, enc_layers, dec_layers, dropout: of the transformer.
         action_dropout: before the action classifier.
+        action_prior: see :class:`ContextActionHead`; 0.5 with exclusive actions.
         mask_context: keep padded cells out of the action branch.
         aux_loss: losses on all decoder layers.
         person_thresh: see :func:`detections_from_queries`.
@@ -70,6 +71,7 @@ class TubeR(nn.Module):
         dec_layers: int,
         dropout: float,
         action_dropout: float,
+        action_prior: float,
         mask_context: bool,
         aux_loss: bool,
         person_thresh: float,
@@ -119,6 +121,7 @@ class TubeR(nn.Module):
             num_outputs=num_actions + int(self.exclusive),
             dropout=dropout,
             action_dropout=action_dropout,
+            action_prior=action_prior,
             mask_context=mask_context,
         )
         for name, value in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
@@ -158,6 +161,7 @@ class TubeR(nn.Module):
             "dec_layers": tuber.DEC_LAYERS,
             "dropout": tuber.DROPOUT,
             "action_dropout": tuber.ACTION_DROPOUT,
+            "action_prior": tuber.ACTION_PRIOR,
             "mask_context": tuber.MASK_CONTEXT,
             "aux_loss": tuber.AUX_LOSS,
             "person_thresh": tuber.PERSON_THRESH,

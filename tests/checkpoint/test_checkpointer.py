@@ -1,0 +1,118 @@
+import pytest
+import torch
+from detectron2.modeling import build_model
+from reference_cases import FIXTURES, ReferenceCase
+from torch import nn
+
+from tubedet.checkpoint import CheckpointError, TubedetCheckpointer
+from tubedet.checkpoint.released_tuber import convert_released_tuber, is_released_tuber
+from tubedet.engine import load_config, load_model
+
+OPTS = ["MODEL.CSN.DEPTH", 26, "MODEL.CSN.WIDTH_MULTIPLIER", 0.125, "MODEL.DEVICE", "cpu"]
+OPTS += ["MODEL.TUBER.HIDDEN_DIM", 32, "MODEL.TUBER.FEEDFORWARD_DIM", 64]
+
+
+def _model(seed=0):
+    torch.manual_seed(seed)
+    return build_model(load_config("", OPTS))
+
+
+def test_every_released_key_is_converted():
+    case = ReferenceCase(FIXTURES / "tuber_csn50_ava21")
+    weights = {key: torch.empty(0) for key in case.meta["weights"]}
+    assert is_released_tuber(weights)
+    converted, sources, ignored = convert_released_tuber(weights)
+    assert ignored == ["backbone.body.out_fc.weight", "backbone.body.out_fc.bias"]
+    assert len(converted) == len(weights) - 2  # no two keys fell together
+    cfg = load_config("configs/AVA/TubeR_CSN50_AVA21.yaml", ["MODEL.DEVICE", "cpu"])
+    ours = build_model(cfg).state_dict()
+    assert set(converted) == set(ours)
+    # The suffixes of the released attention are swapped.
+    assert sources["action_head.context_encoder.spatial_attn.in_proj_weight"] == (
+        "encoder.layers.0.self_attn_t.in_proj_weight"
+    )
+    for key, source in sources.items():
+        entry = case.meta["weights"][source]
+        assert entry is None or list(ours[key].shape) == entry[0], key
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_our_own_weights_load_completely(tmp_path, prefix):
+    model = _model(0)
+    path = str(tmp_path / "ours.pth")
+    torch.save({"model": {prefix + k: v for k, v in model.state_dict().items()}}, path)
+    other = _model(1)
+    checkpointer = TubedetCheckpointer(other)
+    checkpointer.load(path)
+    assert checkpointer.report.share == 1.0
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters()))
+
+
+def test_what_did_not_match_is_reported(tmp_path):
+    weights = _model(0).state_dict()
+    del weights["box_head.layers.2.bias"]
+    weights["action_head.fc.weight"] = torch.zeros(22, 32)
+    weights["stranger"] = torch.zeros(3)
+    path = str(tmp_path / "partly.pth")
+    torch.save({"model": weights}, path)
+    model = _model(1)
+    before = model.action_head.fc.weight.clone()
+    checkpointer = TubedetCheckpointer(model)
+    checkpointer.load(path)
+    report = checkpointer.report
+    assert list(report.missing) == ["box_head.layers.2.bias"]
+    assert report.mismatched == {"action_head.fc.weight": ((22, 32), (80, 32))}
+    assert report.unexpected == ["stranger"]
+    assert 0.9 < report.share < 1
+    details = report.details()
+    for text in ("box_head.layers.2.bias", "[22, 32] in the file, [80, 32] in the model"):
+        assert text in details
+    assert torch.equal(model.action_head.fc.weight, before)
+
+
+def test_too_little_is_an_error_with_the_config_key(tmp_path):
+    path = str(tmp_path / "backbone_only.pth")
+    weights = _model(0).state_dict()
+    torch.save({"model": {k: v for k, v in weights.items() if k.startswith("backbone")}}, path)
+    cfg = load_config("", [*OPTS, "MODEL.WEIGHTS", path])
+    with pytest.raises(CheckpointError, match="MODEL.INIT.MIN_MATCHED"):
+        load_model(cfg)
+    cfg.MODEL.INIT.MIN_MATCHED = 0.0
+    load_model(cfg)
+
+
+def test_share_is_the_smaller_of_tensors_and_elements(tmp_path):
+    model = nn.ModuleDict({"big": nn.Linear(1000, 1000, bias=False)})
+    model.update({f"small{i}": nn.Linear(1, 1, bias=False) for i in range(9)})
+    path = str(tmp_path / "big.pth")
+    torch.save({"model": {"big.weight": torch.zeros(1000, 1000)}}, path)
+    checkpointer = TubedetCheckpointer(model, min_matched=0)
+    checkpointer.load(path)
+    assert checkpointer.report.share == pytest.approx(0.1)
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere.pth does not exist"):
+        TubedetCheckpointer(nn.Linear(1, 1)).load(str(tmp_path / "nowhere.pth"))
+
+
+def test_a_crash_while_saving_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
+    model = nn.Linear(2, 2)
+    checkpointer = TubedetCheckpointer(model, str(tmp_path))
+    checkpointer.save("model_0000004", iteration=4)
+    before = model.weight.clone()
+
+    def crash(data, f):
+        f.write(b"half a file")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", crash)
+        nn.init.ones_(model.weight)
+        with pytest.raises(KeyboardInterrupt):
+            checkpointer.save("model_0000004", iteration=4)
+        with pytest.raises(KeyboardInterrupt):
+            checkpointer.save("model_0000009", iteration=9)
+    resumed = TubedetCheckpointer(model, str(tmp_path)).resume_or_load("", resume=True)
+    assert resumed["iteration"] == 4
+    assert torch.equal(model.weight, before)

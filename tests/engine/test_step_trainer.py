@@ -1,0 +1,59 @@
+import pytest
+import torch
+from detectron2.utils.events import EventStorage
+from torch import nn
+
+from tubedet.engine.step_trainer import StepTrainer
+
+
+class _Quadratic(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Parameter(torch.tensor([3.0]))
+        self.b = nn.Parameter(torch.tensor([4.0]))
+        self.seen_dtype = None
+
+    def forward(self, data):
+        self.seen_dtype = (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+        return {"loss_a": data * self.a.square().sum() / 2, "loss_b": data * self.b.sum() * 4}
+
+
+def _step(**arguments):
+    model = _Quadratic()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    trainer = StepTrainer(model, [1.0] * 3, optimizer, device_type="cpu", **arguments)
+    trainer.iter = 0
+    with EventStorage():
+        trainer.run_step()
+    return model, trainer
+
+
+def test_without_limit_the_gradient_is_the_plain_one():
+    model, _ = _step()
+    assert model.a.item() == pytest.approx(0.0) and model.b.item() == pytest.approx(0.0)
+
+
+def test_clipping_takes_the_norm_over_all_parameters():
+    model, _ = _step(max_grad_norm=0.5)  # gradient (3, 4), norm 5
+    assert model.a.item() == pytest.approx(3 - 0.3, rel=1e-4)
+    assert model.b.item() == pytest.approx(4 - 0.4, rel=1e-4)
+
+
+def test_autocast_on_the_cpu():
+    model, trainer = _step(amp_dtype=torch.bfloat16)
+    assert model.seen_dtype == torch.bfloat16
+    assert model.a.item() == pytest.approx(0.0, abs=0.05)
+    assert not trainer.grad_scaler.is_enabled()
+    assert _step()[0].seen_dtype == torch.float32
+
+
+def test_float16_on_the_cpu_is_refused():
+    with pytest.raises(ValueError, match="bfloat16"):
+        _step(amp_dtype=torch.float16)
+
+
+def test_state_round_trip():
+    _, trainer = _step()
+    _, other = _step(amp_dtype=torch.bfloat16)
+    other.load_state_dict(trainer.state_dict())
+    assert other.iter == trainer.iter

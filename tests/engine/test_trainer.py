@@ -1,0 +1,63 @@
+"""Learning, for real but briefly."""
+
+import dataclasses
+import os
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.env import seed_all_rng
+
+from tubedet.data.ava import register_ava
+from tubedet.data.builtin import ava_files
+from tubedet.engine import Trainer, load_config
+
+CONFIG = "configs/quick_schedules/TubeR_toy.yaml"
+
+
+@pytest.fixture
+def two_key_frames(toy_datasets, tmp_path):
+    """A registered data set of the first two annotated key frames of the toy set."""
+    files = ava_files(str(toy_datasets / "ava_toy"), split="train", version="v2.1")
+    with open(files.groundtruth_csv) as f:
+        rows = f.readlines()
+    keys = list(dict.fromkeys(tuple(row.split(",")[:2]) for row in rows))[:2]
+    subset = tmp_path / "two.csv"
+    subset.write_text("".join(row for row in rows if tuple(row.split(",")[:2]) in keys))
+    name = "toy_two_key_frames"
+    register_ava(
+        name, dataclasses.replace(files, groundtruth_csv=str(subset), included_timestamps=None)
+    )
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def test_two_key_frames_are_learned_by_heart(two_key_frames, tmp_path):
+    cfg = load_config(
+        CONFIG,
+        ["DATASETS.TRAIN", (two_key_frames,), "DATASETS.TEST", (two_key_frames,)]
+        + ["SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 150, "SOLVER.WARMUP_ITERS", 10]
+        + ["SOLVER.BASE_LR", 1e-3, "MODEL.TUBER.DROPOUT", 0.0, "MODEL.TUBER.ACTION_DROPOUT", 0.0]
+        + ["INPUT.RANDOM_FLIP", "none", "INPUT.CLIP.HSV_JITTER", (0, 0, 0)]
+        + ["DATALOADER.NUM_WORKERS", 0, "OUTPUT_DIR", str(tmp_path / "out")],
+    )
+    os.makedirs(cfg.OUTPUT_DIR)
+    seed_all_rng(0)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    results = trainer.test(cfg, trainer.model)
+    assert results["frame_ap"]["mAP@0.5IOU"] > 95
+
+
+def test_evaluation_broadcasts_the_main_process_statistics(monkeypatch):
+    """Batch-norm statistics differ between training processes; evaluation uses one set."""
+    sent = []
+    monkeypatch.setattr("tubedet.engine.trainer.comm.get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda t, src: sent.append((t, src)))
+    cfg = load_config("", ["DATASETS.TEST", ()])
+    model = torch.nn.BatchNorm3d(2)
+    Trainer.test(cfg, model)
+    assert [src for _, src in sent] == [0] * 3
+    assert sent[0][0] is model.running_mean

@@ -1,0 +1,38 @@
+import pytest
+import torch
+from torch import nn
+
+from tubedet.layers import FrozenBatchNorm3d, get_norm_3d
+
+
+def _trained_norm(channels):
+    torch.manual_seed(0)
+    norm = get_norm_3d("BN", channels)
+    nn.init.uniform_(norm.weight)
+    nn.init.normal_(norm.bias)
+    norm.train()(torch.randn(4, channels, 3, 5, 5) * 3 + 1)
+    return norm.eval()
+
+
+# T equal to C or 1 is where reshaping to four dimensions goes wrong unnoticed.
+@pytest.mark.parametrize("frames", [1, 4, 6])
+def test_frozen_equals_evaluation_mode(frames):
+    norm = _trained_norm(4)
+    frozen = FrozenBatchNorm3d.convert(norm)
+    x = torch.randn(2, 4, frames, 3, 3)
+    torch.testing.assert_close(frozen.train()(x), norm(x), rtol=0, atol=1e-5)
+    assert frozen.eps == 1e-3
+    assert not list(frozen.parameters())
+
+
+def test_convert_reaches_nested_norms_and_keeps_keys():
+    module = nn.Sequential(nn.Conv3d(3, 4, 1), nn.Sequential(_trained_norm(4)))
+    before = module.state_dict()
+    after = FrozenBatchNorm3d.convert(module).state_dict()
+    assert set(before) - set(after) == {"1.0.num_batches_tracked"}
+    assert all(torch.equal(after[key], before[key]) for key in after)
+
+
+def test_unknown_norm_is_named():
+    with pytest.raises(ValueError, match="MODEL.CSN.NORM is 'GN'"):
+        get_norm_3d("GN", 4)

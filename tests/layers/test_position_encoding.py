@@ -1,0 +1,33 @@
+import math
+
+import pytest
+import torch
+
+from tubedet.layers import sine_position_encoding_3d
+
+
+def test_values_by_the_formula():
+    mask = torch.zeros(1, 2, 3, 4, dtype=torch.bool)
+    code = sine_position_encoding_3d(mask, 32)
+    assert code.shape == (1, 32, 2, 3, 4) and code.dtype == torch.float32
+    t, y, x = 1, 2, 0
+    expected = []
+    for count, total, channels in ((t + 1, 2, 8), (y + 1, 3, 12), (x + 1, 4, 12)):
+        angle = count / (total + 1e-6) * 2 * math.pi
+        for k in range(channels):
+            phase = angle / 10000 ** (2 * (k // 2) / channels)
+            expected.append(math.cos(phase) if k % 2 else math.sin(phase))
+    torch.testing.assert_close(code[0, :, t, y, x], torch.tensor(expected), rtol=0, atol=1e-5)
+
+
+def test_padding_does_not_change_the_valid_part():
+    mask = torch.ones(1, 2, 5, 7, dtype=torch.bool)
+    mask[..., :3, :4] = False
+    padded = sine_position_encoding_3d(mask, 32)[..., :3, :4]
+    alone = sine_position_encoding_3d(torch.zeros(1, 2, 3, 4, dtype=torch.bool), 32)
+    torch.testing.assert_close(padded, alone, rtol=0, atol=1e-6)
+
+
+def test_channels_that_cannot_be_split():
+    with pytest.raises(ValueError, match="multiple of 16 channels, not 20"):
+        sine_position_encoding_3d(torch.zeros(1, 1, 1, 1, dtype=torch.bool), 20)

@@ -1,0 +1,232 @@
+"""TubeR against stored outputs of the published implementation, and its own contracts."""
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+from reference_cases import FIXTURES, LARGE, ReferenceCase
+from torchvision.ops import box_convert
+
+from tubedet.engine import load_config, load_model
+from tubedet.modeling import ClipBatch, ClipTarget
+
+CASES = {
+    "tuber_csn50_ava21": (FIXTURES, "configs/AVA/TubeR_CSN50_AVA21.yaml", []),
+    "tuber_csn152_ava21": (LARGE, "configs/AVA/TubeR_CSN152_AVA21.yaml", []),
+    "tuber_csn152_jhmdb": (
+        LARGE,
+        "configs/AVA/TubeR_CSN152_AVA21.yaml",
+        ["MODEL.TUBER.QUERY_TYPE", "tubelet", "MODEL.TUBER.TEMPORAL_POOLING", "none"]
+        + ["MODEL.TUBER.NUM_QUERIES", 10, "MODEL.NUM_ACTIONS", 21]
+        + ["MODEL.TUBER.COST_CLASS", 1.0, "MODEL.TUBER.ACTION_LOSS_WEIGHT", 1.0],
+    ),
+}
+SMALL = ["MODEL.CSN.DEPTH", 26, "MODEL.CSN.WIDTH_MULTIPLIER", 0.125, "MODEL.TUBER.HIDDEN_DIM", 32]
+SMALL += ["MODEL.TUBER.FEEDFORWARD_DIM", 64, "MODEL.TUBER.DEC_LAYERS", 3]
+SMALL += ["MODEL.TUBER.ENC_LAYERS", 1, "INPUT.CLIP.NUM_FRAMES", 8, "MODEL.DEVICE", "cpu"]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case_and_model(request, tmp_path_factory):
+    """A reference case, and our model loaded from its weights as a released checkpoint."""
+    folder, config, opts = CASES[request.param]
+    if not (folder / f"{request.param}.json").exists():
+        pytest.skip(f"the reference case {request.param} is not at {folder}")
+    case = ReferenceCase(folder / request.param)
+    path = tmp_path_factory.mktemp("released") / "ckpt.pth"
+    torch.save({"model": {f"module.{k}": v for k, v in case.state_dict().items()}}, path)
+    cfg = load_config(config, [*opts, "MODEL.WEIGHTS", str(path), "MODEL.DEVICE", "cpu"])
+    return case, load_model(cfg)
+
+
+def _targets(case, run, dtype, num_actions):
+    targets = []
+    for b in range(len(case.clips(run))):
+        boxes, labels = case.target(run, b)
+        if labels.dim() == 1:
+            labels = torch.nn.functional.one_hot(labels, num_actions)
+        targets.append(ClipTarget(boxes.to(dtype), labels.to(dtype)))
+    return targets
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fp32", "fp64"])
+def test_raw_outputs_equal_the_published(case_and_model, dtype):
+    case, model = case_and_model
+    model = model.to(dtype)
+    for run in case.runs:
+        clips = ClipBatch.from_clips(case.clips(run), model.pixel_mean, model.pixel_std)
+        with torch.no_grad():
+            layers = model.predict(clips, all_layers=True)
+        prefixes = [f"{run}/aux{i}/" for i in range(5)] + [f"{run}/"]
+        logits_atol, boxes_atol = 5e-3, 5e-4
+        if dtype == torch.float64:
+            layers, prefixes = layers[-1:], [f"{run}/fp64/"]
+            logits_atol = boxes_atol = 1e-6
+        for layer, prefix in zip(layers, prefixes, strict=True):
+            for name, value, atol in (
+                ("pred_logits", layer.action_logits, logits_atol),
+                ("pred_logits_b", layer.person_logits, logits_atol),
+                ("pred_boxes", layer.boxes, boxes_atol),
+            ):
+                if prefix + name not in case.outputs and name == "pred_logits_b":
+                    continue  # the clip's visibility is stored once
+                np.testing.assert_allclose(value, case.outputs[prefix + name], rtol=0, atol=atol)
+
+
+def test_matches_and_losses_equal_the_published(case_and_model):
+    case, model = case_and_model
+    model = model.float().eval()
+    for run in case.runs:
+        clips = ClipBatch.from_clips(case.clips(run), model.pixel_mean, model.pixel_std)
+        targets = _targets(case, run, torch.float32, model.num_actions)
+        with torch.no_grad():
+            layers = [model._key_frame_queries(x) for x in model.predict(clips, all_layers=True)]
+            losses = model.criterion(layers, targets)
+        for b, (rows, columns) in enumerate(model.criterion.match(layers[-1], targets)):
+            if f"{run}/match{b}" in case.outputs:
+                expected = case.outputs[f"{run}/match{b}"].tolist()
+                assert [rows.tolist(), columns.tolist()] == expected
+        for name, value in losses.items():
+            weight = case.meta["weight_dict"][name.rstrip("_012345")]
+            expected = weight * case.outputs[f"{run}/loss/{name}"].item()
+            assert value.item() == pytest.approx(expected, rel=1e-4, abs=1e-3), name
+        total = case.outputs[f"{run}/loss_total"].item()
+        assert sum(losses.values()).item() == pytest.approx(total, rel=1e-4)
+        assert len(losses) == 4 * 6
+
+
+def test_detections_equal_the_published(case_and_model):
+    case, model = case_and_model
+    model = model.float().eval()
+    for run in case.runs:
+        clips = case.clips(run)
+        with torch.no_grad():
+            results = model([{"clip": clip} for clip in clips])
+        for b, result in enumerate(results):
+            found = result["instances"]
+            rows = slice(0, None)
+            if model.exclusive:  # stored for all 32 slots of 10 queries; the key slot is ours
+                rows = slice(160, 170)
+            boxes = case.outputs[f"{run}/post/boxes"][b][rows]
+            scores = case.outputs[f"{run}/post/scores"][b][rows][:, : model.num_actions]
+            np.testing.assert_allclose(found.pred_boxes.tensor, boxes, rtol=0, atol=0.05)
+            if model.exclusive:
+                # Stored scores know no person threshold.
+                shown = found.scores > model.person_thresh
+                assert shown.any()
+                np.testing.assert_allclose(
+                    found.action_scores[shown], scores[shown], rtol=0, atol=1e-3
+                )
+            else:
+                person = case.outputs[f"{run}/post/person"][b, :, 0]
+                np.testing.assert_allclose(found.action_scores, scores, rtol=0, atol=1e-3)
+                np.testing.assert_allclose(found.scores, person, rtol=0, atol=1e-3)
+
+
+def test_parameter_counts_are_the_published_ones(case_and_model):
+    case, model = case_and_model
+    published = {
+        "tuber_csn50_ava21": 75_393_959 - 163_920,  # without the unused classifier
+        "tuber_csn152_ava21": 49_820_503,
+        "tuber_csn152_jhmdb": 49_887_004,
+    }
+    assert sum(p.numel() for p in model.parameters()) == published[case.meta["case"]]
+
+
+@pytest.fixture
+def small_model():
+    torch.manual_seed(0)
+    return build_model(load_config("", SMALL))
+
+
+def test_training_reaches_every_parameter(small_model, make_clip_input):
+    losses = small_model.train()([make_clip_input(8, 48, 64, 80, seed=s) for s in range(2)])
+    assert set(losses) == {
+        name + suffix
+        for name in ("loss_ce", "loss_ce_b", "loss_bbox", "loss_giou")
+        for suffix in ("", "_0", "_1")
+    }
+    sum(losses.values()).backward()
+    idle = [n for n, p in small_model.named_parameters() if p.grad is None or not p.grad.any()]
+    # A lone query's attention to itself has a constant softmax, so its query and key parts
+    # get a zero gradient, and every other part one that is not zero.
+    assert idle == []
+
+
+def test_tubelet_training_reaches_every_parameter(make_clip_input):
+    torch.manual_seed(0)
+    opts = ["MODEL.TUBER.QUERY_TYPE", "tubelet", "MODEL.TUBER.TEMPORAL_POOLING", "none"]
+    model = build_model(load_config("", [*SMALL, *opts, "MODEL.TUBER.NUM_QUERIES", 3]))
+    inputs = [make_clip_input(8, 48, 64, 80, num_boxes=n) for n in (1, 0)]
+    losses = model.train()(inputs)
+    sum(losses.values()).backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    (result, _) = model.eval()(inputs)
+    assert len(result["instances"]) == 3 and result["instances"].action_scores.shape == (3, 80)
+
+
+def test_equal_sizes_in_a_batch_do_not_influence_each_other(small_model, make_clip_input):
+    model = small_model.double().eval()
+    model.person_thresh = 0.0
+    inputs = [make_clip_input(8, 48, 64, 80, seed=s) for s in range(2)]
+    with torch.no_grad():
+        together = model(inputs)
+        alone = [model([x])[0] for x in inputs]
+    for a, b in zip(together, alone):
+        for field in ("scores", "action_scores"):
+            torch.testing.assert_close(
+                a["instances"].get(field), b["instances"].get(field), rtol=0, atol=1e-9
+            )
+
+
+def test_masking_the_context_removes_the_influence_of_padding_there(make_clip_input):
+    """With padding hidden from the context, queries see what they see without padding."""
+    torch.manual_seed(0)
+    head = build_model(load_config("", [*SMALL, "MODEL.TUBER.MASK_CONTEXT", True])).action_head
+    head = head.eval()
+    queries, features = torch.randn(1, 1, 15, 32), torch.randn(1, 256, 2, 3, 4)
+    padded = torch.nn.functional.pad(features, (0, 2, 0, 1), value=3.0)
+    mask = torch.ones(1, 4, 6, dtype=torch.bool)
+    mask[:, :3, :4] = False
+    with torch.no_grad():
+        alone = head(queries, features, torch.zeros(1, 3, 4, dtype=torch.bool))
+        torch.testing.assert_close(head(queries, padded, mask), alone, rtol=0, atol=1e-5)
+        head.mask_context = False
+        assert (head(queries, padded, mask) - alone).abs().max() > 1e-3
+
+
+def test_boxes_come_in_the_wanted_size_and_query_order(small_model, make_clip_input):
+    model = small_model.eval()
+    model.person_thresh = 0.0
+    clip_input = make_clip_input(8, 48, 64, 80)
+    with torch.no_grad():
+        (small,) = model([clip_input])
+        (large,) = model([{**clip_input, "height": 96, "width": 128}])
+    assert len(small["instances"]) == 15
+    torch.testing.assert_close(
+        large["instances"].pred_boxes.tensor, 2 * small["instances"].pred_boxes.tensor
+    )
+    assert large["instances"].image_size == (96, 128)
+
+
+def test_targets_are_fractions_of_the_unpadded_clip(small_model):
+    instances = Instances((50, 100))
+    instances.gt_boxes = Boxes(torch.tensor([[10.0, 20.0, 30.0, 40.0]]))
+    instances.gt_actions = torch.ones(1, 80)
+    (target,) = small_model._targets([{"instances": instances}], [(50, 100)])
+    expected = box_convert(torch.tensor([[0.1, 0.4, 0.3, 0.8]]), "xyxy", "cxcywh")
+    torch.testing.assert_close(target.boxes, expected)
+
+
+def test_wrong_inputs_are_named(small_model, make_clip_input):
+    clip_input = make_clip_input(8, 48, 64, 80)
+    del clip_input["instances"]
+    with pytest.raises(ValueError, match="'synthetic' at 902.0 s has no 'instances'"):
+        small_model.train()([clip_input])
+    with pytest.raises(ValueError, match="21 columns, MODEL.NUM_ACTIONS is 80"):
+        small_model.train()([make_clip_input(8, 48, 64, 21)])
+    with pytest.raises(ValueError, match="QUERY_TYPE is 'tube'"):
+        build_model(load_config("", [*SMALL, "MODEL.TUBER.QUERY_TYPE", "tube"]))
+    with pytest.raises(ValueError, match="one backbone map"):
+        build_model(load_config("", [*SMALL, "MODEL.CSN.OUT_FEATURES", ["res4", "res5"]]))

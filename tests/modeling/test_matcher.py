@@ -1,0 +1,57 @@
+import itertools
+
+import pytest
+import torch
+
+from tubedet.modeling import HungarianMatcher
+
+
+def _boxes(count, generator):
+    centre = torch.rand(count, 2, generator=generator) * 0.6 + 0.2
+    return torch.cat((centre, torch.rand(count, 2, generator=generator) * 0.3 + 0.05), 1)
+
+
+def _giou(a, b):
+    ax1, ay1, ax2, ay2 = a[0] - a[2] / 2, a[1] - a[3] / 2, a[0] + a[2] / 2, a[1] + a[3] / 2
+    bx1, by1, bx2, by2 = b[0] - b[2] / 2, b[1] - b[3] / 2, b[0] + b[2] / 2, b[1] + b[3] / 2
+    inter = max(0, min(ax2, bx2) - max(ax1, bx1)) * max(0, min(ay2, by2) - max(ay1, by1))
+    union = a[2] * a[3] + b[2] * b[3] - inter
+    hull = (max(ax2, bx2) - min(ax1, bx1)) * (max(ay2, by2) - min(ay1, by1))
+    return inter / union - (hull - union) / hull
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_finds_the_cheapest_of_all_assignments(seed):
+    generator = torch.Generator().manual_seed(seed)
+    predicted, truth = _boxes(5, generator), _boxes(3, generator)
+    prob = torch.rand(5, 1, generator=generator)
+    rows, columns = HungarianMatcher(cost_class=12, cost_bbox=5, cost_giou=2)(
+        prob, predicted, truth
+    )
+
+    def cost(assignment):  # query of each box
+        return sum(
+            5 * (predicted[q] - truth[n]).abs().sum()
+            - 2 * _giou(predicted[q], truth[n])
+            - 12 * prob[q, 0]
+            for n, q in enumerate(assignment)
+        )
+
+    best = min(itertools.permutations(range(5), 3), key=cost)
+    assert dict(zip(columns.tolist(), rows.tolist())) == dict(enumerate(best))
+
+
+def test_no_boxes_and_more_boxes_than_queries():
+    generator = torch.Generator().manual_seed(0)
+    matcher = HungarianMatcher(cost_class=1, cost_bbox=5, cost_giou=2)
+    queries = _boxes(2, generator)
+    rows, columns = matcher(torch.rand(2, 0), queries, torch.zeros(0, 4))
+    assert len(rows) == len(columns) == 0
+    rows, _ = matcher(torch.rand(2, 1), queries, _boxes(4, generator))
+    assert rows.tolist() == [0, 1]
+
+
+def test_nan_is_reported_as_divergence():
+    matcher = HungarianMatcher(cost_class=1, cost_bbox=5, cost_giou=2)
+    with pytest.raises(FloatingPointError, match="training diverged"):
+        matcher(torch.rand(1, 1), torch.full((1, 4), float("nan")), torch.rand(1, 4))

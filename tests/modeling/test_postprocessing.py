@@ -1,0 +1,33 @@
+import torch
+
+from tubedet.modeling import LayerOutput, detections_from_queries
+
+BOXES = torch.tensor([[[0.5, 0.5, 0.2, 0.4], [0.05, 0.5, 0.2, 0.2]]])
+
+
+def test_independent_actions_carry_the_person_probability():
+    actions = torch.tensor([[[0.0, 2.0], [0.0, 2.0]]])
+    person = torch.tensor([[[0.0, 3.0, 0.0], [0.0, 0.0, 3.0]]])
+    (result,) = detections_from_queries(
+        LayerOutput(actions, person, BOXES), [(100, 200)], exclusive=False, person_thresh=0.8
+    )
+    prob = person[0].softmax(-1)[:, 1]
+    torch.testing.assert_close(result.scores, prob)
+    torch.testing.assert_close(result.action_scores[0], actions[0, 0].sigmoid() * prob[0])
+    assert (result.action_scores[1] == 0).all()
+    # Boxes that leave the frame are not clipped.
+    expected = torch.tensor([[80.0, 30, 120, 70], [-10, 40, 30, 60]])
+    torch.testing.assert_close(result.pred_boxes.tensor, expected)
+    assert result.image_size == (100, 200)
+
+
+def test_exclusive_actions_leave_out_no_object():
+    actions = torch.tensor([[[1.0, 2.0, 0.5], [0.0, 0.0, 4.0]]])
+    (result,) = detections_from_queries(
+        LayerOutput(actions, torch.zeros(1, 2), BOXES),
+        [(10, 10)],
+        exclusive=True,
+        person_thresh=0.0,
+    )
+    torch.testing.assert_close(result.action_scores, actions[0].softmax(-1)[:, :2])
+    torch.testing.assert_close(result.scores, 1 - actions[0].softmax(-1)[:, 2])

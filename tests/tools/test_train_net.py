@@ -1,0 +1,101 @@
+"""The training tool as a user starts it: in processes of its own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONFIG = "configs/quick_schedules/TubeR_toy.yaml"
+SMALL = ["MODEL.CSN.WIDTH_MULTIPLIER", "0.125", "SOLVER.IMS_PER_BATCH", "2"]
+SMALL += ["DATALOADER.NUM_WORKERS", "0", "INPUT.MIN_SIZE_TRAIN", "(32,)", "INPUT.MIN_SIZE_TEST"]
+SMALL += ["32", "SOLVER.WARMUP_ITERS", "2"]
+
+
+def _command(output, *flags, opts=()):
+    tool = [sys.executable, "tools/train_net.py", "--config-file", CONFIG]
+    return [*tool, *flags, *SMALL, "OUTPUT_DIR", str(output), *opts]
+
+
+@pytest.fixture
+def run_tool(toy_datasets):
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(toy_datasets), "OMP_NUM_THREADS": "1"}
+
+    def run(command, wait=True):
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if not wait:
+            return process
+        text, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, text
+        return text
+
+    return run
+
+
+def _metrics(output):
+    with open(output / "metrics.json") as f:
+        return [json.loads(line) for line in f]
+
+
+def test_killed_training_resumes_from_the_last_whole_checkpoint(run_tool, tmp_path):
+    output = tmp_path / "out"
+    opts = ["SOLVER.MAX_ITER", "60", "SOLVER.CHECKPOINT_PERIOD", "4", "DATASETS.TEST", "()"]
+    process = run_tool(_command(output, opts=opts), wait=False)
+    deadline = time.time() + 200
+    while not (output / "model_0000007.pth").exists():
+        assert time.time() < deadline and process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    (output / "model_0000099.pth.partial").write_bytes(b"cut off")  # killed while writing
+
+    last = (output / "last_checkpoint").read_text()
+    iteration = int(re.fullmatch(r"model_(\d+)\.pth", last)[1])
+    text = run_tool(_command(output, "--resume", opts=opts))
+    assert f"Starting training from iteration {iteration + 1}" in text
+    assert (output / "last_checkpoint").read_text() == "model_final.pth"
+    steps = [m["iteration"] for m in _metrics(output) if "total_loss" in m]
+    assert steps[-1] == 59 and steps == sorted(steps)
+
+
+def test_two_processes_train_and_evaluate_like_one(run_tool, tmp_path):
+    trained = tmp_path / "two"
+    opts = ["SOLVER.MAX_ITER", "3", "MODEL.TUBER.PERSON_THRESH", "0.0"]
+    text = run_tool(_command(trained, "--num-gpus", "2", opts=opts))
+    assert "mAP@0.5" in text
+    weights = ["MODEL.WEIGHTS", str(trained / "model_final.pth")]
+    alone = tmp_path / "one"
+    run_tool(_command(alone, "--eval-only", opts=[*opts, *weights]))
+    results = [
+        json.loads((folder / "inference" / "ava_toy_val_results.json").read_text())
+        for folder in (trained, alone)
+    ]
+    assert results[0]["mAP@0.5IOU"] == pytest.approx(results[1]["mAP@0.5IOU"], abs=1e-6)
+    assert results[0]["mAP@0.5IOU"] > 0
+    rows = [
+        (folder / "inference" / "ava_toy_val_predictions.csv").read_text().splitlines()
+        for folder in (trained, alone)
+    ]
+    assert len(rows[0]) == len(rows[1]) > 1000
+
+
+def test_the_console_is_brief_and_the_files_are_complete(run_tool, tmp_path):
+    output = tmp_path / "out"
+    text = run_tool(_command(output, opts=["SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()"]))
+    assert "Warning" not in text
+    assert len(text.splitlines()) < 40
+    assert "TEMPORAL_POOLING" in (output / "config.yaml").read_text()
+    assert "Running with full config" in (output / "log.txt").read_text()

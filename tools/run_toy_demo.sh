@@ -1,0 +1,26 @@
+#!/bin/sh
+# The whole chain on the toy data set: data, training, evaluation, an annotated video.
+#
+#   sh tools/run_toy_demo.sh PYTHON DATASETS OUTPUT
+#
+# DATASETS is the folder that holds data sets ($DETECTRON2_DATASETS). An interrupted run goes on
+# where it stopped; a finished one is only evaluated and drawn again. Delete OUTPUT to start over.
+set -eu
+python=$1
+datasets=$2
+output=$3
+config=configs/quick_schedules/TubeR_toy.yaml
+
+"$python" datasets/make_toy_ava.py --output "$datasets/ava_toy"
+export DETECTRON2_DATASETS="$datasets"
+"$python" tools/train_net.py --config-file "$config" --resume OUTPUT_DIR "$output"
+
+video=$(head -n 1 "$datasets/ava_toy/annotations/ava_file_names_val_v2.1.txt")
+"$python" tools/demo.py --config-file "$config" \
+    --video-input "$datasets/ava_toy/videos/$video" --output "$output/annotated.mp4" \
+    --confidence-threshold 0.3 --predictions "$output/annotated.csv" \
+    MODEL.WEIGHTS "$output/model_final.pth"
+
+echo
+echo "Results:         $output/inference/ava_toy_val_results.json"
+echo "Annotated video: $output/annotated.mp4"

@@ -1,0 +1,47 @@
+"""Command-line arguments and processes of tools that run on one or many devices."""
+
+import argparse
+import ctypes
+import signal
+import sys
+from collections.abc import Callable
+
+import torch
+from detectron2.engine import default_argument_parser, launch
+
+
+def argument_parser(description: str) -> argparse.ArgumentParser:
+    """detectron2's arguments (``--config-file``, ``--num-gpus``, ``--resume``, ...).
+
+    Args:
+        description: shown below the list of arguments.
+    """
+    parser = default_argument_parser(epilog=description)
+    parser.set_defaults(dist_url="auto")  # a free port, so that two runs do not collide
+    return parser
+
+
+def launch_processes(main: Callable, args: argparse.Namespace):
+    """Run ``main(args)`` in ``args.num_gpus`` processes: one per GPU, or on the CPU over gloo.
+
+    Exits with a message if there are fewer GPUs than asked for.
+    """
+    if torch.cuda.is_available() and args.num_gpus > torch.cuda.device_count():
+        sys.exit(f"--num-gpus {args.num_gpus}, but there are {torch.cuda.device_count()} GPUs")
+    several = args.num_gpus * args.num_machines > 1
+    launch(
+        _run_until_parent_ends if several else main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(main, args) if several else (args,),
+    )
+
+
+def _run_until_parent_ends(main: Callable, args: argparse.Namespace):
+    """A killed run must not leave processes behind that go on writing checkpoints."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    main(args)

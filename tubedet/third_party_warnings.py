@@ -1,0 +1,29 @@
+"""Keeps known, harmless notices of other packages off the console; each is named here."""
+
+import logging
+import warnings
+
+_NOTICES = (
+    # detectron2 and fvcore decorate functions with it when they are imported.
+    r"`torch\.jit\.script` is deprecated",
+    r"`torch\.jit\.script_method` is deprecated",
+    # detectron2 looks up its model zoo with it.
+    r"pkg_resources is deprecated as an API",
+    # detectron2 passes it to DistributedDataParallel.
+    r"`broadcast_buffers` is deprecated",
+    # 1x1x1 kernels on CPUs; costs one copy of a small gradient.
+    r"Grad strides do not match bucket view strides",
+)
+# PyTorch says so on machines with a CUDA toolkit but no GPU, when detectron2 lists versions.
+_NO_GPU = "No CUDA runtime is found"
+
+
+def silence_third_party_warnings() -> None:
+    """Ignore the notices named in this file, and nothing else."""
+    for message in _NOTICES:
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("torch.utils.cpp_extension").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_NO_GPU)
