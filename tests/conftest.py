@@ -9,6 +9,8 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
+# Configs and tools are named relative to the project's root.
+os.chdir(Path(__file__).parents[1])
 # Several processes of a test share the machine's cores.
 torch.set_num_threads(max(1, min(2, os.cpu_count() or 1)))
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import itertools
 import logging
 import sys
@@ -34,8 +33,8 @@ from detectron2.utils.logger import setup_logger
 
 from tubedet.checkpoint import CheckpointError
 from tubedet.data.video_file import VideoFileReader
-from tubedet.engine import load_config
-from tubedet.engine.video_detector import VideoActionDetector
+from tubedet.engine import VideoActionDetector, load_config
+from tubedet.evaluation.prediction_csv import write_prediction_rows
 from tubedet.evaluation.report import open_whole
 from tubedet.visualization import ActionVisualizer, VideoWriter
 
@@ -163,7 +162,7 @@ def write_predictions(stream: TextIO, video_id: str, key_time: float, instances:
     Args:
         stream: csv file.
         video_id: first column.
-        key_time: second column, seconds; 4 digits when whole, as in AVA.
+        key_time: second column, seconds.
         instances: ``pred_boxes`` (Q, 4) XYXY in pixels of ``image_size`` and ``action_scores``
             (Q, A); column k has action id k + 1. Rows that are not finite are left out.
     """
@@ -171,12 +170,8 @@ def write_predictions(stream: TextIO, video_id: str, key_time: float, instances:
     boxes = instances.pred_boxes.tensor.double().numpy() / (width, height, width, height)
     scores = instances.action_scores.float().numpy()
     finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores).all(axis=1)
-    key_time = round(key_time, 6)
-    stamp = f"{key_time:04.0f}" if key_time % 1 == 0 else f"{key_time:.6f}".rstrip("0")
-    writer = csv.writer(stream, lineterminator="\n")
-    for row, action in np.argwhere((scores > 0) & finite[:, None]).tolist():
-        box = [f"{x:.9f}" for x in boxes[row]]
-        writer.writerow([video_id, stamp, *box, action + 1, f"{scores[row, action]:.9g}"])
+    action_ids = range(1, scores.shape[1] + 1)
+    write_prediction_rows(stream, video_id, key_time, boxes[finite], scores[finite], action_ids)
 
 
 def _is_same_file(one: Path, other: Path) -> bool:

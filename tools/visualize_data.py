@@ -12,6 +12,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import tubedet  # noqa: F401  (before the packages whose import-time notices it silences)
+
+# isort: split
 import cv2
 import numpy as np
 import tqdm
@@ -20,7 +23,6 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils.env import seed_all_rng
 
-import tubedet  # noqa: F401  (registers the data sets)
 from tubedet.data import AnnotationError, AVADatasetMapper, VideoError
 from tubedet.data.clip_sampling import stored_times
 from tubedet.data.video_reader import VideoReaderCache

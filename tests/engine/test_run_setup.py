@@ -9,7 +9,7 @@ from tubedet.engine.run_setup import _is_brief
 def test_unknown_files_and_keys_are_named():
     with pytest.raises(FileNotFoundError, match="nowhere.yaml"):
         load_config("nowhere.yaml")
-    with pytest.raises(Exception, match="TUBBER"):
+    with pytest.raises(KeyError, match="TUBBER"):
         load_config("", ["MODEL.TUBBER.NUM_QUERIES", 3])
 
 

@@ -4,9 +4,12 @@ from .launching import argument_parser, launch_processes
 from .model_loading import load_model
 from .run_setup import load_config, setup_run
 from .trainer import Trainer
+from .video_detector import DetectedFrame, VideoActionDetector
 
 __all__ = [
+    "DetectedFrame",
     "Trainer",
+    "VideoActionDetector",
     "argument_parser",
     "launch_processes",
     "load_config",

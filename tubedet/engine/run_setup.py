@@ -37,7 +37,10 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
         if not os.path.isfile(config_file):
             raise FileNotFoundError(f"config file {config_file} does not exist (--config-file)")
         cfg.merge_from_file(config_file)
-    cfg.merge_from_list(list(opts or []))
+    try:
+        cfg.merge_from_list(list(opts or []))
+    except AssertionError as error:  # what yacs raises for an unknown key
+        raise KeyError(f"{error} (KEY VALUE arguments)") from error
     return cfg
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import itertools
 import logging
@@ -26,6 +25,7 @@ from tubedet.data.ava_annotations import (
     read_timestamps,
 )
 from tubedet.evaluation.ava_protocol import AvaResult, evaluate_ava, get_protocol
+from tubedet.evaluation.prediction_csv import format_timestamp, write_prediction_rows
 from tubedet.evaluation.report import open_whole, result_table, write_result_json
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class AVAEvaluator(DatasetEvaluator):
         """
         for key_frame, output in zip(inputs, outputs):
             timestamp = round(float(key_frame["timestamp"]), 6)
-            name = f"key frame {_stamp(timestamp)} of video {key_frame['video_id']!r}"
+            name = f"key frame {format_timestamp(timestamp)} of video {key_frame['video_id']!r}"
             if timestamp % 1 and not self._ava_kinetics:
                 raise ValueError(
                     f"{name}: protocol {self._protocol} knows whole seconds only; "
@@ -177,8 +177,8 @@ class AVAEvaluator(DatasetEvaluator):
         for one, following in itertools.pairwise(key_frames):
             if (one.video_id, one.timestamp) == (following.video_id, following.timestamp):
                 raise ValueError(
-                    f"key frame {_stamp(one.timestamp)} of video {one.video_id!r} in dataset "
-                    f"{self._dataset_name} was processed twice: list it once, use "
+                    f"key frame {format_timestamp(one.timestamp)} of video {one.video_id!r} in "
+                    f"dataset {self._dataset_name} was processed twice: list it once, use "
                     "InferenceSampler, and call reset() between evaluations"
                 )
         return key_frames
@@ -216,22 +216,9 @@ class AVAEvaluator(DatasetEvaluator):
         return read_ava_csv(path, ava_kinetics=self._ava_kinetics)
 
     def _write_rows(self, key_frames: Iterable[_KeyFramePredictions], stream: TextIO) -> None:
-        writer = csv.writer(stream, lineterminator="\n")
         action_ids = self._action_ids.tolist()
-        for key_frame in key_frames:
-            stamp = _stamp(key_frame.timestamp)
-            boxes = [[f"{x:.9f}" for x in box] for box in key_frame.boxes.tolist()]
-            queries, columns = np.nonzero(key_frame.scores > 0)
-            scores = key_frame.scores[queries, columns].tolist()
-            # Nine significant digits keep every float32 apart from its neighbours.
-            writer.writerows(
-                (key_frame.video_id, stamp, *boxes[query], action_ids[column], f"{score:.9g}")
-                for query, column, score in zip(queries.tolist(), columns.tolist(), scores)
-            )
-
-
-def _stamp(timestamp: float) -> str:
-    return f"{timestamp:04.0f}" if timestamp % 1 == 0 else f"{timestamp:.6f}".rstrip("0")
+        for k in key_frames:
+            write_prediction_rows(stream, k.video_id, k.timestamp, k.boxes, k.scores, action_ids)
 
 
 def _in_percent(result: AvaResult) -> OrderedDict:

@@ -1,6 +1,5 @@
 """From logits and normalised boxes to detections."""
 
-import torch
 from detectron2.structures import Boxes, Instances
 from torchvision.ops import box_convert
 
