@@ -203,7 +203,7 @@ def _make_video(plan: _VideoPlan) -> list[str]:
     ]
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     # A key picture every few frames makes seeking to any second cheap.
-    options = {"g": "8"} | ({"crf": "20", "preset": "superfast"} if codec == "libx264" else {})
+    options = {"g": "4"} | ({"crf": "20", "preset": "superfast"} if codec == "libx264" else {})
     with av.open(str(plan.path), "w") as container:
         stream = container.add_stream(codec, rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"

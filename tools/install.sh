@@ -27,7 +27,7 @@ if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
     exit 0
 fi
 
-echo "Installing tubedet into $("$python" -c 'import sys; print(sys.prefix)') ..."
+echo "Installing tubedet into $("$python" -c 'import sys; print(sys.prefix)'); PyTorch is large ..."
 "$python" -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 if ! "$python" -W ignore -c 'import detectron2' 2>/dev/null; then
     # The repack's files are plain Python but its wheel is tagged for one version, and its

@@ -9,7 +9,7 @@ import numpy as np
 from toy_ava.figure import Capsule, Figure, bounding_box, draw
 from toy_ava.motion import CROUCH, FALL_DOWN, GET_UP, JUMP, STAND, WALK, Performance, perform
 
-WIDTH, HEIGHT, FPS = 128, 96, 15
+WIDTH, HEIGHT, FPS = 96, 96, 15
 START_SECOND = 900  # the time of the first stored frame, as in AVA
 KEY_SECONDS = range(902, 914)
 NUM_FRAMES = 15 * FPS  # the last key frame is followed by almost two seconds
@@ -23,9 +23,9 @@ _SHOT_SECONDS = (2, 5)
 # Shares of the pose classes; after each fall comes a getting up.
 _DECK = [STAND] * 5 + [WALK] * 5 + [JUMP] * 3 + [CROUCH] * 3 + [FALL_DOWN] * 3
 _WAVE_DECK = [True] * 3 + [False] * 2
-_FIGURE_COUNTS, _FIGURE_COUNT_SHARES = (1, 2, 3), (0.45, 0.4, 0.15)
+_FIGURE_COUNTS, _FIGURE_COUNT_SHARES = (1, 2, 3), (0.65, 0.29, 0.06)
 # Body heights as fractions of the frame height, by the number of figures in the shot.
-_BODY_HEIGHTS = {1: (0.46, 0.6), 2: (0.42, 0.55), 3: (0.36, 0.43)}
+_BODY_HEIGHTS = {1: (0.5, 0.58), 2: (0.43, 0.52), 3: (0.3, 0.35)}
 
 
 @dataclass
@@ -165,7 +165,7 @@ def _background(rng: np.random.Generator) -> np.ndarray:
 def _figure(rng: np.random.Generator, count: int, background_level: float) -> Figure:
     height = HEIGHT * float(rng.uniform(*_BODY_HEIGHTS[count]))
     # Room above for a jump and a raised arm, room below for the soles.
-    ground = float(rng.uniform(1.57 * height, HEIGHT - 2.0))
+    ground = float(rng.uniform(1.65 * height, HEIGHT - 2.0))
 
     def colour() -> tuple[int, int, int]:
         is_bright = background_level < 128

@@ -99,12 +99,12 @@ def perform(
     action: int, waves: bool, x: float, speed: float, facing: int, rng: np.random.Generator
 ) -> Performance:
     """Draws the free parameters of one second of an action."""
-    # A raised arm tells nothing about waving: most figures which do not wave hold one up as well.
-    holds_arm = rng.random() < {STAND: 0.85, WALK: 0.85, JUMP: 0.5, CROUCH: 0.5}.get(action, 0.0)
-    frequency = {WALK: (1.3, 1.8), JUMP: (1.3, 1.7), CROUCH: (0.9, 1.2)}.get(action, (1.0, 1.0))
+    # A raised arm does not mean waving: many figures which do not wave hold one up as well.
+    holds_arm = rng.random() < {STAND: 0.4, WALK: 0.4, JUMP: 0.1, CROUCH: 0.1}.get(action, 0.0)
+    frequency = {WALK: (1.2, 1.6), JUMP: (1.1, 1.4), CROUCH: (0.6, 0.9)}.get(action, (1.0, 1.0))
     side = str(rng.choice(["near", "far"]))
     # Standing figures hold postures of all the moving ones, so that one picture does not tell.
-    frozen_from = int(rng.choice([WALK, JUMP, CROUCH], p=[0.5, 0.25, 0.25]))
+    frozen_from = int(rng.choice([WALK, JUMP, CROUCH], p=[0.6, 0.3, 0.1]))
     deep = not (action == STAND and frozen_from == CROUCH)
     return Performance(
         action=action,
@@ -114,13 +114,13 @@ def perform(
         speed=speed if action == WALK else 0.0,
         frequency=float(rng.uniform(*frequency)),
         phase=float(rng.random()),
-        depth=float(rng.uniform(0.75, 1.0)) * (1.0 if deep else 0.6),
+        depth=float(rng.uniform(0.8, 1.0)) * (1.0 if deep else 0.4),
         rest_arm=float(rng.uniform(-0.4, 1.2)),
         frozen_from=frozen_from,
         raised=side if waves or holds_arm else None,
-        arm=float(rng.uniform(2.3, 2.9)),
-        arm_swing=float(rng.uniform(0.6, 0.75)),
-        wave_frequency=float(rng.uniform(1.7, 2.2)),
+        arm=float(rng.uniform(2.2, 2.6)),
+        arm_swing=float(rng.uniform(0.75, 0.9)),
+        wave_frequency=float(rng.uniform(1.3, 1.7)),
         wave_phase=float(rng.random()),
         tilt_sign=int(rng.choice([-1, 1])),
     )
@@ -150,11 +150,11 @@ def _hop(cycle: float, depth: float, arm: float) -> Pose:
         return _bent(0.75 * depth * sin(pi * cycle / 0.4), arm)
     flight = (cycle - 0.4) / 0.6
     height = 4 * flight * (1 - flight)
-    return _bent(0.25 * height, arm)._replace(lift=0.32 * depth * height)
+    return _bent(0.25 * height, arm)._replace(lift=0.4 * depth * height)
 
 
 def _squat(cycle: float, depth: float, arm: float) -> Pose:
-    return _bent(depth * (0.5 - 0.5 * cos(2 * pi * cycle)), arm)
+    return _bent(depth * (0.75 - 0.25 * cos(2 * pi * cycle)), arm)
 
 
 def _bent(amount: float, arm: float) -> Pose:

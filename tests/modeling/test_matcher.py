@@ -25,8 +25,13 @@ def test_finds_the_cheapest_of_all_assignments(seed):
     generator = torch.Generator().manual_seed(seed)
     predicted, truth = _boxes(5, generator), _boxes(3, generator)
     prob = torch.rand(5, 1, generator=generator)
-    rows, columns = HungarianMatcher(cost_class=12, cost_bbox=5, cost_giou=2)(
-        prob, predicted, truth
+    matcher = HungarianMatcher(cost_class=12, cost_bbox=5, cost_giou=2)
+    # The clip of interest between two others.
+    others = [_boxes(2, generator), _boxes(1, generator)]
+    _, (rows, columns), _ = matcher(
+        torch.stack([prob.flip(0), prob, prob / 2]),
+        torch.stack([_boxes(5, generator), predicted, _boxes(5, generator)]),
+        [others[0], truth, others[1]],
     )
 
     def cost(assignment):  # query of each box
@@ -45,13 +50,15 @@ def test_no_boxes_and_more_boxes_than_queries():
     generator = torch.Generator().manual_seed(0)
     matcher = HungarianMatcher(cost_class=1, cost_bbox=5, cost_giou=2)
     queries = _boxes(2, generator)
-    rows, columns = matcher(torch.rand(2, 0), queries, torch.zeros(0, 4))
+    (none, _), (rows, _) = matcher(
+        torch.rand(2, 2, 4), torch.stack([queries] * 2), [torch.zeros(0, 4), _boxes(4, generator)]
+    )
+    assert len(none) == 0 and rows.tolist() == [0, 1]
+    ((rows, columns),) = matcher(torch.rand(1, 2, 0), queries[None], [torch.zeros(0, 4)])
     assert len(rows) == len(columns) == 0
-    rows, _ = matcher(torch.rand(2, 1), queries, _boxes(4, generator))
-    assert rows.tolist() == [0, 1]
 
 
 def test_nan_is_reported_as_divergence():
     matcher = HungarianMatcher(cost_class=1, cost_bbox=5, cost_giou=2)
     with pytest.raises(FloatingPointError, match="training diverged"):
-        matcher(torch.rand(1, 1), torch.full((1, 4), float("nan")), torch.rand(1, 4))
+        matcher(torch.rand(1, 1, 1), torch.full((1, 1, 4), float("nan")), [torch.rand(1, 4)])

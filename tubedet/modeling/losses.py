@@ -113,14 +113,12 @@ class SetCriterion(nn.Module):
         self, layer: LayerOutput, targets: list[ClipTarget]
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Matched (query rows, box rows) of each clip, see :class:`HungarianMatcher`."""
-        pairs = []
-        for b, target in enumerate(targets):
-            if self.exclusive:
-                prob = layer.action_logits[b].softmax(-1)[:, target.actions.argmax(1)]
-            else:
-                prob = layer.person_logits[b].softmax(-1)[:, PERSON, None]
-            pairs.append(self.matcher(prob, layer.boxes[b], target.boxes.to(layer.boxes)))
-        return pairs
+        if self.exclusive:
+            labels = torch.cat([target.actions.argmax(1) for target in targets])
+            prob = layer.action_logits.softmax(-1)[:, :, labels]
+        else:
+            prob = layer.person_logits.softmax(-1)[:, :, PERSON, None]
+        return self.matcher(prob, layer.boxes, [target.boxes for target in targets])
 
     def _layer_losses(self, layer, targets, num_boxes):
         layer = LayerOutput(

@@ -23,36 +23,40 @@ class HungarianMatcher(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, prob: torch.Tensor, pred_boxes: torch.Tensor, gt_boxes: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Match the Q queries of one clip to its N ground-truth boxes.
+        self, prob: torch.Tensor, pred_boxes: torch.Tensor, gt_boxes: list[torch.Tensor]
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Match the Q queries of each of B clips to its ground-truth boxes.
 
         Args:
-            prob: (Q, N) or (Q, 1), probability that query q is what box n shows.
-            pred_boxes: (Q, 4) normalised cxcywh.
-            gt_boxes: (N, 4) normalised cxcywh.
+            prob: (B, Q, N) or (B, Q, 1), probability that a query is what box n shows, where the
+                N boxes are those of all clips in a row.
+            pred_boxes: (B, Q, 4) normalised cxcywh.
+            gt_boxes: per clip (N_b, 4) normalised cxcywh.
 
         Returns:
-            int64 query rows in rising order and the box each got, both of length min(Q, N).
+            per clip int64 query rows in rising order and the box each got, min(Q, N_b) of them.
 
         Raises:
             FloatingPointError: if the predictions hold NaN or infinite numbers.
         """
+        all_boxes = torch.cat(gt_boxes).to(pred_boxes)
+        giou = generalized_box_iou(_xyxy(pred_boxes.flatten(0, 1)), _xyxy(all_boxes))
         cost = (
-            self.cost_bbox * torch.cdist(pred_boxes, gt_boxes, p=1)
-            - self.cost_giou * generalized_box_iou(_xyxy(pred_boxes), _xyxy(gt_boxes))
+            self.cost_bbox * torch.cdist(pred_boxes, all_boxes[None], p=1)
+            - self.cost_giou * giou.view(*pred_boxes.shape[:2], -1)
             - self.cost_class * prob
-        )
+        ).cpu()
         if not torch.isfinite(cost).all():
             raise FloatingPointError(
                 "the matching cost is not finite: training diverged, or the weights or inputs "
                 "hold NaN; lower SOLVER.BASE_LR or set SOLVER.CLIP_GRADIENTS"
             )
-        rows, columns = linear_sum_assignment(cost.cpu().numpy())
-        return (
-            torch.as_tensor(rows, device=pred_boxes.device),
-            torch.as_tensor(columns, device=pred_boxes.device),
-        )
+        per_clip = cost.split([len(boxes) for boxes in gt_boxes], dim=-1)
+        assignments = [linear_sum_assignment(c[b].numpy()) for b, c in enumerate(per_clip)]
+        return [
+            tuple(torch.as_tensor(indices, device=pred_boxes.device) for indices in assignment)
+            for assignment in assignments
+        ]
 
 
 def _xyxy(boxes: torch.Tensor) -> torch.Tensor:
