@@ -24,7 +24,6 @@ class Pose(NamedTuple):
 
     Attributes:
         x: horizontal centre of the body in pixels.
-        lift: height of the feet above the ground, in body heights.
         tilt: rotation of the whole body from upright (0) to lying (about pi / 2).
         lean: forward rotation of the torso against the legs.
         hip_near, knee_near, hip_far, knee_far: leg angles; a positive knee bends backwards.
@@ -32,7 +31,6 @@ class Pose(NamedTuple):
     """
 
     x: float
-    lift: float = 0.0
     tilt: float = 0.0
     lean: float = 0.0
     hip_near: float = 0.0
@@ -88,7 +86,7 @@ class Figure:
             "far": _chain((0.0, 0.0), pose.hip_far, -pose.knee_far, _THIGH, _SHIN),
         }
         # The lower of the two feet stands on the ground, so bent legs lower the body.
-        hip_y = -pose.lift - self.limb_radius - max(leg[2][1] for leg in legs.values())
+        hip_y = -self.limb_radius - max(leg[2][1] for leg in legs.values())
         legs = {side: [(x, y + hip_y) for x, y in leg] for side, leg in legs.items()}
         hip = (0.0, hip_y)
         shoulder = _towards(hip, pi - pose.lean, _TORSO)

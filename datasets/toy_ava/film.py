@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from toy_ava.figure import Capsule, Figure, bounding_box, draw
-from toy_ava.motion import CROUCH, FALL_DOWN, GET_UP, JUMP, STAND, WALK, Performance, perform
+from toy_ava.motion import CROUCH, FALL_DOWN, GET_UP, STAND, WALK, Performance, perform
 
 WIDTH, HEIGHT, FPS = 96, 96, 15
 START_SECOND = 900  # the time of the first stored frame, as in AVA
@@ -21,11 +21,11 @@ _SEGMENTS = range(START_SECOND, START_SECOND + NUM_FRAMES // FPS + 1)
 _SUPERSAMPLING = 2
 _SHOT_SECONDS = (2, 5)
 # Shares of the pose classes; after each fall comes a getting up.
-_DECK = [STAND] * 5 + [WALK] * 5 + [JUMP] * 3 + [CROUCH] * 3 + [FALL_DOWN] * 3
+_DECK = [STAND] * 4 + [WALK] * 4 + [CROUCH] * 3 + [FALL_DOWN] * 3
 _WAVE_DECK = [True] * 3 + [False] * 2
 _FIGURE_COUNTS, _FIGURE_COUNT_SHARES = (1, 2, 3), (0.65, 0.29, 0.06)
 # Body heights as fractions of the frame height, by the number of figures in the shot.
-_BODY_HEIGHTS = {1: (0.5, 0.58), 2: (0.43, 0.52), 3: (0.3, 0.35)}
+_BODY_HEIGHTS = {1: (0.52, 0.66), 2: (0.45, 0.54), 3: (0.3, 0.35)}
 
 
 @dataclass
@@ -164,8 +164,8 @@ def _background(rng: np.random.Generator) -> np.ndarray:
 
 def _figure(rng: np.random.Generator, count: int, background_level: float) -> Figure:
     height = HEIGHT * float(rng.uniform(*_BODY_HEIGHTS[count]))
-    # Room above for a jump and a raised arm, room below for the soles.
-    ground = float(rng.uniform(1.65 * height, HEIGHT - 2.0))
+    # Room above for a raised arm, room below for the soles.
+    ground = float(rng.uniform(1.35 * height, HEIGHT - 2.0))
 
     def colour() -> tuple[int, int, int]:
         is_bright = background_level < 128

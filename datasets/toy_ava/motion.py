@@ -8,7 +8,7 @@ import numpy as np
 from toy_ava.figure import Pose
 
 # Ids of the official AVA label map.
-CROUCH, FALL_DOWN, GET_UP, JUMP, STAND, WALK, HAND_WAVE = 3, 5, 6, 7, 12, 14, 69
+CROUCH, FALL_DOWN, GET_UP, STAND, WALK, HAND_WAVE = 3, 5, 6, 12, 14, 69
 
 _LYING = 1.5  # tilt of a body on the ground, radians
 
@@ -18,7 +18,7 @@ class Performance:
     """One second of one figure, centred on a key frame.
 
     Attributes:
-        action: pose class, one of CROUCH, FALL_DOWN, GET_UP, JUMP, STAND, WALK.
+        action: pose class, one of CROUCH, FALL_DOWN, GET_UP, STAND, WALK.
         waves: whether the figure waves a hand at the same time.
         x: middle of the body in pixels at the key frame.
         facing: +1 or -1; the side the figure looks (and walks) to.
@@ -73,7 +73,7 @@ class Performance:
         cycle = self.frequency * time + self.phase
         if action == WALK:
             return _stride(cycle, self.depth)
-        return (_hop if action == JUMP else _squat)(cycle, self.depth, self.rest_arm)
+        return _squat(cycle, self.depth, self.rest_arm)
 
     def _falling(self, time: float) -> Pose:
         """Tipping over; getting up is the same film run backwards."""
@@ -100,11 +100,11 @@ def perform(
 ) -> Performance:
     """Draws the free parameters of one second of an action."""
     # A raised arm does not mean waving: many figures which do not wave hold one up as well.
-    holds_arm = rng.random() < {STAND: 0.4, WALK: 0.4, JUMP: 0.1, CROUCH: 0.1}.get(action, 0.0)
-    frequency = {WALK: (1.2, 1.6), JUMP: (1.1, 1.4), CROUCH: (0.6, 0.9)}.get(action, (1.0, 1.0))
+    holds_arm = rng.random() < {STAND: 0.4, WALK: 0.4, CROUCH: 0.1}.get(action, 0.0)
+    frequency = {WALK: (1.2, 1.6), CROUCH: (0.6, 0.9)}.get(action, (1.0, 1.0))
     side = str(rng.choice(["near", "far"]))
     # Standing figures hold postures of all the moving ones, so that one picture does not tell.
-    frozen_from = int(rng.choice([WALK, JUMP, CROUCH], p=[0.6, 0.3, 0.1]))
+    frozen_from = int(rng.choice([WALK, CROUCH], p=[0.8, 0.2]))
     deep = not (action == STAND and frozen_from == CROUCH)
     return Performance(
         action=action,
@@ -141,16 +141,6 @@ def _stride(cycle: float, depth: float) -> Pose:
         shoulder_far=0.55 * swing,
         elbow_far=0.35,
     )
-
-
-def _hop(cycle: float, depth: float, arm: float) -> Pose:
-    """Knees bend during the first 40 % of a cycle, both feet are in the air for the rest."""
-    cycle %= 1.0
-    if cycle < 0.4:
-        return _bent(0.75 * depth * sin(pi * cycle / 0.4), arm)
-    flight = (cycle - 0.4) / 0.6
-    height = 4 * flight * (1 - flight)
-    return _bent(0.25 * height, arm)._replace(lift=0.4 * depth * height)
 
 
 def _squat(cycle: float, depth: float, arm: float) -> Pose:

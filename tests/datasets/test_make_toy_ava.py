@@ -17,7 +17,7 @@ from toy_ava import film as films
 from toy_ava import motion
 from toy_ava.film import Film
 
-_POSES = {3, 5, 6, 7, 12, 14}
+_POSES = {3, 5, 6, 12, 14}
 _ARGUMENTS = {"seed": 3, "train_videos": 2, "val_videos": 1}
 
 
@@ -256,16 +256,14 @@ def test_standing_is_frozen_and_waving_moves_one_arm():
         assert np.ptp(poses[:, moving[0]]) > 1.0
 
 
-def test_walkers_move_at_their_speed_and_jumpers_leave_the_ground():
+def test_walkers_move_at_their_speed_and_crouchers_bend_their_knees():
     walk = _performance(motion.WALK)
     assert walk.pose(0.5).x - walk.pose(-0.5).x == pytest.approx(-20.0)
     times = np.linspace(-0.5, 0.5, 50)
-    lifts = [_performance(motion.JUMP).pose(t).lift for t in times]
-    assert max(lifts) > 0.2 and min(lifts) == 0.0
     crouches = [_performance(motion.CROUCH).pose(t) for t in times]
-    assert max(p.knee_near for p in crouches) > 1.5 and {p.lift for p in crouches} == {0.0}
+    assert max(p.knee_near for p in crouches) > 1.5
 
 
 def test_a_standing_figure_can_look_like_any_moving_one():
     frozen_from = {_performance(motion.STAND, seed=seed).frozen_from for seed in range(30)}
-    assert frozen_from == {motion.WALK, motion.JUMP, motion.CROUCH}
+    assert frozen_from == {motion.WALK, motion.CROUCH}
