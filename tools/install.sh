@@ -28,11 +28,11 @@ if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
 fi
 
 echo "Installing tubedet into $("$python" -c 'import sys; print(sys.prefix)'); PyTorch is large ..."
-"$python" -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+"$python" -m pip install -qq --disable-pip-version-check --editable ".[dev]"
 if ! "$python" -W ignore -c 'import detectron2' 2>/dev/null; then
     # The repack's files are plain Python but its wheel is tagged for one version, and its
     # requirements pin an old numpy; hence the explicit target and --no-deps.
-    "$python" -m pip install --quiet --disable-pip-version-check --no-deps \
+    "$python" -m pip install -qq --disable-pip-version-check --no-deps \
         --only-binary=:all: --implementation cp --python-version 3.10 \
         --target "$(dirname "$stamp")" --requirement requirements-detectron2.txt
 fi
