@@ -23,7 +23,7 @@ _SHOT_SECONDS = (2, 5)
 # Shares of the pose classes; after each fall comes a getting up.
 _DECK = [STAND] * 4 + [WALK] * 4 + [CROUCH] * 3 + [FALL_DOWN] * 3
 _WAVE_DECK = [True] * 3 + [False] * 2
-_FIGURE_COUNTS, _FIGURE_COUNT_SHARES = (1, 2, 3), (0.65, 0.29, 0.06)
+_FIGURE_COUNTS, _FIGURE_COUNT_SHARES = (1, 2, 3), (0.86, 0.12, 0.02)
 # Body heights as fractions of the frame height, by the number of figures in the shot.
 _BODY_HEIGHTS = {1: (0.52, 0.66), 2: (0.45, 0.54), 3: (0.3, 0.35)}
 

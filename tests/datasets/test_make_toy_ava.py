@@ -103,7 +103,7 @@ def test_one_excluded_and_one_empty_key_frame(toy, split):
     key = (int(second) - 900) * 15
     # Nobody moves and the background has no sharp edges.
     clip = np.stack([frames[i][2] for i in range(key - 7, key + 7)]).astype(int)
-    assert np.abs(clip - clip[7]).max() < 12
+    assert np.abs(clip - clip[7]).max() < 20
     assert np.abs(np.diff(clip[7].sum(axis=-1), axis=1)).max() < 60
 
 
@@ -205,7 +205,7 @@ def test_class_shares():
         for _, _, ids, _ in Film(np.random.default_rng(index)).annotations():
             counts.update(ids)
             boxes += 1
-    assert boxes > 200
+    assert boxes > 150
     assert min(counts[pose] for pose in _POSES) >= 0.12 * boxes
     assert counts[69] >= 0.25 * boxes
 
@@ -223,13 +223,13 @@ def test_boxes_are_tight_around_what_is_drawn():
                 continue
             background = films.cv2.resize(
                 film._shot_of_second[second].background,
-                (128, 96),
+                (96, 96),
                 interpolation=films.cv2.INTER_AREA,
             )
             difference = np.abs(frames[(second - 900) * 15].astype(int) - background).max(axis=-1)
             ys, xs = np.nonzero(difference > 20)
             drawn = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
-            assert np.abs(np.multiply(box, [128, 96, 128, 96]) - drawn).max() <= 1.5
+            assert np.abs(np.multiply(box, [96, 96, 96, 96]) - drawn).max() <= 1.5
             checked += 1
     assert checked >= 10
 

@@ -63,7 +63,7 @@ def load_checkpoint_file(path: str) -> dict:
 
 def _reason(error: Exception) -> str:
     """The telling line of PyTorch's long message."""
-    refused = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+    refused = re.search(r"GLOBAL (\S+)", str(error))
     if refused:
         return f"it asks for {refused[1]}"
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

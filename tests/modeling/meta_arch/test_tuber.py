@@ -152,7 +152,7 @@ def _idle_parameters(model, inputs):
 
 
 # DETR's queries start at zero, so all values of the first self attention are equal to its bias:
-# neither what is compared nor the weight of the values can matter.
+# neither what is compared nor the weight of the values matters beyond rounding.
 ZERO_BY_DESIGN = ["transformer.decoder.layers.0.self_attn.in_proj_weight"]
 
 
@@ -164,7 +164,7 @@ def test_training_reaches_every_parameter(small_model, make_clip_input):
         for name in ("loss_ce", "loss_ce_b", "loss_bbox", "loss_giou")
         for suffix in ("", "_0", "_1")
     }
-    assert idle == ZERO_BY_DESIGN
+    assert set(idle) <= set(ZERO_BY_DESIGN)
 
 
 def test_tubelet_training_reaches_every_parameter(make_clip_input):
@@ -173,7 +173,7 @@ def test_tubelet_training_reaches_every_parameter(make_clip_input):
     model = build_model(load_config("", [*SMALL, *opts, "MODEL.TUBER.NUM_QUERIES", 3]))
     inputs = [make_clip_input(8, 48, 64, 80, num_boxes=n) for n in (1, 0)]
     _, idle = _idle_parameters(model, inputs)
-    assert idle == ZERO_BY_DESIGN
+    assert set(idle) <= set(ZERO_BY_DESIGN)
     (result, _) = model.eval()(inputs)
     assert len(result["instances"]) == 3 and result["instances"].action_scores.shape == (3, 80)
 
