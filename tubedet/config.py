@@ -19,7 +19,6 @@ def add_tubedet_config(cfg: CN) -> None:
 
 
 def _add_input_keys(cfg: CN) -> None:
-    cfg.INPUT.FORMAT = "RGB"
     # Short side of the clip before cropping (training) and at test time; no limit on the long one.
     cfg.INPUT.MIN_SIZE_TRAIN = (288,)
     cfg.INPUT.MAX_SIZE_TRAIN = 100000
