@@ -103,7 +103,8 @@ def test_one_excluded_and_one_empty_key_frame(toy, split):
     key = (int(second) - 900) * 15
     # Nobody moves and the background has no sharp edges.
     clip = np.stack([frames[i][2] for i in range(key - 7, key + 7)]).astype(int)
-    assert np.abs(clip - clip[7]).max() < 20
+    # A handful of pixels flicker with the codec; a figure covers hundreds.
+    assert np.percentile(np.abs(clip - clip[7]), 99.9) < 12
     assert np.abs(np.diff(clip[7].sum(axis=-1), axis=1)).max() < 60
 
 
@@ -201,11 +202,11 @@ def test_arguments_are_checked(tmp_path, name):
 
 def test_class_shares():
     counts, boxes = Counter(), 0
-    for index in range(12):
+    for index in range(16):
         for _, _, ids, _ in Film(np.random.default_rng(index)).annotations():
             counts.update(ids)
             boxes += 1
-    assert boxes > 150
+    assert boxes > 200
     assert min(counts[pose] for pose in _POSES) >= 0.12 * boxes
     assert counts[69] >= 0.25 * boxes
 
