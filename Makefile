@@ -1,6 +1,7 @@
 # make demo   install, make the toy data set, train, evaluate, and draw a video
 # make test   install and run the test suite
 # make lint   ruff check and format
+# make toy-table   train every architecture on the toy data set and compare them
 #
 # PYTHON  interpreter to start from           VENV  environment to make; empty: use PYTHON itself
 # DEMO    where the demo writes its results   DATASETS  folder of data sets
@@ -16,7 +17,7 @@ else
 RUN := $(VENV)/bin/python
 endif
 
-.PHONY: setup test lint demo
+.PHONY: setup test lint demo toy-table
 .DEFAULT_GOAL := demo
 
 setup:
@@ -31,3 +32,7 @@ lint: setup
 
 demo: setup
 	@sh tools/run_toy_demo.sh "$(RUN)" "$(DATASETS)" "$(DEMO)"
+
+toy-table: setup
+	@"$(RUN)" datasets/make_toy_ava.py --output "$(DATASETS)/ava_toy"
+	@DETECTRON2_DATASETS="$(DATASETS)" "$(RUN)" tools/compare_on_toy.py --output output/toy_table

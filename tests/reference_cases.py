@@ -1,4 +1,4 @@
-"""Rebuilds the weights and clips behind stored outputs of the published TubeR.
+"""Rebuilds the weights and clips behind stored outputs of published implementations.
 
 A case is NAME.json (shape and scale of each weight of two or more dimensions, what was run) and
 NAME.npz (the other weights as ``w/<key>``, and the outputs). Large weights are normal numbers from
@@ -13,7 +13,10 @@ import numpy as np
 import torch
 
 FIXTURES = Path(__file__).parent / "fixtures" / "tuber"
+BLOCKS = Path(__file__).parent / "fixtures" / "blocks"
+# Too large for the repository; what needs them is skipped where they are not.
 LARGE = Path(__file__).parents[2] / "shared" / "reference" / "tuber"
+LARGE_BLOCKS = Path(__file__).parents[2] / "shared" / "reference" / "blocks"
 
 
 class ReferenceCase:
@@ -22,7 +25,7 @@ class ReferenceCase:
     def __init__(self, path: Path):
         self.meta = json.loads(path.with_suffix(".json").read_text())
         self.outputs = np.load(path.with_suffix(".npz"))
-        self.runs = list(self.meta["runs"])
+        self.runs = list(self.meta.get("runs", []))
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The weights under their released names."""
@@ -63,3 +66,9 @@ def _waves(seed: int, num_frames: int, height: int, width: int) -> torch.Tensor:
     wave = np.sin(2 * np.pi * (2 * x + 1.5 * y + 2 * t) + phase)
     noise = rng.standard_normal((3, num_frames, height, width))
     return torch.from_numpy(np.clip(120 + 45 * wave + 35 * noise, 0, 255).astype(np.uint8))
+
+
+def assert_close(found: torch.Tensor, expected: np.ndarray, tolerance: float) -> None:
+    """Largest difference at most ``tolerance``, relative to the largest expected value above 1."""
+    atol = tolerance * max(1.0, np.abs(expected).max(initial=0))
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=0, atol=atol)

@@ -17,10 +17,15 @@ CONFIGS = sorted(p for p in ROOT.rglob("*.yaml") if not p.name.startswith("Base-
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_config_trains_and_detects_a_tiny_clip(path, make_clip_input):
     torch.manual_seed(0)
-    cfg = load_config(str(path), ["MODEL.DEVICE", "cpu", "INPUT.CLIP.NUM_FRAMES", 8])
+    # Short clips are fast; 16 frames leave the coarsest map two steps, as SeqFormer needs.
+    opts = ["MODEL.DEVICE", "cpu", "INPUT.CLIP.NUM_FRAMES", 16, "MODEL.SEQFORMER.NUM_STEPS", 2]
+    cfg = load_config(str(path), opts)
     model = build_model(cfg)
     actions = cfg.MODEL.NUM_ACTIONS
-    inputs = [make_clip_input(8, 40, 56, actions), make_clip_input(8, 48, 40, actions, num_boxes=1)]
+    inputs = [
+        make_clip_input(16, 40, 56, actions),
+        make_clip_input(16, 48, 40, actions, num_boxes=1),
+    ]
     losses = model.train()(inputs)
     assert losses and all(name.startswith("loss_") for name in losses)
     total = sum(losses.values())

@@ -49,6 +49,9 @@ def _add_model_keys(cfg: CN) -> None:
     cfg.MODEL.PIXEL_STD = [58.395, 57.12, 57.375]
     # Action classes A; column k of every action array is the action with id k + 1.
     cfg.MODEL.NUM_ACTIONS = 80
+    # Every person does exactly one action (JHMDB, UCF101-24): softmax over the actions and "no
+    # object" instead of independent sigmoids.
+    cfg.MODEL.EXCLUSIVE_ACTIONS = False
 
     cfg.MODEL.BACKBONE.NAME = "build_csn_backbone"
     # 0: train everything; 1: freeze the stem; n: freeze also res2 .. resn.
@@ -71,8 +74,8 @@ def _add_model_keys(cfg: CN) -> None:
     cfg.MODEL.CSN.NORM = "BN"
 
     cfg.MODEL.TUBER = CN()
-    # "key_frame": NUM_QUERIES queries for the key frame, independent actions (AVA).
-    # "tubelet": NUM_QUERIES queries for every frame, one action per person (JHMDB).
+    # "key_frame": NUM_QUERIES queries for the key frame (AVA).
+    # "tubelet": NUM_QUERIES queries for every frame (JHMDB, with EXCLUSIVE_ACTIONS).
     cfg.MODEL.TUBER.QUERY_TYPE = "key_frame"
     cfg.MODEL.TUBER.NUM_QUERIES = 15
     # How the time steps of the backbone become the detector's memory:
@@ -91,35 +94,133 @@ def _add_model_keys(cfg: CN) -> None:
     cfg.MODEL.TUBER.ACTION_PRIOR = 0.5
     # Hide padded cells from the action branch too. The published model does not.
     cfg.MODEL.TUBER.MASK_CONTEXT = False
-    # Losses on every decoder layer instead of the last one only.
-    cfg.MODEL.TUBER.AUX_LOSS = True
     # Action scores of a query are zero unless its person probability is above this.
     cfg.MODEL.TUBER.PERSON_THRESH = 0.8
 
-    # Weights of the matching cost: class (person or action) probability, L1 and GIoU of the boxes.
-    cfg.MODEL.TUBER.COST_CLASS = 12.0
-    cfg.MODEL.TUBER.COST_BBOX = 5.0
-    cfg.MODEL.TUBER.COST_GIOU = 2.0
-    # Weights of loss_ce (actions), loss_ce_b (person or visibility), loss_bbox and loss_giou.
-    cfg.MODEL.TUBER.ACTION_LOSS_WEIGHT = 12.0
+    # Weight of loss_ce_b, the person (or visibility) decision.
     cfg.MODEL.TUBER.PERSON_LOSS_WEIGHT = 1.0
-    cfg.MODEL.TUBER.BBOX_LOSS_WEIGHT = 5.0
-    cfg.MODEL.TUBER.GIOU_LOSS_WEIGHT = 2.0
-    # Weight of "no object" in the softmax losses.
-    cfg.MODEL.TUBER.NO_OBJECT_WEIGHT = 0.1
-    # Factor on the action loss of matched queries ("key_frame" only).
-    cfg.MODEL.TUBER.MATCHED_ACTION_WEIGHT = 10.0
+    _add_loss_keys(cfg.MODEL.TUBER, cost_class=12.0, action_loss="bce", action_loss_weight=12.0)
+
+    _add_deformable_tuber_keys(cfg)
+    _add_seqformer_keys(cfg)
+    _add_sparse_rcnn_keys(cfg)
 
     cfg.MODEL.INIT = CN()
     # Loading MODEL.WEIGHTS stops when a smaller share of the model's weights was found.
     cfg.MODEL.INIT.MIN_MATCHED = 0.9
 
 
+def _add_loss_keys(
+    node: CN, *, cost_class: float, action_loss: str, action_loss_weight: float, l1: str = "cxcywh"
+) -> None:
+    # Weights of the matching cost: class (person or action), L1 and GIoU of the boxes.
+    node.COST_CLASS = cost_class
+    node.COST_BBOX = 5.0
+    node.COST_GIOU = 2.0
+    # Coordinates of the L1 distance, in the cost and the loss: "cxcywh" or "xyxy".
+    node.L1_FORMAT = l1
+    # Losses on every decoder layer (stage) instead of the last one only.
+    node.AUX_LOSS = True
+    # Loss of independent actions: "bce" (mean over everything) or "focal" (per box).
+    node.ACTION_LOSS = action_loss
+    # Weights of loss_ce (actions), loss_bbox and loss_giou.
+    node.ACTION_LOSS_WEIGHT = action_loss_weight
+    node.BBOX_LOSS_WEIGHT = 5.0
+    node.GIOU_LOSS_WEIGHT = 2.0
+    # Factor on the action loss of matched queries ("bce" only).
+    node.MATCHED_ACTION_WEIGHT = 10.0
+    # Of the focal loss and of the focal matching cost.
+    node.FOCAL_ALPHA = 0.25
+    node.FOCAL_GAMMA = 2.0
+    # Weight of "no object" in the softmax losses.
+    node.NO_OBJECT_WEIGHT = 0.1
+
+
+def _add_deformable_tuber_keys(cfg: CN) -> None:
+    # DeformableTubeR: what is not here is read from MODEL.TUBER.
+    cfg.MODEL.DEFORMABLE_TUBER = CN()
+    # D3: a DETR on the last backbone stage finds the positions of the queries.
+    cfg.MODEL.DEFORMABLE_TUBER.DETR_FIRST = False
+    # D4: TubeR's context branch classifies instead of a linear layer.
+    cfg.MODEL.DEFORMABLE_TUBER.CONTEXT_ACTIONS = False
+    # The context branch sees one collapsed time step, as published, instead of all steps.
+    cfg.MODEL.DEFORMABLE_TUBER.COLLAPSE_CONTEXT = True
+    # Norm after each temporal convolution: "BN", "SyncBN", "FrozenBN" or "GN".
+    cfg.MODEL.DEFORMABLE_TUBER.COLLAPSE_NORM = "BN"
+    # Queries start from the encoder's best cells instead of learned positions.
+    cfg.MODEL.DEFORMABLE_TUBER.TWO_STAGE = False
+    _add_deformable_keys(cfg.MODEL.DEFORMABLE_TUBER)
+
+
+def _add_deformable_keys(node: CN) -> None:
+    # Resolutions of the features; those beyond the backbone's maps come from strided convolutions.
+    node.NUM_LEVELS = 4
+    # Points that each head samples on each level, in the encoder and in the decoder.
+    node.ENC_POINTS = 4
+    node.DEC_POINTS = 4
+    # Every decoder layer refines the boxes of the one before.
+    node.BOX_REFINE = True
+
+
+def _add_seqformer_keys(cfg: CN) -> None:
+    cfg.MODEL.SEQFORMER = CN()
+    cfg.MODEL.SEQFORMER.NUM_QUERIES = 20
+    # Time steps in which boxes are predicted; the backbone's maps are pooled to as many.
+    cfg.MODEL.SEQFORMER.NUM_STEPS = 4
+    cfg.MODEL.SEQFORMER.HIDDEN_DIM = 256
+    cfg.MODEL.SEQFORMER.NUM_HEADS = 8
+    cfg.MODEL.SEQFORMER.FEEDFORWARD_DIM = 1024
+    cfg.MODEL.SEQFORMER.ENC_LAYERS = 6
+    cfg.MODEL.SEQFORMER.DEC_LAYERS = 6
+    cfg.MODEL.SEQFORMER.DROPOUT = 0.1
+    _add_deformable_keys(cfg.MODEL.SEQFORMER)
+    # Initial probability of every independent action, set by the classifier's bias.
+    cfg.MODEL.SEQFORMER.ACTION_PRIOR = 0.01
+    # Action scores of a query are zero unless its most probable action is above this.
+    cfg.MODEL.SEQFORMER.PERSON_THRESH = 0.0
+    _add_loss_keys(cfg.MODEL.SEQFORMER, cost_class=2.0, action_loss="focal", action_loss_weight=2.0)
+
+
+def _add_sparse_rcnn_keys(cfg: CN) -> None:
+    # SparseRCNN: channels are MODEL.FPN.OUT_CHANNELS, pooling is MODEL.ROI_BOX_HEAD.POOLER_*.
+    cfg.MODEL.SPARSE_RCNN = CN()
+    cfg.MODEL.SPARSE_RCNN.NUM_PROPOSALS = 100
+    # Heads in a row, each refining the boxes of the one before.
+    cfg.MODEL.SPARSE_RCNN.NUM_STAGES = 6
+    cfg.MODEL.SPARSE_RCNN.NUM_HEADS = 8
+    cfg.MODEL.SPARSE_RCNN.FEEDFORWARD_DIM = 2048
+    # Inner channels of the dynamic convolutions.
+    cfg.MODEL.SPARSE_RCNN.DYNAMIC_DIM = 64
+    # Hidden layers before the action classifier and before the box regressor.
+    cfg.MODEL.SPARSE_RCNN.NUM_CLS = 1
+    cfg.MODEL.SPARSE_RCNN.NUM_REG = 3
+    cfg.MODEL.SPARSE_RCNN.DROPOUT = 0.0
+    # Side in pixels of a box that is pooled from the map of stride 16; smaller boxes come from
+    # finer maps. About half the short side of a clip: with the 224 that detectron2 uses for images
+    # of 800 pixels, no box of a clip would ever see the coarsest map.
+    cfg.MODEL.SPARSE_RCNN.CANONICAL_BOX_SIZE = 128
+    # How the time steps of every backbone stage become one: "avg", "max", "center" (one step) or
+    # "decode" (learned).
+    cfg.MODEL.SPARSE_RCNN.TEMPORAL_POOLING = "max"
+    # Initial probability of every independent action, set by the classifier's bias.
+    cfg.MODEL.SPARSE_RCNN.ACTION_PRIOR = 0.01
+    # Action scores of a proposal are zero unless its most probable action is above this.
+    cfg.MODEL.SPARSE_RCNN.PERSON_THRESH = 0.0
+    _add_loss_keys(
+        cfg.MODEL.SPARSE_RCNN,
+        cost_class=2.0,
+        action_loss="focal",
+        action_loss_weight=2.0,
+        l1="xyxy",
+    )
+
+
 def _add_run_keys(cfg: CN) -> None:
     # Unreadable key frames that each training worker may skip before it stops. 0: none.
     cfg.DATALOADER.MAX_BROKEN_KEYFRAMES = 0
 
-    # AdamW with these factors on BASE_LR: pairs of [parameter name prefix, factor].
+    # AdamW with these factors on BASE_LR: pairs of [pattern of parameter names, factor], such as
+    # ["backbone.*", 0.1]; the last one that fits counts.
     cfg.SOLVER.LR_FACTORS = []
     # CLIP_GRADIENTS.CLIP_TYPE also takes "full_model": the L2 norm over all parameters.
     cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "full_model"

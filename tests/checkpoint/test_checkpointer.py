@@ -5,7 +5,7 @@ from reference_cases import FIXTURES, ReferenceCase
 from torch import nn
 
 from tubedet.checkpoint import CheckpointError, TubedetCheckpointer
-from tubedet.checkpoint.released_tuber import convert_released_tuber, is_released_tuber
+from tubedet.checkpoint.released_names import TUBER, convert_released, released_layout
 from tubedet.engine import load_config, load_model
 
 OPTS = ["MODEL.CSN.DEPTH", 26, "MODEL.CSN.WIDTH_MULTIPLIER", 0.125, "MODEL.DEVICE", "cpu"]
@@ -20,8 +20,8 @@ def _model(seed=0):
 def test_every_released_key_is_converted():
     case = ReferenceCase(FIXTURES / "tuber_csn50_ava21")
     weights = {key: torch.empty(0) for key in case.meta["weights"]}
-    assert is_released_tuber(weights)
-    converted, sources, ignored = convert_released_tuber(weights)
+    assert released_layout(weights) is TUBER
+    converted, sources, ignored = convert_released(weights, TUBER)
     assert ignored == ["backbone.body.out_fc.weight", "backbone.body.out_fc.bias"]
     assert len(converted) == len(weights) - 2  # no two keys fell together
     cfg = load_config("configs/AVA/TubeR_CSN50_AVA21.yaml", ["MODEL.DEVICE", "cpu"])
@@ -34,6 +34,44 @@ def test_every_released_key_is_converted():
     for key, source in sources.items():
         entry = case.meta["weights"][source]
         assert entry is None or list(ours[key].shape) == entry[0], key
+
+
+@pytest.mark.parametrize(
+    ("architecture", "prefix"), [("DeformableTubeR", ""), ("SeqFormer", "detr.")]
+)
+def test_image_and_video_detection_weights_load_by_their_own_names(tmp_path, architecture, prefix):
+    opts = [*OPTS, "MODEL.META_ARCHITECTURE", architecture, "INPUT.CLIP.NUM_FRAMES", 8]
+    opts += ["MODEL.CSN.OUT_FEATURES", ["res3", "res4", "res5"], "MODEL.SEQFORMER.NUM_STEPS", 1]
+    opts += ["MODEL.SEQFORMER.HIDDEN_DIM", 32, "MODEL.SEQFORMER.FEEDFORWARD_DIM", 64]
+    opts += ["MODEL.INIT.MIN_MATCHED", 0.1]
+    cfg = load_config("", opts)
+    torch.manual_seed(0)
+    ours = {
+        key: torch.randn_like(value)
+        for key, value in build_model(cfg).state_dict().items()
+        if key.startswith(("transformer.", "box_heads.", "action_heads.", "input_proj.0."))
+    }
+    published = {
+        prefix
+        + key.replace("box_heads", "bbox_embed").replace("action_heads", "class_embed"): value
+        for key, value in ours.items()
+    }
+    published[f"{prefix}transformer.decoder.bbox_embed.0.layers.0.weight"] = torch.zeros(32, 32)
+    published[f"{prefix}backbone.0.body.conv1.weight"] = torch.zeros(64, 3, 7, 7)
+    published[f"{prefix}query_embed.weight"] = torch.zeros(300, 64)
+    path = tmp_path / "published.pth"
+    torch.save({"model": published}, path)
+
+    model = build_model(cfg)
+    checkpointer = TubedetCheckpointer(model, min_matched=cfg.MODEL.INIT.MIN_MATCHED)
+    checkpointer.load(str(path))
+    loaded = model.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in ours.items())
+    report = checkpointer.report
+    assert set(report.matched) == set(ours)
+    assert report.unexpected == [f"{prefix}backbone.0.body.conv1.weight"]
+    assert report.ignored == [f"{prefix}transformer.decoder.bbox_embed.0.layers.0.weight"]
+    assert list(report.mismatched) == ["query_embed.weight"]
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])

@@ -29,7 +29,7 @@ def test_factors_and_decays_by_name_and_kind():
     groups = parameter_groups(
         model,
         base_lr=1e-4,
-        lr_factors=[["backbone.", 0.1], ["backbone.norm", 0.5]],
+        lr_factors=[["backbone.*", 0.1], ["*.norm.*", 0.5]],
         weight_decay=1e-2,
         weight_decay_norm=0.0,
         weight_decay_bias=1e-3,
@@ -43,10 +43,10 @@ def test_factors_and_decays_by_name_and_kind():
     }
 
 
-def test_a_prefix_without_parameters_is_reported(caplog):
+def test_a_pattern_without_parameters_is_reported(caplog):
     with caplog.at_level(logging.WARNING):
-        parameter_groups(_model(), base_lr=1, lr_factors=[["trunk.", 0.1]], weight_decay=0)
-    assert "'trunk.'" in caplog.text
+        parameter_groups(_model(), base_lr=1, lr_factors=[["trunk.*", 0.1]], weight_decay=0)
+    assert "'trunk.*'" in caplog.text
 
 
 def test_published_tuber_groups():

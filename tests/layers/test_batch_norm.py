@@ -33,6 +33,15 @@ def test_convert_reaches_nested_norms_and_keeps_keys():
     assert all(torch.equal(after[key], before[key]) for key in after)
 
 
+def test_group_norm_keeps_the_clips_of_a_batch_apart():
+    norm = get_norm_3d("GN", 64, eps=1e-5)
+    x = torch.randn(2, 64, 3, 4, 5)
+    torch.testing.assert_close(norm(x)[:1], norm(x[:1]), rtol=0, atol=1e-6)
+    groups = norm(x).unflatten(1, (32, 2)).flatten(2)
+    torch.testing.assert_close(groups.mean(-1), torch.zeros(2, 32), rtol=0, atol=1e-5)
+    torch.testing.assert_close(groups.var(-1, correction=0), torch.ones(2, 32), rtol=0, atol=1e-3)
+
+
 def test_unknown_norm_is_named():
-    with pytest.raises(ValueError, match="MODEL.CSN.NORM is 'GN'"):
-        get_norm_3d("GN", 4)
+    with pytest.raises(ValueError, match="MODEL.CSN.NORM or COLLAPSE_NORM is 'LN'"):
+        get_norm_3d("LN", 4)

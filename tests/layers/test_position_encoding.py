@@ -1,9 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from reference_cases import BLOCKS, ReferenceCase
 
-from tubedet.layers import sine_position_encoding_3d
+from tubedet.layers import sine_position_encoding_2d, sine_position_encoding_3d
 
 
 def test_values_by_the_formula():
@@ -31,3 +33,24 @@ def test_padding_does_not_change_the_valid_part():
 def test_channels_that_cannot_be_split():
     with pytest.raises(ValueError, match="multiple of 16 channels, not 20"):
         sine_position_encoding_3d(torch.zeros(1, 1, 1, 1, dtype=torch.bool), 20)
+    with pytest.raises(ValueError, match="multiple of 4 channels, not 30"):
+        sine_position_encoding_2d(torch.zeros(1, 1, 1, dtype=torch.bool), 30)
+
+
+def test_two_dimensional_code_equals_the_published():
+    case = ReferenceCase(BLOCKS / "sine_position_encoding_2d")
+    for level in range(2):
+        mask = torch.from_numpy(case.outputs[f"in/mask{level}"])
+        code = sine_position_encoding_2d(mask, 64)
+        expected = case.outputs[f"out/pos{level}"]
+        shown = np.broadcast_to(~mask.numpy()[:, None], expected.shape)
+        np.testing.assert_allclose(code.numpy()[shown], expected[shown], rtol=0, atol=1e-5)
+
+
+def test_three_dimensional_code_equals_the_published():
+    case = ReferenceCase(BLOCKS / "sine_position_encoding_3d")
+    mask = torch.from_numpy(case.outputs["in/mask"])
+    expected = case.outputs["out/pos"]
+    code = sine_position_encoding_3d(mask, expected.shape[1])
+    shown = np.broadcast_to(~mask.numpy()[:, None], expected.shape)
+    np.testing.assert_allclose(code.numpy()[shown], expected[shown], rtol=0, atol=1e-5)

@@ -2,19 +2,20 @@ import math
 
 import pytest
 import torch
+from reference_cases import BLOCKS, ReferenceCase
 
 from tubedet.modeling import ClipTarget, HungarianMatcher, LayerOutput, SetCriterion
 
 WEIGHTS = {"loss_ce": 12.0, "loss_ce_b": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0}
 
 
-def _criterion(exclusive=False):
+def _criterion(exclusive=False, cost_class=12, **arguments):
     return SetCriterion(
-        matcher=HungarianMatcher(cost_class=12, cost_bbox=5, cost_giou=2),
+        matcher=HungarianMatcher(cost_class=cost_class, cost_bbox=5, cost_giou=2),
         exclusive=exclusive,
         weights=WEIGHTS,
-        no_object_weight=0.1,
         matched_action_weight=10.0,
+        **arguments,
     )
 
 
@@ -27,7 +28,7 @@ def test_multi_label_terms_by_hand():
     target = ClipTarget(torch.tensor([[0.5, 0.5, 0.4, 0.4]]), torch.tensor([[1.0, 0.0]]))
     person = torch.tensor([[[0.0, 2.0, 1.0], [0.5, 0.0, 1.5]]])
     actions = torch.tensor([[[0.3, -0.7], [1.1, 0.2]]])
-    losses = _criterion()([LayerOutput(actions, person, boxes)], [target])
+    losses = _criterion()([LayerOutput(actions, boxes, person)], [target])
 
     def bce(logit, y):
         return math.log1p(math.exp(logit)) - logit * y
@@ -49,7 +50,7 @@ def test_exclusive_terms_by_hand():
     target = ClipTarget(torch.tensor([[0.5, 0.5, 0.2, 0.4]]), torch.tensor([[0.0, 1.0]]))
     actions = torch.tensor([[[0.3, 0.7, -1.0], [1.1, 0.2, 0.4]]])
     visible = torch.tensor([[0.2, 0.9]])
-    losses = _criterion(True)([LayerOutput(actions, visible, boxes)], [target])
+    losses = _criterion(True)([LayerOutput(actions, boxes, visible)], [target])
     first, second = actions[0].tolist()
     action = (_cross_entropy(first, 1) + 0.1 * _cross_entropy(second, 2)) / 1.1
     assert losses["loss_ce"].item() == pytest.approx(12 * action, rel=1e-5)
@@ -64,7 +65,7 @@ def test_a_batch_without_boxes_has_finite_losses(exclusive):
     person = torch.randn(2, 2) if exclusive else torch.randn(2, 3, 3)
     boxes = torch.rand(2, 3, 4, requires_grad=True)
     empty = ClipTarget(torch.zeros(0, 4), torch.zeros(0, 5 - exclusive))
-    losses = _criterion(exclusive)([LayerOutput(actions, person, boxes)], [empty, empty])
+    losses = _criterion(exclusive)([LayerOutput(actions, boxes, person)], [empty, empty])
     assert losses["loss_bbox"] == 0 and losses["loss_giou"] == 0
     total = sum(losses.values())
     total.backward()
@@ -74,7 +75,7 @@ def test_a_batch_without_boxes_has_finite_losses(exclusive):
 def test_layers_are_matched_alone_and_named_by_index():
     torch.manual_seed(0)
     layers = [
-        LayerOutput(torch.randn(1, 3, 4), torch.randn(1, 3, 3), torch.rand(1, 3, 4) * 0.3 + 0.3)
+        LayerOutput(torch.randn(1, 3, 4), torch.rand(1, 3, 4) * 0.3 + 0.3, torch.randn(1, 3, 3))
         for _ in range(3)
     ]
     target = ClipTarget(torch.tensor([[0.5, 0.5, 0.3, 0.3]]), torch.ones(1, 4))
@@ -88,8 +89,114 @@ def test_layers_are_matched_alone_and_named_by_index():
 
 def test_half_precision_outputs_are_lifted_and_double_kept():
     torch.manual_seed(0)
-    layer = [torch.randn(1, 3, 4), torch.randn(1, 3, 3), torch.rand(1, 3, 4)]
+    layer = [torch.randn(1, 3, 4), torch.rand(1, 3, 4), torch.randn(1, 3, 3)]
     target = ClipTarget(torch.tensor([[0.5, 0.5, 0.3, 0.3]]), torch.ones(1, 4))
     for dtype, expected in ((torch.bfloat16, torch.float32), (torch.float64, torch.float64)):
         losses = _criterion()([LayerOutput(*(x.to(dtype) for x in layer))], [target])
         assert {v.dtype for v in losses.values()} == {expected}
+
+
+def test_terms_matches_and_gradients_equal_the_published_tuber():
+    case = ReferenceCase(BLOCKS / "detr_matcher_like")
+    inputs = {
+        name: torch.from_numpy(case.outputs[f"in/{name}"]).requires_grad_()
+        for name in ("pred_logits", "pred_boxes", "pred_logits_b")
+    }
+    layers = [LayerOutput(*layer) for layer in zip(*inputs.values())]
+    targets = [
+        ClipTarget(
+            torch.from_numpy(case.outputs[f"in/target{b}/boxes_cxcywh"]),
+            torch.from_numpy(case.outputs[f"in/target{b}/labels"]),
+        )
+        for b in range(3)
+    ]
+    criterion = _criterion()
+    for stage, layer in enumerate(layers):
+        cost = criterion.matcher.cost(*criterion._matcher_inputs(layer, targets))
+        for b, part in enumerate(cost.split([len(t.boxes) for t in targets], dim=-1)):
+            expected = torch.from_numpy(case.outputs[f"out/cost/stage{stage}/clip{b}"])
+            torch.testing.assert_close(part[b], expected, rtol=0, atol=1e-4)
+        for b, pair in enumerate(criterion.match(layer, targets)):
+            expected = case.outputs[f"out/match/stage{stage}/clip{b}"].tolist()
+            assert [indices.tolist() for indices in pair] == expected
+    losses = criterion(layers, targets)
+    assert len(losses) == 12
+    for name, value in losses.items():
+        expected = WEIGHTS[name.rstrip("_012")] * case.outputs[f"out/loss/{name}"].item()
+        assert value.item() == pytest.approx(expected, rel=1e-5), name
+    sum(losses.values()).backward()
+    for name, key in (
+        ("pred_logits", "logits"),
+        ("pred_boxes", "boxes"),
+        ("pred_logits_b", "logits_b"),
+    ):
+        expected = torch.from_numpy(case.outputs[f"out/grad_{key}"])
+        torch.testing.assert_close(inputs[name].grad, expected, rtol=0, atol=1e-5)
+
+
+def test_focal_terms_by_hand():
+    boxes = torch.tensor([[[0.5, 0.5, 0.2, 0.4], [0.1, 0.1, 0.1, 0.1]]])
+    target = ClipTarget(torch.tensor([[0.5, 0.5, 0.2, 0.4]]), torch.tensor([[1.0, 1.0, 0.0]]))
+    logits = torch.tensor([[[0.3, -0.7, 0.4], [1.1, 0.2, -2.0]]])
+    criterion = _criterion(action_loss="focal", focal_alpha=0.3, focal_gamma=1.5)
+    losses = criterion([LayerOutput(logits, boxes)], [target])
+
+    def focal(logit, y):
+        p = 1 / (1 + math.exp(-logit if y else logit))  # of the right answer
+        return -(0.3 if y else 0.7) * (1 - p) ** 1.5 * math.log(p)
+
+    expected = focal(0.3, 1) + focal(-0.7, 1) + focal(0.4, 0)
+    expected += focal(1.1, 0) + focal(0.2, 0) + focal(-2.0, 0)
+    assert set(losses) == {"loss_ce", "loss_bbox", "loss_giou"}
+    assert losses["loss_ce"].item() == pytest.approx(12 * expected, rel=1e-5)
+
+
+def test_without_a_person_decision_queries_are_matched_by_the_actions_of_each_box():
+    """Two queries at the same place, two boxes at the same place, other actions."""
+    boxes = torch.tensor([0.5, 0.5, 0.2, 0.4]).expand(1, 2, 4)
+    logits = torch.tensor([[[3.0, 3.0, -3.0], [-3.0, 3.0, 3.0]]])
+    actions = torch.tensor([[0.0, 1.0, 1.0], [1.0, 1.0, 0.0]])
+    for target_actions, columns in ((actions, [1, 0]), (actions.flip(0), [0, 1])):
+        target = ClipTarget(boxes[0], target_actions)
+        ((_, found),) = _criterion(action_loss="focal").match(LayerOutput(logits, boxes), [target])
+        assert found.tolist() == columns
+
+
+def test_boxes_of_annotated_frames_are_supervised():
+    generator = torch.Generator().manual_seed(0)
+    frame_boxes = (torch.rand(2, 4, 1, 4, generator=generator) * 0.3 + 0.3).requires_grad_()
+    layer = LayerOutput(torch.zeros(2, 1, 3), frame_boxes[:, 2], frame_boxes=frame_boxes)
+    truth = torch.rand(1, 4, 4, generator=generator) * 0.3 + 0.3
+    valid = torch.tensor([[True, False, True, False]])
+    tube = ClipTarget(truth[:, 2], torch.ones(1, 3), truth, valid)
+    key_frame = ClipTarget(truth[:, 2], torch.ones(1, 3))
+    losses = _criterion(action_loss="focal")([layer], [tube, key_frame])
+    distance = (frame_boxes[:, :, 0] - truth).abs().sum(-1)
+    expected = 5 * (distance[0, [0, 2]].mean() + distance[1, 2]) / 2
+    assert losses["loss_bbox"].item() == pytest.approx(expected.item(), rel=1e-5)
+    (losses["loss_bbox"] + losses["loss_giou"]).backward()
+    moved = frame_boxes.grad[:, :, 0].abs().sum(-1) > 0
+    assert moved.tolist() == [[True, False, True, False], [False, False, True, False]]
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_proposals_learn_to_find_persons(exclusive):
+    torch.manual_seed(0)
+    proposals = LayerOutput(
+        torch.randn(1, 6, 1, requires_grad=True), torch.rand(1, 6, 4) * 0.3 + 0.3, is_proposal=True
+    )
+    last = LayerOutput(torch.randn(1, 3, 4 + exclusive), torch.rand(1, 3, 4) * 0.3 + 0.3)
+    target = ClipTarget(torch.rand(2, 4) * 0.3 + 0.3, torch.eye(4)[:2])
+    criterion = _criterion(exclusive, action_loss="focal")
+    losses = criterion([proposals, last], [target])
+    terms = ("loss_ce", "loss_bbox", "loss_giou")
+    assert set(losses) == {*terms, *(f"{term}_enc" for term in terms)}
+    losses["loss_ce_enc"].backward()
+    ((rows, _),) = criterion.match(proposals, [target])
+    pushed_up = (proposals.action_logits.grad[0, :, 0] < 0).nonzero()[:, 0]
+    assert pushed_up.tolist() == rows.tolist() and len(rows) == 2
+
+
+def test_an_unknown_action_loss_is_named():
+    with pytest.raises(ValueError, match="ACTION_LOSS is 'mse'"):
+        _criterion(action_loss="mse")

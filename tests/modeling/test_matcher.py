@@ -29,9 +29,9 @@ def test_finds_the_cheapest_of_all_assignments(seed):
     # The clip of interest between two others.
     others = [_boxes(2, generator), _boxes(1, generator)]
     _, (rows, columns), _ = matcher(
-        torch.stack([prob.flip(0), prob, prob / 2]),
-        torch.stack([_boxes(5, generator), predicted, _boxes(5, generator)]),
-        [others[0], truth, others[1]],
+        -torch.stack([prob.flip(0), prob, prob / 2]),
+        torch.stack([_boxes(5, generator), predicted, _boxes(5, generator)])[:, None],
+        [others[0][:, None], truth[:, None], others[1][:, None]],
     )
 
     def cost(assignment):  # query of each box
@@ -51,14 +51,46 @@ def test_no_boxes_and_more_boxes_than_queries():
     matcher = HungarianMatcher(cost_class=1, cost_bbox=5, cost_giou=2)
     queries = _boxes(2, generator)
     (none, _), (rows, _) = matcher(
-        torch.rand(2, 2, 4), torch.stack([queries] * 2), [torch.zeros(0, 4), _boxes(4, generator)]
+        torch.rand(2, 2, 4),
+        torch.stack([queries] * 2)[:, None],
+        [torch.zeros(0, 1, 4), _boxes(4, generator)[:, None]],
     )
     assert len(none) == 0 and rows.tolist() == [0, 1]
-    ((rows, columns),) = matcher(torch.rand(1, 2, 0), queries[None], [torch.zeros(0, 4)])
+    ((rows, columns),) = matcher(torch.rand(1, 2, 0), queries[None, None], [torch.zeros(0, 1, 4)])
     assert len(rows) == len(columns) == 0
 
 
 def test_nan_is_reported_as_divergence():
     matcher = HungarianMatcher(cost_class=1, cost_bbox=5, cost_giou=2)
     with pytest.raises(FloatingPointError, match="training diverged"):
-        matcher(torch.rand(1, 1, 1), torch.full((1, 1, 4), float("nan")), [torch.rand(1, 4)])
+        matcher(torch.rand(1, 1, 1), torch.full((1, 1, 1, 4), float("nan")), [torch.rand(1, 1, 4)])
+
+
+def test_boxes_of_several_frames_count_by_the_mean_over_annotated_ones():
+    generator = torch.Generator().manual_seed(0)
+    matcher = HungarianMatcher(cost_class=1, cost_bbox=5, cost_giou=2)
+    predicted = torch.stack([_boxes(3, generator) for _ in range(4)])[None]
+    truth = torch.stack([_boxes(2, generator) for _ in range(4)], 1)
+    valid = torch.tensor([[True, False, True, True], [False, True, False, False]])
+    class_cost = torch.rand(1, 3, 2, generator=generator)
+    cost = matcher.cost(class_cost, predicted, [truth], [valid])
+    alone = torch.stack(
+        [matcher.cost(0 * class_cost, predicted[:, f, None], [truth[:, f, None]]) for f in range(4)]
+    )
+    expected = class_cost + torch.stack(
+        [alone[[0, 2, 3], :, :, 0].mean(0), alone[1, :, :, 1]], dim=-1
+    )
+    torch.testing.assert_close(cost, expected)
+
+
+def test_l1_may_be_of_corners():
+    generator = torch.Generator().manual_seed(0)
+    predicted, truth = _boxes(3, generator), _boxes(2, generator)
+    matcher = HungarianMatcher(cost_class=0, cost_bbox=1, cost_giou=0, l1_format="xyxy")
+    cost = matcher.cost(torch.zeros(1, 3, 2), predicted[None, None], [truth[:, None]])
+    corners = [
+        torch.cat((b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2), 1) for b in (predicted, truth)
+    ]
+    torch.testing.assert_close(cost[0], (corners[0][:, None] - corners[1]).abs().sum(-1))
+    with pytest.raises(ValueError, match="L1_FORMAT is 'xywh'"):
+        HungarianMatcher(cost_class=0, cost_bbox=1, cost_giou=0, l1_format="xywh")

@@ -9,7 +9,7 @@ def test_independent_actions_carry_the_person_probability():
     actions = torch.tensor([[[0.0, 2.0], [0.0, 2.0]]])
     person = torch.tensor([[[0.0, 3.0, 0.0], [0.0, 0.0, 3.0]]])
     (result,) = detections_from_queries(
-        LayerOutput(actions, person, BOXES), [(100, 200)], exclusive=False, person_thresh=0.8
+        LayerOutput(actions, BOXES, person), [(100, 200)], exclusive=False, person_thresh=0.8
     )
     prob = person[0].softmax(-1)[:, 1]
     torch.testing.assert_close(result.scores, prob)
@@ -24,10 +24,20 @@ def test_independent_actions_carry_the_person_probability():
 def test_exclusive_actions_leave_out_no_object():
     actions = torch.tensor([[[1.0, 2.0, 0.5], [0.0, 0.0, 4.0]]])
     (result,) = detections_from_queries(
-        LayerOutput(actions, torch.zeros(1, 2), BOXES),
+        LayerOutput(actions, BOXES, torch.zeros(1, 2)),
         [(10, 10)],
         exclusive=True,
         person_thresh=0.0,
     )
     torch.testing.assert_close(result.action_scores, actions[0].softmax(-1)[:, :2])
     torch.testing.assert_close(result.scores, 1 - actions[0].softmax(-1)[:, 2])
+
+
+def test_without_a_person_decision_a_person_is_as_probable_as_its_best_action():
+    actions = torch.tensor([[[1.0, 2.0], [-1.0, -3.0]]])
+    (result,) = detections_from_queries(
+        LayerOutput(actions, BOXES), [(10, 10)], exclusive=False, person_thresh=0.5
+    )
+    torch.testing.assert_close(result.scores, torch.tensor([2.0, -1.0]).sigmoid())
+    torch.testing.assert_close(result.action_scores[0], actions[0, 0].sigmoid())
+    assert (result.action_scores[1] == 0).all()

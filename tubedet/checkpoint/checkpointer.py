@@ -7,7 +7,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from .load_report import LoadReport, load_weights
-from .released_tuber import convert_released_tuber, is_released_tuber
+from .released_names import convert_released, released_layout
 from .safe_loading import CheckpointError, load_checkpoint_file
 
 
@@ -80,10 +80,9 @@ class TubedetCheckpointer(DetectionCheckpointer):
         weights = checkpoint.pop("model")
         if all(key.startswith("module.") for key in weights):
             weights = {key.removeprefix("module."): value for key, value in weights.items()}
-        names_in_file, ignored, layout = None, [], "tubedet's names"
-        if is_released_tuber(weights):
-            layout = "released TubeR's names"
-            weights, names_in_file, ignored = convert_released_tuber(weights)
+        names_in_file, ignored, layout = None, [], released_layout(weights)
+        if layout is not None:
+            weights, names_in_file, ignored = convert_released(weights, layout)
         model = self.model
         if isinstance(model, nn.parallel.DistributedDataParallel):
             model = model.module
@@ -91,7 +90,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
             model,
             weights,
             source=self._source,
-            layout=layout,
+            layout="tubedet's names" if layout is None else layout.name,
             names_in_file=names_in_file,
             ignored=ignored,
         )

@@ -1,6 +1,7 @@
 """AdamW with learning-rate factors by parameter name."""
 
 import logging
+from fnmatch import fnmatchcase
 
 import torch
 from detectron2.config import CfgNode
@@ -13,8 +14,8 @@ _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Build the optimiser of a config.
 
-    The rate of a parameter is ``SOLVER.BASE_LR`` times the factor of the last prefix in
-    ``SOLVER.LR_FACTORS`` its name starts with. ``SOLVER.WEIGHT_DECAY_NORM`` and ``_BIAS`` work as
+    The rate of a parameter is ``SOLVER.BASE_LR`` times the factor of the last pattern in
+    ``SOLVER.LR_FACTORS`` that fits its name. ``SOLVER.WEIGHT_DECAY_NORM`` and ``_BIAS`` work as
     in detectron2. Clipping of type "full_model" is not done here but by :class:`StepTrainer`.
 
     Args:
@@ -48,16 +49,17 @@ def parameter_groups(
     """Group the trainable parameters by learning rate and weight decay.
 
     Args:
-        lr_factors: [name prefix, factor] pairs; the last one that fits counts.
+        lr_factors: [pattern of whole names such as "backbone.*", factor] pairs; the last one
+            that fits counts.
         weight_decay_norm, weight_decay_bias: for norm layers and biases; None: as the others.
 
     Returns:
         groups for a PyTorch optimiser, in the order of the model's parameters.
     """
-    for prefix, _ in lr_factors:
-        if not any(name.startswith(prefix) for name, _ in model.named_parameters()):
+    for pattern, _ in lr_factors:
+        if not any(fnmatchcase(name, pattern) for name, _ in model.named_parameters()):
             logging.getLogger(__name__).warning(
-                f"SOLVER.LR_FACTORS: no parameter's name starts with {prefix!r}"
+                f"SOLVER.LR_FACTORS: no parameter's name fits {pattern!r}"
             )
     groups = {}
     for module_name, module in model.named_modules():
@@ -66,8 +68,8 @@ def parameter_groups(
                 continue
             full_name = f"{module_name}.{name}"
             lr, decay = base_lr, weight_decay
-            for prefix, factor in lr_factors:
-                if full_name.startswith(prefix):
+            for pattern, factor in lr_factors:
+                if fnmatchcase(full_name, pattern):
                     lr = base_lr * factor
             if isinstance(module, _NORMS) and weight_decay_norm is not None:
                 decay = weight_decay_norm

@@ -23,22 +23,20 @@ def result_table(result: AvaResult) -> str:
         result: An evaluation.
 
     Returns:
-        str: several lines; a class without ground truth has "-" for its AP.
+        str: several lines; classes without ground truth are counted, not listed.
     """
     rows = [
-        (name, None if math.isnan(ap) else 100 * ap, result.groundtruth_per_class[name])
-        for name, ap in result.per_class.items()
+        (name, 100 * result.per_class[name], count)
+        for name, count in result.groundtruth_per_class.items()
+        if count > 0
     ]
-    with_gt = sum(count > 0 for _, _, count in rows)
     totals = (
         f"frame-mAP@0.5IOU {100 * result.mean_ap:.2f} % (protocol {result.protocol}), "
-        f"mean over the {with_gt} of {len(rows)} classes that have ground truth;\n"
+        f"mean over the {len(rows)} of {len(result.per_class)} classes that have ground truth;\n"
         f"{result.num_key_frames} key frames, {result.num_groundtruth} ground-truth boxes "
         f"(one per person and action), {result.num_detections} detections"
     )
-    table = tabulate(
-        rows, headers=("class", "AP", "boxes"), tablefmt="pipe", floatfmt=".2f", missingval="-"
-    )
+    table = tabulate(rows, headers=("class", "AP", "boxes"), tablefmt="pipe", floatfmt=".2f")
     return f"{totals}\n{table}"
 
 

@@ -2,13 +2,17 @@
 
 from .attention import MultiHeadAttention
 from .batch_norm import FrozenBatchNorm3d, get_norm_3d
+from .deformable_attention import MultiScaleDeformableAttention
 from .depthwise_conv import DepthwiseConv3d
-from .position_encoding import sine_position_encoding_3d
+from .position_encoding import sine_encoding, sine_position_encoding_2d, sine_position_encoding_3d
 
 __all__ = [
     "DepthwiseConv3d",
     "FrozenBatchNorm3d",
     "MultiHeadAttention",
+    "MultiScaleDeformableAttention",
     "get_norm_3d",
+    "sine_encoding",
+    "sine_position_encoding_2d",
     "sine_position_encoding_3d",
 ]

@@ -1,4 +1,6 @@
-"""Batch normalisation of 5-D feature maps."""
+"""Normalisation of 5-D feature maps."""
+
+from functools import partial
 
 import torch
 from torch import nn
@@ -56,11 +58,12 @@ class FrozenBatchNorm3d(nn.Module):
 
 
 def get_norm_3d(name: str, num_features: int, eps: float = CSN_NORM_EPS) -> nn.Module:
-    """Build the batch norm called ``name`` for C = ``num_features`` channels.
+    """Build the norm called ``name`` for C = ``num_features`` channels.
 
     Args:
-        name: "BN" (statistics of the local batch), "FrozenBN" or "SyncBN" (statistics of all
-            processes; GPU only when there are several).
+        name: "BN" (statistics of the local batch), "FrozenBN", "SyncBN" (statistics of all
+            processes; GPU only when there are several) or "GN" (of each clip, in 32 groups of
+            channels).
 
     Raises:
         ValueError: for any other name.
@@ -69,7 +72,10 @@ def get_norm_3d(name: str, num_features: int, eps: float = CSN_NORM_EPS) -> nn.M
         "BN": nn.BatchNorm3d,
         "FrozenBN": FrozenBatchNorm3d,
         "SyncBN": nn.SyncBatchNorm,
+        "GN": partial(nn.GroupNorm, 32),
     }
     if name not in norms:
-        raise ValueError(f"MODEL.CSN.NORM is {name!r}; choose one of {sorted(norms)}")
+        raise ValueError(
+            f"MODEL.CSN.NORM or COLLAPSE_NORM is {name!r}; choose one of {sorted(norms)}"
+        )
     return norms[name](num_features, eps=eps)

@@ -1,16 +1,62 @@
-"""Sine position code of space-time feature maps."""
+"""Sine position codes of feature maps."""
 
 import math
 
 import torch
 
 
-def _encode_axis(position: torch.Tensor, channels: int, temperature: float) -> torch.Tensor:
+def sine_encoding(
+    position: torch.Tensor, channels: int, temperature: float = 10000.0
+) -> torch.Tensor:
     """Positions (...) in radians -> (..., channels): sine on even, cosine on odd channels."""
     index = torch.arange(channels, dtype=torch.float32, device=position.device)
     frequency = temperature ** (2 * torch.div(index, 2, rounding_mode="floor") / channels)
     angle = position[..., None] / frequency
     return torch.stack((angle[..., 0::2].sin(), angle[..., 1::2].cos()), dim=-1).flatten(-2)
+
+
+def _encode_cells(
+    mask: torch.Tensor, split: dict[int, int], shift: float, temperature: float
+) -> torch.Tensor:
+    """Code of every cell of a masked map, channels second.
+
+    Args:
+        mask: bool, batch first, True on padded cells.
+        split: channels of each encoded axis, in the order of the code.
+        shift: added to the count of valid cells up to the cell, itself included.
+    """
+    valid = (~mask).float()
+    codes = []
+    for axis, channels in split.items():
+        count = valid.cumsum(axis)
+        total = count.narrow(axis, count.shape[axis] - 1, 1)
+        position = (count + shift) / (total + 1e-6) * (2 * math.pi)
+        codes.append(sine_encoding(position, channels, temperature))
+    return torch.cat(codes, dim=-1).movedim(-1, 1)
+
+
+def sine_position_encoding_2d(
+    mask: torch.Tensor, channels: int, temperature: float = 10000.0
+) -> torch.Tensor:
+    """Normalised sine code of row and column, as in Deformable DETR.
+
+    Half of the channels encodes the row and half the column, in this order. A position is the
+    centre of the cell among the valid cells of its line, as a fraction of them, times 2π.
+
+    Args:
+        mask: bool (B, H, W), True on padded cells.
+        channels: C, a multiple of 4.
+
+    Returns:
+        float32 (B, C, H, W), whatever the dtype of the features. Lines without any valid cell
+        hold numbers without meaning.
+
+    Raises:
+        ValueError: if the channels cannot be split so.
+    """
+    if channels % 4:
+        raise ValueError(f"the position code needs a multiple of 4 channels, not {channels}")
+    return _encode_cells(mask, {1: channels // 2, 2: channels // 2}, -0.5, temperature)
 
 
 def sine_position_encoding_3d(
@@ -34,12 +80,5 @@ def sine_position_encoding_3d(
     """
     if channels % 16:
         raise ValueError(f"the position code needs a multiple of 16 channels, not {channels}")
-    valid = (~mask).float()
     split = {1: channels // 4, 2: channels // 8 * 3, 3: channels // 8 * 3}
-    codes = []
-    for axis, axis_channels in split.items():
-        count = valid.cumsum(axis)
-        total = count.narrow(axis, count.shape[axis] - 1, 1)
-        position = count / (total + 1e-6) * (2 * math.pi)
-        codes.append(_encode_axis(position, axis_channels, temperature))
-    return torch.cat(codes, dim=-1).movedim(-1, 1)
+    return _encode_cells(mask, split, 0.0, temperature)

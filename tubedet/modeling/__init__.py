@@ -4,12 +4,13 @@ from .backbone import CSN, ClipShapeSpec, TemporalPooling, build_csn_backbone
 from .clip_batch import ClipBatch
 from .losses import ClipTarget, LayerOutput, SetCriterion
 from .matcher import HungarianMatcher
-from .meta_arch import TubeR
+from .meta_arch import ClipDetector, TubeR
 from .postprocessing import detections_from_queries
 
 __all__ = [
     "CSN",
     "ClipBatch",
+    "ClipDetector",
     "ClipShapeSpec",
     "ClipTarget",
     "HungarianMatcher",

@@ -22,7 +22,11 @@ class ClipBatch:
 
     @classmethod
     def from_clips(
-        cls, clips: list[torch.Tensor], pixel_mean: torch.Tensor, pixel_std: torch.Tensor
+        cls,
+        clips: list[torch.Tensor],
+        pixel_mean: torch.Tensor,
+        pixel_std: torch.Tensor,
+        size_divisibility: int = 0,
     ) -> "ClipBatch":
         """Normalise and pad.
 
@@ -34,6 +38,7 @@ class ClipBatch:
             clips: uint8 or float (3, T, H, W) each, RGB in 0..255, the same T.
             pixel_mean, pixel_std: (3, 1, 1, 1) of RGB / 255; their dtype and device become the
                 batch's.
+            size_divisibility: pad both sides to a multiple of this; 0: to the largest clip only.
 
         Raises:
             ValueError: if a clip has another layout, or the numbers of frames differ.
@@ -45,7 +50,8 @@ class ClipBatch:
                     f"{[tuple(c.shape) for c in clips]}"
                 )
         sizes = [(clip.shape[2], clip.shape[3]) for clip in clips]
-        height, width = (max(side) for side in zip(*sizes))
+        unit = max(size_divisibility, 1)
+        height, width = (-(-max(side) // unit) * unit for side in zip(*sizes))
         padded, mask = [], pixel_mean.new_ones((len(clips), height, width), dtype=torch.bool)
         for i, (clip, (h, w)) in enumerate(zip(clips, sizes)):
             clip = clip.to(pixel_mean.device, torch.float32) / 255

@@ -1,33 +1,41 @@
-"""Set losses of TubeR: actions, persons and boxes of matched queries.
+"""Set losses of all architectures: actions, persons and boxes of matched queries.
 
-The terms, their normalisation and their names follow the published TubeR, except that the number
-of boxes is averaged over the processes and never below one.
+The terms and their names are those of the published TubeR; the focal action loss and its matching
+cost are those of Deformable DETR, SeqFormer and Sparse R-CNN, for several labels per box. The
+number of boxes is averaged over the processes and never below one.
 """
 
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import nn
-from torchvision.ops import box_convert, generalized_box_iou
+from torchvision.ops import box_convert, generalized_box_iou_loss, sigmoid_focal_loss
 
 from .matcher import HungarianMatcher
 
 PERSON, NO_OBJECT = 1, 2  # of the three person logits; index 0 is never a target
+ACTION_LOSSES = ("bce", "focal")
 
 
 @dataclass
 class ClipTarget:
-    """Ground truth of a clip's key frame.
+    """Ground truth of a clip: its key frame and, where tubes are annotated, other frames.
 
     Attributes:
         boxes: float (N, 4), normalised cxcywh.
         actions: float (N, A), multi-hot (one-hot where classes are exclusive).
+        frame_boxes: float (N, F, 4), normalised cxcywh in the F frames that an architecture
+            predicts, the key frame at F // 2; None: only the key frame is annotated.
+        frame_valid: bool (N, F), where ``frame_boxes`` holds a box.
     """
 
     boxes: torch.Tensor
     actions: torch.Tensor
+    frame_boxes: torch.Tensor | None = None
+    frame_valid: torch.Tensor | None = None
 
 
 @dataclass
@@ -36,18 +44,25 @@ class LayerOutput:
 
     Attributes:
         action_logits: (B, Q, A), or (B, Q, A + 1) with "no object" last for exclusive classes.
-        person_logits: (B, Q, 3), or (B, 2) visibility of each clip for exclusive classes.
-        boxes: (B, Q, 4), normalised cxcywh.
+        boxes: (B, Q, 4), normalised cxcywh in the key frame.
+        person_logits: (B, Q, 3) for a person decision per query, (B, 2) for the visibility of
+            a person per clip, None for neither.
+        frame_boxes: (B, F, Q, 4), ``boxes`` in every frame the architecture predicts, or None.
+        is_proposal: whether these are proposals of an encoder, whose ``action_logits`` (B, Q, 1)
+            say "person".
     """
 
     action_logits: torch.Tensor
-    person_logits: torch.Tensor
     boxes: torch.Tensor
+    person_logits: torch.Tensor | None = None
+    frame_boxes: torch.Tensor | None = None
+    is_proposal: bool = False
 
 
-def at_least_float32(x: torch.Tensor) -> torch.Tensor:
-    """Half precision to float32; other dtypes unchanged."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+def at_least_float32(x: torch.Tensor | None) -> torch.Tensor | None:
+    """Half precision to float32; other dtypes, and None, unchanged."""
+    half = x is not None and x.dtype in (torch.float16, torch.bfloat16)
+    return x.float() if half else x
 
 
 def average_num_boxes(targets: list[ClipTarget]) -> float:
@@ -61,15 +76,24 @@ def average_num_boxes(targets: list[ClipTarget]) -> float:
 class SetCriterion(nn.Module):
     """Match every decoder layer to the ground truth and compute its weighted losses.
 
+    The class term of the matching cost is, whichever comes first: the person probability of a
+    query (if the layer has one), the softmax probability of the box's action (exclusive classes),
+    or the focal cost summed over the actions of the box.
+
     Args:
         matcher: assigns queries to boxes.
-        exclusive: one action per person: softmax over actions and "no object", a visibility
-            target per clip (TubeR on JHMDB). Otherwise independent sigmoid actions and a person
-            target per query (TubeR on AVA).
+        exclusive: one action per person: softmax over actions and "no object". Otherwise
+            independent sigmoid actions.
         weights: factor of "loss_ce" (actions), "loss_ce_b" (person or visibility), "loss_bbox"
             (L1) and "loss_giou".
+        action_loss: of independent actions. "bce": binary cross entropy, mean over everything
+            (TubeR). "focal": sigmoid focal loss, summed and divided by the number of boxes.
         no_object_weight: class weight of "no object" in the softmax losses.
-        matched_action_weight: factor on the action loss of matched queries, sigmoid only.
+        matched_action_weight: factor on the action loss of matched queries, "bce" only.
+        focal_alpha, focal_gamma: of the focal loss and cost.
+
+    Raises:
+        ValueError: for an unknown ``action_loss``.
     """
 
     def __init__(
@@ -78,15 +102,23 @@ class SetCriterion(nn.Module):
         matcher: HungarianMatcher,
         exclusive: bool,
         weights: dict[str, float],
-        no_object_weight: float,
-        matched_action_weight: float,
+        action_loss: str = "bce",
+        no_object_weight: float = 0.1,
+        matched_action_weight: float = 1.0,
+        focal_alpha: float = 0.25,
+        focal_gamma: float = 2.0,
     ):
         super().__init__()
+        if action_loss not in ACTION_LOSSES:
+            raise ValueError(f"ACTION_LOSS is {action_loss!r}; choose one of {ACTION_LOSSES}")
         self.matcher = matcher
         self.exclusive = exclusive
         self.weights = weights
+        self.action_loss = action_loss
         self.no_object_weight = no_object_weight
         self.matched_action_weight = matched_action_weight
+        self.focal_alpha = focal_alpha
+        self.focal_gamma = focal_gamma
 
     def forward(
         self, layers: list[LayerOutput], targets: list[ClipTarget]
@@ -94,17 +126,19 @@ class SetCriterion(nn.Module):
         """Losses of all layers.
 
         Args:
-            layers: first to last decoder layer.
+            layers: first to last decoder layer, proposals before them.
             targets: one per clip.
 
         Returns:
             scalar weighted losses; those of the last layer under their plain names, those of
-            earlier layer l with the suffix ``_l``.
+            earlier decoder layer l with the suffix ``_l``, those of proposals with ``_enc``.
         """
         num_boxes = average_num_boxes(targets)
+        num_decoder_layers = sum(not layer.is_proposal for layer in layers)
+        suffixes = iter([*(f"_{i}" for i in range(num_decoder_layers - 1)), ""])
         losses = {}
-        for index, layer in enumerate(layers):
-            suffix = "" if index == len(layers) - 1 else f"_{index}"
+        for layer in layers:
+            suffix = "_enc" if layer.is_proposal else next(suffixes)
             for name, value in self._layer_losses(layer, targets, num_boxes).items():
                 losses[name + suffix] = value * self.weights[name]
         return losses
@@ -113,53 +147,73 @@ class SetCriterion(nn.Module):
         self, layer: LayerOutput, targets: list[ClipTarget]
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Matched (query rows, box rows) of each clip, see :class:`HungarianMatcher`."""
-        if self.exclusive:
+        return self.matcher(*self._matcher_inputs(layer, targets))
+
+    def _matcher_inputs(self, layer, targets):
+        if layer.is_proposal:
+            class_cost = self._focal_cost(layer.action_logits)
+        elif layer.person_logits is not None and layer.person_logits.dim() == 3:
+            class_cost = -layer.person_logits.softmax(-1)[:, :, PERSON, None]
+        elif self.exclusive:
             labels = torch.cat([target.actions.argmax(1) for target in targets])
-            prob = layer.action_logits.softmax(-1)[:, :, labels]
+            class_cost = -layer.action_logits.softmax(-1)[:, :, labels]
         else:
-            prob = layer.person_logits.softmax(-1)[:, :, PERSON, None]
-        return self.matcher(prob, layer.boxes, [target.boxes for target in targets])
+            labels = torch.cat([target.actions for target in targets]).to(layer.action_logits)
+            class_cost = self._focal_cost(layer.action_logits) @ labels.T
+        return class_cost, *_boxes_by_frame(layer, targets)
+
+    def _focal_cost(self, logits):
+        """Focal loss of saying yes minus that of saying no, elementwise."""
+        prob, alpha, gamma = logits.sigmoid(), self.focal_alpha, self.focal_gamma
+        yes = -alpha * (1 - prob) ** gamma * (prob + 1e-8).log()
+        no = -(1 - alpha) * prob**gamma * (1 - prob + 1e-8).log()
+        return yes - no
 
     def _layer_losses(self, layer, targets, num_boxes):
         layer = LayerOutput(
-            at_least_float32(layer.action_logits),
-            at_least_float32(layer.person_logits),
-            at_least_float32(layer.boxes),
+            action_logits=at_least_float32(layer.action_logits),
+            boxes=at_least_float32(layer.boxes),
+            person_logits=at_least_float32(layer.person_logits),
+            frame_boxes=at_least_float32(layer.frame_boxes),
+            is_proposal=layer.is_proposal,
         )
         pairs = self.match(layer, targets)
         clips = torch.cat([torch.full_like(rows, b) for b, (rows, _) in enumerate(pairs)])
-        queries = torch.cat([rows for rows, _ in pairs])
-        matched = (clips, queries)
+        matched = (clips, torch.cat([rows for rows, _ in pairs]))
         actions = torch.cat([t.actions[columns] for t, (_, columns) in zip(targets, pairs)])
-        boxes = torch.cat([t.boxes[columns] for t, (_, columns) in zip(targets, pairs)])
-        classify = self._exclusive_losses if self.exclusive else self._multi_label_losses
         return {
-            **classify(layer, matched, actions, targets),
-            **self._box_losses(layer.boxes[matched], boxes, num_boxes),
+            **self._action_loss(layer, matched, actions, num_boxes),
+            **self._person_loss(layer, matched, targets),
+            **self._box_losses(layer, matched, targets, pairs, num_boxes),
         }
 
-    def _multi_label_losses(self, layer, matched, actions, targets):
+    def _action_loss(self, layer, matched, actions, num_boxes):
         logits = layer.action_logits
+        if self.exclusive and not layer.is_proposal:
+            target = torch.full(logits.shape[:2], logits.shape[-1] - 1, device=logits.device)
+            target[matched] = actions.argmax(1)
+            return {"loss_ce": self._cross_entropy(logits, target)}
         target = torch.zeros_like(logits)
-        target[matched] = actions.to(logits)
+        target[matched] = 1.0 if layer.is_proposal else actions.to(logits)
+        if self.action_loss == "focal" or layer.is_proposal:
+            loss = sigmoid_focal_loss(
+                logits, target, self.focal_alpha, self.focal_gamma, reduction="sum"
+            )
+            return {"loss_ce": loss / num_boxes}
         weight = torch.ones_like(logits[..., :1])
         weight[matched] = self.matched_action_weight
+        return {"loss_ce": F.binary_cross_entropy_with_logits(logits, target, weight)}
+
+    def _person_loss(self, layer, matched, targets):
+        logits = layer.person_logits
+        if logits is None:
+            return {}
+        if logits.dim() == 2:
+            visible = torch.tensor([int(len(t.boxes) > 0) for t in targets], device=logits.device)
+            return {"loss_ce_b": F.cross_entropy(logits, visible)}
         person = torch.full(logits.shape[:2], NO_OBJECT, device=logits.device)
         person[matched] = PERSON
-        return {
-            "loss_ce": F.binary_cross_entropy_with_logits(logits, target, weight),
-            "loss_ce_b": self._cross_entropy(layer.person_logits, person),
-        }
-
-    def _exclusive_losses(self, layer, matched, actions, targets):
-        logits = layer.action_logits
-        target = torch.full(logits.shape[:2], logits.shape[-1] - 1, device=logits.device)
-        target[matched] = actions.argmax(1)
-        visible = torch.tensor([int(len(t.boxes) > 0) for t in targets], device=logits.device)
-        return {
-            "loss_ce": self._cross_entropy(logits, target),
-            "loss_ce_b": F.cross_entropy(layer.person_logits, visible),
-        }
+        return {"loss_ce_b": self._cross_entropy(logits, person)}
 
     def _cross_entropy(self, logits, target):
         """Softmax loss of (B, Q, K) logits, "no object" being the last of the K classes."""
@@ -167,13 +221,76 @@ class SetCriterion(nn.Module):
         weight[-1] = self.no_object_weight
         return F.cross_entropy(logits.flatten(0, 1), target.flatten(), weight)
 
-    @staticmethod
-    def _box_losses(predicted, target, num_boxes):
-        target = target.to(predicted)
-        giou = generalized_box_iou(
-            box_convert(predicted, "cxcywh", "xyxy"), box_convert(target, "cxcywh", "xyxy")
-        ).diagonal()
+    def _box_losses(self, layer, matched, targets, pairs, num_boxes):
+        predicted, boxes, valid = _boxes_by_frame(layer, targets)
+        predicted = predicted.transpose(1, 2)[matched]
+        boxes, valid = (
+            torch.cat([x[columns] for x, (_, columns) in zip(per_clip, pairs)])
+            for per_clip in (boxes, valid)
+        )
+        # Every box counts once, however many of its frames are annotated.
+        frame_weight = (valid / valid.sum(1, keepdim=True).clamp(min=1)).to(predicted)[valid]
+        predicted, boxes = predicted[valid], boxes.to(predicted)[valid]
+        to_l1 = self.matcher.l1_coordinates
+        l1 = (to_l1(predicted) - to_l1(boxes)).abs().sum(-1)
+        giou_loss = generalized_box_iou_loss(
+            box_convert(predicted, "cxcywh", "xyxy"), box_convert(boxes, "cxcywh", "xyxy"), eps=0
+        )
         return {
-            "loss_bbox": F.l1_loss(predicted, target, reduction="sum") / num_boxes,
-            "loss_giou": (1 - giou).sum() / num_boxes,
+            "loss_bbox": (l1 * frame_weight).sum() / num_boxes,
+            "loss_giou": (giou_loss * frame_weight).sum() / num_boxes,
         }
+
+
+def _boxes_by_frame(layer, targets):
+    """Boxes that count, with a frame axis.
+
+    Returns:
+        predicted (B, F, Q, 4); per clip truth (N, F, 4) and bool (N, F), where it counts. F is 1,
+        the key frame, unless the layer predicts several frames and some target has them.
+    """
+    if layer.frame_boxes is None or all(t.frame_boxes is None for t in targets):
+        boxes = [t.boxes[:, None] for t in targets]
+        return layer.boxes[:, None], boxes, [b.new_ones(b.shape[:2]).bool() for b in boxes]
+    num_frames = layer.frame_boxes.shape[1]
+    boxes, valid = [], []
+    for target in targets:
+        if target.frame_boxes is None:
+            boxes.append(target.boxes[:, None].expand(-1, num_frames, -1))
+            key_frame = torch.arange(num_frames, device=target.boxes.device) == num_frames // 2
+            valid.append(key_frame.expand(len(target.boxes), -1))
+        else:
+            boxes.append(target.frame_boxes)
+            valid.append(target.frame_valid)
+    return layer.frame_boxes, boxes, valid
+
+
+def build_criterion(node: CfgNode, exclusive: bool) -> SetCriterion:
+    """Build the criterion from the loss keys of an architecture's config node.
+
+    Args:
+        node: such as ``cfg.MODEL.TUBER``.
+        exclusive: ``cfg.MODEL.EXCLUSIVE_ACTIONS``.
+    """
+    weights = {
+        "loss_ce": node.ACTION_LOSS_WEIGHT,
+        "loss_bbox": node.BBOX_LOSS_WEIGHT,
+        "loss_giou": node.GIOU_LOSS_WEIGHT,
+    }
+    if "PERSON_LOSS_WEIGHT" in node:  # architectures with a person decision of its own
+        weights["loss_ce_b"] = node.PERSON_LOSS_WEIGHT
+    return SetCriterion(
+        matcher=HungarianMatcher(
+            cost_class=node.COST_CLASS,
+            cost_bbox=node.COST_BBOX,
+            cost_giou=node.COST_GIOU,
+            l1_format=node.L1_FORMAT,
+        ),
+        exclusive=exclusive,
+        weights=weights,
+        action_loss=node.ACTION_LOSS,
+        no_object_weight=node.NO_OBJECT_WEIGHT,
+        matched_action_weight=node.MATCHED_ACTION_WEIGHT,
+        focal_alpha=node.FOCAL_ALPHA,
+        focal_gamma=node.FOCAL_GAMMA,
+    )

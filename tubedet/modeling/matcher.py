@@ -5,33 +5,50 @@ from scipy.optimize import linear_sum_assignment
 from torch import nn
 from torchvision.ops import box_convert, generalized_box_iou
 
+L1_FORMATS = ("cxcywh", "xyxy")
+
 
 class HungarianMatcher(nn.Module):
     """One-to-one assignment of least cost, as in DETR.
 
-    cost = cost_bbox · L1(cxcywh) − cost_giou · GIoU − cost_class · probability.
+    cost = cost_class · class cost + mean over frames (cost_bbox · L1 − cost_giou · GIoU).
 
     Args:
         cost_class, cost_bbox, cost_giou: weights of the three terms.
+        l1_format: coordinates whose differences make the L1 term: "cxcywh" (DETR and its
+            descendants) or "xyxy" (Sparse R-CNN).
+
+    Raises:
+        ValueError: for an unknown ``l1_format``.
     """
 
-    def __init__(self, *, cost_class: float, cost_bbox: float, cost_giou: float):
+    def __init__(
+        self, *, cost_class: float, cost_bbox: float, cost_giou: float, l1_format: str = "cxcywh"
+    ):
         super().__init__()
+        if l1_format not in L1_FORMATS:
+            raise ValueError(f"L1_FORMAT is {l1_format!r}; choose one of {L1_FORMATS}")
         self.cost_class = cost_class
         self.cost_bbox = cost_bbox
         self.cost_giou = cost_giou
+        self.l1_format = l1_format
 
     @torch.no_grad()
     def forward(
-        self, prob: torch.Tensor, pred_boxes: torch.Tensor, gt_boxes: list[torch.Tensor]
+        self,
+        class_cost: torch.Tensor,
+        pred_boxes: torch.Tensor,
+        gt_boxes: list[torch.Tensor],
+        gt_valid: list[torch.Tensor] | None = None,
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Match the Q queries of each of B clips to its ground-truth boxes.
 
         Args:
-            prob: (B, Q, N) or (B, Q, 1), probability that a query is what box n shows, where the
-                N boxes are those of all clips in a row.
-            pred_boxes: (B, Q, 4) normalised cxcywh.
-            gt_boxes: per clip (N_b, 4) normalised cxcywh.
+            class_cost: (B, Q, N) or (B, Q, 1), cost of calling a query what box n shows, where
+                the N boxes are those of all clips in a row.
+            pred_boxes: (B, F, Q, 4) normalised cxcywh in F frames.
+            gt_boxes: per clip (N_b, F, 4) normalised cxcywh.
+            gt_valid: per clip bool (N_b, F), the frames in which a box counts; None: all.
 
         Returns:
             per clip int64 query rows in rising order and the box each got, min(Q, N_b) of them.
@@ -39,13 +56,7 @@ class HungarianMatcher(nn.Module):
         Raises:
             FloatingPointError: if the predictions hold NaN or infinite numbers.
         """
-        all_boxes = torch.cat(gt_boxes).to(pred_boxes)
-        giou = generalized_box_iou(_xyxy(pred_boxes.flatten(0, 1)), _xyxy(all_boxes))
-        cost = (
-            self.cost_bbox * torch.cdist(pred_boxes, all_boxes[None], p=1)
-            - self.cost_giou * giou.view(*pred_boxes.shape[:2], -1)
-            - self.cost_class * prob
-        ).cpu()
+        cost = self.cost(class_cost, pred_boxes, gt_boxes, gt_valid).cpu()
         if not torch.isfinite(cost).all():
             raise FloatingPointError(
                 "the matching cost is not finite: training diverged, or the weights or inputs "
@@ -57,6 +68,26 @@ class HungarianMatcher(nn.Module):
             tuple(torch.as_tensor(indices, device=pred_boxes.device) for indices in assignment)
             for assignment in assignments
         ]
+
+    def cost(self, class_cost, pred_boxes, gt_boxes, gt_valid=None) -> torch.Tensor:
+        """Cost (B, Q, N) of every query for every box; arguments as in :meth:`forward`."""
+        boxes = torch.cat(gt_boxes).to(pred_boxes)
+        frame_weight = boxes.new_ones(boxes.shape[:2])
+        if gt_valid is not None:
+            frame_weight = torch.cat(gt_valid).to(pred_boxes)
+        frame_weight = frame_weight / frame_weight.sum(1, keepdim=True).clamp(min=1)
+        total = self.cost_class * class_cost
+        for frame in range(boxes.shape[1]):
+            predicted, truth = pred_boxes[:, frame], boxes[:, frame]
+            giou = generalized_box_iou(_xyxy(predicted.flatten(0, 1)), _xyxy(truth))
+            l1 = torch.cdist(self.l1_coordinates(predicted), self.l1_coordinates(truth)[None], p=1)
+            pair_cost = self.cost_bbox * l1 - self.cost_giou * giou.view(*predicted.shape[:2], -1)
+            total = total + frame_weight[:, frame] * pair_cost
+        return total
+
+    def l1_coordinates(self, boxes: torch.Tensor) -> torch.Tensor:
+        """Boxes (..., 4) cxcywh in the coordinates of the L1 term."""
+        return boxes if self.l1_format == "cxcywh" else _xyxy(boxes)
 
 
 def _xyxy(boxes: torch.Tensor) -> torch.Tensor:

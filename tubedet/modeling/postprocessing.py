@@ -12,22 +12,26 @@ def detections_from_queries(
     *,
     exclusive: bool,
     person_thresh: float,
+    clip_boxes: bool = False,
 ) -> list[Instances]:
     """Turn the last layer's predictions into one :class:`Instances` per clip.
 
-    Every query becomes a row, in query order; boxes are neither clipped nor suppressed.
+    Every query becomes a row, in query order; nothing is suppressed.
 
     Args:
         output: last decoder layer, key-frame queries only.
         image_sizes: (height, width) in which each clip's boxes are wanted, in pixels.
         exclusive: see :class:`SetCriterion`.
         person_thresh: action scores are zero unless the person probability is above this.
+        clip_boxes: cut boxes at the borders of the image.
 
     Returns:
         Instances with ``pred_boxes`` (Q, 4) XYXY pixels, ``scores`` (Q,) person probability and
-        ``action_scores`` (Q, A). Independent actions: sigmoid × person probability, where the
-        latter is softmax index 1 (published AVA post-processing). Exclusive actions: softmax
-        without its last entry, "no object"; the person probability is what "no object" leaves.
+        ``action_scores`` (Q, A). Exclusive actions: softmax without its last entry, "no object";
+        the person probability is what "no object" leaves. Independent actions of a layer with a
+        person decision: sigmoid × person probability, which is softmax index 1 (published
+        post-processing of TubeR on AVA). Independent actions otherwise: sigmoid; a person is as
+        probable as the person's most probable action.
     """
     results = []
     for b, (height, width) in enumerate(image_sizes):
@@ -35,6 +39,9 @@ def detections_from_queries(
         if exclusive:
             action_scores = actions.softmax(-1)[:, :-1]
             person = action_scores.sum(-1)
+        elif output.person_logits is None:
+            action_scores = actions.sigmoid()
+            person = action_scores.amax(-1)
         else:
             person = at_least_float32(output.person_logits[b]).softmax(-1)[:, PERSON]
             action_scores = actions.sigmoid() * person[:, None]
@@ -43,6 +50,8 @@ def detections_from_queries(
         scale = boxes.new_tensor([width, height, width, height])
         instances = Instances((height, width))
         instances.pred_boxes = Boxes(boxes * scale)
+        if clip_boxes:
+            instances.pred_boxes.clip((height, width))
         instances.scores = person
         instances.action_scores = action_scores
         results.append(instances)

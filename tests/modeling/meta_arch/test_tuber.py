@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
 from reference_cases import FIXTURES, LARGE, ReferenceCase
-from torchvision.ops import box_convert
 
 from tubedet.engine import load_config, load_model
 from tubedet.modeling import ClipBatch, ClipTarget
@@ -18,6 +16,7 @@ CASES = {
         LARGE,
         "configs/AVA/TubeR_CSN152_AVA21.yaml",
         ["MODEL.TUBER.QUERY_TYPE", "tubelet", "MODEL.TUBER.TEMPORAL_POOLING", "none"]
+        + ["MODEL.EXCLUSIVE_ACTIONS", True]
         + ["MODEL.TUBER.NUM_QUERIES", 10, "MODEL.NUM_ACTIONS", 21]
         + ["MODEL.TUBER.COST_CLASS", 1.0, "MODEL.TUBER.ACTION_LOSS_WEIGHT", 1.0],
     ),
@@ -57,7 +56,7 @@ def test_raw_outputs_equal_the_published(case_and_model, dtype):
     for run in case.runs:
         clips = ClipBatch.from_clips(case.clips(run), model.pixel_mean, model.pixel_std)
         with torch.no_grad():
-            layers = model.predict(clips, all_layers=True)
+            layers = model.predict_all_slots(clips, all_layers=True)
         prefixes = [f"{run}/aux{i}/" for i in range(5)] + [f"{run}/"]
         logits_atol, boxes_atol = 5e-3, 5e-4
         if dtype == torch.float64:
@@ -81,7 +80,7 @@ def test_matches_and_losses_equal_the_published(case_and_model):
         clips = ClipBatch.from_clips(case.clips(run), model.pixel_mean, model.pixel_std)
         targets = _targets(case, run, torch.float32, model.num_actions)
         with torch.no_grad():
-            layers = [model._key_frame_queries(x) for x in model.predict(clips, all_layers=True)]
+            layers = model.predict(clips, all_layers=True)
             losses = model.criterion(layers, targets)
         for b, (rows, columns) in enumerate(model.criterion.match(layers[-1], targets)):
             if f"{run}/match{b}" in case.outputs:
@@ -167,15 +166,41 @@ def test_training_reaches_every_parameter(small_model, make_clip_input):
     assert set(idle) <= set(ZERO_BY_DESIGN)
 
 
-def test_tubelet_training_reaches_every_parameter(make_clip_input):
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_tubelet_training_reaches_every_parameter(make_clip_input, exclusive):
     torch.manual_seed(0)
     opts = ["MODEL.TUBER.QUERY_TYPE", "tubelet", "MODEL.TUBER.TEMPORAL_POOLING", "none"]
-    model = build_model(load_config("", [*SMALL, *opts, "MODEL.TUBER.NUM_QUERIES", 3]))
+    opts += ["MODEL.EXCLUSIVE_ACTIONS", exclusive, "MODEL.TUBER.NUM_QUERIES", 3]
+    model = build_model(load_config("", [*SMALL, *opts]))
     inputs = [make_clip_input(8, 48, 64, 80, num_boxes=n) for n in (1, 0)]
-    _, idle = _idle_parameters(model, inputs)
+    losses, idle = _idle_parameters(model, inputs)
     assert set(idle) <= set(ZERO_BY_DESIGN)
+    assert "loss_ce_b" in losses  # visibility of the clip, or a person decision per query
     (result, _) = model.eval()(inputs)
     assert len(result["instances"]) == 3 and result["instances"].action_scores.shape == (3, 80)
+
+
+def test_exclusive_actions_need_no_person_decision(make_clip_input):
+    torch.manual_seed(0)
+    model = build_model(load_config("", [*SMALL, "MODEL.EXCLUSIVE_ACTIONS", True]))
+    inputs = [make_clip_input(8, 48, 64, 80, num_boxes=n) for n in (1, 0)]
+    losses, idle = _idle_parameters(model, inputs)
+    assert set(idle) <= set(ZERO_BY_DESIGN)
+    assert not any(name.startswith("loss_ce_b") for name in losses)
+    (result, _) = model.eval()(inputs)
+    assert result["instances"].action_scores.sum(1).lt(1).all()
+
+
+def test_the_focal_action_loss_is_a_switch(make_clip_input):
+    inputs = [make_clip_input(8, 48, 64, 80)]
+    losses = {}
+    for kind in ("bce", "focal"):
+        torch.manual_seed(0)
+        model = build_model(load_config("", [*SMALL, "MODEL.TUBER.ACTION_LOSS", kind]))
+        torch.manual_seed(0)
+        losses[kind] = model.train()(inputs)
+    assert losses["bce"]["loss_ce"] != losses["focal"]["loss_ce"]
+    assert losses["bce"]["loss_bbox"] == losses["focal"]["loss_bbox"]
 
 
 def test_equal_sizes_in_a_batch_do_not_influence_each_other(small_model, make_clip_input):
@@ -220,15 +245,6 @@ def test_boxes_come_in_the_wanted_size_and_query_order(small_model, make_clip_in
         large["instances"].pred_boxes.tensor, 2 * small["instances"].pred_boxes.tensor
     )
     assert large["instances"].image_size == (96, 128)
-
-
-def test_targets_are_fractions_of_the_unpadded_clip(small_model):
-    instances = Instances((50, 100))
-    instances.gt_boxes = Boxes(torch.tensor([[10.0, 20.0, 30.0, 40.0]]))
-    instances.gt_actions = torch.ones(1, 80)
-    (target,) = small_model._targets([{"instances": instances}], [(50, 100)])
-    expected = box_convert(torch.tensor([[0.1, 0.4, 0.3, 0.8]]), "xyxy", "cxcywh")
-    torch.testing.assert_close(target.boxes, expected)
 
 
 def test_wrong_inputs_are_named(small_model, make_clip_input):

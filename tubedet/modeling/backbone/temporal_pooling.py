@@ -29,8 +29,7 @@ class TemporalPooling(nn.Module):
         super().__init__()
         if pooling not in TEMPORAL_POOLING_TYPES:
             raise ValueError(
-                f"MODEL.TUBER.TEMPORAL_POOLING is {pooling!r}; choose one of "
-                f"{TEMPORAL_POOLING_TYPES}"
+                f"TEMPORAL_POOLING is {pooling!r}; choose one of {TEMPORAL_POOLING_TYPES}"
             )
         self.pooling = pooling
         if pooling == "decode":

@@ -1,6 +1,7 @@
-"""Box and action heads."""
+"""Box, action and dynamic heads."""
 
 from .action_head import ContextActionHead
 from .box_head import BoxHead
+from .dynamic_head import DynamicHead
 
-__all__ = ["BoxHead", "ContextActionHead"]
+__all__ = ["BoxHead", "ContextActionHead", "DynamicHead"]

@@ -26,6 +26,8 @@ class ContextActionHead(nn.Module):
         action_dropout: dropout before the classifier.
         action_prior: initial probability of every output under a sigmoid.
         mask_context: keep padded cells out of both attentions.
+        context_steps: time steps that the projection of the features joins into one, without
+            padding, so 1 keeps all steps and T leaves one.
     """
 
     def __init__(
@@ -40,10 +42,11 @@ class ContextActionHead(nn.Module):
         action_dropout: float,
         action_prior: float,
         mask_context: bool,
+        context_steps: int = 1,
     ):
         super().__init__()
         self.mask_context = mask_context
-        self.context_proj = nn.Conv3d(in_channels, dim, 1)
+        self.context_proj = nn.Conv3d(in_channels, dim, (context_steps, 1, 1))
         self.context_encoder = ContextEncoder(
             dim=dim, num_heads=num_heads, feedforward_dim=feedforward_dim, dropout=dropout
         )
@@ -66,10 +69,10 @@ class ContextActionHead(nn.Module):
         Returns:
             logits (L, B, Q, num_outputs).
         """
-        num_steps = features.shape[2]
+        features = self.context_proj(features)
         mask = mask if self.mask_context else None
-        context = self.context_encoder(self.context_proj(features), mask)
-        token_mask = None if mask is None else mask.flatten(1).repeat(1, num_steps)
+        context = self.context_encoder(features, mask)
+        token_mask = None if mask is None else mask.flatten(1).repeat(1, features.shape[2])
         # All layers share the context: one attention over L·Q queries of each clip.
         stacked = queries.transpose(0, 1).flatten(1, 2)
         gathered = self.cross_attn(stacked, context, context, token_mask)

@@ -6,49 +6,40 @@ code (amazon-science/tubelet-transformer), which differs from the paper: with ke
 there are no tubelets but one DETR on the key frame.
 """
 
-import torch
 from detectron2.config import configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
-from detectron2.structures import Boxes
+from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
-from torchvision.ops import box_convert
 
 from tubedet.layers import sine_position_encoding_3d
 
 from ..backbone import TemporalPooling
 from ..clip_batch import ClipBatch
 from ..heads import BoxHead, ContextActionHead
-from ..losses import ClipTarget, LayerOutput, SetCriterion
-from ..matcher import HungarianMatcher
-from ..postprocessing import detections_from_queries
+from ..losses import LayerOutput
 from ..transformer import DETRTransformer
+from .clip_detector import ClipDetector
 
 QUERY_TYPES = ("key_frame", "tubelet")
 
 
 @META_ARCH_REGISTRY.register()
-class TubeR(nn.Module):
+class TubeR(ClipDetector):
     """CSN, temporal pooling, a DETR for persons, and a context branch for their actions.
 
     Args:
-        backbone: returns one 5-D map, see :class:`CSN`.
-        query_type: "key_frame": queries of the key frame, independent actions, a person/no object
-            decision per query (AVA). "tubelet": ``num_queries`` queries for every frame slot, one
-            action per person, a visibility decision per clip (JHMDB); the queries of the key
-            frame's slot are trained and reported.
-        num_actions: A.
+        query_type: "key_frame": queries of the key frame (AVA). "tubelet": ``num_queries`` queries
+            for every frame slot (JHMDB); those of the key frame's slot are trained and reported.
         num_queries: queries of the key frame, or of each frame.
         num_frames: frames of a clip, T; fixes the number of tubelet queries.
         temporal_pooling: see :class:`TemporalPooling`.
         hidden_dim: channels C of the transformer.
         num_heads, feedforward_dim, enc_layers, dec_layers, dropout: of the transformer.
         action_dropout: before the action classifier.
-        action_prior: see :class:`ContextActionHead`; 0.5 with exclusive actions.
+        action_prior: see :class:`ContextActionHead`; without effect on exclusive actions.
         mask_context: keep padded cells out of the action branch.
-        aux_loss: losses on all decoder layers.
-        person_thresh: see :func:`detections_from_queries`.
-        criterion: computes the losses.
-        pixel_mean, pixel_std: RGB statistics on 0..255.
+        detector: arguments of :class:`ClipDetector`; the backbone returns one 5-D map. Each
+            query decides between person and no object, unless actions are exclusive: then "no
+            object" is one of the actions, and tubelets come with a visibility decision per clip.
 
     Raises:
         ValueError: for an unknown query type, or a backbone that returns several maps.
@@ -58,9 +49,7 @@ class TubeR(nn.Module):
     def __init__(
         self,
         *,
-        backbone: nn.Module,
         query_type: str,
-        num_actions: int,
         num_queries: int,
         num_frames: int,
         temporal_pooling: str,
@@ -73,30 +62,20 @@ class TubeR(nn.Module):
         action_dropout: float,
         action_prior: float,
         mask_context: bool,
-        aux_loss: bool,
-        person_thresh: float,
-        criterion: SetCriterion,
-        pixel_mean: list[float],
-        pixel_std: list[float],
+        **detector,
     ):
-        super().__init__()
+        super().__init__(**detector)
         if query_type not in QUERY_TYPES:
             raise ValueError(
                 f"MODEL.TUBER.QUERY_TYPE is {query_type!r}; choose one of {QUERY_TYPES}"
             )
-        shapes = backbone.output_shape()
+        shapes = self.backbone.output_shape()
         if len(shapes) != 1:
             raise ValueError(f"TubeR takes one backbone map, MODEL.CSN.OUT_FEATURES: {[*shapes]}")
         ((self.in_feature, shape),) = shapes.items()
         tubelets = query_type == "tubelet"
-        self.backbone = backbone
-        self.exclusive = tubelets
-        self.num_actions = num_actions
         self.num_queries = num_queries
         self.key_slot = num_frames // 2 if tubelets else 0
-        self.aux_loss = aux_loss
-        self.person_thresh = person_thresh
-        self.criterion = criterion
 
         self.temporal_pooling = TemporalPooling(
             temporal_pooling, shape.channels, num_heads, dropout
@@ -112,45 +91,29 @@ class TubeR(nn.Module):
             dropout=dropout,
         )
         self.box_head = BoxHead(hidden_dim)
-        self.person_head = nn.Linear(shape.channels, 2) if tubelets else nn.Linear(hidden_dim, 3)
+        self.person_head = None
+        if not self.exclusive:
+            self.person_head = nn.Linear(hidden_dim, 3)
+        elif tubelets:
+            self.person_head = nn.Linear(shape.channels, 2)
         self.action_head = ContextActionHead(
             in_channels=shape.channels,
             dim=hidden_dim,
             num_heads=num_heads,
             feedforward_dim=feedforward_dim,
-            num_outputs=num_actions + int(self.exclusive),
+            num_outputs=self.num_outputs,
             dropout=dropout,
             action_dropout=action_dropout,
-            action_prior=action_prior,
+            action_prior=0.5 if self.exclusive else action_prior,
             mask_context=mask_context,
         )
-        for name, value in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            value = torch.tensor([v / 255 for v in value]).view(3, 1, 1, 1)
-            self.register_buffer(name, value, persistent=False)
 
     @classmethod
     def from_config(cls, cfg):
         tuber = cfg.MODEL.TUBER
-        criterion = SetCriterion(
-            matcher=HungarianMatcher(
-                cost_class=tuber.COST_CLASS,
-                cost_bbox=tuber.COST_BBOX,
-                cost_giou=tuber.COST_GIOU,
-            ),
-            exclusive=tuber.QUERY_TYPE == "tubelet",
-            weights={
-                "loss_ce": tuber.ACTION_LOSS_WEIGHT,
-                "loss_ce_b": tuber.PERSON_LOSS_WEIGHT,
-                "loss_bbox": tuber.BBOX_LOSS_WEIGHT,
-                "loss_giou": tuber.GIOU_LOSS_WEIGHT,
-            },
-            no_object_weight=tuber.NO_OBJECT_WEIGHT,
-            matched_action_weight=tuber.MATCHED_ACTION_WEIGHT,
-        )
         return {
-            "backbone": build_backbone(cfg),
+            **cls.shared_arguments(cfg, tuber),
             "query_type": tuber.QUERY_TYPE,
-            "num_actions": cfg.MODEL.NUM_ACTIONS,
             "num_queries": tuber.NUM_QUERIES,
             "num_frames": cfg.INPUT.CLIP.NUM_FRAMES,
             "temporal_pooling": tuber.TEMPORAL_POOLING,
@@ -163,52 +126,22 @@ class TubeR(nn.Module):
             "action_dropout": tuber.ACTION_DROPOUT,
             "action_prior": tuber.ACTION_PRIOR,
             "mask_context": tuber.MASK_CONTEXT,
-            "aux_loss": tuber.AUX_LOSS,
-            "person_thresh": tuber.PERSON_THRESH,
-            "criterion": criterion,
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
         }
 
-    @property
-    def device(self) -> torch.device:
-        """Where inputs are moved to."""
-        return self.pixel_mean.device
-
-    def forward(self, batched_inputs: list[dict]):
-        """Detect, or compute losses.
-
-        Args:
-            batched_inputs: per clip a dict with ``clip`` uint8 (3, T, H, W) RGB; for training
-                ``instances`` with ``gt_boxes`` (XYXY pixels of the clip) and ``gt_actions``
-                (N, A); for inference optionally ``height`` and ``width``, the size in which boxes
-                are wanted (default: the clip's).
-
-        Returns:
-            In training mode a dict of weighted scalar losses. Otherwise ``[{"instances": ...}]``,
-            see :func:`detections_from_queries`.
-
-        Raises:
-            ValueError: in training mode, for an input without ``instances``.
-        """
-        clips = ClipBatch.from_clips(
-            [x["clip"] for x in batched_inputs], self.pixel_mean, self.pixel_std
-        )
-        layers = self.predict(clips, all_layers=self.training and self.aux_loss)
-        layers = [self._key_frame_queries(layer) for layer in layers]
-        if self.training:
-            return self.criterion(layers, self._targets(batched_inputs, clips.sizes))
-        sizes = [
-            (x.get("height", h), x.get("width", w))
-            for x, (h, w) in zip(batched_inputs, clips.sizes)
-        ]
-        detections = detections_from_queries(
-            layers[-1], sizes, exclusive=self.exclusive, person_thresh=self.person_thresh
-        )
-        return [{"instances": instances} for instances in detections]
-
     def predict(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:
-        """Raw predictions of all queries.
+        """See :meth:`ClipDetector.predict`; of tubelets, the queries of the key frame's slot."""
+        start = self.key_slot * self.num_queries
+        rows = slice(start, start + self.num_queries)
+        layers = self.predict_all_slots(clips, all_layers)
+        for layer in layers:
+            layer.action_logits = layer.action_logits[:, rows]
+            layer.boxes = layer.boxes[:, rows]
+            if not self.exclusive:
+                layer.person_logits = layer.person_logits[:, rows]
+        return layers
+
+    def predict_all_slots(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:
+        """Raw predictions of all queries, for tubelets slot by slot.
 
         Args:
             clips: normalised and padded.
@@ -230,34 +163,9 @@ class TubeR(nn.Module):
 
         boxes = self.box_head(queries)
         action_logits = self.action_head(queries, features, mask)
-        if self.exclusive:
-            visibility = self.person_head(features.mean((2, 3, 4)))
-            person_logits = visibility.expand(len(queries), -1, -1)
-        else:
+        person_logits = [None] * len(queries)
+        if not self.exclusive:
             person_logits = self.person_head(queries)
-        return [LayerOutput(*layer) for layer in zip(action_logits, person_logits, boxes)]
-
-    def _key_frame_queries(self, layer: LayerOutput) -> LayerOutput:
-        start = self.key_slot * self.num_queries
-        rows = slice(start, start + self.num_queries)
-        return LayerOutput(layer.action_logits[:, rows], layer.person_logits, layer.boxes[:, rows])
-
-    def _targets(self, batched_inputs, sizes) -> list[ClipTarget]:
-        targets = []
-        for x, (height, width) in zip(batched_inputs, sizes):
-            if "instances" not in x:
-                raise ValueError(
-                    f"training input {x.get('video_id')!r} at {x.get('timestamp')} s has no "
-                    "'instances'; was the mapper built with is_train=False?"
-                )
-            boxes: Boxes = x["instances"].gt_boxes.to(self.device)
-            actions = x["instances"].gt_actions.to(self.device)
-            if actions.shape[-1] != self.num_actions:
-                raise ValueError(
-                    f"'gt_actions' has {actions.shape[-1]} columns, MODEL.NUM_ACTIONS is "
-                    f"{self.num_actions}"
-                )
-            scale = self.pixel_mean.new_tensor([width, height, width, height])
-            normalised = boxes.tensor.to(scale) / scale
-            targets.append(ClipTarget(box_convert(normalised, "xyxy", "cxcywh"), actions))
-        return targets
+        elif self.person_head is not None:
+            person_logits = [self.person_head(features.mean((2, 3, 4)))] * len(queries)
+        return [LayerOutput(*layer) for layer in zip(action_logits, boxes, person_logits)]

@@ -1,6 +1,19 @@
 """Encoders and decoders."""
 
 from .context_encoder import ContextEncoder
+from .deformable import DeformableEncoder, DeformableTransformer
 from .detr import DETRTransformer, TransformerDecoderLayer
+from .encoder_proposals import EncoderProposals
+from .level_tokens import LevelTokens
+from .seqformer import SeqFormerTransformer
 
-__all__ = ["ContextEncoder", "DETRTransformer", "TransformerDecoderLayer"]
+__all__ = [
+    "ContextEncoder",
+    "DETRTransformer",
+    "DeformableEncoder",
+    "DeformableTransformer",
+    "EncoderProposals",
+    "LevelTokens",
+    "SeqFormerTransformer",
+    "TransformerDecoderLayer",
+]

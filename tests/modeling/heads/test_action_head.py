@@ -1,0 +1,45 @@
+import torch
+
+from tubedet.modeling.heads import ContextActionHead
+
+
+def _head(context_steps):
+    torch.manual_seed(0)
+    return ContextActionHead(
+        in_channels=8,
+        dim=16,
+        num_heads=2,
+        feedforward_dim=32,
+        num_outputs=5,
+        dropout=0.0,
+        action_dropout=0.0,
+        action_prior=0.01,
+        mask_context=True,
+        context_steps=context_steps,
+    ).eval()
+
+
+def test_the_context_keeps_its_time_steps_or_joins_them():
+    queries, features = torch.randn(2, 1, 3, 16), torch.randn(1, 8, 4, 2, 3)
+    mask = torch.zeros(1, 2, 3, dtype=torch.bool)
+    seen = []
+    for context_steps, steps in ((1, 4), (4, 1), (2, 3)):
+        head = _head(context_steps)
+        head.context_encoder.register_forward_hook(lambda _, x, y: seen.append(x[0].shape))
+        with torch.no_grad():
+            logits = head(queries, features, mask)
+        assert logits.shape == (2, 1, 3, 5)
+        assert seen[-1] == (1, 16, steps, 2, 3)
+
+
+def test_a_joined_context_still_hides_padding():
+    head = _head(4)
+    queries, features = torch.randn(1, 1, 3, 16), torch.randn(1, 8, 4, 2, 3)
+    padded = torch.nn.functional.pad(features, (0, 2), value=3.0)
+    mask = torch.zeros(1, 2, 5, dtype=torch.bool)
+    mask[..., 3:] = True
+    with torch.no_grad():
+        alone = head(queries, features, mask[..., :3])
+        torch.testing.assert_close(head(queries, padded, mask), alone, rtol=0, atol=1e-5)
+        head.mask_context = False
+        assert (head(queries, padded, mask) - alone).abs().max() > 1e-3

@@ -1,0 +1,128 @@
+"""Multi-scale deformable attention in plain PyTorch.
+
+Zhu et al., "Deformable DETR: Deformable Transformers for End-to-End Object Detection", ICLR 2021
+(https://arxiv.org/abs/2010.04159); parameters as in fundamentalvision/Deformable-DETR.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class MultiScaleDeformableAttention(nn.Module):
+    """Every query looks at a few points around its reference, on every level of a feature pyramid.
+
+    Offsets and weights of the points are linear in the query. Per head the weights are a softmax
+    over all points of all levels. Values are read bilinearly; outside of a map they are zero.
+
+    Args:
+        dim: channels C of queries, memory and output.
+        num_heads: attention heads; must divide C.
+        num_levels: feature levels L.
+        num_points: points P per head and level.
+
+    Raises:
+        ValueError: if the heads do not divide the channels.
+    """
+
+    def __init__(self, dim: int, num_heads: int, num_levels: int, num_points: int):
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"{num_heads} attention heads do not divide {dim} channels")
+        self.num_heads = num_heads
+        self.num_levels = num_levels
+        self.num_points = num_points
+        self.sampling_offsets = nn.Linear(dim, num_heads * num_levels * num_points * 2)
+        self.attention_weights = nn.Linear(dim, num_heads * num_levels * num_points)
+        self.value_proj = nn.Linear(dim, dim)
+        self.output_proj = nn.Linear(dim, dim)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform weights; head h looks into direction 2πh/heads, point p at p + 1 cells."""
+        angle = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
+        direction = torch.stack((angle.cos(), angle.sin()), dim=-1)
+        direction = direction / direction.abs().amax(-1, keepdim=True)
+        distance = torch.arange(1.0, self.num_points + 1)
+        ring = direction[:, None, None] * distance[:, None]
+        ring = ring.expand(-1, self.num_levels, -1, -1)
+        nn.init.zeros_(self.sampling_offsets.weight)
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_(ring.flatten())
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        for projection in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(projection.weight)
+            nn.init.zeros_(projection.bias)
+
+    def forward(
+        self,
+        query: torch.Tensor,
+        references: torch.Tensor,
+        memory: torch.Tensor,
+        shapes: list[tuple[int, int]],
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """:meth:`sample` and the output projection; (B, N, C)."""
+        return self.output_proj(self.sample(query, references, memory, shapes, mask))
+
+    def sample(
+        self,
+        query: torch.Tensor,
+        references: torch.Tensor,
+        memory: torch.Tensor,
+        shapes: list[tuple[int, int]],
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Gather values from the memory, without the output projection.
+
+        Args:
+            query: (B, N, C), the position code included.
+            references: (B, N, L, 2) points (x, y), whose offsets count in cells of the level, or
+                (B, N, L, 4) boxes (cx, cy, w, h), whose offsets count in half box sides per point.
+                Fractions of the padded maps, so already times the valid ratios.
+            memory: (B, S, C), the cells of all levels in a row, each level row by row.
+            shapes: (height, width) of each level.
+            mask: bool (B, S), True on padded cells, which count as zero. None: no padding.
+
+        Returns:
+            (B, N, C).
+        """
+        batch, num_queries, _ = query.shape
+        value = self.value_proj(memory)
+        if mask is not None:
+            value = value.masked_fill(mask[..., None], 0)
+        dtype = value.dtype
+        # Half precision cannot tell neighbouring cells of a map apart: locations, and what is
+        # read there, are at least float32.
+        precise = torch.promote_types(dtype, torch.float32)
+        value = value.to(precise).unflatten(-1, (self.num_heads, -1)).permute(0, 2, 3, 1)
+        value = value.flatten(0, 1)
+        points = (self.num_heads, self.num_levels, self.num_points)
+        weights = self.attention_weights(query).to(precise).unflatten(-1, (self.num_heads, -1))
+        weights = weights.softmax(-1).unflatten(-1, points[1:])
+        offsets = self.sampling_offsets(query).to(precise).unflatten(-1, (*points, 2))
+        grids = self._grids(offsets, references.to(precise), shapes)
+        # (B, N, heads, L, P, ...) to one (B·heads, P, N, ...) per level. Queries come last and in a
+        # row because grid_sample is fastest along long contiguous lines.
+        grids = grids.permute(3, 0, 2, 4, 1, 5).flatten(1, 2).contiguous()
+        weights = weights.permute(3, 0, 2, 4, 1).flatten(1, 2).contiguous()
+        gathered = 0
+        sizes = [height * width for height, width in shapes]
+        for level, shape, grid, weight in zip(value.split(sizes, -1), shapes, grids, weights):
+            sampled = F.grid_sample(level.unflatten(-1, shape), grid, align_corners=False)
+            gathered = gathered + (sampled * weight[:, None]).sum(2)
+        gathered = gathered.view(batch, -1, num_queries).transpose(1, 2)
+        return gathered.to(dtype)
+
+    def _grids(self, offsets, references, shapes):
+        """Sampling locations (B, N, heads, L, P, 2) in grid_sample's -1 .. 1."""
+        if references.shape[-1] == 2:
+            size = offsets.new_tensor([[width, height] for height, width in shapes])
+            step = (2 / size)[:, None]
+        else:
+            step = references[:, :, None, :, None, 2:] / self.num_points
+        centre = 2 * references[:, :, None, :, None, :2] - 1
+        return torch.addcmul(centre, offsets, step)

@@ -1,0 +1,163 @@
+"""What all architectures share: from clips to losses or detections."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_backbone
+from torch import nn
+from torchvision.ops import box_convert
+
+from ..clip_batch import ClipBatch
+from ..losses import ClipTarget, LayerOutput, SetCriterion, build_criterion
+from ..postprocessing import detections_from_queries
+
+
+class ClipDetector(nn.Module, ABC):
+    """Batches clips, calls :meth:`predict`, and computes losses or detections from it.
+
+    Args:
+        backbone: from normalised clips (B, 3, T, H, W) to a dict of maps.
+        num_actions: A.
+        exclusive: every person does one action: softmax over the actions and "no object".
+        aux_loss: losses on all decoder layers.
+        person_thresh: see :func:`detections_from_queries`.
+        criterion: computes the losses.
+        pixel_mean, pixel_std: RGB statistics on 0..255.
+
+    Attributes:
+        num_outputs: action logits per query: A, or A + 1 with exclusive actions.
+        num_steps: frames F of each clip in which boxes are predicted; frame f of these is frame
+            f · T / F of the clip.
+        clip_boxes: whether detections are cut at the borders of the image.
+    """
+
+    num_steps = 1
+    clip_boxes = False
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        num_actions: int,
+        exclusive: bool,
+        aux_loss: bool,
+        person_thresh: float,
+        criterion: SetCriterion,
+        pixel_mean: list[float],
+        pixel_std: list[float],
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.num_actions = num_actions
+        self.num_outputs = num_actions + int(exclusive)
+        self.exclusive = exclusive
+        self.aux_loss = aux_loss
+        self.person_thresh = person_thresh
+        self.criterion = criterion
+        for name, value in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            value = torch.tensor([v / 255 for v in value]).view(3, 1, 1, 1)
+            self.register_buffer(name, value, persistent=False)
+
+    @staticmethod
+    def shared_arguments(cfg: CfgNode, node: CfgNode) -> dict:
+        """The arguments of this class from a config; ``node`` is the architecture's own."""
+        return {
+            "backbone": build_backbone(cfg),
+            "num_actions": cfg.MODEL.NUM_ACTIONS,
+            "exclusive": cfg.MODEL.EXCLUSIVE_ACTIONS,
+            "aux_loss": node.AUX_LOSS,
+            "person_thresh": node.PERSON_THRESH,
+            "criterion": build_criterion(node, cfg.MODEL.EXCLUSIVE_ACTIONS),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs are moved to."""
+        return self.pixel_mean.device
+
+    @abstractmethod
+    def predict(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:
+        """Raw predictions for the key frames.
+
+        Args:
+            clips: normalised and padded.
+            all_layers: also those of the earlier decoder layers.
+
+        Returns:
+            predictions of the decoder layers asked for, first to last.
+        """
+
+    def forward(self, batched_inputs: list[dict]):
+        """Detect, or compute losses.
+
+        Args:
+            batched_inputs: per clip a dict with ``clip`` uint8 (3, T, H, W) RGB; for training
+                ``instances`` with ``gt_boxes`` (XYXY pixels of the clip), ``gt_actions`` (N, A)
+                and, where tubes are annotated, ``gt_tubes`` float (N, T, 4) (XYXY pixels, NaN in
+                frames without a box); for inference optionally ``height`` and ``width``, the
+                size in which boxes are wanted (default: the clip's).
+
+        Returns:
+            In training mode a dict of weighted scalar losses. Otherwise ``[{"instances": ...}]``,
+            see :func:`detections_from_queries`.
+
+        Raises:
+            ValueError: in training mode, for an input without ``instances``.
+        """
+        clips = ClipBatch.from_clips(
+            [x["clip"] for x in batched_inputs],
+            self.pixel_mean,
+            self.pixel_std,
+            self.backbone.size_divisibility,
+        )
+        layers = self.predict(clips, all_layers=self.training and self.aux_loss)
+        if self.training:
+            targets = [self._target(x, size) for x, size in zip(batched_inputs, clips.sizes)]
+            return self.criterion(layers, targets)
+        sizes = [
+            (x.get("height", h), x.get("width", w))
+            for x, (h, w) in zip(batched_inputs, clips.sizes)
+        ]
+        detections = detections_from_queries(
+            layers[-1],
+            sizes,
+            exclusive=self.exclusive,
+            person_thresh=self.person_thresh,
+            clip_boxes=self.clip_boxes,
+        )
+        return [{"instances": instances} for instances in detections]
+
+    def _target(self, clip_input: dict, size: tuple[int, int]) -> ClipTarget:
+        name = f"training input {clip_input.get('video_id')!r} at {clip_input.get('timestamp')} s"
+        if "instances" not in clip_input:
+            raise ValueError(
+                f"{name} has no 'instances'; was the mapper built with is_train=False?"
+            )
+        instances = clip_input["instances"].to(self.device)
+        actions = instances.gt_actions
+        if actions.shape[-1] != self.num_actions:
+            raise ValueError(
+                f"'gt_actions' has {actions.shape[-1]} columns, MODEL.NUM_ACTIONS is "
+                f"{self.num_actions}"
+            )
+        target = ClipTarget(self._normalise(instances.gt_boxes.tensor, size), actions)
+        if self.num_steps > 1 and instances.has("gt_tubes"):
+            num_frames = instances.gt_tubes.shape[1]
+            if num_frames % self.num_steps:
+                raise ValueError(
+                    f"'gt_tubes' of {name} has {num_frames} frames, not a multiple of the "
+                    f"{self.num_steps} in which the model predicts boxes"
+                )
+            tubes = instances.gt_tubes[:, :: num_frames // self.num_steps]
+            target.frame_valid = tubes.isfinite().all(-1)
+            target.frame_boxes = self._normalise(tubes.nan_to_num(), size)
+        return target
+
+    def _normalise(self, boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """(..., 4) XYXY pixels -> cxcywh as fractions of the unpadded clip."""
+        height, width = size
+        scale = self.pixel_mean.new_tensor([width, height, width, height])
+        return box_convert(boxes.to(scale) / scale, "xyxy", "cxcywh")

@@ -1,0 +1,168 @@
+"""SeqFormer on video: one query per person, whose boxes are found frame by frame.
+
+Wu et al., "SeqFormer: Sequential Transformer for Video Instance Segmentation", ECCV 2022
+(https://arxiv.org/abs/2112.08275), after wjf5203/SeqFormer, without masks and with several
+actions per person.
+"""
+
+import math
+
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import nn
+
+from tubedet.layers import sine_position_encoding_2d
+
+from ..backbone import MultiLevelProjection, StepPooling
+from ..clip_batch import ClipBatch
+from ..heads import BoxHead
+from ..losses import LayerOutput
+from ..transformer import SeqFormerTransformer
+from .clip_detector import ClipDetector
+
+
+@META_ARCH_REGISTRY.register()
+class SeqFormer(ClipDetector):
+    """CSN maps at a common number of time steps, and SeqFormer's transformer on them.
+
+    The boxes of step T' // 2 are those of the key frame. The others are trained only where tubes
+    are annotated, see :meth:`ClipDetector.forward`.
+
+    Args:
+        num_queries: Q.
+        num_steps: T', time steps in which boxes are predicted; the backbone's maps are pooled to
+            as many. It divides the number of frames so that step T' // 2 is the key frame's.
+        hidden_dim: channels C of the transformer.
+        num_heads, feedforward_dim, enc_layers, dec_layers, dropout: of the transformer.
+        num_levels: resolutions of the features; see :class:`MultiLevelProjection`.
+        enc_points, dec_points: points that each head samples on each level.
+        box_refine: every decoder layer refines the boxes of the one before, with heads of its
+            own. Otherwise the layers share their heads and the first reference points.
+        action_prior: initial probability of every independent action.
+        detector: arguments of :class:`ClipDetector`.
+
+    Raises:
+        ValueError: if layers with heads of their own would get no loss.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        num_queries: int,
+        num_steps: int,
+        hidden_dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        enc_layers: int,
+        dec_layers: int,
+        dropout: float,
+        num_levels: int,
+        enc_points: int,
+        dec_points: int,
+        box_refine: bool,
+        action_prior: float,
+        **detector,
+    ):
+        super().__init__(**detector)
+        if box_refine and dec_layers > 1 and not self.aux_loss:
+            raise ValueError(
+                "MODEL.SEQFORMER.AUX_LOSS must be True with BOX_REFINE: references are detached "
+                "between layers, so without a loss of its own no layer but the last would learn "
+                "to place boxes"
+            )
+        self.num_steps = num_steps
+        self.step_pooling = StepPooling(num_steps)
+        channels = [shape.channels for shape in self.backbone.output_shape().values()]
+        self.input_proj = MultiLevelProjection(channels, hidden_dim, num_levels)
+        self.query_embed = nn.Embedding(num_queries, 2 * hidden_dim)
+        self.transformer = SeqFormerTransformer(
+            dim=hidden_dim,
+            num_heads=num_heads,
+            feedforward_dim=feedforward_dim,
+            enc_layers=enc_layers,
+            dec_layers=dec_layers,
+            dropout=dropout,
+            num_levels=num_levels,
+            enc_points=enc_points,
+            dec_points=dec_points,
+            box_refine=box_refine,
+        )
+        self.dec_layers = dec_layers
+        num_own_heads = dec_layers if box_refine else 1
+        self.action_heads = nn.ModuleList(
+            nn.Linear(hidden_dim, self.num_outputs) for _ in range(num_own_heads)
+        )
+        self.box_heads = nn.ModuleList(BoxHead(hidden_dim) for _ in range(num_own_heads))
+        for index, (action_head, box_head) in enumerate(zip(self.action_heads, self.box_heads)):
+            if not self.exclusive:
+                prior_logit = math.log(action_prior / (1 - action_prior))
+                nn.init.constant_(action_head.bias, prior_logit)
+            box_head.start_at_references(size_logit=-2.0 if index == 0 else 0.0)
+
+    @classmethod
+    def from_config(cls, cfg):
+        node = cfg.MODEL.SEQFORMER
+        return {
+            **cls.shared_arguments(cfg, node),
+            "num_queries": node.NUM_QUERIES,
+            "num_steps": node.NUM_STEPS,
+            "hidden_dim": node.HIDDEN_DIM,
+            "num_heads": node.NUM_HEADS,
+            "feedforward_dim": node.FEEDFORWARD_DIM,
+            "enc_layers": node.ENC_LAYERS,
+            "dec_layers": node.DEC_LAYERS,
+            "dropout": node.DROPOUT,
+            "num_levels": node.NUM_LEVELS,
+            "enc_points": node.ENC_POINTS,
+            "dec_points": node.DEC_POINTS,
+            "box_refine": node.BOX_REFINE,
+            "action_prior": node.ACTION_PRIOR,
+        }
+
+    def predict(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:
+        """Raw predictions of all queries.
+
+        Args:
+            clips: normalised and padded.
+            all_layers: also those of the earlier decoder layers.
+
+        Returns:
+            predictions of the decoder layers asked for, first to last, with boxes in all T' steps.
+
+        Raises:
+            ValueError: if no step is centred on the key frame.
+        """
+        self._check_num_frames(clips.tensor.shape[2])
+        features = self.backbone(clips.tensor)
+        # Pooled before the projection, which then has fewer steps to do.
+        maps = self.input_proj([self.step_pooling(x) for x in features.values()])
+        masks = [clips.mask_at(*x.shape[-2:]) for x in maps]
+        positions = [sine_position_encoding_2d(mask, maps[0].shape[2]) for mask in masks]
+        queries, boxes = self.transformer(
+            maps, positions, masks, self.query_embed.weight, self._per_layer(self.box_heads)
+        )
+        action_heads = self._per_layer(self.action_heads)
+        wanted = slice(None) if all_layers else slice(-1, None)
+        return [
+            LayerOutput(
+                action_logits=action_head(instances),
+                boxes=frame_boxes[:, self.num_steps // 2],
+                frame_boxes=frame_boxes,
+            )
+            for instances, frame_boxes, action_head in zip(
+                queries[wanted], boxes[wanted], action_heads[wanted]
+            )
+        ]
+
+    def _per_layer(self, heads: nn.ModuleList) -> list[nn.Module]:
+        return list(heads) if len(heads) == self.dec_layers else [heads[0]] * self.dec_layers
+
+    def _check_num_frames(self, num_frames: int) -> None:
+        stride, rest = divmod(num_frames, self.num_steps)
+        if rest or self.num_steps // 2 * stride != num_frames // 2:
+            raise ValueError(
+                f"none of MODEL.SEQFORMER.NUM_STEPS {self.num_steps} steps is centred on the key "
+                f"frame of clips of {num_frames} frames; choose an even divisor of "
+                "INPUT.CLIP.NUM_FRAMES"
+            )

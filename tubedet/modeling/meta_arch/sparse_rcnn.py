@@ -1,0 +1,145 @@
+"""Sparse R-CNN on video: learned proposals on the key frame's time-pooled feature pyramid.
+
+Sun et al., "Sparse R-CNN: End-to-End Object Detection with Learnable Proposals", CVPR 2021
+(https://arxiv.org/abs/2011.12450), after PeizeSun/SparseR-CNN with several actions per person.
+"""
+
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import nn
+from torchvision.ops import box_convert
+
+from ..clip_batch import ClipBatch
+from ..heads import DynamicHead
+from ..losses import LayerOutput
+from .clip_detector import ClipDetector
+
+
+@META_ARCH_REGISTRY.register()
+class SparseRCNN(ClipDetector):
+    """A pyramid backbone, learned proposal boxes and features, and a dynamic head.
+
+    Weights of the official checkpoints outside the trunk fit by their own names.
+
+    Args:
+        in_features: pyramid levels that proposals look at, fine to coarse.
+        num_proposals: R.
+        num_stages: stages of the head.
+        num_heads, feedforward_dim, dynamic_dim, num_cls, num_reg, dropout: see
+            :class:`DynamicHeadStage`.
+        pooler_type, pooler_resolution, pooler_sampling_ratio, canonical_box_size: see
+            :class:`DynamicHead`.
+        action_prior: initial probability of every independent action.
+        **detector: see :class:`ClipDetector`.
+
+    Raises:
+        ValueError: if the backbone does not return ``in_features``, or for ``aux_loss`` False
+            with several stages.
+    """
+
+    clip_boxes = True
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        in_features: list[str],
+        num_proposals: int,
+        num_stages: int,
+        num_heads: int,
+        feedforward_dim: int,
+        dynamic_dim: int,
+        num_cls: int,
+        num_reg: int,
+        dropout: float,
+        pooler_type: str,
+        pooler_resolution: int,
+        pooler_sampling_ratio: int,
+        canonical_box_size: int,
+        action_prior: float,
+        **detector,
+    ):
+        super().__init__(**detector)
+        if num_stages > 1 and not self.aux_loss:
+            raise ValueError(
+                "MODEL.SPARSE_RCNN.AUX_LOSS must be True: boxes are detached between stages, so "
+                "without a loss of its own no stage but the last would learn to place them"
+            )
+        shapes = self.backbone.output_shape()
+        if not in_features or not set(in_features) <= set(shapes):
+            raise ValueError(
+                f"MODEL.ROI_HEADS.IN_FEATURES is {in_features}, but MODEL.BACKBONE.NAME builds a "
+                f"backbone that returns {[*shapes]}; use build_csn_fpn_backbone and its levels"
+            )
+        self.in_features = list(in_features)
+        dim = shapes[in_features[0]].channels
+        self.init_proposal_features = nn.Embedding(num_proposals, dim)
+        # (cx, cy, w, h) as fractions of the unpadded clip, not squashed by a sigmoid.
+        self.init_proposal_boxes = nn.Embedding(num_proposals, 4)
+        nn.init.constant_(self.init_proposal_boxes.weight[:, :2], 0.5)
+        nn.init.constant_(self.init_proposal_boxes.weight[:, 2:], 1.0)
+        self.head = DynamicHead(
+            num_stages=num_stages,
+            dim=dim,
+            num_outputs=self.num_outputs,
+            num_heads=num_heads,
+            feedforward_dim=feedforward_dim,
+            dynamic_dim=dynamic_dim,
+            num_cls=num_cls,
+            num_reg=num_reg,
+            dropout=dropout,
+            strides=[shapes[name].stride for name in in_features],
+            pooler_type=pooler_type,
+            pooler_resolution=pooler_resolution,
+            pooler_sampling_ratio=pooler_sampling_ratio,
+            canonical_box_size=canonical_box_size,
+            action_prior=None if self.exclusive else action_prior,
+        )
+
+    @classmethod
+    def from_config(cls, cfg):
+        sparse = cfg.MODEL.SPARSE_RCNN
+        return {
+            **cls.shared_arguments(cfg, sparse),
+            "in_features": cfg.MODEL.ROI_HEADS.IN_FEATURES,
+            "num_proposals": sparse.NUM_PROPOSALS,
+            "num_stages": sparse.NUM_STAGES,
+            "num_heads": sparse.NUM_HEADS,
+            "feedforward_dim": sparse.FEEDFORWARD_DIM,
+            "dynamic_dim": sparse.DYNAMIC_DIM,
+            "num_cls": sparse.NUM_CLS,
+            "num_reg": sparse.NUM_REG,
+            "dropout": sparse.DROPOUT,
+            "pooler_type": cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE,
+            "pooler_resolution": cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION,
+            "pooler_sampling_ratio": cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO,
+            "canonical_box_size": sparse.CANONICAL_BOX_SIZE,
+            "action_prior": sparse.ACTION_PRIOR,
+        }
+
+    def predict(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:
+        """Raw predictions of all proposals.
+
+        Args:
+            clips: normalised and padded.
+            all_layers: also those of the earlier stages.
+
+        Returns:
+            predictions of the stages asked for, first to last; boxes may leave the clip.
+        """
+        features = self.backbone(clips.tensor)
+        size = self.init_proposal_boxes.weight.new_tensor(
+            [(width, height, width, height) for height, width in clips.sizes]
+        )[:, None]
+        boxes = box_convert(self.init_proposal_boxes.weight, "cxcywh", "xyxy") * size
+        stages = self.head(
+            [features[name] for name in self.in_features],
+            boxes,
+            self.init_proposal_features.weight.expand(len(boxes), -1, -1),
+        )
+        if not all_layers:
+            stages = stages[-1:]
+        return [
+            LayerOutput(action_logits=logits, boxes=box_convert(boxes / size, "xyxy", "cxcywh"))
+            for logits, boxes in stages
+        ]

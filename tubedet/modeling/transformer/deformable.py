@@ -1,0 +1,258 @@
+"""The deformable transformer.
+
+Zhu et al., "Deformable DETR: Deformable Transformers for End-to-End Object Detection", ICLR 2021
+(https://arxiv.org/abs/2010.04159); parameter names and arithmetic as in
+fundamentalvision/Deformable-DETR.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from tubedet.layers import MultiHeadAttention, MultiScaleDeformableAttention
+
+from .detr import FeedForward
+from .level_tokens import LevelTokens
+
+
+class DeformableEncoderLayer(FeedForward):
+    """Deformable self attention of the cells and feed-forward, each followed by a layer norm.
+
+    Args:
+        dim: channels C.
+        num_heads: attention heads.
+        feedforward_dim: channels of the feed-forward layers.
+        dropout: of the attended values, feed-forward and residuals.
+        num_levels, num_points: see :class:`MultiScaleDeformableAttention`.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        dropout: float,
+        num_levels: int,
+        num_points: int,
+    ):
+        super().__init__(dim, feedforward_dim, dropout)
+        self.self_attn = MultiScaleDeformableAttention(dim, num_heads, num_levels, num_points)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+
+    def forward(
+        self, x: torch.Tensor, references: torch.Tensor, levels: LevelTokens
+    ) -> torch.Tensor:
+        """Cells (B, S, C), their references (B, S, L, 2) on every level -> (B, S, C)."""
+        attended = self.self_attn(x + levels.pos, references, x, levels.shapes, levels.mask)
+        x = self.norm1(x + self.dropout(attended))
+        return self.norm2(self.feed_forward(x))
+
+
+class DeformableEncoder(nn.Module):
+    """A stack of :class:`DeformableEncoderLayer`, whose arguments are ``layer``."""
+
+    def __init__(self, num_layers: int, **layer):
+        super().__init__()
+        self.layers = nn.ModuleList(DeformableEncoderLayer(**layer) for _ in range(num_layers))
+
+    def forward(self, levels: LevelTokens) -> torch.Tensor:
+        """Encode the cells, each looking around its own place on every level: (B, S, C)."""
+        references = levels.on_every_level(levels.centres())
+        x = levels.tokens
+        for layer in self.layers:
+            x = layer(x, references, levels)
+        return x
+
+
+class DeformableDecoderLayer(FeedForward):
+    """Self attention of the queries, deformable cross attention, feed-forward; post-norm.
+
+    Arguments as in :class:`DeformableEncoderLayer`. ``norm2`` follows the self attention and
+    ``norm1`` the cross attention, as in the published weights.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        dropout: float,
+        num_levels: int,
+        num_points: int,
+    ):
+        super().__init__(dim, feedforward_dim, dropout)
+        self.cross_attn = MultiScaleDeformableAttention(dim, num_heads, num_levels, num_points)
+        self.self_attn = MultiHeadAttention(dim, num_heads, dropout)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.norm3 = nn.LayerNorm(dim)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        query_pos: torch.Tensor,
+        references: torch.Tensor,
+        memory: torch.Tensor,
+        levels: LevelTokens,
+    ) -> torch.Tensor:
+        """Decode the queries.
+
+        Args:
+            x, query_pos: content and position (B, Q, C).
+            references: (B, Q, 2) points or (B, Q, 4) boxes as fractions of the unpadded images.
+            memory: (B, S, C), encoded cells of ``levels``.
+
+        Returns:
+            (B, Q, C).
+        """
+        q = x + query_pos
+        x = self.norm2(x + self.dropout(self.self_attn(q, q, x)))
+        references = levels.on_every_level(references)
+        attended = self.cross_attn(x + query_pos, references, memory, levels.shapes, levels.mask)
+        x = self.norm1(x + self.dropout(attended))
+        return self.norm3(self.feed_forward(x))
+
+
+class DeformableDecoder(nn.Module):
+    """A stack of :class:`DeformableDecoderLayer`, whose arguments are ``layer``.
+
+    Args:
+        num_layers: number of layers.
+        box_refine: the boxes of a layer are the references of the next one, without a gradient
+            between the layers. Otherwise all layers keep the first references.
+    """
+
+    def __init__(self, num_layers: int, box_refine: bool, **layer):
+        super().__init__()
+        self.box_refine = box_refine
+        self.layers = nn.ModuleList(DeformableDecoderLayer(**layer) for _ in range(num_layers))
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        query_pos: torch.Tensor,
+        references: torch.Tensor,
+        memory: torch.Tensor,
+        levels: LevelTokens,
+        box_heads: Sequence[nn.Module],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Decode the queries, see :meth:`DeformableDecoderLayer.forward`.
+
+        Args:
+            box_heads: a :class:`~tubedet.modeling.heads.BoxHead` for each layer; they belong to
+                the caller, and may be one and the same.
+
+        Returns:
+            queries (N, B, Q, C) and boxes (N, B, Q, 4) cxcywh after each of the N layers.
+        """
+        queries, boxes = [], []
+        for layer, box_head in zip(self.layers, box_heads, strict=True):
+            x = layer(x, query_pos, references, memory, levels)
+            queries.append(x)
+            boxes.append(box_head.refine(x, references))
+            if self.box_refine:
+                references = boxes[-1].detach()
+        return torch.stack(queries), torch.stack(boxes)
+
+
+class DeformableTransformer(nn.Module):
+    """Encoder over a feature pyramid and decoder of queries.
+
+    Args:
+        dim: channels C.
+        num_heads: attention heads.
+        feedforward_dim: channels of the feed-forward layers.
+        enc_layers, dec_layers: numbers of layers.
+        dropout: of attention, feed-forward and residuals.
+        num_levels: levels L of the pyramid.
+        enc_points, dec_points: sampled points per head and level.
+        box_refine: see :class:`DeformableDecoder`.
+        learned_references: the first references are linear in the position of the queries, not
+            given by the caller.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        enc_layers: int,
+        dec_layers: int,
+        dropout: float,
+        num_levels: int,
+        enc_points: int,
+        dec_points: int,
+        box_refine: bool,
+        learned_references: bool = True,
+    ):
+        super().__init__()
+        layer = {
+            "dim": dim,
+            "num_heads": num_heads,
+            "feedforward_dim": feedforward_dim,
+            "dropout": dropout,
+            "num_levels": num_levels,
+        }
+        self.encoder = DeformableEncoder(enc_layers, num_points=enc_points, **layer)
+        self.decoder = DeformableDecoder(dec_layers, box_refine, num_points=dec_points, **layer)
+        self.level_embed = nn.Parameter(torch.empty(num_levels, dim))
+        self.reference_points = nn.Linear(dim, 2) if learned_references else None
+        initialise(self)
+
+    def encode(
+        self, maps: list[torch.Tensor], positions: list[torch.Tensor], masks: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, LevelTokens]:
+        """Encode a pyramid given as for :meth:`LevelTokens.from_maps`.
+
+        Returns:
+            memory (B, S, C), and the cells it was made from.
+        """
+        levels = LevelTokens.from_maps(maps, positions, masks, self.level_embed)
+        return self.encoder(levels), levels
+
+    def decode(
+        self,
+        content: torch.Tensor,
+        query_pos: torch.Tensor,
+        memory: torch.Tensor,
+        levels: LevelTokens,
+        box_heads: Sequence[nn.Module],
+        references: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Decode queries.
+
+        Args:
+            content, query_pos: (B, Q, C).
+            memory, levels: results of :meth:`encode`.
+            box_heads: one for each layer.
+            references: (B, Q, 4) boxes as fractions of the unpadded images, unless learned.
+
+        Returns:
+            queries and boxes after each layer, see :meth:`DeformableDecoder.forward`.
+        """
+        if self.reference_points is not None:
+            points = self.reference_points(query_pos)
+            references = points.to(torch.promote_types(points.dtype, torch.float32)).sigmoid()
+        return self.decoder(content, query_pos, references, memory, levels, box_heads)
+
+
+def initialise(transformer: nn.Module) -> None:
+    """The published initialisation of a transformer with deformable attention, in place.
+
+    Args:
+        transformer: with ``level_embed`` and, or None, ``reference_points``.
+    """
+    for parameter in transformer.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
+    for module in transformer.modules():
+        if isinstance(module, MultiScaleDeformableAttention):
+            module.reset_parameters()
+    nn.init.normal_(transformer.level_embed)
+    if transformer.reference_points is not None:
+        nn.init.zeros_(transformer.reference_points.bias)
