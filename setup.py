@@ -16,7 +16,7 @@ setup(
     package_data={"tubedet.data": ["label_maps/*.pbtxt"]},
     # detectron2 is not on PyPI and so not listed, see the README; what it imports is.
     install_requires=[
-        "av>=12",
+        "av>=14",
         "cloudpickle",
         "fvcore",
         "hydra-core>=1.1",
@@ -28,6 +28,8 @@ setup(
         "packaging",
         "Pillow",
         "pycocotools>=2.0.2",
+        "PyYAML",
+        "safetensors",
         "scipy",
         "setuptools<81",  # detectron2 imports pkg_resources
         "tabulate",
@@ -38,5 +40,5 @@ setup(
         "tqdm",
         "yacs>=0.1.8",
     ],
-    extras_require={"dev": ["pytest", "ruff"]},
+    extras_require={"dev": ["hypothesis", "pytest", "ruff"]},
 )

@@ -39,7 +39,7 @@ def test_config_trains_and_detects_a_tiny_clip(path, make_clip_input):
     for clip_input, result in zip(inputs, results):
         found = result["instances"]
         assert found.image_size == (clip_input["height"], clip_input["width"])
-        assert found.action_scores.shape == (len(found), actions)
+        assert found.action_scores.shape == (len(found), model.num_actions)
         assert (found.action_scores >= 0).all() and (found.action_scores <= 1).all()
         assert len(found.pred_boxes) == len(found.scores) == len(found)
 

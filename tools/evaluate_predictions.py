@@ -1,14 +1,43 @@
 #!/usr/bin/env python
-"""Computes the official frame-mAP@0.5 of an AVA prediction csv."""
+"""Computes the figures of a saved prediction csv, without a model.
+
+The ground truth is that of a registered data set or of a yaml of one's own (--dataset), or is given
+as files in AVA's format (--groundtruth and --labelmap). AVA-type data give frame-mAP@0.5, data sets
+of action tubes (JHMDB, UCF101-24) video-mAP too.
+"""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
-from tubedet.evaluation.ava_protocol import AVA_PROTOCOLS, evaluate_ava_files
-from tubedet.evaluation.report import result_table, write_result_json
+import tubedet  # noqa: F401  (before the packages whose import-time notices it silences)
+
+# isort: split
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from tubedet.data import AVAFiles, ensure_registered, load_ava
+from tubedet.data.ava_annotations import read_ava_csv
+from tubedet.data.own_data import file_stem
+from tubedet.evaluation import (
+    AVA_PROTOCOLS,
+    TUBE_PROTOCOLS,
+    evaluate_action_tubes,
+    evaluate_ava,
+    load_action_tube_groundtruth,
+    read_tube_predictions,
+    result_table,
+    tube_result_table,
+    write_result_json,
+    write_tube_result_json,
+)
+from tubedet.evaluation.ava_groundtruth import load_ava_groundtruth, read_ava_groundtruth
+from tubedet.evaluation.html_report import ReportContent, write_html_report
+from tubedet.evaluation.report_content import action_tube_report_content, ava_report_content
+
+PROTOCOLS = {"ava": AVA_PROTOCOLS, "action_tubes": TUBE_PROTOCOLS}
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -23,18 +52,31 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog="All inputs may be compressed with gzip."
     )
-    parser.add_argument("--groundtruth", required=True, type=Path, help="ground-truth csv")
-    parser.add_argument("--labelmap", required=True, type=Path, help="pbtxt of evaluated classes")
+    parser.add_argument("--dataset", help="registered data set, or yaml of a data set of one's own")
+    parser.add_argument("--groundtruth", type=Path, help="ground-truth csv")
+    parser.add_argument("--labelmap", type=Path, help="pbtxt of evaluated classes")
     parser.add_argument("--exclude", type=Path, help="csv of excluded video_id,timestamp")
     parser.add_argument("--predictions", required=True, type=Path, help="prediction csv")
     parser.add_argument(
         "--protocol",
-        default="official",
-        choices=AVA_PROTOCOLS,
-        help="revision of the official script: official is that of 2019 (default)",
+        choices=[name for protocols in PROTOCOLS.values() for name in protocols],
+        help="AVA: revision of the official script, official is that of 2019 (default); action "
+        "tubes: act (default) or voc",
     )
     parser.add_argument("--json", type=Path, help="where to write the figures, as fractions")
+    parser.add_argument("--report", type=Path, help="folder for an html report")
+    parser.add_argument(
+        "--videos", type=Path, help="with --groundtruth: video files for the pictures of the report"
+    )
+    parser.add_argument(
+        "--frames", type=Path, help="with --groundtruth: folders of frames, 30 per second, instead"
+    )
     options = parser.parse_args(arguments)
+    files = (options.groundtruth, options.labelmap, options.exclude, options.videos, options.frames)
+    if options.dataset and any(files):
+        parser.error("--dataset knows its files: leave out --groundtruth and the like")
+    if not options.dataset and not (options.groundtruth and options.labelmap):
+        parser.error("give --dataset, or --groundtruth and --labelmap")
     inputs = (options.groundtruth, options.labelmap, options.exclude, options.predictions)
     if options.json and options.json.resolve() in (path.resolve() for path in inputs if path):
         parser.error(f"--json would overwrite the input {options.json}")
@@ -42,7 +84,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Evaluates, prints the table and writes the json.
+    """Evaluates, prints the table and writes the files.
 
     Args:
         arguments: Without the program's name; None: those of the process.
@@ -51,21 +93,129 @@ def main(arguments: list[str] | None = None) -> int:
         int: exit status, 2 on input that cannot be evaluated.
     """
     options = parse_arguments(arguments)
+    logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
-        result = evaluate_ava_files(
-            options.groundtruth,
-            options.predictions,
-            options.labelmap,
-            options.exclude,
-            options.protocol,
-        )
-        print(result_table(result))
-        if options.json:
-            write_result_json(result, options.json)
+        if _evaluator_type(options.dataset) == "action_tubes":
+            content = evaluate_tubes(options)
+        else:
+            content = evaluate_key_frames(options)
+        if content is not None:
+            print(f"The report is {write_html_report(content, options.report)}")
     except (OSError, ValueError) as error:
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def evaluate_key_frames(options: argparse.Namespace) -> ReportContent | None:
+    """Evaluates AVA-type data.
+
+    Args:
+        options: See :func:`parse_arguments`.
+
+    Returns:
+        ReportContent | None: None without ``--report``.
+
+    Raises:
+        OSError: A file cannot be read or written.
+        ValueError: The input cannot be evaluated.
+    """
+    protocol = _protocol(options, "ava")
+    ava_kinetics = AVA_PROTOCOLS[protocol].ava_kinetics
+    if options.dataset:
+        groundtruth = load_ava_groundtruth(options.dataset, ava_kinetics=ava_kinetics)
+    else:
+        groundtruth = read_ava_groundtruth(
+            options.groundtruth, options.labelmap, options.exclude, ava_kinetics=ava_kinetics
+        )
+    predictions = read_ava_csv(options.predictions, ava_kinetics=ava_kinetics)
+    result = evaluate_ava(
+        groundtruth.table, predictions, groundtruth.label_map, groundtruth.exclusions, protocol
+    )
+    print(result_table(result))
+    if options.json:
+        write_result_json(result, options.json)
+    if not options.report:
+        return None
+    records = {(r["video_id"], r["timestamp"]): r for r in _key_frame_records(options)}
+    title = file_stem(options.dataset) if options.dataset else options.groundtruth.name
+    return ava_report_content(groundtruth, predictions, protocol, title=title, records=records)
+
+
+def evaluate_tubes(options: argparse.Namespace) -> ReportContent | None:
+    """Evaluates a data set of action tubes.
+
+    Args:
+        options: See :func:`parse_arguments`.
+
+    Returns:
+        ReportContent | None: None without ``--report``.
+
+    Raises:
+        OSError: A file cannot be read or written.
+        ValueError: The input cannot be evaluated.
+    """
+    protocol = _protocol(options, "action_tubes")
+    groundtruth = load_action_tube_groundtruth(options.dataset)
+    predictions = read_tube_predictions(options.predictions)
+    result = evaluate_action_tubes(groundtruth, predictions, protocol)
+    print(tube_result_table(result))
+    if options.json:
+        write_tube_result_json(result, options.json)
+    if not options.report:
+        return None
+    dicts = DatasetCatalog.get(options.dataset)
+    records = {(r["video_id"], float(r["frame_number"])): r for r in dicts}
+    title = file_stem(options.dataset)
+    return action_tube_report_content(
+        groundtruth, predictions, protocol, title=title, records=records
+    )
+
+
+def _evaluator_type(dataset: str | None) -> str:
+    """What kind of data the ground truth is; files are in AVA's format."""
+    if dataset is None:
+        return "ava"
+    ensure_registered(dataset)
+    if dataset not in DatasetCatalog:
+        known = [
+            name
+            for name in DatasetCatalog.list()
+            if MetadataCatalog.get(name).get("evaluator_type", None) in PROTOCOLS
+        ]
+        raise ValueError(
+            f"--dataset {dataset} is no registered data set and no yaml; registered are "
+            f"{', '.join(sorted(known))}"
+        )
+    evaluator_type = MetadataCatalog.get(dataset).get("evaluator_type", None)
+    if evaluator_type not in PROTOCOLS:
+        raise ValueError(f"--dataset {dataset}: no protocol for data of the type {evaluator_type}")
+    return evaluator_type
+
+
+def _protocol(options: argparse.Namespace, evaluator_type: str) -> str:
+    known = PROTOCOLS[evaluator_type]
+    if options.protocol is not None and options.protocol not in known:
+        raise ValueError(
+            f"--protocol {options.protocol} is not for this data set; choose {', '.join(known)}"
+        )
+    return options.protocol or next(iter(known))
+
+
+def _key_frame_records(options: argparse.Namespace) -> list[dict]:
+    """Dataset dicts, which know where the videos are; none where nobody told."""
+    if options.dataset:
+        return DatasetCatalog.get(options.dataset)
+    if not options.videos and not options.frames:
+        return []
+    files = AVAFiles(
+        groundtruth_csv=str(options.groundtruth),
+        action_list=str(options.labelmap),
+        label_map=str(options.labelmap),
+        frames_dir=str(options.frames or ""),
+        videos_dir=str(options.videos or ""),
+    )
+    return load_ava(files, name=str(options.groundtruth))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@
 On a machine without a GPU, --num-gpus N starts N CPU processes.
 """
 
+import sys
+
+from tubedet.checkpoint import CheckpointError
 from tubedet.engine import Trainer, argument_parser, launch_processes, setup_run
 
 
@@ -22,4 +25,7 @@ def main(args):
 
 
 if __name__ == "__main__":
-    launch_processes(main, argument_parser(__doc__).parse_args())
+    try:
+        launch_processes(main, argument_parser(__doc__).parse_args())
+    except CheckpointError as error:
+        sys.exit(f"train_net.py: error: {error}")

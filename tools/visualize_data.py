@@ -23,8 +23,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils.env import seed_all_rng
 
-from tubedet.data import AnnotationError, AVADatasetMapper, VideoError
-from tubedet.data.clip_sampling import stored_times
+from tubedet.data import AnnotationError, AVADatasetMapper, VideoError, ensure_registered
+from tubedet.data.clip_sampling import stored_key_time
+from tubedet.data.own_data import check_actions, file_stem
 from tubedet.data.video_reader import VideoReaderCache
 from tubedet.engine import load_config
 from tubedet.visualization import ActionVisualizer, VideoWriter
@@ -41,7 +42,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config-file", required=True, help="which data sets, and how to augment")
-    parser.add_argument("--dataset", help="a registered name (default: those of the config)")
+    parser.add_argument("--dataset", help="a registered name or a yaml (default: of the config)")
     parser.add_argument(
         "--split", choices=("train", "test"), default="train", help="DATASETS.TRAIN or .TEST"
     )
@@ -76,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         names = cfg.DATASETS.TRAIN if options.split == "train" else cfg.DATASETS.TEST
         for name in [options.dataset] if options.dataset else names:
             count = draw_data_set(name, cfg, options)
-            print(f"{name}: {count} drawings in {options.output / name}")
+            print(f"{name}: {count} drawings in {options.output / file_stem(name)}")
     except (AnnotationError, VideoError, KeyError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -87,7 +88,7 @@ def draw_data_set(name: str, cfg: CfgNode, options: argparse.Namespace) -> int:
     """Draws the key frames of one data set.
 
     Args:
-        name: registered name.
+        name: registered name, or the yaml of a data set of one's own.
         cfg: the config; only used for augmented clips.
         options: see :func:`parse_arguments`.
 
@@ -97,12 +98,15 @@ def draw_data_set(name: str, cfg: CfgNode, options: argparse.Namespace) -> int:
     Raises:
         FileExistsError: if a drawing exists and may not be replaced.
     """
+    ensure_registered(name)
+    if options.augmented:
+        check_actions(cfg, name)
     dicts = DatasetCatalog.get(name)
     if 0 < options.limit < len(dicts):
         chosen = np.linspace(0, len(dicts) - 1, options.limit).round().astype(int)
         dicts = [dicts[index] for index in chosen]
     visualizer = ActionVisualizer(MetadataCatalog.get(name).action_names)
-    folder = options.output / name
+    folder = options.output / file_stem(name)
     folder.mkdir(parents=True, exist_ok=True)
     draw = _draw_clips(cfg) if options.augmented else _draw_key_frames()
     suffix = ".mp4" if options.augmented else ".png"
@@ -120,8 +124,8 @@ def _draw_key_frames() -> Callable[[Path, dict, ActionVisualizer], bool]:
 
     def draw(path, record, visualizer):
         reader = readers.open(record["video"], folder_fps=record["fps"])
-        times = stored_times([record["timestamp"]], start_second=record["start_second"])
-        drawing = visualizer.draw_annotations(reader.read(times)[0], record["annotations"])
+        time = stored_key_time(record, stored_fps=reader.fps)
+        drawing = visualizer.draw_annotations(reader.read([time])[0], record["annotations"])
         if not cv2.imwrite(str(path), cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR)):
             raise OSError(f"{path} could not be written")
         return True
@@ -141,7 +145,7 @@ def _draw_clips(cfg: CfgNode) -> Callable[[Path, dict, ActionVisualizer], bool]:
         key = len(frames) // 2
         with VideoWriter(path, fps, overwrite=True) as writer:
             for index, frame in enumerate(frames):
-                shown = _annotations(mapped["instances"]) if index == key else []
+                shown = _annotations(mapped["instances"], index, key)
                 drawing = visualizer.draw_annotations(frame, shown)
                 for _ in range(max(1, round(fps)) if index == key else 1):
                     writer.write(drawing)
@@ -150,20 +154,29 @@ def _draw_clips(cfg: CfgNode) -> Callable[[Path, dict, ActionVisualizer], bool]:
     return draw
 
 
-def _annotations(instances: Instances) -> list[dict]:
+def _annotations(instances: Instances, index: int, key: int) -> list[dict]:
+    """What is annotated in frame ``index`` of a clip: without tubes, something in frame ``key``."""
+    if instances.has("gt_tubes"):
+        boxes = instances.gt_tubes[:, index]
+    else:
+        boxes = instances.gt_boxes.tensor[: len(instances) if index == key else 0]
     return [
         {
             "bbox": box.tolist(),
             "bbox_mode": BoxMode.XYXY_ABS,
             "actions": actions.nonzero().flatten().tolist(),
+            "person_id": row,
         }
-        for box, actions in zip(instances.gt_boxes, instances.gt_actions)
+        for row, (box, actions) in enumerate(zip(boxes, instances.gt_actions))
+        if box.isfinite().all()
     ]
 
 
 def _file_stem(record: dict) -> str:
-    """`video id`_`second` with what separates folders replaced; 902 -> 0902 as in AVA."""
+    """`video id`_`second`, 902 -> 0902 as in AVA, or _f`frame`; separators of folders replaced."""
     video = record["video_id"].replace("/", "_")
+    if "frame_number" in record:
+        return f"{video}_f{record['frame_number']:05d}"
     whole, _, fraction = f"{record['timestamp']:.3f}".rstrip("0").partition(".")
     return f"{video}_{whole:0>4}" + (f".{fraction}" if fraction else "")
 

@@ -31,7 +31,8 @@ def _add_input_keys(cfg: CN) -> None:
     cfg.INPUT.CLIP.NUM_FRAMES = 32
     # Distance of two frames of the clip, counted in frames at the rate below.
     cfg.INPUT.CLIP.FRAME_STRIDE = 2
-    # Frames per second in which FRAME_STRIDE counts, whatever the rate of the stored video.
+    # Frames per second in which FRAME_STRIDE counts, whatever the rate of the stored video. In data
+    # sets annotated frame by frame (JHMDB, UCF101-24) it counts stored frames instead.
     cfg.INPUT.CLIP.FPS = 30.0
     # Short side of the random training crop, which keeps the aspect ratio. 0: no crop.
     cfg.INPUT.CLIP.CROP_SHORT_SIDE = 256
@@ -49,6 +50,9 @@ def _add_model_keys(cfg: CN) -> None:
     cfg.MODEL.PIXEL_STD = [58.395, 57.12, 57.375]
     # Action classes A; column k of every action array is the action with id k + 1.
     cfg.MODEL.NUM_ACTIONS = 80
+    # Train and evaluate a person detector: "person" is the only class, whatever NUM_ACTIONS and the
+    # annotations say. Its weights start an action detector, see configs/pretrain.
+    cfg.MODEL.PERSON_ONLY = False
     # Every person does exactly one action (JHMDB, UCF101-24): softmax over the actions and "no
     # object" instead of independent sigmoids.
     cfg.MODEL.EXCLUSIVE_ACTIONS = False
@@ -70,7 +74,7 @@ def _add_model_keys(cfg: CN) -> None:
     cfg.MODEL.CSN.LAST_STRIDE = False
     # Temporal strides of res2 .. res5.
     cfg.MODEL.CSN.TEMPORAL_STRIDES = (1, 2, 2, 2)
-    # Batch norm: "BN" (statistics of the local batch), "FrozenBN" or "SyncBN".
+    # Norm: "BN" (statistics of the local batch), "SyncBN", "FrozenBN" or "GN".
     cfg.MODEL.CSN.NORM = "BN"
 
     cfg.MODEL.TUBER = CN()
@@ -106,7 +110,11 @@ def _add_model_keys(cfg: CN) -> None:
     _add_sparse_rcnn_keys(cfg)
 
     cfg.MODEL.INIT = CN()
-    # Loading MODEL.WEIGHTS stops when a smaller share of the model's weights was found.
+    # Path or URL of weights for the CSN alone, loaded before MODEL.WEIGHTS at the start of a run.
+    cfg.MODEL.INIT.BACKBONE = ""
+    # Likewise for everything but the CSN, such as a DETR or a person detector trained here.
+    cfg.MODEL.INIT.TRANSFORMER = ""
+    # Loading stops when a source fills a smaller share of the model, or of the part it is for.
     cfg.MODEL.INIT.MIN_MATCHED = 0.9
 
 
@@ -230,3 +238,5 @@ def _add_run_keys(cfg: CN) -> None:
     # Evaluator behaviour: "official" (2019, the numbers of papers), "official_2018" or
     # "official_2020".
     cfg.TEST.AVA_PROTOCOL = "official"
+    # Rules of frame-mAP and video-mAP on data sets of action tubes: "act" or "voc".
+    cfg.TEST.TUBE_PROTOCOL = "act"

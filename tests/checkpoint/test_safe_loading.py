@@ -1,9 +1,12 @@
 import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
+from safetensors.torch import save_file
 from yacs.config import CfgNode
 
 from tubedet.checkpoint import CheckpointError, load_checkpoint_file
@@ -45,37 +48,71 @@ def test_a_bare_state_dict_is_wrapped(tmp_path):
     assert set(load_checkpoint_file(path)["model"]) == {"a", "model.b"}
 
 
-def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path):
+@pytest.mark.parametrize("kind", ["archive", "legacy", "pickle"])
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, kind):
     victim = tmp_path / "made_by_exploit"
-    path = str(tmp_path / "evil.pth")
-    torch.save({"model": {"a": torch.ones(1)}, "config": _Exploit(str(victim))}, path)
-    with pytest.raises(CheckpointError, match=r"evil.pth .*asks for \S*mkdir"):
-        load_checkpoint_file(path)
-    assert not victim.exists()
-
-
-def test_pickles_are_refused_unread(tmp_path):
-    victim = tmp_path / "made_by_exploit"
-    path = tmp_path / "zoo.pkl"
-    path.write_bytes(pickle.dumps(_Exploit(str(victim))))
-    with pytest.raises(CheckpointError, match="plain pickles"):
+    path = tmp_path / ("evil.pkl" if kind == "pickle" else "evil.pth")
+    data = {"model": {"a": torch.ones(1)}, "config": _Exploit(str(victim))}
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps({"blobs": {"a": np.ones(1)}, "config": data["config"]}))
+    else:
+        torch.save(data, path, _use_new_zipfile_serialization=kind == "archive")
+    with pytest.raises(CheckpointError, match=r"evil.p\w\w .*asks for \S*mkdir"):
         load_checkpoint_file(str(path))
     assert not victim.exists()
+
+
+_WRITERS = {
+    "cut.pth": lambda weights, path: torch.save({"model": weights}, path),
+    "cut.safetensors": save_file,
+    "cut.mat": lambda weights, path: scipy.io.savemat(
+        path, {key: value.numpy() for key, value in weights.items()}, do_compression=True
+    ),
+    "cut.pkl": lambda weights, path: path.write_bytes(
+        pickle.dumps({key: value.numpy() for key, value in weights.items()})
+    ),
+}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
-def test_a_truncated_file_is_named(tmp_path, share):
-    whole = tmp_path / "whole.pth"
-    torch.save({"model": {"a": torch.ones(1000)}}, whole)
-    content = whole.read_bytes()
-    path = tmp_path / "cut.pth"
+@pytest.mark.parametrize("name", _WRITERS)
+def test_a_truncated_file_is_named(tmp_path, name, share):
+    path = tmp_path / name
+    _WRITERS[name]({"a": torch.randn(1000), "b": torch.randn(10, 10)}, path)
+    content = path.read_bytes()
+    assert set(load_checkpoint_file(str(path))["model"]) == {"a", "b"}
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(CheckpointError, match="cut.pth cannot be read"):
+    with pytest.raises(CheckpointError, match=f"{name} cannot be read"):
         load_checkpoint_file(str(path))
 
 
-def test_other_contents_are_refused(tmp_path):
-    path = str(tmp_path / "list.pth")
-    torch.save([1, 2], path)
-    with pytest.raises(CheckpointError, match="holds a list"):
+def test_an_archive_that_unpacks_to_more_than_it_holds_is_refused(tmp_path):
+    whole, bomb = tmp_path / "whole.pth", tmp_path / "bomb.pth"
+    torch.save({"model": {"a": torch.zeros(10**6)}}, whole)
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as sink:
+        for name in source.namelist():
+            sink.writestr(name, source.read(name))
+    with pytest.raises(CheckpointError, match=r"bomb.pth .*would unpack to 4,0\d\d,\d\d\d bytes"):
+        load_checkpoint_file(str(bomb))
+
+
+def test_a_tensor_larger_than_its_numbers_is_refused(tmp_path):
+    path = str(tmp_path / "wide.pth")
+    torch.save({"model": {"a": torch.zeros(1).expand(10**9)}}, path)
+    with pytest.raises(CheckpointError, match="wide.pth: a claims more elements than are stored"):
+        load_checkpoint_file(path)
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        ([1, 2], "holds a list"),
+        ({"a": torch.ones(1), "epoch": 3}, "'epoch' is a int, and there is no entry 'model'"),
+        ({"model": {"a": None}}, "'a' is a NoneType"),
+    ],
+)
+def test_other_contents_are_refused(tmp_path, data, message):
+    path = str(tmp_path / "other.pth")
+    torch.save(data, path)
+    with pytest.raises(CheckpointError, match=message):
         load_checkpoint_file(path)

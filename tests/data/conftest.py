@@ -1,25 +1,6 @@
-"""Small videos whose frames carry their own number."""
-
-from fractions import Fraction
-
-import av
-import numpy as np
 import pytest
-
-NUM_BITS = 8
-
-
-def numbered_frame(number: int, height: int = 48, width: int = 64) -> np.ndarray:
-    """Black frame with a white bar for every set bit of the number, bit 0 on the left."""
-    bits = number >> np.arange(NUM_BITS) & 1
-    row = np.repeat(bits * 255, width // NUM_BITS).astype(np.uint8)
-    return np.broadcast_to(row[None, :, None], (height, width, 3)).copy()
-
-
-def read_numbers(frames: np.ndarray) -> list[int]:
-    """Numbers of the frames (T, H, W, 3)."""
-    bars = frames[..., 0].mean(axis=1).reshape(len(frames), NUM_BITS, -1).mean(axis=2)
-    return ((bars > 128) << np.arange(NUM_BITS)).sum(axis=1).tolist()
+from numbered_videos import numbered_frame, read_numbers
+from numbered_videos import write_video as write_numbered_video
 
 
 @pytest.fixture(scope="session")
@@ -34,40 +15,4 @@ def frame_with_number():
 
 @pytest.fixture(scope="session")
 def write_video():
-    """Function which writes frame i = numbered_frame(i) and returns the path as str."""
-
-    def write(
-        path,
-        num_frames=90,
-        *,
-        rate=30,
-        times=None,
-        codec="libx264",
-        gop=12,
-        b_frames=0,
-        rotation=0,
-        size=(48, 64),
-        first_pts=0,
-        container_options=None,
-    ) -> str:
-        """times: seconds of each frame, rounded to 1 ms; default: the constant rate."""
-        with av.open(str(path), "w", options=container_options or {}) as container:
-            stream = container.add_stream(codec, rate=Fraction(rate).limit_denominator(1001))
-            stream.height, stream.width = size
-            stream.pix_fmt = "yuv420p"
-            stream.options = {"g": str(gop), "bf": str(b_frames)}
-            if rotation:
-                stream.set_display_rotation(rotation)
-            time_base = 1 / Fraction(rate).limit_denominator(1001)
-            if times is not None:
-                time_base = Fraction(1, 1000)
-                stream.codec_context.time_base = time_base
-            for number in range(num_frames):
-                frame = av.VideoFrame.from_ndarray(numbered_frame(number, *size), format="rgb24")
-                frame.time_base = time_base
-                frame.pts = first_pts + (number if times is None else round(times[number] * 1000))
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode())
-        return str(path)
-
-    return write
+    return write_numbered_video

@@ -14,6 +14,7 @@ from tubedet.data.augmentation import (
     RandomHSVJitter,
     ResizeShortSide,
     build_clip_augmentations,
+    clip_tubes,
     keep_visible_boxes,
 )
 
@@ -212,3 +213,23 @@ def test_toy_clip_takes_few_milliseconds():
         augmentations(ClipAugInput(frames, boxes=np.array([[10.0, 10, 50, 50]])))
         seconds.append(time.process_time() - start)
     assert np.median(seconds) < 0.02  # about 1.5 ms; the margin is for busy machines
+
+
+def test_tubes_follow_every_transform():
+    frames = np.zeros((4, 40, 80, 3), np.uint8)
+    boxes = np.array([[10.0, 5.0, 30.0, 25.0]])
+    tubes = np.stack([boxes, boxes + 4, boxes, boxes * np.nan], axis=1)
+    clip = ClipAugInput(frames, boxes=boxes, tubes=tubes)
+    clip.transform(T.HFlipTransform(80))
+    clip.transform(ClipResizeTransform(40, 80, 80, 160))
+    clip.transform(T.CropTransform(60, 10, 60, 60, 160, 80))
+    np.testing.assert_allclose(clip.boxes, [[40, 0, 80, 40]])
+    expected = [[40, 0, 80, 40], [32, 8, 72, 48], [40, 0, 80, 40], [np.nan] * 4]
+    np.testing.assert_allclose(clip.tubes, [expected])
+
+
+def test_clip_tubes_cuts_boxes_and_blanks_the_small_ones():
+    tubes = np.array([[[-5.0, 2, 10, 8], [18, 0, 30, 10], [np.nan] * 4, [2, 2, 8, 7.2]]])
+    clipped = clip_tubes(tubes, height=10, width=20, min_area=30)
+    nan = [np.nan] * 4
+    np.testing.assert_allclose(clipped, [[[0, 2, 10, 8], nan, nan, [2, 2, 8, 7.2]]])

@@ -168,12 +168,15 @@ def test_missing_media_are_expected_among_the_frames_if_there_are_only_frames(
         ({"exclusions_csv": "vid_a,0902\nvid_a\n"}, r"exclusions_csv:2: "),
         (
             {"included_timestamps": "0902\nnine\n", "file_names": "a.mp4\n"},
-            r"included_timestamps:2: expected a whole number of seconds, got 'nine'",
+            r"included_timestamps:2: \'nine\' in the list of seconds: expected",
         ),
-        ({"video_info_csv": "video_id,height\nvid_a,96\n"}, r"video_info_csv:2: .*'width'"),
+        (
+            {"video_info_csv": "video_id,height\nvid_a,96\n"},
+            r"video_info_csv:1: no column fps, .*width",
+        ),
         (
             {"video_info_csv": "video_id,height,width,fps,start_second\nvid_a,96,128,0,900\n"},
-            r"video_info_csv:2: .*must be positive",
+            r"video_info_csv:2: '0' in column fps: expected a positive",
         ),
     ],
 )

@@ -1,6 +1,7 @@
 """Readers of the official AVA files."""
 
 import gzip
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -88,6 +89,42 @@ def test_ava_kinetics_has_decimals_and_empty_key_frames():
     assert table.timestamps.tolist() == [902.0, 1.234568]
     assert table.lines.tolist() == [1, 3]
     assert table.empty_key_frames == (("a", 903.0), ("b", 1.234568))
+    assert table.empty_lines == (2, 4)
+
+
+def test_every_malformed_row_is_told_and_the_others_are_kept(tmp_path):
+    rows = [
+        '"a,902,0,0,1,1,3,1',
+        "a,902,0,0,1,1,3,1",
+        "a,902",
+        "a,903,0,0,x,1,3,1",
+        "a,904,0,0,1,1,4",
+    ]
+    path = write(tmp_path, "\n".join(rows))
+    errors = []
+    table = read_ava_csv(path, on_error=errors.append)
+    assert table.lines.tolist() == [2, 5]
+    assert [str(error).split(": ")[0] for error in errors] == [f"{path}:{n}" for n in (1, 3, 4)]
+    errors = []
+    path = write(tmp_path, "a,902\nb\nc,903\nd,x\n", "times.csv")
+    assert read_timestamps(path, on_error=errors.append) == {("a", 902.0), ("c", 903.0)}
+    assert [str(error).split(": ")[0] for error in errors] == [f"{path}:{n}" for n in (2, 4)]
+
+
+def test_a_stray_quotation_mark_damages_one_line_only(tmp_path):
+    path = write(tmp_path, ROWS + 'a,"902,0,0,1,1,3,1\n' + ROWS)
+    with pytest.raises(AnnotationError, match=r"rows\.csv:4: "):
+        read_ava_csv(path)
+
+
+def test_a_very_wide_first_cell_reserves_no_memory():
+    lines = ["v" * 100_000 + ",902,0,0,1,1,1,1\n"] + ["a,902,0,0,1,1,1,1\n"] * 16_000
+    tracemalloc.start()
+    try:
+        assert len(parse_ava_csv(lines, source="rows")) == 16_001
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -118,8 +155,12 @@ def test_malformed_row_is_named(tmp_path, row, message):
 def test_files_that_are_no_text(tmp_path):
     binary = tmp_path / "binary.csv"
     binary.write_bytes(b"a,902,\xff\xfe")
-    with pytest.raises(AnnotationError, match="not UTF-8"):
+    with pytest.raises(AnnotationError, match=r"binary\.csv:1: not UTF-8"):
         read_ava_csv(binary)
+    later = tmp_path / "later.csv.gz"
+    later.write_bytes(gzip.compress(ROWS.encode() + b"a,902,\xff"))
+    with pytest.raises(AnnotationError, match=r"later\.csv\.gz:4: not UTF-8"):
+        read_ava_csv(later)
     cut = tmp_path / "cut.csv.gz"
     cut.write_bytes(gzip.compress(ROWS.encode() * 50)[:-12])
     with pytest.raises(AnnotationError, match="cut off"):
@@ -156,8 +197,14 @@ def test_both_forms_of_label_map(tmp_path):
     [
         ('item {\n  name: "sit"\n}\n', 1, "no id"),
         ("item {\n  id: 3\n}\n", 1, "no name"),
-        ('item {\n  name: "sit"\n  id: x\n}\n', 1, "'x' is not a positive whole number"),
-        ('item {\n  name: "sit"\n  id: 0\n}\n', 1, "'0' is not a positive"),
+        ('item {\n  name: "sit"\n  id: x\n}\n', 1, "'x' in the id: expected a whole number"),
+        (
+            'item {\n  name: "sit"\n  id: 0\n}\n',
+            1,
+            "'0' in the id: expected a positive whole number",
+        ),
+        ('item {\n  name: "sit"\n  id: 999999999\n}\n', 1, "at most 100000"),
+        ('item {\n  name: "sit"\n  id: ' + "9" * 5000 + "\n}\n", 1, "expected a whole number"),
         ('item { name: "sit" id: 1 }\nitem { name: "run" id: 1 }\n', 2, "occurs twice"),
         ('item { name: "sit" id: 1 }\nitem { name: "sit" id: 2 }\n', 2, "occurs twice"),
         ('item { name: "sit" id: 1 }\nitem {\n  name: "ru', 2, "no complete"),

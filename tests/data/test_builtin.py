@@ -1,13 +1,15 @@
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import tubedet
-from tubedet.data.builtin import ava_files
+from tubedet.data.builtin import UCF101_24_ACTIONS, ava_files, load_ucf101_24
 
 NAMES = [f"ava_{v}_{split}" for v in ("v2.1", "v2.2", "toy") for split in ("train", "val")]
 LABEL_MAPS = Path(tubedet.__file__).parent / "data/label_maps"
@@ -30,6 +32,38 @@ def test_all_names_are_registered_with_their_metadata(name):
     )
 
 
+@pytest.mark.parametrize("subset", ["train", "test"])
+@pytest.mark.parametrize(
+    ("name", "num_actions"),
+    [*((f"jhmdb_split{split}", 21) for split in (1, 2, 3)), ("ucf101_24", 24)],
+)
+def test_tube_sets_are_registered_with_their_metadata(name, num_actions, subset):
+    metadata = MetadataCatalog.get(f"{name}_{subset}")
+    assert metadata.evaluator_type == "action_tubes" and metadata.exclusive_actions
+    names = metadata.action_names
+    assert len(names) == num_actions and names == sorted(names)
+
+
+def test_ucf101_24_prefers_the_corrected_annotation(tmp_path):
+    box = np.array([[1, 1, 2, 2, 3]], np.float32)
+    act = {
+        "labels": list(UCF101_24_ACTIONS),
+        "gttubes": {"Biking/act": {2: [box]}},
+        "nframes": {"Biking/act": 1},
+        "resolution": {"Biking/act": (240, 320)},
+        "train_videos": [["Biking/act"]],
+        "test_videos": [[]],
+    }
+    (tmp_path / "UCF101v2-GT.pkl").write_bytes(pickle.dumps(act))
+    assert list(load_ucf101_24(str(tmp_path), subset="train")) == ["Biking/act"]
+    corrected = {f"Biking/{i}": {"numf": 1, "label": 2, "annotations": []} for i in "ab"}
+    (tmp_path / "pyannot.pkl").write_bytes(pickle.dumps(corrected))
+    assert list(load_ucf101_24(str(tmp_path), subset="train")) == ["Biking/act"]
+    (tmp_path / "testlist01.txt").write_text("Biking/b\n")
+    assert list(load_ucf101_24(str(tmp_path), subset="train")) == ["Biking/a"]
+    assert list(load_ucf101_24(str(tmp_path), subset="test")) == ["Biking/b"]
+
+
 def test_label_maps_of_the_data_set_go_before_those_of_the_package(tmp_path):
     files = ava_files(str(tmp_path), split="val", version="v2.1")
     assert Path(files.label_map).parent == Path(files.action_list).parent == LABEL_MAPS
@@ -45,7 +79,7 @@ def test_missing_data_say_where_they_belong_and_how_to_get_them(tmp_path):
     code = (
         "import tubedet.data\n"
         "from detectron2.data import DatasetCatalog\n"
-        "for name in ('ava_v2.2_val', 'ava_toy_train'):\n"
+        "for name in ('ava_v2.2_val', 'ava_toy_train', 'jhmdb_split2_test', 'ucf101_24_test'):\n"
         "    try:\n"
         "        DatasetCatalog.get(name)\n"
         "    except FileNotFoundError as error:\n"
@@ -61,10 +95,12 @@ def test_missing_data_say_where_they_belong_and_how_to_get_them(tmp_path):
         cwd=Path(tubedet.__file__).parents[1],
         check=True,
     )
-    real, toy = result.stdout.splitlines()
+    real, toy, jhmdb, ucf = result.stdout.splitlines()
     assert str(root / "ava/annotations/ava_val_v2.2.csv") in real
     assert "$DETECTRON2_DATASETS" in real and "ava_v2.2.zip" in real
     assert f'make_toy_ava.py --output "{root}/ava_toy"' in toy
+    assert f"{root}/jhmdb/JHMDB-GT.pkl" in jhmdb and "README" in jhmdb
+    assert f"{root}/ucf101_24/pyannot.pkl" in ucf and "UCF101v2-GT.pkl" in ucf
 
 
 def test_standard_layout_is_read(tmp_path):

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from tubedet.data.clip_sampling import clip_times, display_limits, frame_indices, stored_times
+from tubedet.data.clip_sampling import (
+    clip_times,
+    display_limits,
+    frame_indices,
+    stored_key_time,
+    stored_times,
+)
 
 
 def test_ava_clip_has_the_key_frame_in_slot_16():
@@ -44,7 +50,7 @@ def test_each_index_is_clamped_on_its_own():
 
 
 def test_stored_rate_may_differ_from_the_sampling_rate():
-    # What ffmpeg -r 30 makes of 24 and 25 frames per second.
+    # What ffmpeg's filter fps=30 makes of 24 and 25 frames per second.
     times = np.arange(6) / 30
     assert frame_indices(times, fps=24, num_stored=9, tick=1 / 30).tolist() == [0, 1, 1, 2, 3, 4]
     times = np.arange(7) / 30
@@ -75,3 +81,9 @@ def test_clip_times_refuses_nan():
 def test_frame_indices_refuses_an_empty_video():
     with pytest.raises(ValueError, match="num_stored"):
         frame_indices([0.0], fps=30, num_stored=0)
+
+
+def test_a_frame_number_goes_before_the_nominal_time():
+    record = {"timestamp": 902.5, "start_second": 900.0}
+    assert stored_key_time(record, stored_fps=29.97) == 2.5
+    assert stored_key_time({**record, "frame_number": 31}, stored_fps=30) == 1.0

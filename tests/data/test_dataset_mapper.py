@@ -1,16 +1,25 @@
 import copy
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
-from detectron2.data import DatasetFromList, MapDataset, build_detection_test_loader
+from detectron2.data import (
+    DatasetCatalog,
+    DatasetFromList,
+    MapDataset,
+    MetadataCatalog,
+    build_detection_test_loader,
+)
 from detectron2.structures import Boxes, BoxMode
 
 from tubedet.config import add_tubedet_config
+from tubedet.data import ActionTube, register_action_tubes
 from tubedet.data.augmentation import build_clip_augmentations
 from tubedet.data.dataset_mapper import AVADatasetMapper
+from tubedet.data.tube_annotations import AnnotatedVideo
 from tubedet.data.video_reader import VideoError
 
 
@@ -116,6 +125,33 @@ def test_key_frame_keeps_its_slot_at_the_edges(key_frame, numbers_in):
     assert numbers_in(clip.permute(1, 2, 3, 0).numpy()) == [0, 0, 0, 0, 0, 2, 4, 6]
 
 
+@pytest.mark.parametrize("is_train", [True, False])
+def test_large_jpgs_are_decoded_reduced_and_boxes_follow(key_frame, tmp_path, is_train):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    image = np.zeros((192, 256, 3), np.uint8)
+    image[16:176, 32:160] = 255  # the first box, in a frame four times as large
+    for number in range(120):
+        cv2.imwrite(str(folder / f"{number:03d}.jpg"), image)
+    key_frame.update(video=str(folder), height=192, width=256)
+    key_frame["annotations"][0]["bbox"] = [32.0, 16.0, 160.0, 176.0]
+    augmentations = build_clip_augmentations(is_train=is_train, short_sides=(80,), max_size=1000)
+    mapper = make_mapper(is_train, augmentations=augmentations, min_decoded_side=80)
+    frames, stored_size = mapper.read_clip(key_frame)
+    assert frames.shape == (8, 96, 128, 3) and stored_size == (192, 256)
+    mapped = mapper(key_frame)
+    assert mapped["clip"].shape == (3, 8, 80, 106)
+    assert (mapped["height"], mapped["width"]) == (192, 256)
+    if is_train:
+        x1, y1, x2, y2 = mapped["instances"].gt_boxes.tensor[0].round().int().tolist()
+        assert (x1, y1, x2, y2) == (13, 7, 66, 73)
+        inside = mapped["clip"][:, :, y1 + 2 : y2 - 2, x1 + 2 : x2 - 2]
+        assert inside.min() > 250
+        assert mapped["clip"].float().mean() == pytest.approx(255 * 160 * 128 / 192 / 256, abs=2)
+        expected = torch.tensor([0.5 * 106, 0.25 * 80, 106, 0.75 * 80])
+        torch.testing.assert_close(mapped["instances"].gt_boxes.tensor[1], expected)
+
+
 def test_boxes_follow_the_augmentation(key_frame):
     augmentations = build_clip_augmentations(
         is_train=True, short_sides=(96,), max_size=1000, flip="horizontal"
@@ -208,12 +244,14 @@ def test_config_reaches_the_mapper(cfg, key_frame):
     mapper = AVADatasetMapper(cfg, is_train=True)
     assert (mapper.num_frames, mapper.frame_stride, mapper.fps) == (6, 3, 15.0)
     assert (mapper.min_box_area, mapper._broken_videos.max_broken) == (7.0, 4)
+    assert mapper.min_decoded_side == 40
     mapped = mapper(key_frame)
     assert mapped["clip"].shape == (3, 6, 36, 47)
     assert mapped["instances"].gt_actions.shape == (2, 20)
     mapper = AVADatasetMapper(cfg, is_train=False)
     assert mapper(key_frame)["clip"].shape == (3, 6, 30, 40)
     assert mapper._broken_videos.max_broken == 0
+    assert mapper.min_decoded_side == 30
 
 
 def test_published_pipeline_is_the_default(cfg):
@@ -228,3 +266,70 @@ def test_published_pipeline_is_the_default(cfg):
     cfg.INPUT.CLIP.CROP_SHORT_SIDE = 0
     cfg.INPUT.CLIP.HSV_JITTER = (0, 0, 0)
     assert len(AVADatasetMapper(cfg, is_train=True).augmentations.augs) == 1
+
+
+@pytest.fixture
+def tube_frame(tmp_path, write_video):
+    """Frame 60 of a film of 120 frames at 25 a second with tubes of two persons."""
+    tubes = [
+        ActionTube(3, np.arange(55, 65), np.zeros((10, 4), np.float32), 0),
+        ActionTube(0, np.array([60]), np.array([[32, 12, 64, 36]], np.float32), 1),
+    ]
+    tubes[0].boxes[:] = np.arange(10)[:, None] + [8, 4, 40, 30]
+    name = f"mapper_{tmp_path.name}"
+    register_action_tubes(
+        name,
+        lambda: {"film": AnnotatedVideo(tubes, num_frames=120, size=(48, 64))},
+        action_names=["a"] * 12,
+        frames_dir=str(tmp_path / "none"),
+        videos_dir=str(tmp_path),
+        fps=30.0,
+        exclusive_actions=True,
+    )
+    write_video(tmp_path / "film.mp4", 120, rate=25)
+    yield DatasetCatalog.get(name)[59]
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def test_tubes_are_aligned_with_the_stored_frames(tube_frame, numbers_in):
+    mapped = make_mapper(True, fps=15)(tube_frame)
+    # The stride counts stored frames, neither those of fps=15 nor those of the nominal 30.
+    numbers = numbers_in(mapped["clip"].permute(1, 2, 3, 0).numpy())
+    assert numbers == [51, 53, 55, 57, 59, 61, 63, 65] and numbers[8 // 2] + 1 == 60
+    tubes = mapped["instances"].gt_tubes
+    assert tubes.shape == (2, 8, 4) and tubes.dtype == torch.float32
+    # Frames 56, 58, 60, 62 and 64 have a box of the first person, frame 60 one of the second.
+    nan = float("nan")
+    expected = torch.tensor([nan, nan, 9.0, 11.0, 13.0, 15.0, 17.0, nan])
+    torch.testing.assert_close(tubes[0, :, 0], expected, equal_nan=True)
+    assert tubes[1].isfinite().all(-1).tolist() == [i == 4 for i in range(8)]
+    torch.testing.assert_close(tubes[:, 4], mapped["instances"].gt_boxes.tensor)
+    assert mapped["frame_number"] == 60 and (mapped["height"], mapped["width"]) == (48, 64)
+
+
+def test_tubes_follow_the_augmentation(tube_frame):
+    augmentations = build_clip_augmentations(
+        is_train=True, short_sides=(96,), max_size=1000, crop_short_side=80, flip="horizontal"
+    )
+    mapper = make_mapper(True, augmentations=augmentations)
+    np.random.seed(0)
+    lefts = set()
+    for _ in range(20):
+        instances = mapper(tube_frame)["instances"]
+        torch.testing.assert_close(instances.gt_tubes[:, 4], instances.gt_boxes.tensor)
+        steps = instances.gt_tubes[0, 2:6].diff(dim=0)
+        # Two stored pixels in two frames, twice as many after the resize; less at a cut edge.
+        assert (steps.abs() <= 4).all() and (steps.abs() == 4).any()
+        lefts.add(instances.gt_tubes[0, 4, 0].item())
+    assert len(lefts) > 5
+
+
+def test_persons_cropped_away_have_no_tube(tube_frame):
+    mapped = make_mapper(True, min_box_area=800)(tube_frame)
+    assert mapped["instances"].gt_actions.nonzero().tolist() == [[0, 3]]
+    assert mapped["instances"].gt_tubes.shape == (1, 8, 4)
+
+
+def test_key_frames_in_seconds_have_no_tubes(key_frame):
+    assert not make_mapper(True)(key_frame)["instances"].has("gt_tubes")

@@ -4,6 +4,8 @@ import av
 import numpy as np
 import pytest
 
+from tubedet.data.augmentation import build_clip_augmentations
+from tubedet.data.dataset_mapper import AVADatasetMapper
 from tubedet.data.video_file import VideoError, VideoFileReader
 
 CLIPS = Path(__file__).parents[2] / "../shared/data/clips"
@@ -62,7 +64,7 @@ def test_every_time_gives_its_frame(tmp_path, write_video, numbers_in, file_name
 @pytest.mark.parametrize(
     "rate, numbers", [(24, [0, 1, 1, 2, 3, 4]), (25, [0, 1, 2, 2, 3, 4, 5]), (60, [0, 2, 4, 6])]
 )
-def test_same_frames_as_ffmpeg_r_30(tmp_path, write_video, numbers_in, rate, numbers):
+def test_same_frames_as_of_ffmpegs_filter_fps(tmp_path, write_video, numbers_in, rate, numbers):
     path = write_video(tmp_path / "video.mp4", 20, rate=rate)
     with VideoFileReader(path) as reader:
         assert numbers_in(reader.read(np.arange(len(numbers)) / 30, tick=TICK)) == numbers
@@ -111,6 +113,39 @@ def test_reads_only_from_the_key_frame_to_the_last_time(tmp_path, write_video, m
         reader.read(np.array([155, 155, 160, 160, 165]) / 30)
     assert counts["decoded"] <= 17
     assert counts["converted"] == 3
+
+
+@pytest.mark.parametrize(("gop", "b_frames"), [(12, 0), (48, 3)])
+def test_clip_of_32_frames_decodes_its_span_and_at_most_one_gop(
+    tmp_path, write_video, monkeypatch, gop, b_frames
+):
+    path = write_video(tmp_path / "film.mp4", 240, gop=gop, b_frames=b_frames, size=(360, 640))
+    mapper = AVADatasetMapper(
+        False,
+        augmentations=build_clip_augmentations(is_train=False, short_sides=(256,), max_size=10_000),
+        num_frames=32,
+        frame_stride=2,
+        fps=30,
+        num_actions=80,
+    )
+    record = {"video_id": "film", "video": path, "fps": 30.0, "start_second": 900.0}
+    mapper({**record, "timestamp": 902.0})  # opening the file decodes its first frame
+    decoded = []
+    decoded_frames = VideoFileReader._decoded_frames
+
+    def count_decoded(self):
+        for frame in decoded_frames(self):
+            decoded.append(frame.pts)
+            yield frame
+
+    monkeypatch.setattr(VideoFileReader, "_decoded_frames", count_decoded)
+    span = 31 * 2 + 1
+    for timestamp in (905.9, 902.5, 904.0):
+        decoded.clear()
+        clip = mapper({**record, "timestamp": timestamp})["clip"]
+        assert clip.shape == (3, 32, 256, 455)
+        # One frame more: the one after the last wanted frame shows that it is the last.
+        assert span < len(decoded) <= span + gop + 1
 
 
 @pytest.mark.parametrize("rotation, turns", [(90, 1), (180, 2), (-90, 3)])

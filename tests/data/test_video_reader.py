@@ -30,7 +30,7 @@ def frame_folder(tmp_path, frame_with_number):
 
 
 def resample_to_folder(path, folder, rate):
-    """What ``ffmpeg -r`` writes, through libavfilter's own resampler; frames are lossless."""
+    """What ffmpeg's filter ``fps`` writes; frames are lossless."""
     folder.mkdir()
     with av.open(path) as container:
         stream = container.streams.video[0]
@@ -117,6 +117,59 @@ def test_frame_of_another_size_is_named(frame_folder):
     cv2.imwrite(str(frame_folder / "film_000006.jpg"), np.zeros((10, 10, 3), np.uint8))
     with pytest.raises(VideoError, match=r"film_000006\.jpg: frame of 10x10 pixels"):
         FrameFolderReader(frame_folder, fps=10).read([0.5])
+
+
+@pytest.fixture
+def smooth_folder(tmp_path):
+    """Three 96x144 pictures without fine detail, as jpg and as png."""
+    small = np.random.default_rng(0).integers(0, 256, (3, 6, 9, 3), dtype=np.uint8)
+    for extension in ("jpg", "png"):
+        (tmp_path / extension).mkdir()
+        for number, image in enumerate(small):
+            image = cv2.resize(image, (144, 96), interpolation=cv2.INTER_CUBIC)
+            cv2.imwrite(str(tmp_path / extension / f"{number}.{extension}"), image)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("min_short_side", "factor"),
+    [(None, 1), (96, 1), (49, 1), (48, 2), (25, 2), (24, 4), (12, 8), (1, 8)],
+)
+def test_jpgs_are_decoded_at_the_least_size_that_is_enough(
+    smooth_folder, monkeypatch, min_short_side, factor
+):
+    flags = []
+    imread = cv2.imread
+    reader = FrameFolderReader(smooth_folder / "jpg", fps=10)
+    full = reader.read([0.0, 0.1, 0.2])
+    monkeypatch.setattr(cv2, "imread", lambda name, flag: flags.append(flag) or imread(name, flag))
+    frames = reader.read([0.0, 0.1, 0.2], min_short_side=min_short_side)
+    assert frames.shape == (3, 96 // factor, 144 // factor, 3)
+    assert (reader.height, reader.width) == (96, 144)
+    expected_flag = {
+        1: cv2.IMREAD_COLOR,
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+    }
+    assert flags == [expected_flag[factor]] * 3
+    block_means = full.reshape(3, 96 // factor, factor, 144 // factor, factor, 3).mean(axis=(2, 4))
+    assert np.abs(frames - block_means).mean() < 1.0
+
+
+def test_only_jpgs_with_divisible_sides_are_reduced(smooth_folder, tmp_path):
+    png = FrameFolderReader(smooth_folder / "png").read([0.0], min_short_side=12)
+    assert png.shape == (1, 96, 144, 3)
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    cv2.imwrite(str(odd / "1.jpg"), np.zeros((98, 150, 3), np.uint8))
+    assert FrameFolderReader(odd).read([0.0], min_short_side=10).shape == (1, 49, 75, 3)
+
+
+def test_frame_of_another_size_is_named_with_its_stored_size(smooth_folder):
+    cv2.imwrite(str(smooth_folder / "jpg" / "1.jpg"), np.zeros((48, 72, 3), np.uint8))
+    with pytest.raises(VideoError, match=r"1\.jpg: frame of 72x48 pixels .* of 144x96"):
+        FrameFolderReader(smooth_folder / "jpg", fps=10).read([0.1], min_short_side=24)
 
 
 def test_empty_folder_and_missing_path_are_named(tmp_path):

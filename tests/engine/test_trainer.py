@@ -61,3 +61,37 @@ def test_evaluation_broadcasts_the_main_process_statistics(monkeypatch):
     Trainer.test(cfg, model)
     assert [src for _, src in sent] == [0] * 3
     assert sent[0][0] is model.running_mean
+
+
+def test_metadata_chooses_the_evaluator(monkeypatch):
+    made = []
+    for name in ("AVAEvaluator", "ActionTubeEvaluator"):
+        monkeypatch.setattr(
+            f"tubedet.engine.trainer.{name}",
+            lambda *args, name=name, **options: made.append((name, *args, options)),
+        )
+    cfg = load_config(
+        "",
+        ["TEST.AVA_PROTOCOL", "official_2018", "TEST.TUBE_PROTOCOL", "voc", "OUTPUT_DIR", "out"]
+        + ["MODEL.PERSON_ONLY", True],
+    )
+    folder = os.path.join("out", "inference")
+    try:
+        for evaluator_type in ("ava", "action_tubes", "coco"):
+            MetadataCatalog.get(f"some_{evaluator_type}").set(evaluator_type=evaluator_type)
+        Trainer.build_evaluator(cfg, "some_ava")
+        Trainer.build_evaluator(cfg, "some_action_tubes")
+        with pytest.raises(ValueError, match="data set 'some_coco': no evaluator for 'coco'"):
+            Trainer.build_evaluator(cfg, "some_coco")
+    finally:
+        for evaluator_type in ("ava", "action_tubes", "coco"):
+            MetadataCatalog.remove(f"some_{evaluator_type}")
+    assert made == [
+        (
+            "AVAEvaluator",
+            "some_ava",
+            folder,
+            {"protocol": "official_2018", "person_only": True},
+        ),
+        ("ActionTubeEvaluator", "some_action_tubes", folder, {"protocol": "voc"}),
+    ]

@@ -41,3 +41,13 @@ def test_without_a_person_decision_a_person_is_as_probable_as_its_best_action():
     torch.testing.assert_close(result.scores, torch.tensor([2.0, -1.0]).sigmoid())
     torch.testing.assert_close(result.action_scores[0], actions[0, 0].sigmoid())
     assert (result.action_scores[1] == 0).all()
+
+
+def test_persons_alone_are_their_own_action():
+    person = torch.tensor([[[0.0, 3.0, 0.0], [0.0, 0.0, 3.0]]])
+    (result,) = detections_from_queries(
+        LayerOutput(None, BOXES, person), [(10, 10)], exclusive=False, person_thresh=0.5
+    )
+    prob = person[0].softmax(-1)[:, 1]
+    torch.testing.assert_close(result.scores, prob)
+    assert result.action_scores.tolist() == [[prob[0].item()], [0.0]]

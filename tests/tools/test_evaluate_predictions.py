@@ -5,7 +5,13 @@ import json
 import math
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from tubedet.data import ActionTube, register_action_tubes
+from tubedet.data.tube_annotations import AnnotatedVideo
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures" / "ava_eval"
@@ -89,3 +95,125 @@ def test_input_is_not_overwritten(command, tmp_path, capsys):
         command(options("perfect", predictions=predictions, json=tmp_path / "." / "det.csv"))
     assert caught.value.code == 2
     assert "would overwrite" in capsys.readouterr().err
+
+
+def write_frames(folder, num_frames):
+    folder.mkdir(parents=True)
+    for number in range(1, num_frames + 1):
+        cv2.imwrite(str(folder / f"{number:05d}.png"), np.full((40, 80, 3), 6 * number, np.uint8))
+
+
+@pytest.fixture
+def own_yaml(tmp_path):
+    """A data set of one's own: 4 s of frames, key frames at the seconds 0 and 1."""
+    write_frames(tmp_path / "media" / "film", 40)
+    (tmp_path / "truth.csv").write_text("film,0,0,0,40,40,1,0\nfilm,1,40,0,80,20,2,0\n")
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "videos: media\nannotations: truth.csv\nclasses: [wait, go]\nfps: 10\nboxes: pixels\n"
+    )
+    (tmp_path / "found.csv").write_text(
+        "film,0,0,0,0.5,1,1,0.9\nfilm,0,0,0,0.5,1,2,0.8\nfilm,1,0.5,0,1,0.5,2,0.7\n"
+    )
+    return path
+
+
+@pytest.fixture
+def tube_dataset(tmp_path):
+    """One video of eight frames, two persons; a registered name."""
+    write_frames(tmp_path / "frames" / "film", 8)
+    numbers = np.arange(1, 9)
+    boxes = np.tile(np.array([0, 0, 40, 40], np.float32), (8, 1))
+    tubes = [ActionTube(0, numbers, boxes), ActionTube(1, numbers[:4], boxes[:4] + [40, 0, 40, 0])]
+    name = f"tubes of {tmp_path}"
+    register_action_tubes(
+        name,
+        lambda: {"film": AnnotatedVideo(tubes, 8, size=(40, 80))},
+        action_names=["wait", "go"],
+        frames_dir=str(tmp_path / "frames"),
+        videos_dir=str(tmp_path / "frames"),
+        fps=10,
+        exclusive_actions=True,
+    )
+    found = [f"film,{number},0,0,0.5,1,1,0.9" for number in range(1, 9)]
+    found += [f"film,{number},0.5,0,1,1,2,0.{number}" for number in (1, 2, 7, 8)]
+    (tmp_path / "found.csv").write_text("\n".join(found) + "\n")
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def test_dataset_of_ones_own_with_report(command, own_yaml, tmp_path, capsys):
+    arguments = ["--dataset", str(own_yaml), "--predictions", str(tmp_path / "found.csv")]
+    report, figures = tmp_path / "report", tmp_path / "figures.json"
+    assert command([*arguments, "--json", str(figures), "--report", str(report)]) == 0
+    # "go" has a false positive with a better score than the true one.
+    assert json.loads(figures.read_text()) == {
+        "protocol": "official",
+        "mAP@0.5IOU": 0.75,
+        "per_class": {"wait": 1.0, "go": 0.5},
+    }
+    assert str(report / "index.html") in capsys.readouterr().out
+    page = (report / "index.html").read_text(encoding="utf-8")
+    for text in ("official_2018", "official_2020", "75.00", "a person, but not this action"):
+        assert text in page
+    assert page.count("data:image/jpeg") == 2  # the false positive, and "go" found second
+
+
+def test_protocols_of_tubes(command, tube_dataset, tmp_path, capsys):
+    arguments = ["--dataset", tube_dataset, "--predictions", str(tmp_path / "found.csv")]
+    target = tmp_path / "figures.json"
+    for protocol in (None, "voc"):
+        chosen = ["--protocol", protocol] if protocol else []
+        assert command([*arguments, *chosen, "--json", str(target)]) == 0
+        stored = json.loads(target.read_text())
+        assert stored["protocol"] == (protocol or "act")
+        assert f"(protocol {protocol or 'act'})" in capsys.readouterr().out
+        assert stored["per_class"]["wait"] == 1.0
+        assert set(stored["video"]) == {"0.2", "0.5", "0.75", "0.5:0.95"}
+    # Of "go" two of four boxes are found, after two false positives: precision 1/2 at recall 1/2.
+    assert stored["per_class"]["go"] == pytest.approx(0.25)
+
+    report = tmp_path / "report"
+    assert command([*arguments, "--report", str(report)]) == 0
+    page = (report / "index.html").read_text(encoding="utf-8")
+    for text in ("video-mAP@0.5:0.95", ">act<", ">voc<", "62.50", "film @ 8", "film @ 3"):
+        assert text in page
+    assert page.count("data:image/jpeg") == 4
+
+
+def test_media_beside_csv_files(command, own_yaml, tmp_path):
+    (tmp_path / "truth.csv").write_text("film,900,0,0,0.5,1,11\nfilm,901,0,0,0.5,1,12\n")
+    (tmp_path / "found.csv").write_text("film,900,0,0,0.5,1,11,0.5\n")
+    arguments = ["--groundtruth", str(tmp_path / "truth.csv")]
+    arguments += ["--labelmap", str(FIXTURES / "labelmap60.pbtxt")]
+    arguments += ["--predictions", str(tmp_path / "found.csv")]
+    for media, count in ([], 0), (["--frames", str(tmp_path / "media")], 1):
+        assert command([*arguments, *media, "--report", str(tmp_path / "report")]) == 0
+        page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+        assert page.count("data:image/jpeg") == count
+        assert page.count("no picture") == 1 - count
+
+
+def test_wrong_combinations_are_explained(command, tube_dataset, tmp_path, capsys):
+    predictions = ["--predictions", str(tmp_path / "found.csv")]
+    for arguments, message in (
+        (["--dataset", "ava_v9"], "ava_v9 is no registered data set and no yaml; registered are"),
+        (["--dataset", tube_dataset, "--protocol", "official"], "choose act, voc"),
+    ):
+        assert command([*arguments, *predictions]) == 2
+        assert message in capsys.readouterr().err
+    for arguments, message in (
+        (["--dataset", "x", "--exclude", "y"], "--dataset knows its files"),
+        (["--groundtruth", "x"], "give --dataset, or --groundtruth and --labelmap"),
+    ):
+        with pytest.raises(SystemExit):
+            command([*arguments, *predictions])
+        assert message in capsys.readouterr().err
+
+
+def test_boxes_in_pixels_stop_it(command, own_yaml, tmp_path, capsys):
+    (tmp_path / "found.csv").write_text("film,0,0,0,40,40,1,0.9\n")
+    arguments = ["--dataset", str(own_yaml), "--predictions", str(tmp_path / "found.csv")]
+    assert command(arguments) == 2
+    assert "look like pixels" in capsys.readouterr().err

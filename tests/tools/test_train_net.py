@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "configs/quick_schedules/TubeR_toy.yaml"
@@ -102,3 +103,17 @@ def test_the_console_is_brief_and_the_files_are_complete(run_tool, tmp_path):
     assert len(text.splitlines()) < 40
     assert "TEMPORAL_POOLING" in (output / "config.yaml").read_text()
     assert "Running with full config" in (output / "log.txt").read_text()
+
+
+def test_weights_that_do_not_fit_end_with_one_line(toy_datasets, tmp_path):
+    weights = tmp_path / "few.pth"
+    torch.save({"model": {"box_head.layers.2.bias": torch.zeros(4)}}, weights)
+    command = _command(tmp_path / "out", opts=["MODEL.WEIGHTS", str(weights)])
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(toy_datasets)}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert re.match(r"train_net.py: error: .*few.pth.*MODEL.INIT.MIN_MATCHED", last), last
+    assert "Traceback" not in result.stderr + result.stdout
+    (report,) = json.loads((tmp_path / "out" / "load_report.json").read_text())["sources"]
+    assert report["matched"] == ["box_head.layers.2.bias"] and report["share"] < 0.01

@@ -110,3 +110,42 @@ def test_the_split_chooses_the_data_sets_of_the_config(data_set, tmp_path):
     names = ["DATASETS.TRAIN", "()", "DATASETS.TEST", f"('{data_set}',)"]
     assert visualize_data.main([*options, "--split", "test", *names]) == 0
     assert len(list((tmp_path / "out" / data_set).iterdir())) == 1
+
+
+@pytest.fixture
+def own_data(tmp_path, data_set):
+    """Path of the yaml of a data set of one person in all 50 frames of the same video."""
+    rows = [f"film,{n},{n},20,{n + 40},60,1,0\n" for n in range(1, 51)]
+    (tmp_path / "own.csv").write_text("".join(rows))
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "videos: media\nannotations: own.csv\nclasses: [walk]\nfps: 25\n"
+        "boxes: pixels\ntimestamps: frames\n"
+    )
+    yield str(path)
+    if str(path) in DatasetCatalog.list():
+        DatasetCatalog.remove(str(path))
+        MetadataCatalog.remove(str(path))
+
+
+def test_own_data_are_drawn_at_their_frames(own_data, tmp_path):
+    assert _run(own_data, tmp_path / "out", "--limit", "2") == 0
+    folder = tmp_path / "out" / "own"
+    assert sorted(p.name for p in folder.iterdir()) == ["film_f00001.png", "film_f00050.png"]
+    # The last frame of the video, grey level 60, whatever rate the yaml says; drawn 4 times larger.
+    last = cv2.imread(str(folder / "film_f00050.png")).astype(int)
+    assert np.abs(last[20, 20] - 60).max() <= 3
+    assert np.ptp(last[120:200, 198:203].max(axis=1), axis=-1).min() > 50
+
+
+def test_tubes_are_drawn_in_every_frame(own_data, tmp_path):
+    options = ("--limit", "1", "--augmented", *_SMALL_CLIPS, "MODEL.NUM_ACTIONS", "1")
+    assert _run(own_data, tmp_path / "out", *options) == 0
+    with av.open(str(tmp_path / "out/own/film_f00001.mp4")) as container:
+        frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    assert all(np.ptp(frame.astype(int), axis=-1).max() > 60 for frame in frames)
+
+
+def test_another_number_of_actions_is_an_error(own_data, tmp_path, capsys):
+    assert _run(own_data, tmp_path / "out", "--augmented", *_SMALL_CLIPS) == 1
+    assert "has 1 actions, MODEL.NUM_ACTIONS is 80" in capsys.readouterr().err

@@ -2,6 +2,15 @@
 
 from .checkpointer import TubedetCheckpointer
 from .load_report import LoadReport
+from .released_names import by_our_names
 from .safe_loading import CheckpointError, load_checkpoint_file
+from .tuber_names import to_tuber_names
 
-__all__ = ["CheckpointError", "LoadReport", "TubedetCheckpointer", "load_checkpoint_file"]
+__all__ = [
+    "CheckpointError",
+    "LoadReport",
+    "TubedetCheckpointer",
+    "by_our_names",
+    "load_checkpoint_file",
+    "to_tuber_names",
+]

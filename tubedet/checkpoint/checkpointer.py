@@ -1,14 +1,19 @@
 """detectron2's checkpointer with safe reading, released key names, and whole files only."""
 
+import json
 import os
+from pathlib import Path
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from .load_report import LoadReport, load_weights
-from .released_names import convert_released, released_layout
+from .load_report import LoadReport
+from .released_names import by_our_names
 from .safe_loading import CheckpointError, load_checkpoint_file
+from .weight_loading import load_weights
+
+REPORT_FILE = "load_report.json"
 
 
 class TubedetCheckpointer(DetectionCheckpointer):
@@ -20,19 +25,34 @@ class TubedetCheckpointer(DetectionCheckpointer):
     Args:
         model: as for ``DetectionCheckpointer``; may be wrapped in DistributedDataParallel.
         save_dir: folder for checkpoints.
-        min_matched: smallest accepted :attr:`LoadReport.share`.
+        min_matched: smallest accepted :attr:`LoadReport.share`, of every source for its part.
+        backbone: path or URL of weights for the CSN alone, see :meth:`resume_or_load`.
+        transformer: path or URL of weights for everything but the CSN, likewise.
         checkpointables: further objects with a state, saved and resumed along.
 
     Attributes:
-        report: of the last load, or None.
+        reports: of the sources loaded so far.
     """
 
     def __init__(
-        self, model: nn.Module, save_dir: str = "", *, min_matched: float = 0.9, **checkpointables
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        min_matched: float = 0.9,
+        backbone: str = "",
+        transformer: str = "",
+        **checkpointables,
     ):
         super().__init__(model, save_dir, **checkpointables)
         self.min_matched = min_matched
-        self.report: LoadReport | None = None
+        self.part_sources = {"backbone": backbone, "transformer": transformer}
+        self.reports: list[LoadReport] = []
+
+    @property
+    def report(self) -> LoadReport | None:
+        """Of the last load."""
+        return self.reports[-1] if self.reports else None
 
     def save(self, name: str, **kwargs) -> None:
         """Write ``<save_dir>/<name>.pth`` and make it the last checkpoint."""
@@ -58,6 +78,32 @@ class TubedetCheckpointer(DetectionCheckpointer):
             f.write(last_filename_basename)
         os.replace(path + ".partial", path)
 
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict:
+        """Go on from the last checkpoint of ``save_dir``, or start from published weights.
+
+        A start loads the sources of the parts, then ``path`` over them, and writes what matched to
+        ``<save_dir>/load_report.json``. Nothing of that happens when a run is resumed.
+
+        Args:
+            path: path or URL of the weights for the whole model; may be empty.
+            resume: go on if there is a checkpoint in ``save_dir``.
+
+        Returns:
+            what the checkpoint holds besides its weights.
+
+        Raises:
+            FileNotFoundError, CheckpointError: see :meth:`load`.
+        """
+        if resume and self.has_checkpoint():
+            return super().resume_or_load(path, resume=True)
+        try:
+            for part, source in self.part_sources.items():
+                if source:
+                    self._load_part(source, part)
+            return super().resume_or_load(path, resume=False)
+        finally:
+            self._write_reports()
+
     def load(self, path: str, *args, **kwargs) -> dict:
         """As in detectron2; see the class for what is accepted.
 
@@ -77,29 +123,44 @@ class TubedetCheckpointer(DetectionCheckpointer):
         return load_checkpoint_file(filename)
 
     def _load_model(self, checkpoint: dict) -> None:
-        weights = checkpoint.pop("model")
-        if all(key.startswith("module.") for key in weights):
-            weights = {key.removeprefix("module."): value for key, value in weights.items()}
-        names_in_file, ignored, layout = None, [], released_layout(weights)
-        if layout is not None:
-            weights, names_in_file, ignored = convert_released(weights, layout)
+        self._load_weights(checkpoint.pop("model"), self._source, "model")
+
+    def _load_part(self, source: str, part: str) -> None:
+        key = f"MODEL.INIT.{part.upper()}"
+        if "://" not in source and not os.path.isfile(source):
+            raise FileNotFoundError(f"checkpoint {source} does not exist ({key})")
+        try:
+            path = self.path_manager.get_local_path(source)
+        except OSError as error:
+            raise CheckpointError(f"{source} cannot be fetched ({key}): {error}") from error
+        self._load_weights(load_checkpoint_file(path)["model"], source, part)
+
+    def _load_weights(self, weights: dict[str, torch.Tensor], source: str, part: str) -> None:
         model = self.model
         if isinstance(model, nn.parallel.DistributedDataParallel):
             model = model.module
-        self.report = load_weights(
-            model,
-            weights,
-            source=self._source,
-            layout="tubedet's names" if layout is None else layout.name,
-            names_in_file=names_in_file,
-            ignored=ignored,
-        )
-        self.logger.info(self.report.summary())
-        if self.report.missing or self.report.mismatched or self.report.unexpected:
-            self.logger.warning("What did not match:\n" + self.report.details())
-        if self.report.share < self.min_matched:
+        try:
+            named = by_our_names(weights)
+        except CheckpointError as error:
+            raise CheckpointError(f"{source}: {error}") from error
+        report = load_weights(model, named, source=source, part=part)
+        self.reports.append(report)
+        self.logger.info(report.summary())
+        if report.missing or report.mismatched or report.unexpected:
+            self.logger.warning("What did not match:\n" + report.details())
+        if report.share < self.min_matched:
+            hint = "do the config's architecture and depth fit the file?"
+            found = {key.split(".")[0] for key in report.matched}
+            if part == "model" and found == {"backbone"}:
+                hint = "a file with a backbone alone is for MODEL.INIT.BACKBONE"
             raise CheckpointError(
-                f"{self.report.summary()}. At least {self.min_matched:.0%} is required "
-                "(MODEL.INIT.MIN_MATCHED); do the config's architecture and depth fit the file?\n"
-                + self.report.details()
+                f"{report.summary()}. At least {self.min_matched:.0%} is required "
+                f"(MODEL.INIT.MIN_MATCHED); {hint}"
             )
+
+    def _write_reports(self) -> None:
+        if self.reports and self.save_dir and self.save_to_disk:
+            path = Path(self.save_dir, REPORT_FILE)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = {"sources": [report.to_json() for report in self.reports]}
+            path.write_text(json.dumps(content, indent=1))

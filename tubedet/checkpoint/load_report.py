@@ -1,10 +1,12 @@
 """What of a checkpoint found its place in a model, and what did not."""
 
+from collections import defaultdict
 from dataclasses import dataclass, field
+from math import prod
 
-import torch
 from tabulate import tabulate
-from torch import nn
+
+_KINDS = ("matched", "another shape", "missing", "unused", "ignored")
 
 
 @dataclass
@@ -14,47 +16,114 @@ class LoadReport:
     Attributes:
         source: file the weights came from.
         layout: whose key names it uses.
+        part: what of the model it is meant for: "model", "backbone" or "transformer".
         matched: our keys that were loaded, with their numbers of elements.
-        missing: our keys the file lacks, likewise.
+        missing: our keys of that part that the file lacks, likewise.
         mismatched: our key -> (shape in the file, shape in the model).
+        uncounted: of these, the keys that do not lower the share, such as classifiers of another
+            label set in a source for the transformer.
+        resized: likewise, of queries that were cut or repeated; they are matched, too.
         unexpected: keys of the file, by its own names, that fit nothing.
         ignored: keys of the file left out on purpose.
     """
 
     source: str
     layout: str
+    part: str = "model"
     matched: dict[str, int] = field(default_factory=dict)
     missing: dict[str, int] = field(default_factory=dict)
     mismatched: dict[str, tuple[tuple, tuple]] = field(default_factory=dict)
+    uncounted: set[str] = field(default_factory=set)
+    resized: dict[str, tuple[tuple, tuple]] = field(default_factory=dict)
     unexpected: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
 
     @property
+    def share_of_tensors(self) -> float:
+        """Share of the part's tensors that were found."""
+        found = len(self.matched)
+        return found / max(found + len(self._lost()), 1)
+
+    @property
+    def share_of_parameters(self) -> float:
+        """Share of the part's numbers (parameters and batch-norm statistics) that were found."""
+        found = sum(self.matched.values())
+        return found / max(found + sum(self._lost().values()), 1)
+
+    def _lost(self) -> dict[str, int]:
+        return self.missing | {
+            key: prod(ours)
+            for key, (_, ours) in self.mismatched.items()
+            if key not in self.uncounted
+        }
+
+    @property
     def share(self) -> float:
-        """Share of the model that was found: by tensors or by elements, the smaller of the two."""
-        lost = {**self.missing, **{k: torch.Size(s[1]).numel() for k, s in self.mismatched.items()}}
-        elements = sum(self.matched.values())
-        return min(
-            len(self.matched) / max(len(self.matched) + len(lost), 1),
-            elements / max(elements + sum(lost.values()), 1),
-        )
+        """Share of the part that was found: by tensors or by numbers, the smaller of the two."""
+        return min(self.share_of_tensors, self.share_of_parameters)
 
     def summary(self) -> str:
         """One line for the log."""
+        resized = f" ({len(self.resized)} cut or repeated)" if self.resized else ""
         return (
-            f"{self.source} ({self.layout}): {self.share:.1%} of the model found; "
-            f"{len(self.matched)} tensors matched, {len(self.missing)} missing, "
+            f"{self.source} ({self.layout}): {self.share:.1%} of the {self.part} found; "
+            f"{len(self.matched)} tensors matched{resized}, {len(self.missing)} missing, "
             f"{len(self.mismatched)} of another shape, {len(self.unexpected)} unused, "
             f"{len(self.ignored)} ignored on purpose"
         )
 
+    def modules(self) -> dict[str, dict]:
+        """Numbers of tensors by top-level module and outcome, and the module's share.
+
+        Returns:
+            {module: {"matched": n, "another shape": n, "missing": n, "unused": n, "ignored": n,
+            "share of parameters": 0 .. 1, or None for modules that only the file has}}.
+        """
+        counts = defaultdict(lambda: dict.fromkeys(_KINDS, 0))
+        found, expected = defaultdict(int), defaultdict(int)
+        sizes = {
+            "matched": self.matched,
+            "another shape": {key: prod(ours) for key, (_, ours) in self.mismatched.items()},
+            "missing": self.missing,
+            "unused": dict.fromkeys(self.unexpected, 0),
+            "ignored": dict.fromkeys(self.ignored, 0),
+        }
+        for kind, keys in sizes.items():
+            for key, size in keys.items():
+                module = key.split(".")[0]
+                counts[module][kind] += 1
+                expected[module] += size
+                found[module] += size if kind == "matched" else 0
+        return {
+            module: {
+                **count,
+                "share of parameters": found[module] / expected[module]
+                if expected[module]
+                else None,
+            }
+            for module, count in counts.items()
+        }
+
     def details(self, limit: int = 20) -> str:
-        """A table of everything that did not match, at most ``limit`` rows of each kind."""
+        """A table of the modules and one of what did not match, ``limit`` rows of each kind."""
+        modules = [
+            (
+                module,
+                *(row[kind] for kind in _KINDS),
+                "" if row["share of parameters"] is None else f"{row['share of parameters']:.1%}",
+            )
+            for module, row in self.modules().items()
+        ]
+        shapes = "{} in the file, {} in the model"
         kinds = {
             "missing in the file": [(key, "") for key in self.missing],
             "another shape": [
-                (key, f"{list(theirs)} in the file, {list(ours)} in the model")
+                (key, shapes.format(list(theirs), list(ours)))
                 for key, (theirs, ours) in self.mismatched.items()
+            ],
+            "cut or repeated": [
+                (key, shapes.format(list(theirs), list(ours)))
+                for key, (theirs, ours) in self.resized.items()
             ],
             "not used": [(key, "") for key in self.unexpected],
             "ignored on purpose": [(key, "") for key in self.ignored],
@@ -64,46 +133,29 @@ class LoadReport:
             rows += [(kind, *entry) for entry in entries[:limit]]
             if len(entries) > limit:
                 rows.append((kind, f"... and {len(entries) - limit} more", ""))
-        return tabulate(rows, headers=("what", "key", "shapes"), tablefmt="simple")
+        return (
+            tabulate(modules, headers=("module", *_KINDS, "share"), tablefmt="simple")
+            + "\n\n"
+            + tabulate(rows, headers=("what", "key", "shapes"), tablefmt="simple")
+        )
 
-
-def is_bookkeeping(key: str) -> bool:
-    """Whether a key carries no weight (the update counter of a batch norm)."""
-    return key.endswith("num_batches_tracked")
-
-
-def load_weights(
-    model: nn.Module,
-    weights: dict[str, torch.Tensor],
-    *,
-    source: str,
-    layout: str,
-    names_in_file: dict[str, str] | None = None,
-    ignored: list[str] | None = None,
-) -> LoadReport:
-    """Copy every tensor whose name and shape fit into the model, and report the rest.
-
-    Args:
-        model: changed in place.
-        weights: by our key names.
-        source, layout, ignored: for the report.
-        names_in_file: the file's own name of our keys, if different.
-    """
-    report = LoadReport(source, layout, ignored=list(ignored or []))
-    own = model.state_dict()
-    fitting = {}
-    for key, value in weights.items():
-        if key not in own:
-            if not is_bookkeeping(key):
-                report.unexpected.append((names_in_file or {}).get(key, key))
-        elif own[key].shape != value.shape:
-            report.mismatched[key] = (tuple(value.shape), tuple(own[key].shape))
-        else:
-            fitting[key] = value
-            if not is_bookkeeping(key):
-                report.matched[key] = value.numel()
-    for key, value in own.items():
-        if key not in weights and not is_bookkeeping(key):
-            report.missing[key] = value.numel()
-    model.load_state_dict(fitting, strict=False)
-    return report
+    def to_json(self) -> dict:
+        """Everything, in what json can hold."""
+        shapes = {
+            name: {key: {"file": list(f), "model": list(m)} for key, (f, m) in entries.items()}
+            for name, entries in (("another_shape", self.mismatched), ("resized", self.resized))
+        }
+        return {
+            "source": self.source,
+            "layout": self.layout,
+            "part": self.part,
+            "share": self.share,
+            "share_of_tensors": self.share_of_tensors,
+            "share_of_parameters": self.share_of_parameters,
+            "modules": self.modules(),
+            "matched": list(self.matched),
+            "missing": list(self.missing),
+            **shapes,
+            "unused": self.unexpected,
+            "ignored": self.ignored,
+        }

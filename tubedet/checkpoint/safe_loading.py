@@ -1,10 +1,15 @@
 """Reading checkpoint files without executing anything in them."""
 
+import os
 import re
+import zipfile
 from collections import OrderedDict
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
+
+from .array_files import read_array_pickle, read_mat
 
 
 class CheckpointError(RuntimeError):
@@ -24,45 +29,91 @@ _HARMLESS = [
     np.dtype,
     *{type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")},
 ]
+# Where the weights are: ours and DETR's kind, mmaction2, pytorchvideo, Caffe2.
+_ENTRIES = ("model", "state_dict", "model_state", "blobs")
 
 
 def load_checkpoint_file(path: str) -> dict:
-    """Read a ``.pth`` file with PyTorch's restricted unpickler, on the CPU.
+    """Read a checkpoint on the CPU.
+
+    ``.safetensors``, ``.mat`` (MATLAB 5) and ``.pkl`` (numpy arrays) are told by their endings;
+    everything else is read by PyTorch's restricted unpickler.
 
     Args:
         path: local file.
 
     Returns:
-        the dict in the file; a bare state dict comes back as ``{"model": state_dict}``.
+        the dict in the file, its weights {name: tensor} as ``"model"``, whatever they were called.
 
     Raises:
-        CheckpointError: if the file is no checkpoint, is cut off, or asks for Python objects
-            beyond tensors, plain containers and a yacs config.
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if the file is no checkpoint, is cut off, unpacks to more than it holds,
+            or asks for Python objects beyond tensors, arrays, plain containers and a yacs config.
     """
-    if path.endswith(".pkl"):
-        raise CheckpointError(
-            f"{path}: plain pickles can execute code and are not read; convert it to a .pth file "
-            "with torch.save in an environment you trust it in"
-        )
     try:
-        with torch.serialization.safe_globals(_HARMLESS):
-            data = torch.load(path, map_location="cpu", weights_only=True)
+        data = _read(path)
     except FileNotFoundError:
         raise
-    except Exception as error:  # zipfile, pickle, EOF and struct errors, all for a bad file
+    except Exception as error:  # zipfile, pickle, EOF, zlib and struct errors: for a bad file
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint: {_reason(error)}. Is the file complete? Only "
             "tensors and plain containers are accepted, and nothing in a file is executed."
         ) from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} holds a {type(data).__name__}, not a dict of weights")
-    if not isinstance(data.get("model"), dict):
+    for entry in _ENTRIES:
+        if isinstance(data.get(entry), dict):
+            data["model"] = data.pop(entry)
+            break
+    else:
         data = {"model": data}
+    data["model"] = _checked_weights(data["model"], path)
     return data
 
 
+def _read(path: str):
+    if path.endswith(".safetensors"):
+        return load_file(path)
+    if path.endswith(".mat"):
+        return read_mat(path)
+    if path.endswith(".pkl"):
+        return read_array_pickle(path)
+    _check_archive(path)
+    with torch.serialization.safe_globals(_HARMLESS):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _check_archive(path: str) -> None:
+    """torch.save stores without compression, so honest archives cannot unpack to more."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > os.path.getsize(path):
+        raise ValueError(f"it would unpack to {unpacked:,} bytes, more than it holds")
+
+
+def _checked_weights(weights: dict, path: str) -> dict[str, torch.Tensor]:
+    """Tensors by name, arrays turned into tensors."""
+    checked = {}
+    for name, value in weights.items():
+        if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub":
+            value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            raise CheckpointError(
+                f"{path}: {name!r} is a {type(value).__name__}, and there is no entry "
+                f"{' or '.join(map(repr, _ENTRIES))} that holds weights"
+            )
+        if value.layout == torch.strided:
+            stored = value.untyped_storage().nbytes()
+            if value.numel() * value.element_size() > stored:
+                raise CheckpointError(f"{path}: {name} claims more elements than are stored")
+        checked[name] = value
+    return checked
+
+
 def _reason(error: Exception) -> str:
-    """The telling line of PyTorch's long message."""
+    """The telling line of a long message."""
     refused = re.search(r"GLOBAL (\S+)", str(error))
     if refused:
         return f"it asks for {refused[1]}"

@@ -109,16 +109,25 @@ class ClipAugInput(T.AugInput):
     Attributes:
         frames: uint8 array (T, H, W, 3), RGB.
         boxes: float array (N, 4), XYXY in pixels of the frames, or None.
+        tubes: float array (N, T, 4), a box per frame, NaN where there is none, or None.
     """
 
-    def __init__(self, frames: np.ndarray, *, boxes: np.ndarray | None = None):
+    def __init__(
+        self,
+        frames: np.ndarray,
+        *,
+        boxes: np.ndarray | None = None,
+        tubes: np.ndarray | None = None,
+    ):
         """
         Args:
             frames: uint8 (T, H, W, 3), RGB.
-            boxes: (N, 4), XYXY in pixels.
+            boxes: (N, 4), XYXY in pixels, of the key frame.
+            tubes: (N, T, 4), XYXY in pixels, NaN where a frame has no box.
         """
         super().__init__(frames[len(frames) // 2], boxes=boxes)
         self.frames = frames
+        self.tubes = tubes
 
     def transform(self, tfm: T.Transform) -> None:
         """Applies a transform to all frames and to the boxes, in place."""
@@ -129,6 +138,8 @@ class ClipAugInput(T.AugInput):
         self.image = self.frames[len(self.frames) // 2]
         if self.boxes is not None:
             self.boxes = tfm.apply_box(self.boxes)
+        if self.tubes is not None:
+            self.tubes = tfm.apply_box(self.tubes.reshape(-1, 4)).reshape(self.tubes.shape)
 
 
 class ResizeShortSide(T.Augmentation):
@@ -274,10 +285,33 @@ def keep_visible_boxes(
     Returns:
         The M surviving boxes (M, 4), clipped, and the bool mask (N,) of the survivors.
     """
-    clipped = np.clip(boxes, 0, (width, height, width, height))
-    sides = clipped[:, 2:] - clipped[:, :2]
-    visible = (sides > 0).all(axis=1) & (sides.prod(axis=1) > min_area)
+    clipped, visible = _clip_boxes(boxes, height, width, min_area)
     return clipped[visible], visible
+
+
+def clip_tubes(tubes: np.ndarray, *, height: int, width: int, min_area: float) -> np.ndarray:
+    """Clips the boxes of tubes to the frame and blanks those of which hardly anything is left.
+
+    Args:
+        tubes: (N, T, 4) float, XYXY in pixels, NaN where a frame has no box.
+        height, width: size of the frames, pixels.
+        min_area: see :func:`keep_visible_boxes`.
+
+    Returns:
+        The clipped tubes (N, T, 4); blanked boxes are NaN.
+    """
+    clipped, visible = _clip_boxes(tubes, height, width, min_area)
+    clipped[~visible] = np.nan
+    return clipped
+
+
+def _clip_boxes(
+    boxes: np.ndarray, height: int, width: int, min_area: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (..., 4) clipped to the frame, and bool (...), which are still large enough."""
+    clipped = np.clip(boxes, 0, (width, height, width, height))
+    sides = clipped[..., 2:] - clipped[..., :2]
+    return clipped, (sides > 0).all(axis=-1) & (sides.prod(axis=-1) > min_area)
 
 
 def _scaled_size(height: int, width: int, short: int) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 from collections.abc import Iterable
@@ -12,14 +11,9 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from .ava_annotations import (
-    AnnotationError,
-    AvaTable,
-    read_ava_csv,
-    read_label_map,
-    read_timestamps,
-)
-from .video_reader import VIDEO_EXTENSIONS
+from .ava_annotations import AvaTable, read_ava_csv, read_label_map, read_timestamps
+from .media_paths import video_paths
+from .video_lists import VideoInfo, read_file_names, read_seconds, read_video_infos
 
 logger = logging.getLogger(__name__)
 
@@ -65,22 +59,12 @@ class AVAFiles:
     how_to_get: str = ""
 
 
-@dataclass(frozen=True)
-class VideoInfo:
-    """What the video info csv knows of a stored video: size in pixels, clock and frame rate."""
-
-    height: int
-    width: int
-    fps: float
-    start_second: float
-
-
 def register_ava(name: str, files: AVAFiles) -> None:
     """Registers a data set in the format of AVA under a name.
 
     The metadata hold ``groundtruth_csv``, ``label_map``, ``exclusions_csv`` (paths),
     ``action_names`` (list of A names; column k of every action array is the action with id k + 1),
-    ``evaluated_ids`` (action ids, from 1) and ``evaluator_type`` "ava".
+    ``evaluated_ids`` (action ids, from 1), ``evaluator_type`` "ava" and ``ava_files``.
 
     Args:
         name: name for the configs, e.g. "ava_v2.1_train".
@@ -100,6 +84,7 @@ def register_ava(name: str, files: AVAFiles) -> None:
         action_names=[actions.get(k, f"action {k}") for k in range(1, max(actions) + 1)],
         evaluated_ids=sorted(evaluated),
         evaluator_type="ava",
+        ava_files=files,
     )
 
 
@@ -133,14 +118,15 @@ def load_ava(files: AVAFiles, *, name: str = "AVA") -> list[dict]:
     if files.exclusions_csv is not None:
         exclusions_csv = _required(files.exclusions_csv, name, files)
         excluded = read_timestamps(exclusions_csv, ava_kinetics=True)
-    video_infos = _read_video_infos(files.video_info_csv)
+    video_infos = read_video_infos(files.video_info_csv) if _exists(files.video_info_csv) else {}
 
-    persons = _persons_by_key_frame(table, known_actions, video_infos)
+    persons = persons_by_key_frame(table, known_actions, video_infos)
     key_frames = set(zip(table.video_ids.tolist(), table.timestamps.tolist(), strict=True))
     key_frames.update(table.empty_key_frames)
     key_frames.update(_listed_key_frames(files))
     num_excluded = len(key_frames & excluded)
-    videos = _find_videos({video_id for video_id, _ in key_frames}, files)
+    video_ids = {video_id for video_id, _ in key_frames}
+    videos = video_paths(video_ids, frames_dir=files.frames_dir, videos_dir=files.videos_dir)
 
     dataset_dicts = []
     for video_id, timestamp in sorted(key_frames - excluded):
@@ -171,7 +157,7 @@ def load_ava(files: AVAFiles, *, name: str = "AVA") -> list[dict]:
     return dataset_dicts
 
 
-def _persons_by_key_frame(
+def persons_by_key_frame(
     table: AvaTable, known_actions: Iterable[int], video_infos: dict[str, VideoInfo]
 ) -> dict[KeyFrame, list[dict]]:
     """Groups the rows of a csv into persons and those into key frames.
@@ -190,7 +176,7 @@ def _persons_by_key_frame(
     is_new = np.ones(len(rows), dtype=bool)
     is_new[1:] = (identity[1:] != identity[:-1]).any(axis=1)
     starts = np.flatnonzero(is_new)
-    ends = np.append(starts[1:], len(rows)).tolist()
+    ends = np.append(starts, len(rows))[1:].tolist()
     first_rows = rows[starts]
 
     infos = [video_infos.get(video_id) for video_id in table.videos]
@@ -221,73 +207,14 @@ def _persons_by_key_frame(
 
 def _listed_key_frames(files: AVAFiles) -> set[KeyFrame]:
     """Every annotated second of every video of the split, if both lists exist."""
-    lists = (files.included_timestamps, files.file_names)
-    if not all(path is not None and os.path.isfile(path) for path in lists):
+    if not (_exists(files.included_timestamps) and _exists(files.file_names)):
         return set()
-    seconds = []
-    for line, text in _lines(files.included_timestamps):
-        try:
-            seconds.append(float(int(text)))
-        except ValueError:
-            raise AnnotationError(
-                f"{files.included_timestamps}:{line}: expected a whole number of seconds, "
-                f"got {text!r}"
-            ) from None
-    video_ids = [os.path.splitext(text)[0] for _, text in _lines(files.file_names)]
-    return {(video_id, second) for video_id in video_ids for second in seconds}
+    seconds = read_seconds(files.included_timestamps)
+    return {(video_id, s) for video_id in read_file_names(files.file_names) for s in seconds}
 
 
-def _lines(path: str) -> list[tuple[int, str]]:
-    with open(path, encoding="utf-8") as stream:
-        return [(number, text.strip()) for number, text in enumerate(stream, 1) if text.strip()]
-
-
-def _read_video_infos(path: str | None) -> dict[str, VideoInfo]:
-    if path is None or not os.path.isfile(path):
-        return {}
-    infos = {}
-    with open(path, newline="", encoding="utf-8") as stream:
-        for row in (reader := csv.DictReader(stream)):
-            try:
-                info = VideoInfo(
-                    height=int(row["height"]),
-                    width=int(row["width"]),
-                    fps=float(row["fps"]),
-                    start_second=float(row["start_second"]),
-                )
-                if min(info.height, info.width, info.fps) <= 0:
-                    raise ValueError("sizes and frame rates must be positive")
-                infos[row["video_id"]] = info
-            except (KeyError, TypeError, ValueError) as error:
-                raise AnnotationError(
-                    f"{path}:{reader.line_num}: expected the columns video_id,height,width,fps,"
-                    f"start_second,num_frames with numbers from the second on: {error!r}"
-                ) from error
-    return infos
-
-
-def _find_videos(video_ids: set[str], files: AVAFiles) -> dict[str, str]:
-    """Path of each video: its frame folder if there is one, else its file.
-
-    Lists the two folders and opens nothing. A missing video gets the path where it should be;
-    reading it is what fails.
-    """
-    found: dict[str, str] = {}
-    has_videos_dir = os.path.isdir(files.videos_dir)
-    if has_videos_dir:
-        names = set(os.listdir(files.videos_dir))
-        for video_id in video_ids:
-            candidates = (video_id + extension for extension in VIDEO_EXTENSIONS)
-            file_name = next((n for n in candidates if n in names), video_id + VIDEO_EXTENSIONS[0])
-            found[video_id] = os.path.join(files.videos_dir, file_name)
-    if os.path.isdir(files.frames_dir):
-        with os.scandir(files.frames_dir) as entries:
-            folders = {entry.name for entry in entries if entry.is_dir()}
-        for video_id in video_ids if not has_videos_dir else video_ids & folders:
-            found[video_id] = os.path.join(files.frames_dir, video_id)
-    for video_id in video_ids - found.keys():
-        found[video_id] = os.path.join(files.videos_dir, video_id + VIDEO_EXTENSIONS[0])
-    return found
+def _exists(path: str | None) -> bool:
+    return path is not None and os.path.isfile(path)
 
 
 def _required(path: str, name: str, files: AVAFiles) -> str:

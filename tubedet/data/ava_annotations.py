@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import gzip
 import itertools
 import re
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from os import PathLike
-from typing import TextIO
 
 import numpy as np
 
+from .annotation_text import (
+    AnnotationError,
+    OnError,
+    csv_rows,
+    finite_float,
+    open_text,
+    parse_cell,
+    raise_error,
+    whole_number,
+)
+
 _LINES_PER_CHUNK = 16384
 _SPARE_WIDTH = 24
-_COLUMNS = ("video_id", "timestamp", "x1", "y1", "x2", "y2", "action_id", "score or person_id")
+_MAX_UNIFORM_ID_WIDTH = 256  # the fast parser reserves that much for every row
+_MAX_ACTION_ID = 100_000  # action lists become arrays with a column for each id up to the last
+_COLUMNS = tuple(
+    f"column {number} ({name})"
+    for number, name in enumerate(
+        ("video_id", "timestamp", "x1", "y1", "x2", "y2", "action_id", "score or person_id"), 1
+    )
+)
 _ROW = np.dtype(
     [
         ("video", np.int64),
@@ -29,11 +42,6 @@ _ROW = np.dtype(
         ("line", np.int64),
     ]
 )
-_GZIP_MAGIC = b"\x1f\x8b"
-
-
-class AnnotationError(ValueError):
-    """An annotation or prediction file breaks its format; the message names file and line."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class AvaTable:
             ground truth); NaN for rows without it.
         lines: (N,) int64, 1-based line number of the row.
         empty_key_frames: (video id, seconds) of the two-column rows: annotated, holding nobody.
+        empty_lines: 1-based line numbers of the two-column rows.
     """
 
     source: str
@@ -64,6 +73,7 @@ class AvaTable:
     last_column: np.ndarray
     lines: np.ndarray
     empty_key_frames: tuple[tuple[str, float], ...] = ()
+    empty_lines: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.video_index)
@@ -84,7 +94,9 @@ class AvaTable:
         return np.where(np.isnan(self.last_column), -1, self.last_column).astype(np.int64)
 
 
-def read_ava_csv(path: str | PathLike, *, ava_kinetics: bool = False) -> AvaTable:
+def read_ava_csv(
+    path: str | PathLike, *, ava_kinetics: bool = False, on_error: OnError = raise_error
+) -> AvaTable:
     """Reads a ground-truth or prediction csv of AVA, plain or gzip-compressed.
 
     Rows are ``video_id,timestamp,x1,y1,x2,y2,action_id[,score or person_id]``, without a header.
@@ -97,26 +109,35 @@ def read_ava_csv(path: str | PathLike, *, ava_kinetics: bool = False) -> AvaTabl
         path: The csv file.
         ava_kinetics: Read the format of 2020 (AVA-Kinetics): timestamps may have decimals, and a
             row ``video_id,timestamp`` lists an annotated key frame that holds nobody.
+        on_error: Called with the error of each malformed row, which is left out then. The default
+            raises it.
 
     Returns:
         AvaTable: the rows in file order.
 
     Raises:
         AnnotationError: A row has the wrong number of columns or a value that is no (finite)
-            number of the expected kind, or the file is no UTF-8 text.
+            number of the expected kind (see ``on_error``), or the file is no UTF-8 text.
         OSError: The file cannot be read.
     """
-    with _open_text(path) as stream:
-        return parse_ava_csv(stream, source=str(path), ava_kinetics=ava_kinetics)
+    with open_text(path) as stream:
+        return parse_ava_csv(stream, source=str(path), ava_kinetics=ava_kinetics, on_error=on_error)
 
 
-def parse_ava_csv(lines: Iterable[str], *, source: str, ava_kinetics: bool = False) -> AvaTable:
+def parse_ava_csv(
+    lines: Iterable[str],
+    *,
+    source: str,
+    ava_kinetics: bool = False,
+    on_error: OnError = raise_error,
+) -> AvaTable:
     """Does what :func:`read_ava_csv` does, for lines that come from anywhere.
 
     Args:
         lines: One csv row each.
         source: What messages call the origin of the lines.
         ava_kinetics: See :func:`read_ava_csv`.
+        on_error: See :func:`read_ava_csv`.
 
     Returns:
         AvaTable: the rows in order.
@@ -124,27 +145,28 @@ def parse_ava_csv(lines: Iterable[str], *, source: str, ava_kinetics: bool = Fal
     Raises:
         AnnotationError: See :func:`read_ava_csv`.
     """
-    parser = _ChunkParser(source, ava_kinetics)
+    parser = _ChunkParser(source, ava_kinetics, on_error)
     lines = iter(lines)
-    chunks, empty_key_frames, lines_read = [np.empty(0, dtype=_ROW)], [], 0
+    chunks, lines_read = [np.empty(0, dtype=_ROW)], 0
     while chunk := list(itertools.islice(lines, _LINES_PER_CHUNK)):
         rows = parser.parse_uniform(chunk, lines_read)
-        if rows is None:
-            rows, empty = parser.parse_rows(chunk, lines_read)
-            empty_key_frames += empty
-        chunks.append(rows)
+        chunks.append(parser.parse_rows(chunk, lines_read) if rows is None else rows)
         lines_read += len(chunk)
     rows = np.concatenate(chunks)
     columns = (np.ascontiguousarray(rows[name]) for name in _ROW.names)
-    return AvaTable(source, tuple(parser.videos), *columns, tuple(empty_key_frames))
+    empty_key_frames, empty_lines = tuple(parser.empty.values()), tuple(parser.empty)
+    return AvaTable(source, tuple(parser.videos), *columns, empty_key_frames, empty_lines)
 
 
-def read_timestamps(path: str | PathLike, *, ava_kinetics: bool = False) -> set[tuple[str, float]]:
+def read_timestamps(
+    path: str | PathLike, *, ava_kinetics: bool = False, on_error: OnError = raise_error
+) -> set[tuple[str, float]]:
     """Reads a list of key frames, such as the official excluded timestamps.
 
     Args:
         path: csv of ``video_id,timestamp`` rows, plain or gzip-compressed.
         ava_kinetics: Timestamps may have decimals.
+        on_error: See :func:`read_ava_csv`.
 
     Returns:
         set[tuple[str, float]]: (video id, seconds), equal to those of :class:`AvaTable`.
@@ -155,13 +177,16 @@ def read_timestamps(path: str | PathLike, *, ava_kinetics: bool = False) -> set[
     """
     parse_timestamp = _timestamp_parser(ava_kinetics)
     key_frames = set()
-    with _open_text(path) as stream:
-        for line, row in enumerate(_csv_rows(stream, str(path), 0), start=1):
-            if len(row) != 2:
-                raise AnnotationError(
-                    f"{path}:{line}: {len(row)} columns, expected 2 (video_id,timestamp)"
-                )
-            key_frames.add((row[0], _parse_cell(parse_timestamp, row, 1, f"{path}:{line}")))
+    with open_text(path) as stream:
+        for line, row in csv_rows(stream, str(path), on_error=on_error):
+            where = f"{path}:{line}"
+            try:
+                if len(row) != 2:
+                    expected = "expected 2 (video_id,timestamp)"
+                    raise AnnotationError(f"{where}: {len(row)} columns, {expected}")
+                key_frames.add((row[0], _parse_column(parse_timestamp, row, 1, where)))
+            except AnnotationError as error:
+                on_error(error)
     return key_frames
 
 
@@ -178,13 +203,15 @@ def read_label_map(path: str | PathLike) -> dict[int, str]:
         dict[int, str]: action id (from 1) to class name, in file order.
 
     Raises:
-        AnnotationError: An entry lacks its name or id, the id is not a positive whole number, an
-            id or a name occurs twice, something stands outside of the entries, or there is none.
+        AnnotationError: An entry lacks its name or id, the id is not a whole number from 1 to
+            100,000, an id or a name occurs twice, something stands outside of the entries, or
+            there is none.
         OSError: The file cannot be read.
     """
-    with _open_text(path) as stream:
+    with open_text(path) as stream:
         text = stream.read()
     label_map: dict[int, str] = {}
+    names: set[str] = set()
     end_of_last = 0
     for entry in re.finditer(r"\b(?:item|label)\s*\{([^{}]*)\}", text):
         _check_label_map_gap(path, text, end_of_last, entry.start())
@@ -195,11 +222,11 @@ def read_label_map(path: str | PathLike) -> dict[int, str]:
         if name is None or action_id is None:
             missing = 'name: "..."' if name is None else "id: or label_id:"
             raise AnnotationError(f"{where}: this label map entry has no {missing}")
-        if not action_id[1].isdecimal() or int(action_id[1]) < 1:
-            raise AnnotationError(f"{where}: id {action_id[1]!r} is not a positive whole number")
-        if int(action_id[1]) in label_map or name[2] in label_map.values():
-            raise AnnotationError(f"{where}: id {action_id[1]} or name {name[2]!r} occurs twice")
-        label_map[int(action_id[1])] = name[2]
+        number = parse_cell(_action_id, action_id[1], where=where, column="the id")
+        if number in label_map or name[2] in names:
+            raise AnnotationError(f"{where}: id {number} or name {name[2]!r} occurs twice")
+        label_map[number] = name[2]
+        names.add(name[2])
     _check_label_map_gap(path, text, end_of_last, len(text))
     if not label_map:
         raise AnnotationError(
@@ -221,21 +248,23 @@ class _Interned(dict):
 
 
 class _ChunkParser:
-    """Turns lines into ``_ROW`` arrays; keeps the video ids seen so far.
+    """Turns lines into ``_ROW`` arrays; keeps the video ids and two-column rows seen so far.
 
     ``parse_rows`` defines the format. ``parse_uniform`` gives the same for the common case, every
     row having the same 7 or 8 plain columns, several times faster, or None if the case is another.
     """
 
-    def __init__(self, source: str, ava_kinetics: bool):
+    def __init__(self, source: str, ava_kinetics: bool, on_error: OnError):
         self._source = source
+        self._on_error = on_error
         self._column_counts = (2, 7, 8) if ava_kinetics else (7, 8)
         self.videos: dict[str, int] = _Interned(lambda video_id: len(self.videos))
+        self.empty: dict[int, tuple[str, float]] = {}  # key frame by line
         self._timestamps = _Interned(_timestamp_parser(ava_kinetics))
-        self._action_ids = _Interned(_whole_number)
+        self._action_ids = _Interned(whole_number)
 
     def parse_uniform(self, chunk: list[str], lines_before: int) -> np.ndarray | None:
-        if not chunk[0].strip():
+        if not chunk[0].strip() or chunk[0].find(",") > _MAX_UNIFORM_ID_WIDTH:
             return None
         has_last_column = chunk[0].count(",") == 7
         text_widths = {
@@ -271,24 +300,32 @@ class _ChunkParser:
         rows["line"] = np.arange(lines_before + 1, lines_before + 1 + len(rows))
         return rows
 
-    def parse_rows(
-        self, chunk: list[str], lines_before: int
-    ) -> tuple[np.ndarray, list[tuple[str, float]]]:
-        rows, empty_key_frames = [], []
-        reader = _csv_rows(chunk, self._source, lines_before)
-        for line, row in enumerate(reader, start=lines_before + 1):
-            where = f"{self._source}:{line}"
-            if len(row) not in self._column_counts:
-                raise AnnotationError(f"{where}: {self._describe_column_count(row)}")
-            timestamp = _parse_cell(self._timestamps.__getitem__, row, 1, where)
-            if len(row) == 2:
-                empty_key_frames.append((row[0], timestamp))
+    def parse_rows(self, chunk: list[str], lines_before: int) -> np.ndarray:
+        rows = []
+        for line, row in csv_rows(
+            chunk, self._source, lines_before=lines_before, on_error=self._on_error
+        ):
+            try:
+                parsed = self._parse_row(row, line)
+            except AnnotationError as error:
+                self._on_error(error)
                 continue
-            box = [_parse_cell(_finite_float, row, column, where) for column in range(2, 6)]
-            action_id = _parse_cell(self._action_ids.__getitem__, row, 6, where)
-            last = _parse_cell(_finite_float, row, 7, where) if len(row) == 8 else np.nan
-            rows.append((self.videos[row[0]], timestamp, box, action_id, last, line))
-        return np.array(rows, dtype=_ROW), empty_key_frames
+            if parsed is not None:
+                rows.append(parsed)
+        return np.array(rows, dtype=_ROW)
+
+    def _parse_row(self, row: list[str], line: int) -> tuple | None:
+        where = f"{self._source}:{line}"
+        if len(row) not in self._column_counts:
+            raise AnnotationError(f"{where}: {self._describe_column_count(row)}")
+        timestamp = _parse_column(self._timestamps.__getitem__, row, 1, where)
+        if len(row) == 2:
+            self.empty[line] = (row[0], timestamp)
+            return None
+        box = [_parse_column(finite_float, row, column, where) for column in range(2, 6)]
+        action_id = _parse_column(self._action_ids.__getitem__, row, 6, where)
+        last = _parse_column(finite_float, row, 7, where) if len(row) == 8 else np.nan
+        return self.videos[row[0]], timestamp, box, action_id, last, line
 
     def _describe_column_count(self, row: list[str]) -> str:
         expected = "7 or 8 (video_id,timestamp,x1,y1,x2,y2,action_id[,score or person_id])"
@@ -301,46 +338,20 @@ class _ChunkParser:
         return f"{len(row)} columns, expected {expected}"
 
 
-def _csv_rows(lines: Iterable[str], source: str, lines_before: int) -> Iterator[list[str]]:
-    reader = csv.reader(lines)
-    try:
-        yield from reader
-    except csv.Error as error:
-        raise AnnotationError(f"{source}:{lines_before + reader.line_num}: {error}") from error
+def _parse_column(parse: Callable[[str], float], row: list[str], column: int, where: str):
+    return parse_cell(parse, row[column], where=where, column=_COLUMNS[column])
 
 
-def _parse_cell(parse: Callable[[str], float], row: list[str], column: int, where: str):
-    try:
-        return parse(row[column])
-    except (ValueError, ArithmeticError) as error:
-        raise AnnotationError(
-            f"{where}: {row[column]!r} in column {column + 1} ({_COLUMNS[column]}): {error}"
-        ) from error
-
-
-def _finite_float(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        raise ValueError("expected a number") from None
-    if not np.isfinite(number):
-        raise ValueError("expected a finite number")
-    return number
-
-
-def _whole_number(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        raise ValueError("expected a whole number") from None
-    if abs(number) > 2**53:
-        raise ValueError("expected a whole number of at most 2**53")
+def _action_id(text: str) -> int:
+    number = whole_number(text)
+    if not 1 <= number <= _MAX_ACTION_ID:
+        raise ValueError(f"expected a positive whole number of at most {_MAX_ACTION_ID}")
     return number
 
 
 def _whole_seconds(text: str) -> float:
     try:
-        return float(_whole_number(text))
+        return float(whole_number(text))
     except ValueError as error:
         raise ValueError(
             f"{error} of seconds; decimals belong to AVA-Kinetics (protocol official_2020)"
@@ -373,17 +384,3 @@ def _check_label_map_gap(path: str | PathLike, text: str, start: int, end: int) 
             f"{path}:{line}: {stray.splitlines()[0]!r} is no complete 'item {{...}}' or "
             "'label {...}' entry of a label map"
         )
-
-
-@contextlib.contextmanager
-def _open_text(path: str | PathLike) -> Iterator[TextIO]:
-    with open(path, "rb") as binary:
-        compressed = binary.read(2) == _GZIP_MAGIC
-    opener = gzip.open if compressed else open
-    try:
-        with opener(path, "rt", encoding="utf-8-sig") as stream:
-            yield stream
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: not UTF-8 text ({error})") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise AnnotationError(f"{path}: the gzip file is broken or cut off ({error})") from error

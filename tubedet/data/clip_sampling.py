@@ -5,6 +5,8 @@ turn into times and frame indices. Two clocks are used:
 
 * the film's clock, in which annotations are written (AVA: key frames are the seconds 902 to 1798);
 * the stored clock, which starts with 0 at the first stored frame (AVA: second 900 of the film).
+
+Data sets which are annotated frame by frame number the stored frames from 1 instead.
 """
 
 from __future__ import annotations
@@ -58,11 +60,28 @@ def stored_times(times: np.ndarray, *, start_second: float) -> np.ndarray:
     return np.asarray(times, dtype=np.float64) - start_second
 
 
+def stored_key_time(record: dict, *, stored_fps: float) -> float:
+    """Time of a key frame on the stored clock.
+
+    Args:
+        record: a dataset dict. With a ``frame_number`` (from 1) the key frame is that stored frame,
+            whatever nominal rate ``timestamp`` was made with; otherwise it is the one at
+            ``timestamp``, the first stored frame being at ``start_second``.
+        stored_fps: frames per second of the stored video.
+
+    Returns:
+        seconds since the first stored frame.
+    """
+    if "frame_number" in record:
+        return (record["frame_number"] - 1) / stored_fps
+    return record["timestamp"] - record["start_second"]
+
+
 def display_limits(times: np.ndarray, *, tick: float) -> np.ndarray:
     """Times before which a frame must begin to be the one shown at the given times.
 
-    A time belongs to the last frame which begins less than half a tick after it, which is the
-    frame ``ffmpeg -r`` writes for that time; of two equally near frames it is the earlier one.
+    A time belongs to the last frame which begins less than half a tick after it, as in ffmpeg's
+    filter ``fps``; of two equally near frames it is the earlier one.
 
     Args:
         times: (T,) seconds.

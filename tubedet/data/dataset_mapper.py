@@ -10,9 +10,11 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 
-from .augmentation import ClipAugInput, build_clip_augmentations, keep_visible_boxes
+from .action_tubes import tube_boxes
+from .augmentation import ClipAugInput, build_clip_augmentations, clip_tubes, keep_visible_boxes
 from .broken_videos import BrokenVideoPolicy
-from .clip_sampling import clip_times, stored_times
+from .clip_sampling import clip_times, stored_key_time
+from .own_data import ensure_registered
 from .video_reader import VideoError, VideoReaderCache
 
 
@@ -25,7 +27,9 @@ class AVADatasetMapper:
     * ``clip``: uint8 tensor (3, T, H, W), RGB, contiguous, the key frame in slot ``T // 2``;
     * ``height``, ``width``: size of the stored video, pixels, in which results are wanted;
     * ``instances`` (training only): :class:`Instances` of N persons with ``gt_boxes`` (XYXY in
-      pixels of the clip, float32) and ``gt_actions`` (float32 (N, A), multi-hot).
+      pixels of the clip, float32) and ``gt_actions`` (float32 (N, A), multi-hot). Data sets which
+      are annotated frame by frame add ``gt_tubes`` (float32 (N, T, 4), XYXY in pixels of the clip,
+      NaN in frames where a person has no box).
 
     In training None is returned, and detectron2 then draws another key frame, when all boxes of a
     key frame fall outside of the random crop (as TubeR does) or when it cannot be read and
@@ -46,6 +50,7 @@ class AVADatasetMapper:
         min_box_area: float = 30.0,
         max_broken_keyframes: int = 0,
         max_open_videos: int = 8,
+        min_decoded_side: int | None = None,
     ):
         """
         Args:
@@ -55,12 +60,15 @@ class AVADatasetMapper:
             num_frames: T, frames of a clip.
             frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
             fps: frames per second in which the stride counts; the rate of the stored video may
-                differ.
+                differ. In data sets which are annotated frame by frame it counts stored frames.
             num_actions: A, action classes.
             min_box_area: boxes with at most this area within the clip are dropped, square pixels.
             max_broken_keyframes: distinct unreadable key frames which each loader process may skip
                 in training.
             max_open_videos: videos which each loader process keeps open.
+            min_decoded_side: jpg frames may be decoded at a reduced size whose short side is at
+                least this, pixels: the largest one to which the first augmentation resizes. None
+                means always in full.
         """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
@@ -70,15 +78,17 @@ class AVADatasetMapper:
         self.num_actions = num_actions
         self.min_box_area = min_box_area
         self._broken_videos = BrokenVideoPolicy(max_broken_keyframes if is_train else 0)
+        self.min_decoded_side = min_decoded_side
         self._readers = VideoReaderCache(max_open_videos)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
         """The arguments of the constructor according to a config."""
         clip = cfg.INPUT.CLIP
+        short_sides = cfg.INPUT.MIN_SIZE_TRAIN if is_train else (cfg.INPUT.MIN_SIZE_TEST,)
         augmentations = build_clip_augmentations(
             is_train=is_train,
-            short_sides=cfg.INPUT.MIN_SIZE_TRAIN if is_train else (cfg.INPUT.MIN_SIZE_TEST,),
+            short_sides=short_sides,
             max_size=cfg.INPUT.MAX_SIZE_TRAIN if is_train else cfg.INPUT.MAX_SIZE_TEST,
             crop_short_side=clip.CROP_SHORT_SIDE,
             flip=cfg.INPUT.RANDOM_FLIP,
@@ -93,6 +103,7 @@ class AVADatasetMapper:
             "num_actions": cfg.MODEL.NUM_ACTIONS,
             "min_box_area": clip.MIN_BOX_AREA,
             "max_broken_keyframes": cfg.DATALOADER.MAX_BROKEN_KEYFRAMES,
+            "min_decoded_side": max(short_sides),
         }
 
     def __call__(self, dataset_dict: dict) -> dict | None:
@@ -110,7 +121,7 @@ class AVADatasetMapper:
                 action lies outside of the ``num_actions`` classes.
         """
         try:
-            frames = self.read_clip(dataset_dict)
+            frames, (height, width) = self.read_clip(dataset_dict)
         except VideoError as error:
             self._broken_videos.handle(
                 error,
@@ -118,13 +129,17 @@ class AVADatasetMapper:
                 timestamp=dataset_dict["timestamp"],
             )
             return None
-        height, width = frames.shape[1:3]
         _check_size(dataset_dict, height, width)
         mapped = {key: value for key, value in dataset_dict.items() if key != "annotations"}
         mapped.update(height=height, width=width)
 
         annotations = dataset_dict.get("annotations", []) if self.is_train else []
-        aug_input = ClipAugInput(frames, boxes=_pixel_boxes(annotations, height, width))
+        scale = frames.shape[1] / height  # below 1 if the frames were decoded at a reduced size
+        boxes = _pixel_boxes(annotations, height, width) * scale
+        tubes = None
+        if self.is_train and "frame_number" in dataset_dict:
+            tubes = self._tubes(dataset_dict) * scale
+        aug_input = ClipAugInput(frames, boxes=boxes, tubes=tubes)
         self.augmentations(aug_input)
         channels_first = np.ascontiguousarray(aug_input.frames.transpose(3, 0, 1, 2))
         mapped["clip"] = torch.from_numpy(channels_first)
@@ -134,27 +149,38 @@ class AVADatasetMapper:
                 return None
         return mapped
 
-    def read_clip(self, dataset_dict: dict) -> np.ndarray:
-        """The frames of the clip as they are stored.
+    def read_clip(self, dataset_dict: dict) -> tuple[np.ndarray, tuple[int, int]]:
+        """The frames of the clip, stored jpgs perhaps at a reduced size, and their stored size.
 
         Args:
-            dataset_dict: needs ``video``, ``timestamp``, ``start_second`` and ``fps``.
+            dataset_dict: needs ``video`` and ``fps``, and ``frame_number`` or ``timestamp`` and
+                ``start_second``.
 
         Returns:
-            uint8 array (T, H, W, 3), RGB.
+            uint8 array (T, H, W, 3), RGB, and the stored (height, width) in pixels, which are
+            H and W or 2, 4 or 8 times that.
 
         Raises:
             VideoError: if the video cannot be read.
         """
+        reader = self._readers.open(dataset_dict["video"], folder_fps=dataset_dict["fps"])
+        fps = reader.fps if "frame_number" in dataset_dict else self.fps
         times = clip_times(
-            dataset_dict["timestamp"],
+            stored_key_time(dataset_dict, stored_fps=reader.fps),
             num_frames=self.num_frames,
             frame_stride=self.frame_stride,
-            fps=self.fps,
+            fps=fps,
         )
+        frames = reader.read(times, tick=1 / fps, min_short_side=self.min_decoded_side)
+        return frames, (reader.height, reader.width)
+
+    def _tubes(self, dataset_dict: dict) -> np.ndarray:
+        """(N, T, 4) float64, the annotated boxes in the frames of the clip, stored pixels."""
+        ensure_registered(dataset_dict["dataset"])
+        slots = np.arange(self.num_frames) - self.num_frames // 2
+        numbers = dataset_dict["frame_number"] + slots * self.frame_stride
         reader = self._readers.open(dataset_dict["video"], folder_fps=dataset_dict["fps"])
-        times = stored_times(times, start_second=dataset_dict["start_second"])
-        return reader.read(times, tick=1 / self.fps)
+        return tube_boxes(dataset_dict, numbers, num_stored=reader.num_frames)
 
     def _instances(
         self, annotations: list[dict], aug_input: ClipAugInput, dataset_dict: dict
@@ -172,11 +198,17 @@ class AVADatasetMapper:
                     f"MODEL.NUM_ACTIONS is {self.num_actions}"
                 )
             actions[row, annotation["actions"]] = 1
-        return Instances(
+        instances = Instances(
             (height, width),
             gt_boxes=Boxes(torch.from_numpy(boxes.astype(np.float32))),
             gt_actions=actions[torch.from_numpy(visible)],
         )
+        if aug_input.tubes is not None:
+            tubes = clip_tubes(
+                aug_input.tubes[visible], height=height, width=width, min_area=self.min_box_area
+            )
+            instances.gt_tubes = torch.from_numpy(tubes.astype(np.float32))
+        return instances
 
 
 def _pixel_boxes(annotations: list[dict], height: int, width: int) -> np.ndarray:
@@ -198,5 +230,5 @@ def _check_size(dataset_dict: dict, height: int, width: int) -> None:
     if expected not in ((None, None), (height, width)):
         raise ValueError(
             f"{dataset_dict['video']}: frames of {width}x{height} pixels, but the data set says "
-            f"{expected[1]}x{expected[0]}: correct its video_info.csv, or remove it"
+            f"{expected[1]}x{expected[0]}: correct that (AVA: video_info.csv), or store them so"
         )

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 import av
 import av.error
 import numpy as np
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from .clip_sampling import TIME_TOLERANCE, display_limits
@@ -66,7 +67,7 @@ class VideoFileReader(AbstractContextManager):
 
     def _read_head(self) -> None:
         """Decodes the first frame: its time is the origin, and it knows its rotation."""
-        self._stream = self._container.streams.video[0]
+        self._stream = _video_stream(self._container)
         first = next(self._decoded_frames(), None)
         if first is None:
             raise VideoError(f"{self.path}: the video stream holds no decodable frame")
@@ -101,7 +102,9 @@ class VideoFileReader(AbstractContextManager):
             return self._stream.frames
         return None if self.duration is None else round(self.duration * self.fps)
 
-    def read(self, times: np.ndarray, *, tick: float | None = None) -> np.ndarray:
+    def read(
+        self, times: np.ndarray, *, tick: float | None = None, min_short_side: int | None = None
+    ) -> np.ndarray:
         """Frames shown at the given times.
 
         Decodes once, from the key frame at or before the earliest time to the latest time.
@@ -110,6 +113,7 @@ class VideoFileReader(AbstractContextManager):
             times: (T,) seconds since the first frame, in any order; times outside of the video
                 take its first or last decodable frame.
             tick: seconds between two frames of the sampling rate; None means ``1 / fps``.
+            min_short_side: only for likeness to frame folders: video has no reduced decoding.
 
         Returns:
             uint8 array (T, H, W, 3), RGB.
@@ -119,6 +123,7 @@ class VideoFileReader(AbstractContextManager):
                 times lie before its start or behind its end.
             ValueError: if ``times`` is empty or not finite.
         """
+        del min_short_side
         times = checked_times(self.path, times)
         if self._container is None:
             raise VideoError(f"{self.path}: the reader is closed")
@@ -167,10 +172,14 @@ class VideoFileReader(AbstractContextManager):
                 raise
             reason = error.strerror or error
             raise VideoError(f"{self.path}: cannot be opened as a video ({reason})") from error
-        if not container.streams.video:
+        stream, file_format = _video_stream(container), container.format.name
+        if stream is None:
             container.close()
             raise VideoError(f"{self.path}: the file holds no video stream")
-        codec = container.streams.video[0].codec_context
+        if file_format.endswith("_pipe") or file_format == "image2":
+            container.close()
+            raise VideoError(f"{self.path}: the file is a still image ({file_format}), no video")
+        codec = stream.codec_context
         codec.thread_type = "AUTO" if self._num_threads > 1 else "NONE"
         codec.thread_count = self._num_threads
         return container
@@ -180,7 +189,7 @@ class VideoFileReader(AbstractContextManager):
         if rewind:  # a file opened anew also serves the formats which cannot seek
             self._container.close()
             self._container = self._open_container()
-            self._stream = self._container.streams.video[0]
+            self._stream = _video_stream(self._container)
             return True
         try:
             self._container.seek(max(int(pts), self._first_pts), stream=self._stream)
@@ -254,6 +263,12 @@ class VideoFileReader(AbstractContextManager):
         width, height = self._coded_size
         image = self._to_rgb.reformat(frame, width, height, format="rgb24", threads=1).to_ndarray()
         return np.rot90(image, self._quarter_turns) if self._quarter_turns else image
+
+
+def _video_stream(container: av.container.InputContainer) -> av.video.stream.VideoStream | None:
+    """The first video stream that is not the cover picture of a sound file; None without one."""
+    streams = container.streams.video
+    return next((s for s in streams if not s.disposition & Disposition.attached_pic), None)
 
 
 def checked_times(path: str, times: np.ndarray) -> np.ndarray:

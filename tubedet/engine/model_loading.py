@@ -1,4 +1,4 @@
-"""From a config to a model that is ready to detect."""
+"""From a config to a model that is ready to train or to detect."""
 
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
@@ -12,7 +12,8 @@ def load_model(cfg: CfgNode) -> nn.Module:
 
     Args:
         cfg: ``MODEL.WEIGHTS`` may be one of our checkpoints or a released one, a path or URL; if
-            empty the model keeps its random initialisation.
+            empty the model keeps its random initialisation. ``MODEL.INIT.BACKBONE`` and
+            ``MODEL.INIT.TRANSFORMER`` are loaded before it.
 
     Returns:
         the model in evaluation mode on ``MODEL.DEVICE``.
@@ -22,6 +23,24 @@ def load_model(cfg: CfgNode) -> nn.Module:
         CheckpointError: if they cannot be read or do not fit, see :class:`TubedetCheckpointer`.
     """
     model = build_model(cfg)
-    checkpointer = TubedetCheckpointer(model, min_matched=cfg.MODEL.INIT.MIN_MATCHED)
-    checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[])
+    build_checkpointer(cfg, model).resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
     return model.eval()
+
+
+def build_checkpointer(
+    cfg: CfgNode, model: nn.Module, save_dir: str = "", **checkpointables
+) -> TubedetCheckpointer:
+    """The checkpointer of a config.
+
+    Args:
+        cfg: ``MODEL.INIT`` gives the sources of the start and how much of each must be found.
+        model, save_dir, checkpointables: see :class:`TubedetCheckpointer`.
+    """
+    return TubedetCheckpointer(
+        model,
+        save_dir,
+        min_matched=cfg.MODEL.INIT.MIN_MATCHED,
+        backbone=cfg.MODEL.INIT.BACKBONE,
+        transformer=cfg.MODEL.INIT.TRANSFORMER,
+        **checkpointables,
+    )

@@ -12,6 +12,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from tubedet.config import add_tubedet_config
+from tubedet.data import ensure_registered
 
 # Multi-line dumps of detectron2's set-up: kept in log.txt and config.yaml, not on the console.
 _FILE_ONLY = ("Environment info", "Contents of args.config_file", "Running with full config")
@@ -19,6 +20,8 @@ _FILE_ONLY = ("Environment info", "Contents of args.config_file", "Running with 
 
 def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
     """Read a config file on top of detectron2's and tubedet's defaults.
+
+    Data sets of one's own that it names are registered.
 
     Args:
         config_file: a yaml file; empty for the defaults alone.
@@ -30,6 +33,7 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
     Raises:
         FileNotFoundError: if the file does not exist.
         KeyError: if it sets a key that does not exist.
+        AnnotationError: if the yaml of a data set is wrong.
     """
     cfg = get_cfg()
     add_tubedet_config(cfg)
@@ -41,6 +45,8 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
         cfg.merge_from_list(list(opts or []))
     except AssertionError as error:  # what yacs raises for an unknown key
         raise KeyError(f"{error} (KEY VALUE arguments)") from error
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        ensure_registered(name)
     return cfg
 
 

@@ -20,8 +20,10 @@ from torch import nn
 
 from tubedet.checkpoint import TubedetCheckpointer
 from tubedet.data import AVADatasetMapper
-from tubedet.evaluation import AVAEvaluator
+from tubedet.data.own_data import check_actions
+from tubedet.evaluation import ActionTubeEvaluator, AVAEvaluator
 
+from .model_loading import build_checkpointer
 from .optimizer import build_optimizer
 from .progress_printer import ProgressPrinter
 from .step_trainer import StepTrainer
@@ -64,11 +66,8 @@ class Trainer(DefaultTrainer):
             max_grad_norm=_max_grad_norm(cfg),
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = TubedetCheckpointer(
-            model,
-            cfg.OUTPUT_DIR,
-            min_matched=cfg.MODEL.INIT.MIN_MATCHED,
-            trainer=weakref.proxy(self),
+        self.checkpointer = build_checkpointer(
+            cfg, model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
         )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
@@ -94,11 +93,14 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
         """Endless batches of augmented clips."""
+        for name in cfg.DATASETS.TRAIN:
+            check_actions(cfg, name)
         return build_detection_train_loader(cfg, mapper=AVADatasetMapper(cfg, is_train=True))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
         """Every key frame of a data set once, shared among the processes."""
+        check_actions(cfg, dataset_name)
         mapper = AVADatasetMapper(cfg, is_train=False)
         return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
@@ -106,13 +108,17 @@ class Trainer(DefaultTrainer):
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str):
         """The evaluator that the data set's metadata names."""
         evaluator_type = MetadataCatalog.get(dataset_name).get("evaluator_type")
-        if evaluator_type != "ava":
-            raise ValueError(f"data set {dataset_name!r}: no evaluator for {evaluator_type!r}")
-        return AVAEvaluator(
-            dataset_name,
-            os.path.join(cfg.OUTPUT_DIR, "inference"),
-            protocol=cfg.TEST.AVA_PROTOCOL,
-        )
+        output_dir = os.path.join(cfg.OUTPUT_DIR, "inference")
+        if evaluator_type == "ava":
+            return AVAEvaluator(
+                dataset_name,
+                output_dir,
+                protocol=cfg.TEST.AVA_PROTOCOL,
+                person_only=cfg.MODEL.PERSON_ONLY,
+            )
+        if evaluator_type == "action_tubes":
+            return ActionTubeEvaluator(dataset_name, output_dir, protocol=cfg.TEST.TUBE_PROTOCOL)
+        raise ValueError(f"data set {dataset_name!r}: no evaluator for {evaluator_type!r}")
 
     @classmethod
     def evaluate_weights(cls, cfg: CfgNode, resume: bool = False) -> dict:

@@ -18,7 +18,9 @@ from tubedet.data.ava_annotations import (
     read_label_map,
     read_timestamps,
 )
-from tubedet.evaluation.detection_ap import average_precision, match_detections, precision_recall
+from tubedet.evaluation.comparability import check_comparable
+from tubedet.evaluation.detection_ap import match_detections
+from tubedet.evaluation.frame_matches import FrameMatches, mean_over_classes
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +113,7 @@ def evaluate_ava_files(
 
     Raises:
         AnnotationError: A file breaks the format of the protocol.
+        EvaluationError: See :func:`evaluate_ava`.
         OSError: A file cannot be read.
         ValueError: Unknown protocol.
     """
@@ -151,7 +154,27 @@ def evaluate_ava(
     Raises:
         AnnotationError: A ground-truth box is inverted, or a table has two-column rows or
             fractions of seconds although the protocol is not ``official_2020``.
+        EvaluationError: Predictions and ground truth have no key frame or no class in common, or
+            one has its boxes in pixels.
         ValueError: Unknown protocol.
+    """
+    matches = match_ava(groundtruth, predictions, label_map, exclusions, protocol)
+    return ava_result(matches, label_map, protocol)
+
+
+def match_ava(
+    groundtruth: AvaTable,
+    predictions: AvaTable,
+    label_map: dict[int, str],
+    exclusions: Collection[tuple[str, float]] = (),
+    protocol: str = "official",
+) -> FrameMatches:
+    """Finds the detections that count and which of them are true positives.
+
+    Arguments and errors are those of :func:`evaluate_ava`.
+
+    Returns:
+        FrameMatches: the classes are those of the label map in the order of their ids.
     """
     rules = get_protocol(protocol)
     if rules.ava_kinetics and exclusions:
@@ -173,6 +196,16 @@ def evaluate_ava(
         keep &= np.isin(keys, listed)
     else:
         listed = np.unique(gt_keys[gt_keep])
+    check_comparable(
+        groundtruth,
+        predictions,
+        gt_keys=gt_keys,
+        keys=keys,
+        gt_counted=~np.isin(gt_keys, excluded),
+        counted=~np.isin(keys, excluded),
+        empty_keys=key_frames.of_pairs(groundtruth.empty_key_frames),
+        class_ids=class_ids,
+    )
     _check_not_inverted(groundtruth, gt_keep)
 
     has_area = (predictions.boxes[:, :2] < predictions.boxes[:, 2:]).all(axis=1)
@@ -193,32 +226,43 @@ def evaluate_ava(
         IOU_THRESHOLD,
     )
 
-    gt_counts = np.bincount(gt_classes, minlength=len(class_ids))
-    aps = _average_precisions(classes, predictions.scores[rows], true_positive, gt_counts)
-    columns = {class_id: column for column, class_id in enumerate(class_ids.tolist())}
-    return AvaResult(
-        protocol=protocol,
-        mean_ap=float(np.mean(aps[gt_counts > 0])) if gt_counts.any() else float("nan"),
-        per_class={name: float(aps[columns[i]]) for i, name in label_map.items()},
-        groundtruth_per_class={name: int(gt_counts[columns[i]]) for i, name in label_map.items()},
+    return FrameMatches(
+        groundtruth=groundtruth,
+        predictions=predictions,
+        class_names=tuple(label_map[class_id] for class_id in class_ids.tolist()),
+        gt_rows=gt_rows,
+        gt_keys=gt_keys[gt_rows],
+        gt_classes=gt_classes,
+        rows=rows,
+        keys=keys[rows],
+        classes=classes,
+        true_positive=true_positive,
         num_key_frames=len(listed),
-        num_groundtruth=len(gt_rows),
-        num_detections=len(rows),
     )
 
 
-def _average_precisions(
-    classes: np.ndarray, scores: np.ndarray, true_positive: np.ndarray, gt_counts: np.ndarray
-) -> np.ndarray:
-    """(C,) AP of the classes 0 to C - 1, NaN where ``gt_counts`` is 0."""
-    aps = np.full(len(gt_counts), np.nan)
-    by_class = np.argsort(classes, kind="stable")
-    ends = np.cumsum(np.bincount(classes, minlength=len(gt_counts)))
-    for column in np.flatnonzero(gt_counts):
-        rows = by_class[ends[column - 1] if column else 0 : ends[column]]
-        curve = precision_recall(scores[rows], true_positive[rows], gt_counts[column])
-        aps[column] = average_precision(*curve)
-    return aps
+def ava_result(matches: FrameMatches, label_map: dict[int, str], protocol: str) -> AvaResult:
+    """Computes the figures from what :func:`match_ava` found.
+
+    Args:
+        matches: Of :func:`match_ava` with this label map and protocol.
+        label_map: Action id to the name of each class; gives the order of the result.
+        protocol: The name to put beside the figures.
+
+    Returns:
+        AvaResult: the figures.
+    """
+    aps, gt_counts = matches.average_precisions(), matches.gt_counts
+    columns = {class_id: column for column, class_id in enumerate(sorted(label_map))}
+    return AvaResult(
+        protocol=protocol,
+        mean_ap=mean_over_classes(aps),
+        per_class={name: float(aps[columns[i]]) for i, name in label_map.items()},
+        groundtruth_per_class={name: int(gt_counts[columns[i]]) for i, name in label_map.items()},
+        num_key_frames=matches.num_key_frames,
+        num_groundtruth=len(matches.gt_rows),
+        num_detections=len(matches.rows),
+    )
 
 
 class _KeyFrameCodes:

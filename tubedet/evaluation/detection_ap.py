@@ -6,6 +6,8 @@ class) pair: only boxes of the same group are ever compared.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 _PAIRS_PER_STEP = 1 << 20
@@ -59,28 +61,76 @@ def best_groundtruth(
         tuple[np.ndarray, np.ndarray]: (N,) int64 row of ``gt_boxes``, the first on a tie, -1 where
         the group has none; and (N,) float64 IoU with it, 0 where there is none.
     """
-    by_group = np.argsort(gt_groups, kind="stable")
-    sorted_groups = gt_groups[by_group]
-    starts = np.searchsorted(sorted_groups, groups, side="left")
-    counts = np.searchsorted(sorted_groups, groups, side="right") - starts
     best_gt = np.full(len(boxes), -1, dtype=np.int64)
     best_iou = np.zeros(len(boxes), dtype=np.float64)
-    with_gt = np.flatnonzero(counts)
-    # Detections times candidates are laid out as flat pairs, in steps that bound the memory.
-    steps = np.cumsum(counts[with_gt]) // _PAIRS_PER_STEP
-    for rows in np.split(with_gt, np.flatnonzero(np.diff(steps)) + 1):
-        if len(rows) == 0:
-            continue
-        pair_counts = counts[rows]
+    for rows, pair_counts, candidates in _candidates_in_steps(groups, gt_groups):
         first_pairs = np.cumsum(pair_counts) - pair_counts
-        within = np.arange(pair_counts.sum()) - np.repeat(first_pairs, pair_counts)
-        candidates = by_group[np.repeat(starts[rows], pair_counts) + within]
         ious = paired_iou(np.repeat(boxes[rows], pair_counts, axis=0), gt_boxes[candidates])
         best_iou[rows] = np.maximum.reduceat(ious, first_pairs)
         is_best = np.flatnonzero(ious == np.repeat(best_iou[rows], pair_counts))
         best_pairs = is_best[np.searchsorted(is_best, first_pairs)]
         best_gt[rows] = candidates[best_pairs]
     return best_gt, best_iou
+
+
+def overlapping_pairs(
+    boxes: np.ndarray,
+    groups: np.ndarray,
+    others: np.ndarray,
+    other_groups: np.ndarray,
+    least_iou: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Finds all pairs of a box and another one of the same group that overlap enough.
+
+    Args:
+        boxes: (N, 4) float, x1, y1, x2, y2.
+        groups: (N,) int.
+        others: (M, 4) float, x1, y1, x2, y2 in the same unit as ``boxes``.
+        other_groups: (M,) int.
+        least_iou: Least IoU of a pair, inclusive.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray, np.ndarray]: (P,) int64 rows of ``boxes``, (P,) int64 rows of
+        ``others`` and (P,) float64 their IoU.
+    """
+    pairs = [(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))]
+    for rows, pair_counts, candidates in _candidates_in_steps(groups, other_groups):
+        rows = np.repeat(rows, pair_counts)
+        ious = paired_iou(boxes[rows], others[candidates])
+        kept = ious >= least_iou
+        pairs.append((rows[kept], candidates[kept], ious[kept]))
+    rows, other_rows, ious = (np.concatenate(column) for column in zip(*pairs))
+    return rows, other_rows, ious
+
+
+def match_pairs(
+    pairs: tuple[np.ndarray, np.ndarray, np.ndarray], num_detections: int, *, free_only: bool
+) -> np.ndarray:
+    """Labels detections as true or false positives from their overlaps with the ground truth.
+
+    Args:
+        pairs: (P,) int detection, (P,) int ground truth and (P,) float overlap of those that may
+            be matched; detections that compete for a ground truth are numbered in the order of
+            descending score.
+        num_detections: N.
+        free_only: A detection is compared with the ground truth that no earlier one has taken.
+            Otherwise its best ground truth, the first one on a tie, must be free, as in
+            :func:`match_detections`.
+
+    Returns:
+        np.ndarray: (N,) bool, True for a true positive.
+    """
+    detections, groundtruth, overlaps = pairs
+    order = np.lexsort((groundtruth, -overlaps, detections))
+    if not free_only:
+        order = order[np.flatnonzero(np.diff(detections[order], prepend=-1))]
+    true_positive = np.zeros(num_detections, dtype=bool)
+    taken = set()
+    for detection, gt in zip(detections[order].tolist(), groundtruth[order].tolist()):
+        if gt not in taken and not true_positive[detection]:
+            taken.add(gt)
+            true_positive[detection] = True
+    return true_positive
 
 
 def paired_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -103,17 +153,18 @@ def paired_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def precision_recall(
-    scores: np.ndarray, true_positive: np.ndarray, num_groundtruth: int
+    scores: np.ndarray, true_positive: np.ndarray, num_groundtruth: int, *, stable: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall of one class after each detection, best score first.
 
-    Equal scores are ranked as ``np.argsort(scores)[::-1]`` ranks them: what the official AVA
-    evaluation does. That sort is not stable, so the AP of tied scores may differ between machines.
+    By default equal scores are ranked as ``np.argsort(scores)[::-1]`` ranks them: what the official
+    AVA evaluation does. That sort is not stable: the AP of tied scores may differ between machines.
 
     Args:
         scores: (N,) float, of all images.
         true_positive: (N,) bool.
         num_groundtruth: Number of ground-truth boxes of the class, at least 1.
+        stable: Rank equal scores in the given order.
 
     Returns:
         tuple[np.ndarray, np.ndarray]: precision and recall, (N,) float64 each, in [0, 1].
@@ -123,22 +174,52 @@ def precision_recall(
     """
     if num_groundtruth < 1:
         raise ValueError(f"recall needs at least one ground-truth box, got {num_groundtruth}")
-    hits = np.cumsum(true_positive[np.argsort(scores)[::-1]])
+    ranking = np.argsort(-scores, kind="stable") if stable else np.argsort(scores)[::-1]
+    hits = np.cumsum(true_positive[ranking])
     return hits / np.arange(1, len(hits) + 1), hits / num_groundtruth
 
 
-def average_precision(precision: np.ndarray, recall: np.ndarray) -> float:
-    """Area under the monotone envelope of a precision-recall curve, over all points.
+def average_precision(precision: np.ndarray, recall: np.ndarray, *, envelope: bool = True) -> float:
+    """Area under a precision-recall curve, over all points.
 
-    The definition of PASCAL VOC since 2010: precision at a recall is the highest precision at that
-    or any higher recall, and 0 beyond the last recall reached.
+    By default that of its monotone envelope, the definition of PASCAL VOC since 2010: precision at
+    a recall is the highest precision at that or any higher recall, and 0 beyond the last recall
+    reached.
 
     Args:
         precision: (N,) float, in the order of descending score.
         recall: (N,) float, not decreasing.
+        envelope: False: the area under the straight lines that join the points as they are, from
+            precision 1 at recall 0 on.
 
     Returns:
         float: AP in [0, 1]; 0 without detections.
     """
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
+    steps = np.diff(recall, prepend=0.0)
+    if envelope:
+        return float(np.sum(steps * np.maximum.accumulate(precision[::-1])[::-1]))
+    return float(np.sum(steps * (precision + np.r_[1.0, precision[:-1]]) / 2))
+
+
+def _candidates_in_steps(
+    groups: np.ndarray, other_groups: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Which rows share their group with which other rows, in steps that bound the memory.
+
+    Yields:
+        (K,) rows, of those that have any; (K,) how many others each has, at least 1; and those
+        others one after the other, ascending for each row.
+    """
+    by_group = np.argsort(other_groups, kind="stable")
+    sorted_groups = other_groups[by_group]
+    starts = np.searchsorted(sorted_groups, groups, side="left")
+    counts = np.searchsorted(sorted_groups, groups, side="right") - starts
+    rows_with_any = np.flatnonzero(counts)
+    steps = np.cumsum(counts[rows_with_any]) // _PAIRS_PER_STEP
+    for rows in np.split(rows_with_any, np.flatnonzero(np.diff(steps)) + 1):
+        if len(rows) == 0:
+            continue
+        pair_counts = counts[rows]
+        first_pairs = np.cumsum(pair_counts) - pair_counts
+        within = np.arange(pair_counts.sum()) - np.repeat(first_pairs, pair_counts)
+        yield rows, pair_counts, by_group[np.repeat(starts[rows], pair_counts) + within]

@@ -1,12 +1,19 @@
-"""Rows of the official AVA prediction csv."""
+"""Rows of the official AVA prediction csv, and of the like one for action tubes.
+
+The csv for action tubes has the same columns. Its second one is the number of the frame, from 1,
+and action id k + 1 is class k; boxes are fractions of the frame there too.
+"""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from os import PathLike
 from typing import TextIO
 
 import numpy as np
+
+from tubedet.data.ava_annotations import AnnotationError, AvaTable, read_ava_csv
 
 
 def format_timestamp(timestamp: float) -> str:
@@ -31,7 +38,7 @@ def write_prediction_rows(
     Args:
         stream: open text file.
         video_id: first column.
-        timestamp: seconds.
+        timestamp: seconds, or the number of the frame.
         boxes: float (K, 4), XYXY as fractions of the frame.
         scores: float (K, C); a pair of box and action gets a row if its score is above 0.
         action_ids: the C ids that the columns of ``scores`` stand for.
@@ -44,3 +51,26 @@ def write_prediction_rows(
         (video_id, stamp, *corners[row], action_ids[column], f"{value:.9g}")
         for row, column, value in zip(rows.tolist(), columns.tolist(), values)
     )
+
+
+def read_tube_predictions(path: str | PathLike) -> AvaTable:
+    """Reads ``video_id,frame_number,x1,y1,x2,y2,action_id,score`` rows, frame by frame.
+
+    Args:
+        path: csv, plain or gzip-compressed.
+
+    Returns:
+        AvaTable: ``timestamps`` are frame numbers.
+
+    Raises:
+        AnnotationError: A row breaks the format, has no score or a frame number below 1.
+        OSError: The file cannot be read.
+    """
+    table = read_ava_csv(path)
+    for wrong, message in (
+        (np.isnan(table.last_column), "no score, expected it in column 8"),
+        (table.timestamps < 1, "frame number below 1 in column 2; frames count from 1"),
+    ):
+        if wrong.any():
+            raise AnnotationError(f"{path}:{table.lines[wrong][0]}: {message}")
+    return table

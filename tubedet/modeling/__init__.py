@@ -4,7 +4,7 @@ from .backbone import CSN, ClipShapeSpec, TemporalPooling, build_csn_backbone
 from .clip_batch import ClipBatch
 from .losses import ClipTarget, LayerOutput, SetCriterion
 from .matcher import HungarianMatcher
-from .meta_arch import ClipDetector, TubeR
+from .meta_arch import ClipDetector, DeformableTubeR, SeqFormer, SparseRCNN, TubeR
 from .postprocessing import detections_from_queries
 
 __all__ = [
@@ -13,9 +13,12 @@ __all__ = [
     "ClipDetector",
     "ClipShapeSpec",
     "ClipTarget",
+    "DeformableTubeR",
     "HungarianMatcher",
     "LayerOutput",
+    "SeqFormer",
     "SetCriterion",
+    "SparseRCNN",
     "TemporalPooling",
     "TubeR",
     "build_csn_backbone",

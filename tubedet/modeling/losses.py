@@ -43,7 +43,8 @@ class LayerOutput:
     """Predictions of one decoder layer for the queries that take part in the loss.
 
     Attributes:
-        action_logits: (B, Q, A), or (B, Q, A + 1) with "no object" last for exclusive classes.
+        action_logits: (B, Q, A), or (B, Q, A + 1) with "no object" last for exclusive classes, or
+            None for persons alone.
         boxes: (B, Q, 4), normalised cxcywh in the key frame.
         person_logits: (B, Q, 3) for a person decision per query, (B, 2) for the visibility of
             a person per clip, None for neither.
@@ -52,7 +53,7 @@ class LayerOutput:
             say "person".
     """
 
-    action_logits: torch.Tensor
+    action_logits: torch.Tensor | None
     boxes: torch.Tensor
     person_logits: torch.Tensor | None = None
     frame_boxes: torch.Tensor | None = None
@@ -189,6 +190,8 @@ class SetCriterion(nn.Module):
 
     def _action_loss(self, layer, matched, actions, num_boxes):
         logits = layer.action_logits
+        if logits is None:
+            return {}
         if self.exclusive and not layer.is_proposal:
             target = torch.full(logits.shape[:2], logits.shape[-1] - 1, device=logits.device)
             target[matched] = actions.argmax(1)

@@ -1,5 +1,6 @@
 """From logits and normalised boxes to detections."""
 
+import torch
 from detectron2.structures import Boxes, Instances
 from torchvision.ops import box_convert
 
@@ -27,24 +28,16 @@ def detections_from_queries(
 
     Returns:
         Instances with ``pred_boxes`` (Q, 4) XYXY pixels, ``scores`` (Q,) person probability and
-        ``action_scores`` (Q, A). Exclusive actions: softmax without its last entry, "no object";
-        the person probability is what "no object" leaves. Independent actions of a layer with a
-        person decision: sigmoid × person probability, which is softmax index 1 (published
-        post-processing of TubeR on AVA). Independent actions otherwise: sigmoid; a person is as
-        probable as the person's most probable action.
+        ``action_scores`` (Q, A). Persons alone: the only action is "person". Exclusive actions:
+        softmax without its last entry, "no object"; the person probability is what "no object"
+        leaves. Independent actions of a layer with a person decision: sigmoid × person
+        probability, which is softmax index 1 (published post-processing of TubeR on AVA).
+        Independent actions otherwise: sigmoid; a person is as probable as the person's most
+        probable action.
     """
     results = []
     for b, (height, width) in enumerate(image_sizes):
-        actions = at_least_float32(output.action_logits[b])
-        if exclusive:
-            action_scores = actions.softmax(-1)[:, :-1]
-            person = action_scores.sum(-1)
-        elif output.person_logits is None:
-            action_scores = actions.sigmoid()
-            person = action_scores.amax(-1)
-        else:
-            person = at_least_float32(output.person_logits[b]).softmax(-1)[:, PERSON]
-            action_scores = actions.sigmoid() * person[:, None]
+        person, action_scores = _scores(output, b, exclusive)
         action_scores = action_scores * (person > person_thresh)[:, None]
         boxes = box_convert(at_least_float32(output.boxes[b]), "cxcywh", "xyxy")
         scale = boxes.new_tensor([width, height, width, height])
@@ -56,3 +49,19 @@ def detections_from_queries(
         instances.action_scores = action_scores
         results.append(instances)
     return results
+
+
+def _scores(output: LayerOutput, b: int, exclusive: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Person probabilities (Q,) and action scores (Q, A) of clip b."""
+    if output.action_logits is None:
+        person = at_least_float32(output.person_logits[b]).softmax(-1)[:, PERSON]
+        return person, person[:, None]
+    actions = at_least_float32(output.action_logits[b])
+    if exclusive:
+        action_scores = actions.softmax(-1)[:, :-1]
+        return action_scores.sum(-1), action_scores
+    if output.person_logits is None:
+        action_scores = actions.sigmoid()
+        return action_scores.amax(-1), action_scores
+    person = at_least_float32(output.person_logits[b]).softmax(-1)[:, PERSON]
+    return person, actions.sigmoid() * person[:, None]

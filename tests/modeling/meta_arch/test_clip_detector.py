@@ -22,13 +22,13 @@ class FixedDetector(ClipDetector):
         return [LayerOutput(torch.zeros(b, 1, 3), boxes[:, 2], frame_boxes=boxes)]
 
 
-@pytest.fixture
-def detector():
+def _detector(person_only=False):
     backbone = nn.Identity()
     backbone.size_divisibility = 32
     return FixedDetector(
         backbone=backbone,
         num_actions=3,
+        person_only=person_only,
         exclusive=False,
         aux_loss=True,
         person_thresh=0.0,
@@ -43,6 +43,11 @@ def detector():
     )
 
 
+@pytest.fixture
+def detector():
+    return _detector()
+
+
 def _instances(height=50, width=100):
     instances = Instances((height, width))
     instances.gt_boxes = Boxes(torch.tensor([[10.0, 20.0, 30.0, 40.0]]))
@@ -55,6 +60,15 @@ def test_targets_are_fractions_of_the_unpadded_clip(detector):
     expected = box_convert(torch.tensor([[0.1, 0.4, 0.3, 0.8]]), "xyxy", "cxcywh")
     torch.testing.assert_close(target.boxes, expected)
     assert target.frame_boxes is None
+
+
+def test_a_person_detector_sees_one_class():
+    detector = _detector(person_only=True)
+    instances = _instances()
+    instances.gt_actions = torch.zeros(1, 77)
+    target = detector._target({"instances": instances}, (50, 100))
+    assert target.actions.tolist() == [[1.0]]
+    assert detector.num_actions == detector.num_outputs == 1
 
 
 def test_tubes_are_taken_in_the_frames_that_are_predicted(detector):

@@ -1,7 +1,5 @@
 """DeformableTubeR against stored outputs of the public experiment, and its own contracts."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,7 @@ from reference_cases import LARGE_BLOCKS, ReferenceCase
 from torch import nn
 from torchvision.ops import box_iou
 
-from tubedet.checkpoint.released_names import DEFORMABLE_DETR, TUBER, convert_released
+from tubedet.checkpoint import by_our_names
 from tubedet.engine import load_config
 from tubedet.modeling import ClipBatch
 from tubedet.modeling.transformer import ContextEncoder
@@ -61,28 +59,6 @@ def _predict(model, inputs, **options):
         return model.predict(clips, **options)
 
 
-# What the experiment's state dicts hold beyond the names of released TubeR weights.
-RENAMED = [
-    (r"^backbone\.0\.", "backbone."),
-    (r"^transformer1\.", "detr."),
-    (r"^transformer2\.", "transformer."),
-    (r"^conv3d_(\d)\.", r"temporal_collapse.\1."),
-    (r"^query_embed2\.", "query_content."),
-]
-BUILT_BUT_UNUSED = r"^(class_proj|encoder|cross_attn|class_fc)\.|\.out_fc\."
-
-
-def _weights(case, variant):
-    weights = {}
-    for key, value in case.state_dict().items():
-        if re.search(BUILT_BUT_UNUSED, key) and (variant != "d4" or "out_fc" in key):
-            continue
-        for pattern, replacement in RENAMED:
-            key = re.sub(pattern, replacement, key)
-        weights[key] = value
-    return convert_released(convert_released(weights, DEFORMABLE_DETR)[0], TUBER)[0]
-
-
 @pytest.fixture(scope="module", params=VARIANTS)
 def case_and_model(request):
     """A whole-model case, and our model with its weights."""
@@ -103,7 +79,7 @@ def case_and_model(request):
         model.action_head.context_encoder = ContextEncoder(
             dim=256, num_heads=8, feedforward_dim=2048, dropout=0.0
         ).eval()
-    model.load_state_dict(_weights(case, variant))
+    model.load_state_dict(by_our_names(case.state_dict()).weights)
     return variant, case, model
 
 

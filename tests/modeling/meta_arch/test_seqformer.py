@@ -9,7 +9,7 @@ from detectron2.modeling import build_model
 from reference_cases import LARGE_BLOCKS, ReferenceCase
 from torchvision.ops import box_iou
 
-from tubedet.checkpoint.released_names import SEQFORMER, TUBER, convert_released
+from tubedet.checkpoint import by_our_names
 from tubedet.engine import load_config
 from tubedet.engine.optimizer import build_optimizer
 from tubedet.modeling import ClipBatch
@@ -35,19 +35,6 @@ def _predict(model, inputs, **options):
         return model.predict(clips, **options)
 
 
-def _renamed(weights):
-    """The public model's weights, a TubeR's trunk and a SeqFormer's rest, under our names."""
-    trunk = {
-        key.replace("backbone.0.", "backbone."): value
-        for key, value in weights.items()
-        if key.startswith("backbone.")
-    }
-    rest = {
-        f"detr.{key}": value for key, value in weights.items() if not key.startswith("backbone.")
-    }
-    return {**convert_released(trunk, TUBER)[0], **convert_released(rest, SEQFORMER)[0]}
-
-
 @pytest.fixture(scope="module")
 def case_and_model():
     if not (LARGE_BLOCKS / "seqformer_full_fixed.json").exists():
@@ -61,7 +48,8 @@ def case_and_model():
     opts += ["MODEL.SEQFORMER.ENC_LAYERS", hyper["encoder_layers"]]
     opts += ["MODEL.SEQFORMER.DEC_LAYERS", hyper["decoder_layers"]]
     model = build_model(load_config(BASE, opts))
-    missing, unexpected = model.load_state_dict(_renamed(case.state_dict()), strict=False)
+    named = by_our_names(case.state_dict())
+    missing, unexpected = model.load_state_dict(named.weights, strict=False)
     assert not missing and all(key.endswith("num_batches_tracked") for key in unexpected)
     return case, model.eval()
 

@@ -19,7 +19,11 @@ class ClipDetector(nn.Module, ABC):
     Args:
         backbone: from normalised clips (B, 3, T, H, W) to a dict of maps.
         num_actions: A.
-        exclusive: every person does one action: softmax over the actions and "no object".
+        person_only: detect persons whatever they do: A is 1, "person", and the actions of the
+            ground truth are not looked at. Architectures with a person decision of their own then
+            have no action classifier.
+        exclusive: every person does one action: softmax over the actions and "no object"; without
+            effect on a person detector.
         aux_loss: losses on all decoder layers.
         person_thresh: see :func:`detections_from_queries`.
         criterion: computes the losses.
@@ -40,6 +44,7 @@ class ClipDetector(nn.Module, ABC):
         *,
         backbone: nn.Module,
         num_actions: int,
+        person_only: bool,
         exclusive: bool,
         aux_loss: bool,
         person_thresh: float,
@@ -49,9 +54,10 @@ class ClipDetector(nn.Module, ABC):
     ):
         super().__init__()
         self.backbone = backbone
-        self.num_actions = num_actions
-        self.num_outputs = num_actions + int(exclusive)
-        self.exclusive = exclusive
+        self.person_only = person_only
+        self.exclusive = exclusive and not person_only
+        self.num_actions = 1 if person_only else num_actions
+        self.num_outputs = self.num_actions + int(self.exclusive)
         self.aux_loss = aux_loss
         self.person_thresh = person_thresh
         self.criterion = criterion
@@ -65,10 +71,13 @@ class ClipDetector(nn.Module, ABC):
         return {
             "backbone": build_backbone(cfg),
             "num_actions": cfg.MODEL.NUM_ACTIONS,
+            "person_only": cfg.MODEL.PERSON_ONLY,
             "exclusive": cfg.MODEL.EXCLUSIVE_ACTIONS,
             "aux_loss": node.AUX_LOSS,
             "person_thresh": node.PERSON_THRESH,
-            "criterion": build_criterion(node, cfg.MODEL.EXCLUSIVE_ACTIONS),
+            "criterion": build_criterion(
+                node, cfg.MODEL.EXCLUSIVE_ACTIONS and not cfg.MODEL.PERSON_ONLY
+            ),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
@@ -137,7 +146,10 @@ class ClipDetector(nn.Module, ABC):
                 f"{name} has no 'instances'; was the mapper built with is_train=False?"
             )
         instances = clip_input["instances"].to(self.device)
-        actions = instances.gt_actions
+        if self.person_only:
+            actions = self.pixel_mean.new_ones(len(instances), 1)
+        else:
+            actions = instances.gt_actions
         if actions.shape[-1] != self.num_actions:
             raise ValueError(
                 f"'gt_actions' has {actions.shape[-1]} columns, MODEL.NUM_ACTIONS is "

@@ -125,7 +125,7 @@ class DeformableTubeR(ClipDetector):
         self.person_head = None if self.exclusive else nn.Linear(hidden_dim, 3)
         prior = 0.5 if self.exclusive else action_prior
         self.action_head = self.action_heads = None
-        if context_actions:
+        if context_actions and not self.person_only:
             self.action_head = ContextActionHead(
                 in_channels=channels[-1],
                 dim=hidden_dim,
@@ -138,7 +138,7 @@ class DeformableTubeR(ClipDetector):
                 mask_context=mask_context,
                 context_steps=steps[-1] if collapse_context else 1,
             )
-        else:
+        elif not self.person_only:
             self.action_heads = nn.ModuleList(
                 _classifier(hidden_dim, self.num_outputs, prior) for _ in range(num_sets)
             )
@@ -206,9 +206,10 @@ class DeformableTubeR(ClipDetector):
 
         wanted = slice(None) if all_layers else slice(-1, None)
         queries, boxes = queries[wanted], boxes[wanted]
+        action_logits = [None] * len(queries)
         if self.action_head is not None:
             action_logits = self.action_head(queries, maps[-1], masks[len(maps) - 1])
-        else:
+        elif self.action_heads is not None:
             heads = self._per_layer(self.action_heads)[wanted]
             action_logits = [head(x) for head, x in zip(heads, queries)]
         if self.person_head is None:

@@ -96,17 +96,19 @@ class TubeR(ClipDetector):
             self.person_head = nn.Linear(hidden_dim, 3)
         elif tubelets:
             self.person_head = nn.Linear(shape.channels, 2)
-        self.action_head = ContextActionHead(
-            in_channels=shape.channels,
-            dim=hidden_dim,
-            num_heads=num_heads,
-            feedforward_dim=feedforward_dim,
-            num_outputs=self.num_outputs,
-            dropout=dropout,
-            action_dropout=action_dropout,
-            action_prior=0.5 if self.exclusive else action_prior,
-            mask_context=mask_context,
-        )
+        self.action_head = None
+        if not self.person_only:
+            self.action_head = ContextActionHead(
+                in_channels=shape.channels,
+                dim=hidden_dim,
+                num_heads=num_heads,
+                feedforward_dim=feedforward_dim,
+                num_outputs=self.num_outputs,
+                dropout=dropout,
+                action_dropout=action_dropout,
+                action_prior=0.5 if self.exclusive else action_prior,
+                mask_context=mask_context,
+            )
 
     @classmethod
     def from_config(cls, cfg):
@@ -134,7 +136,8 @@ class TubeR(ClipDetector):
         rows = slice(start, start + self.num_queries)
         layers = self.predict_all_slots(clips, all_layers)
         for layer in layers:
-            layer.action_logits = layer.action_logits[:, rows]
+            if layer.action_logits is not None:
+                layer.action_logits = layer.action_logits[:, rows]
             layer.boxes = layer.boxes[:, rows]
             if not self.exclusive:
                 layer.person_logits = layer.person_logits[:, rows]
@@ -162,7 +165,9 @@ class TubeR(ClipDetector):
             queries = queries[-1:]
 
         boxes = self.box_head(queries)
-        action_logits = self.action_head(queries, features, mask)
+        action_logits = [None] * len(queries)
+        if self.action_head is not None:
+            action_logits = self.action_head(queries, features, mask)
         person_logits = [None] * len(queries)
         if not self.exclusive:
             person_logits = self.person_head(queries)

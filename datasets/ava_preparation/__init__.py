@@ -1,0 +1,1 @@
+"""Steps from the public lists of AVA to a data set on disk."""

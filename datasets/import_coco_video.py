@@ -1,0 +1,193 @@
+#!/usr/bin/env python
+"""Turn COCO-style json of videos into a csv and a yaml that configs can name.
+
+Understood are annotations with video_id and frame of their own, or with the image_id of an image
+which has them (frame or frame_id). Boxes are x, y, width, height in pixels; track_id (or
+instance_id) tells persons apart. A person with several actions has one annotation for each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path, PurePosixPath
+
+import tubedet  # noqa: F401  (before the packages whose import-time notices it silences)
+
+# isort: split
+from tubedet.data import AnnotationError
+from tubedet.data.own_data_export import PersonBox, write_own_data
+
+_LARGEST = 10**7  # coordinate or frame number
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+
+    Returns:
+        argparse.Namespace: the options.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("json", type=Path, help="the annotation")
+    parser.add_argument("--videos", type=Path, required=True, help="folder of the videos")
+    parser.add_argument("--output", type=Path, required=True, help="yaml to write; csv beside it")
+    parser.add_argument("--fps", type=float, required=True, help="frames per second of the videos")
+    parser.add_argument(
+        "--first-frame", type=int, choices=(0, 1), required=True, help="number of the first frame"
+    )
+    parser.add_argument("--exclusive", action="store_true", help="each person does one action")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Imports, and says what was found.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+
+    Returns:
+        int: exit status, 1 on input that cannot be read.
+    """
+    options = parse_arguments(arguments)
+    try:
+        boxes, empty_frames, classes = read_coco_video(
+            options.json, first_frame=options.first_frame
+        )
+        write_own_data(
+            options.output,
+            boxes,
+            empty_frames=empty_frames,
+            classes=classes,
+            videos=options.videos,
+            fps=options.fps,
+            exclusive=options.exclusive,
+            overwrite=options.overwrite,
+        )
+    except (AnnotationError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    videos = {box.video_id for box in boxes} | {video_id for video_id, _ in empty_frames}
+    print(f"{options.output}: {len(boxes)} boxes in {len(videos)} videos, {len(classes)} actions")
+    return 0
+
+
+def read_coco_video(
+    path: Path, *, first_frame: int
+) -> tuple[list[PersonBox], list[tuple[str, int]], list[str]]:
+    """Reads the json.
+
+    Args:
+        path: the file.
+        first_frame: what it calls the first frame of a video, 0 or 1.
+
+    Returns:
+        The boxes; (video id, frame number) of the images without one; the names of the categories
+        in the order of their ids, which become 1, 2, ...
+
+    Raises:
+        AnnotationError: the file breaks its format; the message names the entry.
+        OSError: the file cannot be read.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except json.JSONDecodeError as error:
+        raise AnnotationError(f"{path}:{error.lineno}: no valid json: {error.msg}") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise AnnotationError(f"{path}:1: no valid json: {error}") from None
+    if not isinstance(content, dict):
+        raise AnnotationError(f"{path}:1: expected an object with annotations and categories")
+    names = {entry.get("id"): entry.text("name") for entry in _entries(path, content, "categories")}
+    if len(set(names.values())) < len(names) or not all(isinstance(k, int) for k in names):
+        raise AnnotationError(f"{path}: 'categories' need different names and whole numbers as ids")
+    action_ids = {category: rank for rank, category in enumerate(sorted(names), start=1)}
+    video_ids = {entry.get("id"): _video_id(entry) for entry in _entries(path, content, "videos")}
+
+    def place(entry: _Entry) -> tuple[str, int]:
+        video = entry.get("video_id")
+        if video_ids and video not in video_ids:
+            raise entry.error(f"has the video_id {video!r}, which no entry of 'videos' has")
+        frame = entry.get("frame", "frame_id")
+        if not isinstance(frame, int) or not first_frame <= frame < _LARGEST:
+            raise entry.error(f"has the frame {frame!r}, but the first one is {first_frame}")
+        return video_ids.get(video, str(video)), frame - first_frame + 1
+
+    images = {entry.get("id"): place(entry) for entry in _entries(path, content, "images")}
+    boxes = []
+    for entry in _entries(path, content, "annotations"):
+        if entry.value.get("iscrowd"):
+            continue
+        image = entry.value.get("image_id")
+        if image is not None and image not in images:
+            raise entry.error(f"has the image_id {image!r}, which no entry of 'images' has")
+        category, person = entry.get("category_id"), entry.get("track_id", "instance_id")
+        if category not in action_ids:
+            raise entry.error(f"has the category_id {category!r}, which no category has")
+        if not isinstance(person, int):
+            raise entry.error(f"has the track id {person!r}, expected a whole number")
+        video_id, frame_number = place(entry) if image is None else images[image]
+        boxes.append(
+            PersonBox(video_id, frame_number, _corners(entry), action_ids[category], person)
+        )
+    empty_frames = set(images.values()) - {(box.video_id, box.frame_number) for box in boxes}
+    return boxes, sorted(empty_frames), [names[category] for category in action_ids]
+
+
+class _Entry:
+    """An object in one of the lists of the json."""
+
+    def __init__(self, value: object, place: str):
+        self.value = value
+        self._place = place
+        if not isinstance(value, dict):
+            raise self.error("is no object")
+
+    def error(self, problem: str) -> AnnotationError:
+        return AnnotationError(f"{self._place} {problem}")
+
+    def get(self, *names: str) -> object:
+        value = next((self.value[name] for name in names if name in self.value), None)
+        if value is None or isinstance(value, (bool, list, dict)):
+            raise self.error(f"has no {' or '.join(names)}")
+        return value
+
+    def text(self, *names: str) -> str:
+        value = self.get(*names)
+        if not isinstance(value, str) or not value.strip():
+            raise self.error(f"has no text as {' or '.join(names)}")
+        return value
+
+
+def _entries(path: Path, content: dict, name: str) -> list[_Entry]:
+    entries = content.get(name, [])
+    if not isinstance(entries, list):
+        raise AnnotationError(f"{path}: {name!r} is no list")
+    if not entries and name in ("annotations", "categories"):
+        raise AnnotationError(f"{path}: {name!r} is missing or empty")
+    return [_Entry(value, f"{path}: {name}[{i}]") for i, value in enumerate(entries)]
+
+
+def _video_id(entry: _Entry) -> str:
+    path = PurePosixPath(entry.text("file_name", "name"))
+    return str(path.with_suffix("")) if "file_name" in entry.value else str(path)
+
+
+def _corners(entry: _Entry) -> tuple[float, float, float, float]:
+    box = entry.value.get("bbox")
+    if (
+        not isinstance(box, list)
+        or len(box) != 4
+        or not all(isinstance(v, (int, float)) and abs(v) < _LARGEST for v in box)
+        or min(box[2:]) <= 0
+    ):
+        raise entry.error(f"has the bbox {box!r}, expected x, y, width, height")
+    x, y, width, height = box
+    return x, y, x + width, y + height
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""What datasets/README.md shows of own data works as it stands there."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tubedet.visualization import VideoWriter
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def _section() -> str:
+    readme = (_ROOT / "datasets/README.md").read_text(encoding="utf-8")
+    return re.search(r"^## Your own data\n(.*?)(?=^## )", readme, re.DOTALL | re.MULTILINE)[1]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The folder which the example describes, beside the project's tools and configs."""
+    for name in ("tools", "configs"):
+        (tmp_path / name).symlink_to(_ROOT / name)
+    with VideoWriter(tmp_path / "my_data/videos/gym.mp4", 10) as writer:
+        for index in range(50):
+            writer.write(np.full((48, 64, 3), 4 * index, np.uint8))
+    blocks = re.findall(r"`(my_data/\S+)`:\n\n```\w+\n(.*?)```", _section(), re.DOTALL)
+    assert [name for name, _ in blocks] == [f"my_data/{n}" for n in ("train.csv", "train.yaml")] + [
+        "my_data/tiny.yaml"
+    ]
+    for name, text in blocks:
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_the_commands_draw_train_and_evaluate(folder):
+    commands = re.search(r"```sh\n(.*?)```", _section(), re.DOTALL)[1].splitlines()
+    environment = {**os.environ, "PYTHONPATH": str(_ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "python"
+        subprocess.run(
+            [sys.executable, "-W", "ignore", *arguments], cwd=folder, env=environment, check=True
+        )
+    drawings = sorted(p.name for p in (folder / "my_data/drawings/train").iterdir())
+    assert drawings == [f"gym_{second:04d}.png" for second in (1, 2, 3, 4)]
+    output = folder / "my_data/output"
+    assert (output / "model_final.pth").exists()
+    written = sorted(p.name for p in (output / "inference").iterdir())
+    assert written == ["train_predictions.csv", "train_results.json"]
+
+
+def test_every_key_of_the_yaml_is_described():
+    from tubedet.data.own_data_yaml import _READERS
+
+    assert set(re.findall(r"^\| `(\w+)` \|", _section(), re.MULTILINE)) == set(_READERS)

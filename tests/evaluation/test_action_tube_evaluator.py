@@ -1,0 +1,127 @@
+"""ActionTubeEvaluator inside detectron2's evaluation protocol."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import Boxes, Instances
+
+from tubedet.data.action_tubes import register_action_tubes
+from tubedet.data.tube_annotations import ActionTube, AnnotatedVideo
+from tubedet.evaluation import (
+    ActionTubeEvaluator,
+    evaluate_action_tubes,
+    load_action_tube_groundtruth,
+    read_tube_predictions,
+)
+
+NAME = "tube_evaluator_test"
+BOX, OTHER = (10.0, 5.0, 20.0, 40.0), (60.0, 5.0, 80.0, 40.0)
+FRAMES = range(1, 21)
+
+
+@pytest.fixture
+def dataset():
+    """One video of 20 frames of 100x50 pixels: a person runs in all, another sits in 16."""
+    tubes = [
+        ActionTube(label, np.arange(1, n + 1), np.tile(np.float32(box), (n, 1)), label)
+        for label, n, box in ((0, 20, BOX), (1, 16, OTHER))
+    ]
+    register_action_tubes(
+        NAME,
+        lambda: {"run/a": AnnotatedVideo(tubes, num_frames=20, size=(50, 100))},
+        action_names=["run", "sit", "idle"],
+        frames_dir="",
+        videos_dir="",
+        fps=30.0,
+        exclusive_actions=True,
+    )
+    yield NAME
+    DatasetCatalog.remove(NAME)
+    MetadataCatalog.remove(NAME)
+
+
+def output(boxes, scores):
+    instances = Instances((50, 100))
+    instances.pred_boxes = Boxes(torch.tensor(boxes))
+    instances.action_scores = torch.tensor(scores)
+    return {"instances": instances}
+
+
+def process(evaluator, numbers=FRAMES):
+    """Two queries, one for each person; the second one sees it in frames 17 to 20 too."""
+    for number in numbers:
+        key_frame = {"video_id": "run/a", "frame_number": number, "height": 50, "width": 100}
+        scores = [[0.9, 0.004, 0.005], [0.3, 0.7 - number / 100, 0.0]]
+        evaluator.process([{**key_frame, "timestamp": 0.1}], [output([BOX, OTHER], scores)])
+
+
+# The tube of "sit" has 20 frames, 16 of them true: temporal IoU 16/20, or 15/19 without the +1.
+@pytest.mark.parametrize("protocol, sit", [("act", 70), ("voc", 60)])
+def test_figures_files_and_table(dataset, tmp_path, caplog, protocol, sit):
+    evaluator = ActionTubeEvaluator(dataset, tmp_path / "out", protocol=protocol)
+    process(evaluator)
+    with caplog.at_level(logging.INFO):
+        figures = evaluator.evaluate()
+    assert list(figures) == [f"frame_ap_{protocol}", f"video_ap_{protocol}"]
+    assert figures[f"frame_ap_{protocol}"] == pytest.approx(
+        {"mAP@0.5IOU": 100.0, "AP-run": 100.0, "AP-sit": 100.0}
+    )
+    assert figures[f"video_ap_{protocol}"] == pytest.approx(
+        {
+            "mAP@0.2IOU": 100.0,
+            "mAP@0.5IOU": 100.0,
+            "mAP@0.75IOU": 100.0,
+            "mAP@0.5:0.95IOU": (100 + sit) / 2,
+        }
+    )
+    written = (tmp_path / "out" / f"{NAME}_predictions.csv").read_text().splitlines()
+    assert len(written) == 20 * 3  # scores up to 0.005 are no detections
+    assert [row.split(",")[:2] + row.split(",")[6:7] for row in written[:3]] == [
+        ["run/a", "0001", "1"],
+        ["run/a", "0001", "1"],
+        ["run/a", "0001", "2"],
+    ]
+    assert [float(x) for x in written[0].split(",")[2:6]] == pytest.approx([0.1, 0.1, 0.2, 0.8])
+
+    stored = json.loads((tmp_path / "out" / f"{NAME}_results.json").read_text())
+    assert (stored["protocol"], stored["mAP@0.5IOU"]) == (protocol, 1.0)
+    rescored = evaluate_action_tubes(
+        load_action_tube_groundtruth(dataset),
+        read_tube_predictions(tmp_path / "out" / f"{NAME}_predictions.csv"),
+        protocol,
+    )
+    for ious, mean in rescored.video_map.items():
+        assert stored["video"][ious]["mAP"] == mean
+        assert figures[f"video_ap_{protocol}"][f"mAP@{ious}IOU"] == 100 * mean
+    assert f"frame-mAP@0.5 100.00 % (protocol {protocol})" in caplog.text
+    assert "20 frames, 36 ground-truth boxes in 2 tubes, 60 detections linked to" in caplog.text
+
+
+def test_without_output_folder_the_figures_are_the_same(dataset, tmp_path):
+    in_memory, on_disk = ActionTubeEvaluator(dataset), ActionTubeEvaluator(dataset, tmp_path)
+    for evaluator in (in_memory, on_disk):
+        process(evaluator)
+    assert in_memory.evaluate() == on_disk.evaluate()
+
+
+def test_gaps_and_repetitions_are_noticed(dataset, caplog):
+    evaluator = ActionTubeEvaluator(dataset)
+    process(evaluator, range(1, 16))
+    assert evaluator.evaluate()["frame_ap_act"]["AP-run"] == pytest.approx(75)
+    assert "5 of 20 annotated key frames" in caplog.text
+    process(evaluator, [3])
+    with pytest.raises(ValueError, match="key frame 0003 of video 'run/a' .* processed twice"):
+        evaluator.evaluate()
+
+
+def test_unusable_input_is_refused(dataset):
+    with pytest.raises(ValueError, match="unknown protocol 'official'"):
+        ActionTubeEvaluator(dataset, protocol="official")
+    evaluator = ActionTubeEvaluator(dataset)
+    key_frame = {"video_id": "run/a", "frame_number": 1, "height": 50, "width": 100}
+    with pytest.raises(ValueError, match="2 action scores per box, .* action id 3"):
+        evaluator.process([key_frame], [output([BOX], [[0.5, 0.5]])])

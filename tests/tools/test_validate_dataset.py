@@ -1,0 +1,178 @@
+"""The command that reports every problem of a data set."""
+
+import importlib.util
+import json
+import time
+from pathlib import Path
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+import tubedet
+from tubedet.data.ava import register_ava
+from tubedet.data.builtin import ava_files
+
+ROOT = Path(__file__).parents[2]
+AVA = ROOT / "../shared/data/ava"
+ACTION_LIST = Path(tubedet.__file__).parent / "data/label_maps/ava_action_list_v2.1.pbtxt"
+ROW = "a,0902,0.1,0.2,0.5,0.9,12,0\n"
+
+
+@pytest.fixture(scope="module")
+def command():
+    path = ROOT / "tools" / "validate_dataset.py"
+    spec = importlib.util.spec_from_file_location("validate_dataset", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture
+def csv(tmp_path):
+    """Function which writes a csv and returns the arguments that check it."""
+
+    def write(text, name="val.csv"):
+        (tmp_path / name).write_text(text)
+        return ["--groundtruth", str(tmp_path / name), "--labelmap", str(ACTION_LIST)]
+
+    return write
+
+
+def test_good_data(command, csv, capsys):
+    assert command(csv(ROW)) == 0
+    output = capsys.readouterr().out
+    assert "1 rows, 1 videos, 1 key frames" in output
+    assert "0 errors, 0 warnings: training can start" in output
+
+
+def test_problems_are_counted_and_shown(command, csv, capsys, tmp_path):
+    arguments = csv(ROW * 2 + "a,0902,0,0,1,1,99,0\n" * 30 + "a\n")
+    assert command([*arguments, "--show", "3"]) == 1
+    output = capsys.readouterr().out
+    assert f"warning: {tmp_path}/val.csv:2: the same row as line 1 [duplicate]\n" in output
+    assert f"error: {tmp_path}/val.csv:33: 1 columns, expected 7" in output
+    assert output.count("[class]\n") == 3 and "27 more of [class]" in output
+    assert "31 errors, 30 warnings: training cannot start" in output
+    assert command([*arguments, "--show", "0"]) == 1
+    assert capsys.readouterr().out.count("[class]\n") == 30
+
+
+def test_warnings_alone_let_training_start(command, csv):
+    assert command(csv(ROW * 2)) == 0
+
+
+def test_json(command, csv, capsys, tmp_path):
+    arguments = csv(ROW * 2 + "a,0902,0,0,1,1,99,0\n")
+    assert command([*arguments, "--json", str(tmp_path / "out.json")]) == 1
+    capsys.readouterr()
+    assert command([*arguments, "--json", "-"]) == 1
+    stored = json.loads(capsys.readouterr().out)
+    assert stored == json.loads((tmp_path / "out.json").read_text())
+    assert (stored["can_train"], stored["num_errors"], stored["num_warnings"]) == (False, 1, 1)
+    assert stored["problems"][0] == {
+        "severity": "error",
+        "kind": "class",
+        "file": str(tmp_path / "val.csv"),
+        "line": 3,
+        "message": "action 99 is not in the label map",
+    }
+    assert stored["data_sets"][0]["rows"] == 3
+
+
+def test_data_sets_given_together_share_no_video(command, csv, capsys, tmp_path):
+    csv(ROW, "train.csv")
+    arguments = csv(ROW.replace("a,", "b,") + ROW)
+    arguments.insert(1, str(tmp_path / "train.csv"))
+    assert command(arguments) == 1
+    assert f"error: {tmp_path}/val.csv:2: video 'a' is in" in capsys.readouterr().out
+
+
+def test_lists_and_media_of_a_csv(command, csv, capsys, tmp_path):
+    for name, text in (("times", "0903\n"), ("names", "b.mp4\n"), ("excluded.csv", "a\n")):
+        (tmp_path / name).write_text(text)
+    arguments = [*csv(ROW), "--media", "--videos", str(tmp_path / "films")]
+    lists = {"seconds": "times", "file-names": "names", "exclude": "excluded.csv"}
+    for option, name in lists.items():
+        arguments += [f"--{option}", str(tmp_path / name)]
+    assert command(arguments) == 1
+    output = capsys.readouterr().out
+    for kind in ("time", "unknown-video", "row", "missing-media"):
+        assert f"[{kind}]" in output
+    assert "films/a.mp4: there is no such file" in output and "4 errors" in output
+
+
+def test_a_data_set_without_any_box_is_no_data_set(command, csv, capsys):
+    assert command(csv("a,0902\n")) == 1
+    assert "no key frame has a usable box [empty]" in capsys.readouterr().out
+
+
+@pytest.fixture
+def registered(toy_datasets):
+    """The toy data set under names of its own, for the time of a test."""
+    names = []
+    for split in ("train", "val"):
+        name = f"validated_{split}"
+        files = ava_files(str(toy_datasets / "ava_toy"), split=split, version="v2.1")
+        register_ava(name, files)
+        names.append(name)
+    yield names
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def test_registered_data_sets_with_their_media(command, registered, toy_datasets, capsys):
+    assert command([*registered, "--media", "all"]) == 0
+    assert "0 errors, 0 warnings" in capsys.readouterr().out
+    folder = toy_datasets / "ava_toy/videos"
+    victim = min(folder.iterdir())
+    content = victim.read_bytes()
+    try:
+        victim.write_bytes(content[: len(content) // 2])
+        assert command([*registered, "--media"]) == 1
+        assert f"error: {victim}: " in capsys.readouterr().out
+    finally:
+        victim.write_bytes(content)
+
+
+def test_own_data_and_unknown_names(command, tmp_path, capsys):
+    (tmp_path / "films").mkdir()
+    (tmp_path / "rows.csv").write_text("a,2,10,20,30,40,1,0\na,2,50,20,70,40,2,1\n")
+    path = tmp_path / "my.yaml"
+    text = "videos: films\nannotations: rows.csv\nclasses: [stand, walk]\nfps: 25\n"
+    path.write_text(text + "boxes: pixels\n")
+    assert command([str(path)]) == 0
+    other = tmp_path / "fractions.yaml"
+    other.write_text(text)
+    assert command([str(other)]) == 1
+    assert f"{tmp_path}/rows.csv:1: pixels, where fractions" in capsys.readouterr().out
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("videos: [\n")
+    assert command([str(broken), "no_such_name"]) == 1
+    output = capsys.readouterr().out
+    assert f"error: {broken}:" in output and "[load]" in output
+    assert "error: no_such_name: no such data set; known: " in output
+
+
+def test_arguments(command, csv, capsys):
+    for arguments in ([], ["name", *csv(ROW)], csv(ROW)[:2]):
+        with pytest.raises(SystemExit) as caught:
+            command(arguments)
+        assert caught.value.code == 2
+    capsys.readouterr()
+
+
+def test_the_real_ava_validation_csv_takes_seconds(command, capsys):
+    if not AVA.is_dir():
+        pytest.skip("the real annotations are not part of the repository")
+    arguments = ["--groundtruth", str(AVA / "ava_val_v2.1_pose_only.csv.gz")]
+    arguments += ["--labelmap", str(AVA / "ava_action_list_v2.2.pbtxt")]
+    arguments += ["--exclude", str(AVA / "ava_val_excluded_timestamps_v2.2.csv")]
+    arguments += ["--seconds", str(AVA / "ava_included_timestamps_v2.2.txt")]
+    arguments += ["--file-names", str(AVA / "ava_file_names_trainval_v2.1.txt")]
+    begin = time.process_time()
+    assert command(arguments) == 0
+    assert time.process_time() - begin < 10
+    output = capsys.readouterr().out
+    assert "93400 rows, 64 videos, 50029 key frames" in output
+    assert "0 errors, 0 warnings" in output

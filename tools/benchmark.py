@@ -1,0 +1,90 @@
+#!/usr/bin/env python
+"""Measure speed and memory.
+
+    python tools/benchmark.py --task data --json data.json
+
+Each task has options of its own; see --task TASK --help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import tubedet  # noqa: F401  (before the packages whose import-time notices it silences)
+
+# isort: split
+from detectron2.utils.env import seed_all_rng
+
+from tubedet.benchmarking import data_loading
+from tubedet.benchmarking.measurement import environment
+from tubedet.evaluation.report import open_whole
+
+# Name -> module with DESCRIPTION, add_arguments(parser), run(options) -> dict and table(dict).
+TASKS = {"data": data_loading}
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line: first the task, then what the task adds.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+
+    Returns:
+        argparse.Namespace: the options.
+    """
+    choice = argparse.ArgumentParser(add_help=False)
+    choice.add_argument("--task", choices=TASKS)
+    task = TASKS.get(choice.parse_known_args(arguments)[0].task)
+    parser = argparse.ArgumentParser(
+        description=task.DESCRIPTION if task else __doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--task", choices=TASKS, required=True, help="what to measure")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions of each measurement")
+    parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
+    parser.add_argument("--json", type=Path, help="where to write figures, options and versions")
+    if task:
+        task.add_arguments(parser)
+    options = parser.parse_args(arguments)
+    if options.repeats < 1:
+        parser.error(f"--repeats must be at least 1, got {options.repeats}")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures, prints the table and writes the json.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+
+    Returns:
+        int: exit status, 2 on input that cannot be measured.
+    """
+    options = parse_arguments(arguments)
+    task = TASKS[options.task]
+    seed_all_rng(options.seed)
+    versions = environment()
+    try:
+        result = task.run(options)
+        print(task.table(result))
+        if options.json:
+            report = {
+                "task": options.task,
+                "options": {name: value for name, value in vars(options).items() if name != "json"},
+                "environment": versions,
+                **result,
+            }
+            with open_whole(options.json) as stream:
+                json.dump(report, stream, indent=1, default=str)
+                stream.write("\n")
+    except (OSError, ValueError) as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

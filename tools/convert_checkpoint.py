@@ -1,0 +1,133 @@
+#!/usr/bin/env python
+"""Renames the weights of any published checkpoint to tubedet's names, or a TubeR's back.
+
+    python tools/convert_checkpoint.py irCSN_50_ft_kinetics.mat csn50.safetensors
+    python tools/convert_checkpoint.py model_final.pth tuber.pth --to tuber-official
+
+The names in the input say whose weights they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import torch
+from detectron2.utils.file_io import PathManager
+from safetensors.torch import save_file
+
+from tubedet.checkpoint import CheckpointError, by_our_names, load_checkpoint_file, to_tuber_names
+from tubedet.checkpoint.key_layout import DETECTOR_MODULES
+
+_OUR_MODULES = tuple(f"{name}." for name in ("backbone.stem", "backbone.res2", *DETECTOR_MODULES))
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line.
+
+    Args:
+        arguments: Without the program's name; None: those of the process.
+
+    Returns:
+        argparse.Namespace: the options.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("input", help="path or URL: .pth, .safetensors, .mat or .pkl")
+    parser.add_argument("output", type=Path, help="file to write: .pth or .safetensors")
+    parser.add_argument(
+        "--to",
+        choices=("tubedet", "tuber-official"),
+        default="tubedet",
+        help="whose names to write (default: tubedet)",
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite the output")
+    options = parser.parse_args(arguments)
+    if options.output.suffix not in (".pth", ".safetensors"):
+        parser.error(f"{options.output}: the output ends with .pth or .safetensors")
+    return options
+
+
+def convert(source: str, names: str) -> tuple[dict[str, torch.Tensor], str]:
+    """Reads and renames weights.
+
+    Args:
+        source: path or URL.
+        names: "tubedet" or "tuber-official".
+
+    Returns:
+        tuple: weights by the names asked for; whose names the input has.
+
+    Raises:
+        CheckpointError: if the input cannot be read, has names nobody is known to use, or has
+            none in the released TubeR.
+        OSError: if there is no such file.
+    """
+    weights = load_checkpoint_file(PathManager.get_local_path(source))["model"]
+    named = by_our_names(weights)
+    if not any(key.startswith(_OUR_MODULES) for key in named.weights):
+        raise CheckpointError(f"{source}: names such as {next(iter(weights), None)} are unknown")
+    converted = named.weights
+    if names == "tuber-official":
+        converted = to_tuber_names(converted)
+    return converted, named.layout.name
+
+
+def write(weights: dict[str, torch.Tensor], output: Path) -> str:
+    """Writes a whole file or none.
+
+    Args:
+        weights: tensors by name.
+        output: file ending with .pth or .safetensors.
+
+    Returns:
+        str: sha256 of the file.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(output.name + ".partial")
+    # Tensors that share memory would be refused, and views would drag along what they view.
+    weights = {key: value.clone().contiguous() for key, value in weights.items()}
+    if output.suffix == ".safetensors":
+        save_file(weights, partial, metadata={"format": "pt"})
+    else:
+        torch.save({"model": weights}, partial)
+    os.replace(partial, output)
+    digest = hashlib.sha256()
+    with open(output, "rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Converts a file and prints what became of it.
+
+    Args:
+        arguments: Without the program's name; None: those of the process.
+
+    Returns:
+        int: exit status, 2 on an input that cannot be converted.
+    """
+    options = parse_arguments(arguments)
+    try:
+        if options.output.exists() and not options.force:
+            raise FileExistsError(f"{options.output} exists; --force overwrites it")
+        weights, layout = convert(options.input, options.to)
+        digest = write(weights, options.output)
+    except (OSError, CheckpointError) as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        return 2
+    parameters = [v for key, v in weights.items() if key.rsplit(".")[-1] not in _STATISTICS]
+    print(f"{options.input}: {layout}")
+    print(f"{options.output}: {len(weights)} tensors, sha256 {digest}")
+    print(f"parameters: {sum(value.numel() for value in parameters):,}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Ground truth of AVA-type data sets as the evaluation needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from os import PathLike
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+
+from tubedet.data.ava_annotations import AvaTable, read_ava_csv, read_label_map, read_timestamps
+
+
+@dataclass(frozen=True)
+class AvaGroundtruth:
+    """What predictions are held against.
+
+    Attributes:
+        table: Rows of ground truth, boxes as fractions of the frame.
+        label_map: Action id to the name of each class to evaluate.
+        exclusions: (video id, seconds) of key frames that do not count.
+    """
+
+    table: AvaTable
+    label_map: dict[int, str]
+    exclusions: Collection[tuple[str, float]] = ()
+
+
+def read_ava_groundtruth(
+    groundtruth: str | PathLike,
+    label_map: str | PathLike,
+    exclusions: str | PathLike | None = None,
+    *,
+    ava_kinetics: bool,
+) -> AvaGroundtruth:
+    """Reads a ground truth from its files, plain or gzip-compressed.
+
+    Args:
+        groundtruth: csv of ground truth.
+        label_map: pbtxt of the classes to evaluate.
+        exclusions: csv of key frames that do not count, or None.
+        ava_kinetics: Read the format of 2020, see
+            :func:`tubedet.data.ava_annotations.read_ava_csv`.
+
+    Returns:
+        AvaGroundtruth: what the files say.
+
+    Raises:
+        AnnotationError: A file breaks its format.
+        OSError: A file cannot be read.
+    """
+    return AvaGroundtruth(
+        table=read_ava_csv(groundtruth, ava_kinetics=ava_kinetics),
+        label_map=read_label_map(label_map),
+        exclusions=read_timestamps(exclusions, ava_kinetics=ava_kinetics) if exclusions else set(),
+    )
+
+
+def load_ava_groundtruth(dataset_name: str, *, ava_kinetics: bool) -> AvaGroundtruth:
+    """Ground truth of a registered data set whose ``evaluator_type`` is "ava".
+
+    Args:
+        dataset_name: Name in ``MetadataCatalog``; its metadata hold the paths ``groundtruth_csv``,
+            ``label_map`` and perhaps ``exclusions_csv``, or a callable ``groundtruth``
+            (:mod:`tubedet.data.own_data`).
+        ava_kinetics: See :func:`read_ava_groundtruth`.
+
+    Returns:
+        AvaGroundtruth: of all key frames.
+
+    Raises:
+        AnnotationError: A file breaks its format.
+        AttributeError: The metadata lack a path.
+        OSError: A file cannot be read.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    read = metadata.get("groundtruth", None)
+    if read is not None:
+        return AvaGroundtruth(*read(ava_kinetics=ava_kinetics))
+    return read_ava_groundtruth(
+        metadata.groundtruth_csv,
+        metadata.label_map,
+        metadata.get("exclusions_csv", None),
+        ava_kinetics=ava_kinetics,
+    )
+
+
+def persons_of(groundtruth: AvaGroundtruth) -> AvaGroundtruth:
+    """The ground truth of a person detector: every annotated box once, its class "person", id 1.
+
+    Args:
+        groundtruth: Of actions; the rows of a box with several actions have equal coordinates.
+    """
+    table = groundtruth.table
+    places = np.column_stack((table.video_index, table.timestamps, table.boxes))
+    rows = np.sort(np.unique(places, axis=0, return_index=True)[1])
+    persons = replace(
+        table,
+        video_index=table.video_index[rows],
+        timestamps=table.timestamps[rows],
+        boxes=table.boxes[rows],
+        action_ids=np.ones(len(rows), dtype=np.int64),
+        last_column=table.last_column[rows],
+        lines=table.lines[rows],
+    )
+    return replace(groundtruth, table=persons, label_map={1: "person"})

@@ -1,0 +1,214 @@
+"""From a model's outputs to a prediction csv inside detectron2's evaluation loop."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import logging
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+
+from tubedet.data.ava_annotations import AvaTable, parse_ava_csv, read_ava_csv
+from tubedet.data.own_data import file_stem
+from tubedet.evaluation.prediction_csv import format_timestamp, write_prediction_rows
+from tubedet.evaluation.report import open_whole
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _KeyFramePredictions:
+    """Predictions of one key frame: boxes (K, 4) float64 fractions, scores (K, C) float32.
+
+    K queries have a score that counts, other scores are 0; the C columns are evaluated classes.
+    """
+
+    video_id: str
+    timestamp: float
+    boxes: np.ndarray
+    scores: np.ndarray
+
+
+class KeyFrameEvaluator(DatasetEvaluator, ABC):
+    """Collects predictions of all processes, writes them as csv and evaluates exactly that csv.
+
+    Every pair of a query and an evaluated class whose score is above ``min_score`` is a detection,
+    and nothing else is. The figures do not depend on the number of processes.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: str | PathLike | None,
+        *,
+        action_ids: Iterable[int],
+        min_score: float,
+        ava_kinetics: bool,
+        distributed: bool,
+    ):
+        """
+        Args:
+            dataset_name: Name of the data set, for files and messages.
+            output_dir: Folder for ``<dataset_name>_predictions.csv`` and
+                ``<dataset_name>_results.json``, made if missing; None: no files.
+            action_ids: Ids (from 1) of the evaluated classes.
+            min_score: Scores up to this one count for nothing.
+            ava_kinetics: See :func:`tubedet.data.ava_annotations.read_ava_csv`.
+            distributed: Gather the predictions of all processes on the main one. Otherwise each
+                process evaluates what it has processed itself.
+        """
+        self._dataset_name = dataset_name
+        self._output_dir = None if output_dir is None else Path(output_dir)
+        self._action_ids = np.array(list(action_ids))
+        self._min_score = min_score
+        self._ava_kinetics = ava_kinetics
+        self._distributed = distributed
+        self.reset()
+
+    @abstractmethod
+    def timestamp_of(self, key_frame: dict) -> float:
+        """What the second column of the csv says of a model's input.
+
+        Raises:
+            ValueError: The csv cannot express it.
+        """
+
+    @abstractmethod
+    def annotated_key_frames(self) -> set[tuple[str, float]]:
+        """(video id, timestamp) of the key frames whose ground truth counts."""
+
+    @abstractmethod
+    def evaluate_predictions(self, predictions: AvaTable, json_path: Path | None) -> OrderedDict:
+        """Computes the figures in percent, logs a table and writes the json if there is a path."""
+
+    def reset(self) -> None:
+        """Forgets all predictions."""
+        self._key_frames: list[_KeyFramePredictions] = []
+        self._num_not_finite = 0
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """Takes the predictions of some key frames.
+
+        Args:
+            inputs: Per key frame ``video_id`` (str), ``timestamp`` (seconds) or ``frame_number``,
+                ``height`` and ``width`` (the frame size in pixels that the boxes refer to).
+            outputs: Per key frame ``instances`` with ``pred_boxes``, Boxes (Q, 4) XYXY in pixels,
+                and ``action_scores`` (Q, A); column k belongs to action id k + 1.
+
+        Raises:
+            ValueError: There are fewer action scores than evaluated ids, or the key frame cannot
+                be expressed in the csv.
+        """
+        for key_frame, output in zip(inputs, outputs):
+            timestamp = self.timestamp_of(key_frame)
+            instances = output["instances"]
+            scores = instances.action_scores.detach().float().cpu().numpy()
+            if scores.shape[1] < self._action_ids.max():
+                raise ValueError(
+                    f"{_name(key_frame['video_id'], timestamp)}: {scores.shape[1]} action scores "
+                    f"per box, but the label map of {self._dataset_name} has action id "
+                    f"{self._action_ids.max()}"
+                )
+            scores = scores[:, self._action_ids - 1]
+            boxes = instances.pred_boxes.tensor.detach().double().cpu().numpy()
+            size = [key_frame["width"], key_frame["height"]] * 2
+            finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores).all(axis=1)
+            self._num_not_finite += int(np.count_nonzero(~finite))
+            counts = scores > self._min_score
+            kept = finite & counts.any(axis=1)
+            self._key_frames.append(
+                _KeyFramePredictions(
+                    str(key_frame["video_id"]),
+                    timestamp,
+                    boxes[kept] / size,
+                    np.where(counts[kept], scores[kept], 0),
+                )
+            )
+
+    def evaluate(self) -> OrderedDict:
+        """Computes the figures from all processed key frames, writes the files, logs the table.
+
+        Returns:
+            OrderedDict: figures in percent; empty on all but the main process.
+
+        Raises:
+            EvaluationError: The predictions cannot belong to the ground truth.
+            ValueError: A key frame was processed twice.
+            OSError: The output cannot be written.
+        """
+        key_frames, num_not_finite = self._key_frames, self._num_not_finite
+        if self._distributed:
+            comm.synchronize()
+            gathered = comm.gather((key_frames, num_not_finite), dst=0)
+            if not comm.is_main_process():
+                return OrderedDict()
+            key_frames = list(itertools.chain.from_iterable(shard for shard, _ in gathered))
+            num_not_finite = sum(count for _, count in gathered)
+        key_frames = self._sorted_without_repetition(key_frames)
+        self._warn_of_gaps(key_frames, num_not_finite)
+        predictions = self._written(key_frames)
+        json_path = None
+        if self._output_dir is not None:
+            json_path = self._output_dir / f"{file_stem(self._dataset_name)}_results.json"
+        return self.evaluate_predictions(predictions, json_path)
+
+    def _sorted_without_repetition(
+        self, key_frames: list[_KeyFramePredictions]
+    ) -> list[_KeyFramePredictions]:
+        key_frames = sorted(key_frames, key=lambda k: (k.video_id, k.timestamp))
+        for one, following in itertools.pairwise(key_frames):
+            if (one.video_id, one.timestamp) == (following.video_id, following.timestamp):
+                raise ValueError(
+                    f"{_name(one.video_id, one.timestamp)} in dataset {self._dataset_name} was "
+                    "processed twice: list it once, use InferenceSampler, and call reset() "
+                    "between evaluations"
+                )
+        return key_frames
+
+    def _warn_of_gaps(self, key_frames: list[_KeyFramePredictions], num_not_finite: int) -> None:
+        if num_not_finite:
+            logger.warning(
+                "%d boxes with NaN or infinite values have been left out.", num_not_finite
+            )
+        annotated = self.annotated_key_frames()
+        missing = annotated - {(k.video_id, k.timestamp) for k in key_frames}
+        if missing:
+            logger.warning(
+                "%d of %d annotated key frames of %s were not processed: their boxes count as "
+                "missed.",
+                len(missing),
+                len(annotated),
+                self._dataset_name,
+            )
+
+    def _written(self, key_frames: list[_KeyFramePredictions]) -> AvaTable:
+        """Writes the prediction csv, to memory without ``output_dir``, and reads it back."""
+        if self._output_dir is None:
+            stream = io.StringIO(newline="")
+            self._write_rows(key_frames, stream)
+            stream.seek(0)
+            return parse_ava_csv(stream, source="predictions", ava_kinetics=self._ava_kinetics)
+        self._output_dir.mkdir(parents=True, exist_ok=True)
+        path = self._output_dir / f"{file_stem(self._dataset_name)}_predictions.csv"
+        with open_whole(path) as stream:
+            self._write_rows(key_frames, stream)
+        logger.info("Predictions are in %s", path)
+        return read_ava_csv(path, ava_kinetics=self._ava_kinetics)
+
+    def _write_rows(self, key_frames: Iterable[_KeyFramePredictions], stream: TextIO) -> None:
+        action_ids = self._action_ids.tolist()
+        for k in key_frames:
+            write_prediction_rows(stream, k.video_id, k.timestamp, k.boxes, k.scores, action_ids)
+
+
+def _name(video_id: str, timestamp: float) -> str:
+    return f"key frame {format_timestamp(timestamp)} of video {video_id!r}"
