@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 import torch
+from model_zoo import count_flops
 from tabulate import tabulate
-from torch.utils.flop_counter import FlopCounterMode
 
 from tubedet import load_model
 from tubedet.engine import load_config
@@ -69,23 +69,14 @@ def measure(config: Path, output: Path, num_processes: int) -> dict:
     cfg = load_config(str(config), ["MODEL.DEVICE", "cpu"])
     results = output / "inference" / f"{cfg.DATASETS.TEST[0]}_results.json"
     model = load_model(cfg)
+    side = cfg.INPUT.MIN_SIZE_TEST
     return {
         "config": config.stem,
         "mAP@0.5": json.loads(results.read_text())["mAP@0.5IOU"],
         "minutes": minutes,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "GFLOP per clip": count_flops(model, cfg) / 1e9,
+        "GFLOP per clip": count_flops(model, (cfg.INPUT.CLIP.NUM_FRAMES, side, side)) / 1e9,
     }
-
-
-def count_flops(model: torch.nn.Module, cfg) -> int:
-    """Floating-point operations for one square clip; a multiply-add counts as two."""
-    side = cfg.INPUT.MIN_SIZE_TEST
-    clip = torch.zeros(3, cfg.INPUT.CLIP.NUM_FRAMES, side, side, dtype=torch.uint8)
-    model.requires_grad_(False)
-    with FlopCounterMode(display=False) as counter:
-        model([{"clip": clip}])
-    return counter.get_total_flops()
 
 
 if __name__ == "__main__":

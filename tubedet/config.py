@@ -57,6 +57,8 @@ def _add_model_keys(cfg: CN) -> None:
     # object" instead of independent sigmoids.
     cfg.MODEL.EXCLUSIVE_ACTIONS = False
 
+    # Patterns of the names of parameters that do not train, such as ["backbone.*"].
+    cfg.MODEL.FREEZE = []
     cfg.MODEL.BACKBONE.NAME = "build_csn_backbone"
     # 0: train everything; 1: freeze the stem; n: freeze also res2 .. resn.
     cfg.MODEL.BACKBONE.FREEZE_AT = 0

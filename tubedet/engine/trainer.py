@@ -23,6 +23,7 @@ from tubedet.data import AVADatasetMapper
 from tubedet.data.own_data import check_actions
 from tubedet.evaluation import ActionTubeEvaluator, AVAEvaluator
 
+from .freezing import freeze_parameters
 from .model_loading import build_checkpointer
 from .optimizer import build_optimizer
 from .progress_printer import ProgressPrinter
@@ -76,8 +77,9 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """Build the architecture of the config; its parts are not logged, only its size."""
+        """Build and freeze as the config says; the parts are not logged, only the size."""
         model = build_model(cfg)
+        freeze_parameters(model, cfg.MODEL.FREEZE)
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in model.parameters())
         logging.getLogger(__name__).info(

@@ -1,0 +1,35 @@
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+
+@pytest.fixture
+def model_zoo(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path("tools").resolve()))
+    import model_zoo
+
+    yield model_zoo
+    sys.modules.pop("model_zoo")
+
+
+def test_a_multiply_add_counts_as_two(model_zoo):
+    class OneConvolution(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv3d(3, 5, 1)
+
+        def forward(self, inputs):
+            return self.conv(inputs[0]["clip"].float()[None])
+
+    assert model_zoo.count_flops(OneConvolution(), (2, 4, 6)) == 2 * 3 * 5 * 2 * 4 * 6
+
+
+def test_a_row_describes_its_config(model_zoo):
+    torch.manual_seed(0)
+    row = model_zoo.describe(Path("configs/quick_schedules/TubeR_toy.yaml"))
+    assert row[:3] == ("[TubeR_toy](quick_schedules/TubeR_toy.yaml)", "TubeR", "8x48x64")
+    assert row[3] == pytest.approx(0.473343)
+    assert 0.05 < row[4] < 0.2

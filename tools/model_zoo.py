@@ -1,0 +1,63 @@
+#!/usr/bin/env python
+"""Print the table of configs/README.md: what every config builds and costs.
+
+    python tools/model_zoo.py
+
+Floating-point operations are those of one clip of the test size, in eager mode on the CPU, counted
+by PyTorch; a multiply-add counts as two.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+import torch
+from detectron2.modeling import build_model
+from tabulate import tabulate
+from torch.utils.flop_counter import FlopCounterMode
+
+from tubedet.engine import load_config
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("AVA", "JHMDB", "UCF101-24")
+# AVA's films are mostly a little wider than 4:3.
+ASPECT_RATIO = 4 / 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--configs", nargs="+", type=Path, help="default: all of " + str(FOLDERS))
+    args = parser.parse_args()
+    logging.getLogger("detectron2").setLevel(logging.WARNING)
+    paths = args.configs or [
+        path for name in FOLDERS for path in sorted((ROOT / "configs" / name).glob("*.yaml"))
+    ]
+    rows = [describe(path) for path in paths]
+    headers = ("config", "architecture", "clip", "M parameters", "GFLOP")
+    print(tabulate(rows, headers, tablefmt="pipe", floatfmt=("", "", "", ".1f", ".0f")))
+
+
+def describe(path: Path) -> tuple:
+    """One row: link, architecture, T x H x W, millions of parameters, 1e9 operations per clip."""
+    cfg = load_config(str(path), ["MODEL.DEVICE", "cpu"])
+    model = build_model(cfg).eval()
+    height = cfg.INPUT.MIN_SIZE_TEST
+    size = (cfg.INPUT.CLIP.NUM_FRAMES, height, round(height * ASPECT_RATIO))
+    parameters = sum(p.numel() for p in model.parameters())
+    flops = count_flops(model, size)
+    link = f"[{path.stem}]({path.resolve().relative_to(ROOT / 'configs').as_posix()})"
+    clip = "x".join(map(str, size))
+    return link, cfg.MODEL.META_ARCHITECTURE, clip, parameters / 1e6, flops / 1e9
+
+
+def count_flops(model: torch.nn.Module, size: tuple[int, int, int]) -> int:
+    """Operations for one clip of ``size`` (T, H, W)."""
+    # The counter's hooks stumble over parameters that are used as they are.
+    model.requires_grad_(False)
+    with FlopCounterMode(display=False) as counter:
+        model([{"clip": torch.zeros(3, *size, dtype=torch.uint8)}])
+    return counter.get_total_flops()
+
+
+if __name__ == "__main__":
+    main()
