@@ -30,7 +30,10 @@ def main() -> None:
     args = parser.parse_args()
     logging.getLogger("detectron2").setLevel(logging.WARNING)
     paths = args.configs or [
-        path for name in FOLDERS for path in sorted((ROOT / "configs" / name).glob("*.yaml"))
+        path
+        for name in FOLDERS
+        for path in sorted((ROOT / "configs" / name).glob("*.yaml"))
+        if not path.name.startswith("Base-")
     ]
     rows = [describe(path) for path in paths]
     headers = ("config", "architecture", "clip", "M parameters", "GFLOP")
