@@ -147,13 +147,17 @@ def parse_ava_csv(
     """
     parser = _ChunkParser(source, ava_kinetics, on_error)
     lines = iter(lines)
-    chunks, lines_read = [np.empty(0, dtype=_ROW)], 0
+    # By column, so that no more than one column is ever held twice.
+    columns, lines_read = [[np.empty(0, _ROW)[name]] for name in _ROW.names], 0
     while chunk := list(itertools.islice(lines, _LINES_PER_CHUNK)):
         rows = parser.parse_uniform(chunk, lines_read)
-        chunks.append(parser.parse_rows(chunk, lines_read) if rows is None else rows)
+        rows = parser.parse_rows(chunk, lines_read) if rows is None else rows
+        for parts, name in zip(columns, _ROW.names):
+            parts.append(np.ascontiguousarray(rows[name]))
         lines_read += len(chunk)
-    rows = np.concatenate(chunks)
-    columns = (np.ascontiguousarray(rows[name]) for name in _ROW.names)
+    for place, parts in enumerate(columns):
+        columns[place] = np.concatenate(parts)
+        parts.clear()
     empty_key_frames, empty_lines = tuple(parser.empty.values()), tuple(parser.empty)
     return AvaTable(source, tuple(parser.videos), *columns, empty_key_frames, empty_lines)
 
