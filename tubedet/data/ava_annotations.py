@@ -147,17 +147,18 @@ def parse_ava_csv(
     """
     parser = _ChunkParser(source, ava_kinetics, on_error)
     lines = iter(lines)
-    # By column, so that no more than one column is ever held twice.
-    columns, lines_read = [[np.empty(0, _ROW)[name]] for name in _ROW.names], 0
+    # Buffers that grow in place: a million rows are never held twice.
+    buffers, lines_read = [bytearray() for _ in _ROW.names], 0
     while chunk := list(itertools.islice(lines, _LINES_PER_CHUNK)):
         rows = parser.parse_uniform(chunk, lines_read)
         rows = parser.parse_rows(chunk, lines_read) if rows is None else rows
-        for parts, name in zip(columns, _ROW.names):
-            parts.append(np.ascontiguousarray(rows[name]))
+        for buffer, name in zip(buffers, _ROW.names):
+            buffer += rows[name].tobytes()
         lines_read += len(chunk)
-    for place, parts in enumerate(columns):
-        columns[place] = np.concatenate(parts)
-        parts.clear()
+    columns = (
+        np.frombuffer(buffer, _ROW[name].base).reshape(-1, *_ROW[name].shape)
+        for buffer, name in zip(buffers, _ROW.names)
+    )
     empty_key_frames, empty_lines = tuple(parser.empty.values()), tuple(parser.empty)
     return AvaTable(source, tuple(parser.videos), *columns, empty_key_frames, empty_lines)
 
