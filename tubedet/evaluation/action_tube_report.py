@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 from os import PathLike
 
 from tabulate import tabulate
 
 from tubedet.evaluation.action_tube_protocol import FRAME_IOU, ActionTubeResult
-from tubedet.evaluation.report import open_whole
+from tubedet.evaluation.report import none_if_nan, write_json
 
 
 def tube_result_table(result: ActionTubeResult) -> str:
@@ -60,12 +58,12 @@ def tube_result_to_dict(result: ActionTubeResult) -> dict:
     """
     return {
         "protocol": result.protocol,
-        f"mAP@{FRAME_IOU}IOU": _defined(result.frame_map),
-        "per_class": {name: _defined(ap) for name, ap in result.frame_ap.items()},
+        f"mAP@{FRAME_IOU}IOU": none_if_nan(result.frame_map),
+        "per_class": {name: none_if_nan(ap) for name, ap in result.frame_ap.items()},
         "video": {
             ious: {
-                "mAP": _defined(result.video_map[ious]),
-                "per_class": {name: _defined(ap) for name, ap in aps.items()},
+                "mAP": none_if_nan(result.video_map[ious]),
+                "per_class": {name: none_if_nan(ap) for name, ap in aps.items()},
             }
             for ious, aps in result.video_ap.items()
         },
@@ -82,10 +80,4 @@ def write_tube_result_json(result: ActionTubeResult, path: str | PathLike) -> No
     Raises:
         OSError: The file cannot be written.
     """
-    with open_whole(path) as stream:
-        json.dump(tube_result_to_dict(result), stream, indent=1, allow_nan=False)
-        stream.write("\n")
-
-
-def _defined(ap: float) -> float | None:
-    return None if math.isnan(ap) else ap
+    write_json(tube_result_to_dict(result), path)

@@ -51,14 +51,10 @@ def result_to_dict(result: AvaResult) -> dict:
         fractions in [0, 1]. Every class of the label map is listed; the AP of one without ground
         truth is None (null), and so is the mean if there is no ground truth at all.
     """
-
-    def defined(ap: float) -> float | None:
-        return None if math.isnan(ap) else ap
-
     return {
         "protocol": result.protocol,
-        "mAP@0.5IOU": defined(result.mean_ap),
-        "per_class": {name: defined(ap) for name, ap in result.per_class.items()},
+        "mAP@0.5IOU": none_if_nan(result.mean_ap),
+        "per_class": {name: none_if_nan(ap) for name, ap in result.per_class.items()},
     }
 
 
@@ -72,8 +68,18 @@ def write_result_json(result: AvaResult, path: str | PathLike) -> None:
     Raises:
         OSError: The file cannot be written.
     """
+    write_json(result_to_dict(result), path)
+
+
+def none_if_nan(ap: float) -> float | None:
+    """What json holds of a figure that may not be defined."""
+    return None if math.isnan(ap) else ap
+
+
+def write_json(content: dict, path: str | PathLike) -> None:
+    """Writes json in one step, see :func:`open_whole`."""
     with open_whole(path) as stream:
-        json.dump(result_to_dict(result), stream, indent=1, allow_nan=False)
+        json.dump(content, stream, indent=1, allow_nan=False)
         stream.write("\n")
 
 

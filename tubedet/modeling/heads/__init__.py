@@ -1,7 +1,7 @@
 """Box, action and dynamic heads."""
 
-from .action_head import ContextActionHead
+from .action_head import ContextActionHead, set_prior
 from .box_head import BoxHead
 from .dynamic_head import DynamicHead
 
-__all__ = ["BoxHead", "ContextActionHead", "DynamicHead"]
+__all__ = ["BoxHead", "ContextActionHead", "DynamicHead", "set_prior"]

@@ -9,6 +9,11 @@ from tubedet.layers import MultiHeadAttention
 from tubedet.modeling.transformer import ContextEncoder
 
 
+def set_prior(classifier: nn.Linear, prior: float) -> None:
+    """Initialise a classifier's bias so that ``prior`` is every output's sigmoid at first."""
+    nn.init.constant_(classifier.bias, math.log(prior / (1 - prior)))
+
+
 class ContextActionHead(nn.Module):
     """Classify queries from what they gather in the encoded features of all time steps.
 
@@ -54,7 +59,7 @@ class ContextActionHead(nn.Module):
         self.dropout = nn.Dropout(action_dropout)
         self.fc = nn.Linear(dim, num_outputs)
         if action_prior != 0.5:
-            nn.init.constant_(self.fc.bias, math.log(action_prior / (1 - action_prior)))
+            set_prior(self.fc, action_prior)
 
     def forward(
         self, queries: torch.Tensor, features: torch.Tensor, mask: torch.Tensor

@@ -15,6 +15,8 @@ from torch import nn
 from tubedet.layers import MultiHeadAttention
 from tubedet.modeling.transformer.detr import FeedForward
 
+from .action_head import set_prior
+
 BOX_WEIGHTS = (2.0, 2.0, 1.0, 1.0)
 # One stage lets a side grow to at most this multiple of itself (exp of the clamp).
 SCALE_CLAMP = math.log(100000 / 16)
@@ -176,9 +178,7 @@ class DynamicHead(nn.Module):
         if action_prior is not None:
             # The published loop also hits every other parameter whose last side is K.
             for stage in self.head_series:
-                nn.init.constant_(
-                    stage.class_logits.bias, math.log(action_prior / (1 - action_prior))
-                )
+                set_prior(stage.class_logits, action_prior)
 
     def forward(
         self, levels: list[torch.Tensor], boxes: torch.Tensor, proposals: torch.Tensor

@@ -6,8 +6,6 @@ initialisation are those of Deformable DETR (https://arxiv.org/abs/2010.04159), 
 those of TubeR (https://arxiv.org/abs/2104.00969).
 """
 
-import math
-
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -17,7 +15,7 @@ from tubedet.layers import sine_position_encoding_2d
 
 from ..backbone import MultiLevelProjection, TemporalCollapse
 from ..clip_batch import ClipBatch
-from ..heads import BoxHead, ContextActionHead
+from ..heads import BoxHead, ContextActionHead, set_prior
 from ..losses import LayerOutput
 from ..transformer import DeformableTransformer, DETRTransformer, EncoderProposals, LevelTokens
 from .clip_detector import ClipDetector
@@ -264,5 +262,5 @@ def _box_heads(dim: int, number: int, boxes_as_references: bool) -> nn.ModuleLis
 def _classifier(dim: int, num_outputs: int, prior: float) -> nn.Linear:
     """A linear layer whose outputs have this probability under a sigmoid at first."""
     classifier = nn.Linear(dim, num_outputs)
-    nn.init.constant_(classifier.bias, math.log(prior / (1 - prior)))
+    set_prior(classifier, prior)
     return classifier

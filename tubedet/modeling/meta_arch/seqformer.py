@@ -5,8 +5,6 @@ Wu et al., "SeqFormer: Sequential Transformer for Video Instance Segmentation", 
 actions per person.
 """
 
-import math
-
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
@@ -15,7 +13,7 @@ from tubedet.layers import sine_position_encoding_2d
 
 from ..backbone import MultiLevelProjection, StepPooling
 from ..clip_batch import ClipBatch
-from ..heads import BoxHead
+from ..heads import BoxHead, set_prior
 from ..losses import LayerOutput
 from ..transformer import SeqFormerTransformer
 from .clip_detector import ClipDetector
@@ -96,8 +94,7 @@ class SeqFormer(ClipDetector):
         self.box_heads = nn.ModuleList(BoxHead(hidden_dim) for _ in range(num_own_heads))
         for index, (action_head, box_head) in enumerate(zip(self.action_heads, self.box_heads)):
             if not self.exclusive:
-                prior_logit = math.log(action_prior / (1 - action_prior))
-                nn.init.constant_(action_head.bias, prior_logit)
+                set_prior(action_head, action_prior)
             box_head.start_at_references(size_logit=-2.0 if index == 0 else 0.0)
 
     @classmethod
