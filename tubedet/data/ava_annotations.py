@@ -34,12 +34,12 @@ _COLUMNS = tuple(
 )
 _ROW = np.dtype(
     [
-        ("video", np.int64),
+        ("video", np.int32),
         ("timestamp", np.float64),
         ("box", np.float64, 4),
         ("action_id", np.int64),
         ("last", np.float64),
-        ("line", np.int64),
+        ("line", np.int32),
     ]
 )
 
@@ -51,7 +51,7 @@ class AvaTable:
     Attributes:
         source: Path of the file, for messages.
         videos: The distinct video ids, in order of their first appearance.
-        video_index: (N,) int64, position in ``videos``.
+        video_index: (N,) int32, position in ``videos``.
         timestamps: (N,) float64, seconds. Whole numbers, or rounded to 6 decimals if the file was
             read as AVA-Kinetics, so that equal key frames have equal floats.
         boxes: (N, 4) float64, x1, y1, x2, y2 as fractions of the frame, neither clipped nor
@@ -59,7 +59,7 @@ class AvaTable:
         action_ids: (N,) int64, as in the file (AVA: 1 to 80).
         last_column: (N,) float64, the optional 8th column (a score in predictions, a person id in
             ground truth); NaN for rows without it.
-        lines: (N,) int64, 1-based line number of the row.
+        lines: (N,) int32, 1-based line number of the row.
         empty_key_frames: (video id, seconds) of the two-column rows: annotated, holding nobody.
         empty_lines: 1-based line numbers of the two-column rows.
     """
@@ -252,6 +252,13 @@ class _Interned(dict):
         return value
 
 
+def _each_run(values: _Interned, texts: np.ndarray) -> np.ndarray:
+    """The values of (N,) texts; neighbours are mostly equal and looked up once."""
+    starts = np.flatnonzero(np.r_[True, texts[1:] != texts[:-1]])
+    run_values = np.array([values[text] for text in texts[starts].tolist()])
+    return np.repeat(run_values, np.diff(starts, append=len(texts)))
+
+
 class _ChunkParser:
     """Turns lines into ``_ROW`` arrays; keeps the video ids and two-column rows seen so far.
 
@@ -282,8 +289,8 @@ class _ChunkParser:
         fields += [("last", np.float64)] if has_last_column else []
         try:
             cells = np.loadtxt(chunk, dtype=fields, delimiter=",", comments=None, ndmin=1)
-            timestamps = [self._timestamps[text] for text in cells["timestamp"].tolist()]
-            action_ids = [self._action_ids[text] for text in cells["action_id"].tolist()]
+            timestamps = _each_run(self._timestamps, cells["timestamp"])
+            action_ids = _each_run(self._action_ids, cells["action_id"])
         except (ValueError, ArithmeticError):
             return None
         rows = np.zeros(len(cells), dtype=_ROW)
@@ -299,7 +306,7 @@ class _ChunkParser:
             return None
         if not has_last_column:
             rows["last"] = np.nan
-        rows["video"] = [self.videos[text] for text in cells["video"].tolist()]
+        rows["video"] = _each_run(self.videos, cells["video"])
         rows["timestamp"] = timestamps
         rows["action_id"] = action_ids
         rows["line"] = np.arange(lines_before + 1, lines_before + 1 + len(rows))

@@ -218,11 +218,16 @@ def match_ava(
         rows = rows[has_area[rows]]
     gt_classes = np.searchsorted(class_ids, groundtruth.action_ids[gt_rows])
     classes = np.searchsorted(class_ids, predictions.action_ids[rows])
-    true_positive = match_detections(
-        predictions.boxes[rows],
-        keys[rows] * len(class_ids) + classes,
+    groups = keys[rows] * len(class_ids) + classes
+    gt_groups = gt_keys[gt_rows] * len(class_ids) + gt_classes
+    # Few detections are of a class that their key frame holds: only their boxes are copied.
+    candidates = np.flatnonzero(np.isin(groups, gt_groups))
+    true_positive = np.zeros(len(rows), dtype=bool)
+    true_positive[candidates] = match_detections(
+        predictions.boxes[rows[candidates]],
+        groups[candidates],
         groundtruth.boxes[gt_rows],
-        gt_keys[gt_rows] * len(class_ids) + gt_classes,
+        gt_groups,
         IOU_THRESHOLD,
     )
 
@@ -374,11 +379,15 @@ def _rank_groups(
     """
     order = np.lexsort((-scores[rows], groups))
     ranked, groups = rows[order], groups[order]
+    del order  # of a million rows every array counts
     starts = np.flatnonzero(np.diff(groups, prepend=-1))
     sizes = np.diff(starts, append=len(ranked))
     keep = np.ones(len(ranked), dtype=bool)
     if capacity is not None:
-        keep = np.arange(len(ranked)) - np.repeat(starts, sizes) < capacity
+        places = np.arange(len(ranked))
+        places -= np.repeat(starts, sizes)
+        keep = places < capacity
+        del places
     ties = np.flatnonzero((np.diff(groups) == 0) & (np.diff(scores[ranked]) == 0))
     for group in np.unique(np.searchsorted(starts, ties, side="right") - 1):
         members = slice(starts[group], starts[group] + sizes[group])
@@ -389,5 +398,7 @@ def _rank_groups(
 
 def _order_of_appearance(keys: np.ndarray) -> np.ndarray:
     """(N,) int: 0 for the rows of the first key, 1 for those of the next other key, ..."""
-    _, first_rows, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first_rows))[inverse]
+    starts = np.flatnonzero(np.diff(keys, prepend=keys[:1] - 1))
+    _, first_runs, inverse = np.unique(keys[starts], return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first_runs))[inverse]
+    return np.repeat(order, np.diff(starts, append=len(keys)))

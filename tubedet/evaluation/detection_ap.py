@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-_PAIRS_PER_STEP = 1 << 20
+_PAIRS_PER_STEP = 1 << 16
 
 
 def match_detections(

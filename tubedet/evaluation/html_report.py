@@ -13,7 +13,6 @@ from string import Template
 
 from tubedet.evaluation.error_analysis import ClassFigures, ErrorAnalysis, Example
 from tubedet.evaluation.report import open_whole
-from tubedet.evaluation.report_figures import draw_curves, draw_error_kinds, draw_slices
 
 _MAX_CURVES = 90
 
@@ -90,6 +89,9 @@ def render_html(content: ReportContent) -> str:
     Returns:
         str: the whole html document.
     """
+    # Loads matplotlib, half a second that an evaluation without a report does not wait for.
+    from tubedet.evaluation.report_figures import draw_curves, draw_error_kinds, draw_slices
+
     analysis = content.analysis
     by_ap = sorted(analysis.classes, key=lambda entry: -entry.average_precision)
     shown = sorted(by_ap, key=lambda entry: -entry.num_groundtruth)[:_MAX_CURVES]
