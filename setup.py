@@ -40,5 +40,9 @@ setup(
         "tqdm",
         "yacs>=0.1.8",
     ],
-    extras_require={"dev": ["hypothesis", "pytest", "ruff"]},
+    extras_require={
+        "dev": ["hypothesis", "pytest", "ruff"],
+        "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.5"],
+        "web": ["gradio>=6.31"],
+    },
 )

@@ -57,6 +57,25 @@ class Page:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
+    def wait_for(self, expression, seconds=_DEADLINE_SECONDS):
+        """Waits until a javascript expression is true and returns its value."""
+        end = time.monotonic() + seconds
+        while not (value := self.evaluate(expression)):
+            if time.monotonic() > end:
+                raise TimeoutError(f"{expression} does not become true")
+            time.sleep(0.05)
+        return value
+
+    def choose_file(self, selector, path):
+        """Chooses a file in the file input of a CSS selector."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+
+    def save_downloads_to(self, folder):
+        """Downloads go to a folder from now on, without a question."""
+        self.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+
     def click(self, expression):
         """Clicks with the mouse on the element that the expression gives."""
         x, y = self.evaluate(

@@ -18,12 +18,27 @@ import tubedet  # noqa: F401  (before the packages whose import-time notices it 
 # isort: split
 from detectron2.utils.env import seed_all_rng
 
-from tubedet.benchmarking import data_loading
+from tubedet.benchmarking import (
+    data_loading,
+    evaluation,
+    inference,
+    process_scaling,
+    scaling,
+    training,
+)
+from tubedet.benchmarking.fresh_process import MeasurementError
 from tubedet.benchmarking.measurement import environment
 from tubedet.evaluation.report import open_whole
 
 # Name -> module with DESCRIPTION, add_arguments(parser), run(options) -> dict and table(dict).
-TASKS = {"data": data_loading}
+TASKS = {
+    "data": data_loading,
+    "evaluation": evaluation,
+    "inference": inference,
+    "processes": process_scaling,
+    "scaling": scaling,
+    "train": training,
+}
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -80,8 +95,9 @@ def main(arguments: list[str] | None = None) -> int:
             with open_whole(options.json) as stream:
                 json.dump(report, stream, indent=1, default=str)
                 stream.write("\n")
-    except (OSError, ValueError) as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+    except (OSError, ValueError, KeyError, MeasurementError) as error:
+        message = error.args[0] if isinstance(error, KeyError) else error
+        print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
         return 2
     return 0
 

@@ -1,44 +1,74 @@
 #!/usr/bin/env python
-"""Detect actions in a video and draw them.
+"""Detect actions in videos, follow the persons, and draw them.
 
     python tools/demo.py --config-file X --video-input in.mp4 --output out.mp4 MODEL.WEIGHTS w.pth
+    python tools/demo.py --config-file X --webcam --show --opts MODEL.WEIGHTS w.pth
+    python tools/demo.py --config-file X --input 'films/*.mp4' frames/film --output drawn \\
+        --opts MODEL.WEIGHTS w.pth
 
-Writes a video with as many frames as the input has, at its frame rate. Each frame shows what was
-detected at the nearest key frame. --predictions writes the detections of the key frames as AVA rows
-"video_id,timestamp,x1,y1,x2,y2,action_id,score" without any threshold: the video id is the name of
-the file without its suffix, the timestamp counts from its first frame, boxes are fractions of the
-frame. Both files appear when they are complete, in place of an older one.
+The video that is written has the frames, the time stamps and the sound of the input. --predictions
+writes the model's output at the key frames as AVA rows "video_id,timestamp,x1,y1,x2,y2,action_id,
+score" without any threshold; --json writes the persons with their ids and actions, one line per
+key frame, and --coco the same in the format of COCO. Times count from the first frame.
+
+Files appear when they are complete, in place of older ones. Ctrl-C finishes them with what was
+drawn so far; a second Ctrl-C drops them.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import glob
 import itertools
 import logging
+import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple
 
 import tubedet  # noqa: F401  (before the packages whose import-time notices it silences)
 
 # isort: split
-import numpy as np
 import tqdm
 from av.error import FFmpegError
-from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
-from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
 
 from tubedet.checkpoint import CheckpointError
-from tubedet.data.video_file import VideoFileReader
+from tubedet.data.frame_names import FRAME_EXTENSIONS
+from tubedet.data.frame_sources import open_frame_source
+from tubedet.data.video_container import is_url
+from tubedet.data.video_reader import VIDEO_EXTENSIONS
 from tubedet.engine import VideoActionDetector, load_config
-from tubedet.evaluation.prediction_csv import write_prediction_rows
-from tubedet.evaluation.report import open_whole
-from tubedet.visualization import ActionVisualizer, VideoWriter
+from tubedet.video_output import (
+    VideoOutputs,
+    VideoSummary,
+    VideoWindow,
+    action_names_of,
+    write_video_results,
+)
 
 logger = logging.getLogger("tubedet.demo")
+
+_INTERRUPTED = 130
+# Options that name files, the fields of VideoOutputs and the suffixes in a folder.
+_OUTPUTS = {
+    "output": ("video", ".mp4"),
+    "predictions": ("predictions", ".csv"),
+    "json": ("json_lines", ".jsonl"),
+    "coco": ("coco", ".json"),
+}
+
+
+class Job(NamedTuple):
+    """A video and where its results go: path, URL or index of a camera, its name, the files."""
+
+    source: str | int
+    name: str
+    outputs: VideoOutputs
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -48,14 +78,29 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         arguments: without the program's name; None: those of the process.
 
     Returns:
-        argparse.Namespace: the options.
+        argparse.Namespace: the options, and as ``jobs`` the videos.
     """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", required=True, help="architecture and clip sampling")
-    parser.add_argument("--video-input", required=True, type=Path, help="video file to look at")
-    parser.add_argument("--output", required=True, type=Path, help="video file to write")
+    inputs = parser.add_mutually_exclusive_group(required=True)
+    inputs.add_argument("--video-input", metavar="FILE|URL", help="video to look at")
+    inputs.add_argument(
+        "--webcam", nargs="?", type=int, const=0, metavar="INDEX", help="camera (default: 0)"
+    )
+    inputs.add_argument(
+        "--input",
+        nargs="+",
+        metavar="PATH",
+        help="videos, folders of frames, folders of videos, patterns like 'films/*.mp4'",
+    )
+    parser.add_argument("--fps", type=float, help="frames per second of a folder (default: 30)")
+    parser.add_argument("--output", help="video to write; a folder if there are several inputs")
+    parser.add_argument("--predictions", metavar="CSV", help="AVA rows to write, or a folder")
+    parser.add_argument("--json", metavar="JSONL", help="json lines to write, or a folder")
+    parser.add_argument("--coco", metavar="JSON", help="COCO json to write, or a folder")
+    parser.add_argument("--show", action="store_true", help="show it in a window; q ends it")
     parser.add_argument(
         "--confidence-threshold",
         type=float,
@@ -63,23 +108,76 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="lowest score of an action that is drawn (default: 0.5)",
     )
     parser.add_argument(
+        "--person-threshold",
+        type=float,
+        default=0.5,
+        help="lowest probability of a person who is drawn (default: 0.5)",
+    )
+    parser.add_argument(
         "--every", type=float, default=1.0, help="seconds between key frames (default: 1)"
     )
-    parser.add_argument("--predictions", type=Path, help="csv file to write")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys")
+    parser.add_argument("--start", type=float, default=0.0, help="second at which to begin")
+    parser.add_argument("--end", type=float, help="second at which to end")
+    parser.add_argument(
+        "--batch-size", type=int, default=1, help="key frames in one pass of the model (default: 1)"
+    )
+    parser.add_argument("--amp", choices=("float16", "bfloat16"), help="mixed precision")
+    parser.add_argument("--compile", action="store_true", help="compile the backbone first")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys"
+    )
+    parser.add_argument(
+        "last_opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="the same without --opts"
+    )
     options = parser.parse_args(arguments)
-    if not 0 < options.every < float("inf"):
-        parser.error(f"--every must be a positive number of seconds, got {options.every}")
-    if len(options.opts) % 2:
-        parser.error(f"config keys and values must come in pairs, got {' '.join(options.opts)}")
-    outputs = [options.output] + ([options.predictions] if options.predictions else [])
-    for one, other in itertools.combinations([options.video_input, *outputs], 2):
-        if _is_same_file(one, other):
-            parser.error(f"{one} and {other} are the same file")
-    for path in outputs:
-        if path.is_dir():
-            parser.error(f"{path} is a folder, not a file to write")
+    options.opts = [*options.last_opts, *options.opts]
+    try:
+        _check(options)
+        options.jobs = jobs_of(options)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     return options
+
+
+def jobs_of(options: argparse.Namespace) -> list[Job]:
+    """The videos that the options name, with their outputs.
+
+    Args:
+        options: see :func:`parse_arguments`.
+
+    Raises:
+        ValueError: if an input names nothing, or a file would be written twice or is an input.
+    """
+    if options.webcam is not None:
+        sources = [options.webcam]
+    elif options.video_input is not None:
+        sources = [options.video_input]
+    else:
+        sources = [source for path in options.input for source in _expanded(path)]
+    if options.fps is not None and not any(
+        isinstance(s, str) and os.path.isdir(s) for s in sources
+    ):
+        raise ValueError("--fps is for folders of frames; videos have a rate of their own")
+    names = [_name_of(source) for source in sources]
+    jobs = []
+    for source, name in zip(sources, names):
+        paths = {}
+        for option, (field, suffix) in _OUTPUTS.items():
+            path = getattr(options, option)
+            if path is None:
+                continue
+            is_folder = os.path.isdir(path) or path.endswith(("/", os.sep))
+            if len(sources) > 1 and os.path.isfile(path):
+                raise ValueError(f"--{option} {path} is a file; several inputs need a folder")
+            in_folder = len(sources) > 1 or is_folder
+            paths[field] = Path(path, name + suffix) if in_folder else Path(path)
+        jobs.append(Job(source, name, VideoOutputs(**paths)))
+    files = [Path(source) for source in sources if isinstance(source, str) and not is_url(source)]
+    files += [path for job in jobs for path in vars(job.outputs).values() if path is not None]
+    for one, other in itertools.combinations(files, 2):
+        if _is_same_file(one, other):
+            raise ValueError(f"{one} and {other} are the same file")
+    return jobs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -89,95 +187,173 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: without the program's name; None: those of the process.
 
     Returns:
-        int: exit status, 2 on input that cannot be used.
+        int: exit status, 2 on input that cannot be used, 130 after Ctrl-C.
     """
     options = parse_arguments(arguments)
     setup_logger(name="tubedet")
     try:
-        cfg = load_config(options.config_file, options.opts)
-        draw_video(cfg, options)
+        if options.show:
+            with VideoWindow("tubedet") as window:
+                return run_jobs(options, window)
+        return run_jobs(options, None)
+    except KeyboardInterrupt:
+        _print_error("interrupted, nothing was written of the last video")
+        return _INTERRUPTED
     except (OSError, ValueError, KeyError, FFmpegError, CheckpointError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else error
-        print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
+        _print_error(error.args[0] if isinstance(error, KeyError) else error)
         return 2
-    return 0
 
 
-def draw_video(cfg: CfgNode, options: argparse.Namespace) -> None:
-    """Writes the video with its detections and, if wanted, the predictions.
+def run_jobs(options: argparse.Namespace, window: VideoWindow | None) -> int:
+    """Processes the videos one after another; one that cannot be used does not stop the others.
 
     Args:
-        cfg: the config of the model.
         options: see :func:`parse_arguments`.
-
-    Raises:
-        VideoError: if the input cannot be read or holds no frame.
-        OSError, ValueError: if an output cannot be written.
-    """
-    with VideoFileReader(options.video_input) as reader:
-        rate, num_frames = reader.rate, reader.num_frames
-    if not cfg.MODEL.WEIGHTS:
-        logger.warning("MODEL.WEIGHTS is empty: the weights are random and detections meaningless")
-    detector = VideoActionDetector(cfg)
-    visualizer = ActionVisualizer(action_names(cfg))
-    with contextlib.ExitStack() as stack:
-        rows = None
-        if options.predictions:
-            options.predictions.parent.mkdir(parents=True, exist_ok=True)
-            rows = stack.enter_context(open_whole(options.predictions))
-        writer = stack.enter_context(VideoWriter(options.output, rate, overwrite=True))
-        frames = detector(options.video_input, every=options.every)
-        written_time = None
-        for frame in tqdm.tqdm(frames, options.video_input.name, num_frames, unit="frame"):
-            drawing = visualizer.draw_detections(
-                frame.image, frame.instances, score_threshold=options.confidence_threshold
-            )
-            writer.write(drawing)
-            if rows and frame.key_time != written_time:
-                written_time = frame.key_time
-                write_predictions(rows, options.video_input.stem, frame.key_time, frame.instances)
-    logger.info(f"{writer.num_frames} frames are in {options.output}")
-
-
-def action_names(cfg: CfgNode) -> list[str]:
-    """Names of the model's actions.
-
-    Args:
-        cfg: ``DATASETS.TEST`` names the data set whose metadata are asked; it is not read.
+        window: where to show the drawings; None: nowhere.
 
     Returns:
-        ``MODEL.NUM_ACTIONS`` names; "action 1" and so on where the data set has other actions.
+        int: exit status.
     """
-    num_actions = cfg.MODEL.NUM_ACTIONS
-    for name in cfg.DATASETS.TEST[:1]:
-        names = MetadataCatalog.get(name).get("action_names", [])
-        if len(names) == num_actions:
-            return list(names)
-    return [f"action {number}" for number in range(1, num_actions + 1)]
+    cfg = load_config(options.config_file, options.opts)
+    if not cfg.MODEL.WEIGHTS:
+        logger.warning("MODEL.WEIGHTS is empty: the weights are random and detections meaningless")
+    detector = VideoActionDetector(
+        cfg, amp=options.amp, compile=options.compile, batch_size=options.batch_size
+    )
+    names, status = action_names_of(cfg), 0
+    with _finished_on_interrupt() as interrupted:
+        for job in options.jobs:
+            try:
+                summary = run_job(detector, job, options, names, window, interrupted)
+            except (OSError, ValueError, FFmpegError) as error:
+                _print_error(error)
+                status = 2
+                continue
+            written = [str(path) for path in vars(job.outputs).values() if path is not None]
+            logger.info(
+                f"{job.name}: {summary.num_persons} persons at {summary.num_key_frames} key frames"
+                + (f", {summary.num_frames} frames drawn" if summary.num_frames else "")
+                + (f"; in {', '.join(written)}" if written else "")
+            )
+            if interrupted.is_set():
+                return _INTERRUPTED
+            if summary.is_stopped:
+                break
+    return status
 
 
-def write_predictions(stream: TextIO, video_id: str, key_time: float, instances: Instances) -> None:
-    """Writes the rows of one key frame: every action of every person with a score above 0.
+def run_job(
+    detector: VideoActionDetector,
+    job: Job,
+    options: argparse.Namespace,
+    action_names: list[str],
+    window: VideoWindow | None,
+    interrupted: threading.Event,
+) -> VideoSummary:
+    """Processes one video under a progress bar.
 
     Args:
-        stream: csv file.
-        video_id: first column.
-        key_time: second column, seconds.
-        instances: ``pred_boxes`` (Q, 4) XYXY in pixels of ``image_size`` and ``action_scores``
-            (Q, A); column k has action id k + 1. Rows that are not finite are left out.
+        detector: the model.
+        job: the video.
+        options: see :func:`parse_arguments`.
+        action_names: A names.
+        window: where to show the drawings; None: nowhere.
+        interrupted: ends it when set.
     """
-    height, width = instances.image_size
-    boxes = instances.pred_boxes.tensor.double().numpy() / (width, height, width, height)
-    scores = instances.action_scores.float().numpy()
-    finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores).all(axis=1)
-    action_ids = range(1, scores.shape[1] + 1)
-    write_prediction_rows(stream, video_id, key_time, boxes[finite], scores[finite], action_ids)
+    is_folder = isinstance(job.source, str) and os.path.isdir(job.source)
+    with open_frame_source(job.source, fps=options.fps if is_folder else None) as source:
+        total = source.num_frames
+        if total is not None:
+            begin, end = (round(t * source.rate) for t in (options.start, options.end or 0))
+            total = max(0, (min(end, total) if options.end else total) - begin)
+        with tqdm.tqdm(desc=job.name, total=total, unit="frame", dynamic_ncols=True) as bar:
+            return write_video_results(
+                detector,
+                source,
+                job.outputs,
+                action_names=action_names,
+                every=options.every,
+                start=options.start,
+                end=options.end,
+                confidence_threshold=options.confidence_threshold,
+                person_threshold=options.person_threshold,
+                show=None if window is None else window.show,
+                progress=lambda time: bar.update(
+                    round((time - options.start) * source.rate) + 1 - bar.n
+                ),
+                stop=interrupted.is_set,
+            )
+
+
+@contextlib.contextmanager
+def _finished_on_interrupt() -> Iterator[threading.Event]:
+    """The first Ctrl-C sets the event; from the second on they interrupt as usual."""
+    interrupted = threading.Event()
+
+    def handle(*_) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        interrupted.set()
+        logger.warning("Finishing what was drawn so far; Ctrl-C once more drops it")
+
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises ValueError for options that make no sense whatever the input."""
+    if not 0 < options.every < float("inf"):
+        raise ValueError(f"--every must be a positive number of seconds, got {options.every}")
+    if not 0 <= options.start < float("inf"):
+        raise ValueError(f"--start must be a number of seconds, got {options.start}")
+    if options.end is not None and not options.end > options.start:
+        raise ValueError(f"--end {options.end} must be later than --start {options.start}")
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}")
+    for name in ("confidence_threshold", "person_threshold"):
+        if not 0 <= getattr(options, name) <= 1:
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option} must be in [0, 1], got {getattr(options, name)}")
+    if len(options.opts) % 2:
+        raise ValueError(f"config keys and values must come in pairs, got {' '.join(options.opts)}")
+    if not options.show and all(getattr(options, option) is None for option in _OUTPUTS):
+        raise ValueError("say what is wanted: --output, --predictions, --json, --coco or --show")
+
+
+def _expanded(path: str) -> list[str]:
+    """The videos that an argument of --input names."""
+    if os.path.isdir(path):
+        names = sorted(name for name in os.listdir(path) if not name.startswith("."))
+        if any(name.lower().endswith(FRAME_EXTENSIONS) for name in names):
+            return [path]
+        found = [n for n in names if n.lower().endswith((*VIDEO_EXTENSIONS, ".mov"))]
+        if not found:
+            raise ValueError(f"--input {path}: the folder holds neither frames nor videos")
+        return [os.path.join(path, name) for name in found]
+    if glob.has_magic(path) and not os.path.exists(path) and not is_url(path):
+        found = sorted(glob.glob(path, recursive=True))
+        if not found:
+            raise ValueError(f"--input {path}: no file matches the pattern")
+        return found
+    return [path]
+
+
+def _name_of(source: str | int) -> str:
+    if isinstance(source, int):
+        return f"camera{source}"
+    return Path(source).resolve().name if os.path.isdir(source) else Path(source).stem
 
 
 def _is_same_file(one: Path, other: Path) -> bool:
     # File systems may ignore case, which resolve() does not notice.
     existing = one.exists() and other.exists()
     return one.resolve() == other.resolve() or (existing and one.samefile(other))
+
+
+def _print_error(message: object) -> None:
+    print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,6 @@ silence_third_party_warnings()
 
 from . import data, modeling  # noqa: E402
 from .config import add_tubedet_config  # noqa: E402
-from .engine import load_model  # noqa: E402
+from .engine import VideoActionDetector, load_model  # noqa: E402
 
-__all__ = ["add_tubedet_config", "data", "load_model", "modeling"]
+__all__ = ["VideoActionDetector", "add_tubedet_config", "data", "load_model", "modeling"]

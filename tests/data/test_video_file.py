@@ -96,7 +96,7 @@ def test_times_may_come_in_any_order_and_repeat(tmp_path, write_video, numbers_i
 def test_reads_only_from_the_key_frame_to_the_last_time(tmp_path, write_video, monkeypatch):
     path = write_video(tmp_path / "video.mp4", 200, gop=10)
     counts = {"decoded": 0, "converted": 0}
-    decoded_frames, rgb = VideoFileReader._decoded_frames, VideoFileReader._rgb
+    decoded_frames, rgb = VideoFileReader._decoded_frames, VideoFileReader.rgb
 
     def count_decoded(self):
         for frame in decoded_frames(self):
@@ -109,7 +109,7 @@ def test_reads_only_from_the_key_frame_to_the_last_time(tmp_path, write_video, m
 
     with VideoFileReader(path) as reader:
         monkeypatch.setattr(VideoFileReader, "_decoded_frames", count_decoded)
-        monkeypatch.setattr(VideoFileReader, "_rgb", count_converted)
+        monkeypatch.setattr(VideoFileReader, "rgb", count_converted)
         reader.read(np.array([155, 155, 160, 160, 165]) / 30)
     assert counts["decoded"] <= 17
     assert counts["converted"] == 3

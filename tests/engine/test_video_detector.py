@@ -1,106 +1,172 @@
-from fractions import Fraction
+import threading
+import time
+import weakref
+from collections import Counter
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
+from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
+from numbered_videos import read_numbers, write_video
 
 from tubedet.data import AVADatasetMapper, VideoError
-from tubedet.data.frame_stream import ClipWindow
+from tubedet.data.frame_sources import FrameSource, open_frame_source
 from tubedet.data.video_file import VideoFileReader
-from tubedet.engine import load_config
-from tubedet.engine.video_detector import VideoActionDetector
+from tubedet.engine import VideoActionDetector, load_config
 
 CLIPS = Path(__file__).resolve().parents[2] / "../shared/data/clips"
-NTSC = Fraction(30000, 1001)
+CONFIG = "configs/quick_schedules/TubeR_toy.yaml"
+NTSC = 30000 / 1001
+VARIABLE = np.cumsum(np.random.default_rng(3).choice([0.02, 0.033, 0.1, 0.4], 60)).round(3)
 
 
 class RecordingModel(torch.nn.Module):
-    """Keeps its inputs; the score of the only box is the number of the call."""
+    """Keeps its inputs and batch sizes; the score of the only box is the time of the key frame."""
 
     def __init__(self):
         super().__init__()
-        self.inputs = []
+        self.inputs, self.batches = [], []
+        self.backbone = torch.nn.Identity()
 
     def forward(self, batched_inputs):
         assert not self.training and not torch.is_grad_enabled()
-        (model_input,) = batched_inputs
-        self.inputs.append(model_input)
-        instances = Instances((model_input["height"], model_input["width"]))
-        instances.pred_boxes = Boxes(torch.tensor([[0.0, 0.0, 10.0, 10.0]]))
-        instances.action_scores = torch.full((1, 3), float(len(self.inputs)))
-        return [{"instances": instances}]
+        self.inputs += batched_inputs
+        self.batches.append([x["timestamp"] for x in batched_inputs])
+        outputs = []
+        for model_input in batched_inputs:
+            instances = Instances((model_input["height"], model_input["width"]))
+            instances.pred_boxes = Boxes(torch.tensor([[0.0, 0.0, 10.0, 10.0]]))
+            instances.scores = torch.ones(1)
+            instances.action_scores = torch.full((1, 3), float(model_input["timestamp"]))
+            outputs.append({"instances": instances})
+        return outputs
+
+
+class CountingSource(FrameSource):
+    """Small frames at 10 a second; knows how many of them are alive."""
+
+    name, rate, height, width = "counted", 10, 8, 8
+
+    def __init__(self, num_frames):
+        self.num_frames = num_frames
+        self.alive = self.most_alive = self.num_read = 0
+
+    def stored_frames(self, start=0.0):
+        for index in range(self.num_frames):
+            frame = np.zeros((8, 8, 3), np.uint8)
+            self.num_read = index + 1
+            self.alive += 1
+            self.most_alive = max(self.most_alive, self.alive)
+            weakref.finalize(frame, self._drop)
+            yield index / 10, frame
+
+    def num_bytes(self, stored):
+        return 1 << 20  # as large frames would take, so that few are read ahead
+
+    def _drop(self):
+        self.alive -= 1
 
 
 @pytest.fixture
 def cfg():
-    return load_config(
-        "",
-        [
-            *("INPUT.CLIP.NUM_FRAMES", "8", "INPUT.CLIP.FRAME_STRIDE", "2"),
-            *("INPUT.CLIP.FPS", "15.0", "INPUT.MIN_SIZE_TEST", "40", "MODEL.DEVICE", "cpu"),
-        ],
-    )
+    """The toy model, every query of which is a result."""
+    return load_config(CONFIG, ["MODEL.DEVICE", "cpu", "MODEL.TUBER.PERSON_THRESH", "0.0"])
 
 
-def write_video(path, rate, num_frames=None, *, times=None, first_pts=0, rotation=0):
-    """A moving pattern of 96x64 pixels; ``times`` in seconds instead of the constant rate."""
-    time_base = 1 / Fraction(rate) if times is None else Fraction(1, 1000)
-    y, x = np.mgrid[:64, :96]
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        stream.options = {"bf": "2", "g": "20"}
-        stream.codec_context.time_base = time_base
-        if rotation:
-            stream.set_display_rotation(rotation)
-        for number in range(num_frames if times is None else len(times)):
-            pattern = np.stack([x * 2 + 9 * number, y * 3 - 7 * number, x + y + 5 * number], -1)
-            frame = av.VideoFrame.from_ndarray((pattern % 256).astype(np.uint8), format="rgb24")
-            frame.time_base = time_base
-            frame.pts = first_pts + (number if times is None else round(times[number] * 1000))
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return str(path)
+@pytest.fixture(scope="module")
+def toy_model():
+    torch.manual_seed(5)
+    return build_model(load_config(CONFIG, ["MODEL.DEVICE", "cpu"])).eval()
 
 
-def key_frame_dict(path, timestamp):
+@pytest.fixture
+def film(tmp_path):
+    """4.1 seconds at 30 frames a second, the number of each in the picture."""
+    return write_video(tmp_path / "film.mp4", 123, b_frames=2, gop=12)
+
+
+def recording_detector(cfg, **options):
+    """A detector and the recording model that it runs, a prepared copy."""
+    detector = VideoActionDetector(cfg, model=RecordingModel(), **options)
+    return detector, detector.model
+
+
+def key_frame_dict(path, timestamp, fps=30.0):
     """Dataset dict of a key frame in seconds since the start of the file."""
     return {
         "video_id": Path(path).stem,
         "timestamp": timestamp,
-        "video": path,
-        "fps": 30.0,
+        "video": str(path),
+        "fps": fps,
         "start_second": 0.0,
     }
 
 
+def read_ahead_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
+
+
 @pytest.mark.parametrize(
-    "file_name, rate, options",
+    "file_name, options, part",
     [
-        ("a.mp4", 10, {}),
-        ("b.mp4", NTSC, {}),
-        ("c.mp4", 15, {}),
-        ("offset.mkv", NTSC, {"first_pts": 75}),
-        ("offset.ts", 15, {}),
-        ("phone.mp4", 30, {"rotation": 90}),
+        ("a.mp4", {"rate": 10, "b_frames": 3}, {"batch_size": 3}),
+        ("b.mp4", {"rate": NTSC, "b_frames": 2}, {"start": 0.7, "end": 2.6, "every": 0.5}),
+        ("vfr.mp4", {"times": VARIABLE - VARIABLE[0]}, {"batch_size": 3, "every": 0.7}),
+        ("vfr.mkv", {"times": VARIABLE, "first_pts": 300}, {"start": 2.0}),
+        ("offset.ts", {"rate": 25, "b_frames": 2}, {}),
+        ("phone.mp4", {"rotation": 90}, {"batch_size": 2, "end": 1.0, "every": 0.4}),
+        ("odd.avi", {"codec": "mpeg4", "size": (47, 64), "b_frames": 1}, {"every": 0.9}),
     ],
 )
-def test_model_inputs_are_those_of_the_evaluation(tmp_path, cfg, file_name, rate, options):
-    path = write_video(tmp_path / file_name, rate, int(4.5 * rate), **options)
-    model = RecordingModel()
-    frames = list(VideoActionDetector(cfg, model=model)(path))
-    assert len(frames) == int(4.5 * rate)
-    assert [model_input["timestamp"] for model_input in model.inputs] == [0, 1, 2, 3, 4]
+def test_results_are_those_of_the_evaluation(tmp_path, cfg, toy_model, file_name, options, part):
+    path = write_video(tmp_path / file_name, 60, **options)
+    batch_size, part = part.get("batch_size", 1), {**part}
+    part.pop("batch_size", None)
+    detector = VideoActionDetector(cfg, model=toy_model, batch_size=batch_size)
+    results = list(detector(path, **part))
+    with VideoFileReader(path) as reader:
+        times = [time for time, _ in reader]
+    part = {"every": 1.0, "start": 0.0, "end": np.inf, **part}
+    multiples = np.arange(40) * part["every"]
+    is_inside = (multiples >= part["start"]) & (multiples < min(part["end"], times[-1] + 1e-3))
+    assert [result.time for result in results] == pytest.approx(multiples[is_inside])
+    assert [result.index for result in results] == list(range(len(results)))
+    assert len(results) >= 2
     mapper = AVADatasetMapper(cfg, is_train=False)
+    for result in results:
+        model_input = mapper(key_frame_dict(path, result.time))
+        with torch.inference_mode():
+            expected = toy_model([model_input])[0]["instances"]
+        assert result.instances.image_size == (model_input["height"], model_input["width"])
+        for name in ("scores", "action_scores"):
+            torch.testing.assert_close(
+                result.instances.get(name), expected.get(name), rtol=0, atol=1e-5
+            )
+        torch.testing.assert_close(
+            result.instances.pred_boxes.tensor, expected.pred_boxes.tensor, rtol=1e-5, atol=1e-4
+        )
+        assert result.image is None and not result.instances.scores.is_inference()
+
+
+def test_a_folder_is_decoded_for_the_model_as_in_evaluation(tmp_path, cfg):
+    rng = np.random.default_rng(0)
+    for number in range(25):
+        image = cv2.resize(rng.integers(0, 256, (9, 12, 3), np.uint8), (256, 192))
+        cv2.imwrite(str(tmp_path / f"frame_{number:03d}.jpg"), image)
+    detector, model = recording_detector(cfg)
+    with open_frame_source(tmp_path, fps=12) as source:
+        frames = list(detector.frames(source))
+        assert [frame.image.shape for frame in frames] == [(192, 256, 3)] * 25
+    mapper = AVADatasetMapper(cfg, is_train=False)
+    assert [x["timestamp"] for x in model.inputs] == [0, 1, 2]
     for model_input in model.inputs:
-        expected = mapper(key_frame_dict(path, model_input["timestamp"]))
-        assert expected["clip"].shape[:2] == (3, 8) and min(expected["clip"].shape[2:]) == 40
+        expected = mapper(key_frame_dict(tmp_path, model_input["timestamp"], fps=12.0))
         assert torch.equal(model_input["clip"], expected["clip"])
-        for key in ("height", "width", "video_id"):
-            assert model_input[key] == expected[key]
+        assert (model_input["height"], model_input["width"]) == (192, 256)
 
 
 @pytest.mark.parametrize(
@@ -111,93 +177,261 @@ def test_real_videos(cfg, name, num_frames):
     path = CLIPS / name
     if not path.is_file():
         pytest.skip(f"{name}: the real clips are not part of the repository")
-    model = RecordingModel()
-    indices = [frame.index for frame in VideoActionDetector(cfg, model=model)(path, every=2.5)]
+    detector, model = recording_detector(cfg)
+    indices = [frame.index for frame in detector.frames(path, every=2.5)]
     assert indices == list(range(num_frames))
     mapper = AVADatasetMapper(cfg, is_train=False)
-    for model_input in model.inputs[:8]:
-        expected = mapper(key_frame_dict(str(path), model_input["timestamp"]))
+    for model_input in model.inputs[:5]:
+        expected = mapper(key_frame_dict(path, model_input["timestamp"]))
         assert torch.equal(model_input["clip"], expected["clip"])
 
 
-@pytest.mark.parametrize("every", [0.25, 1.0, 1.7, 30.0])
-def test_every_frame_comes_once_with_its_nearest_key_frame(tmp_path, cfg, every):
-    path = write_video(tmp_path / "film.mp4", NTSC, 120)
-    model = RecordingModel()
-    frames = list(VideoActionDetector(cfg, model=model)(path, every=every))
-    with VideoFileReader(path) as reader:
-        for index, (frame, (time, image)) in enumerate(zip(frames, reader, strict=True)):
-            assert (frame.index, frame.time) == (index, time)
-            np.testing.assert_array_equal(frame.image, image)
-    key_times = np.arange(0, frames[-1].time, every)
+@pytest.mark.parametrize("every, batch_size", [(0.01, 1), (0.25, 4), (1.0, 1), (1.7, 2), (30, 3)])
+def test_every_frame_comes_once_between_its_results(film, cfg, every, batch_size):
+    detector, model = recording_detector(cfg, batch_size=batch_size)
+    frames = list(detector.frames(film, every=every))
+    assert [frame.index for frame in frames] == list(range(123))
+    assert read_numbers(np.stack([frame.image for frame in frames])) == list(range(123))
+    key_times = np.array([x["timestamp"] for x in model.inputs])
+    assert key_times[0] == 0 and (np.diff(key_times) > 0).all()
+    for frame in frames:
+        assert frame.time == pytest.approx(frame.index / 30)
+        place = np.searchsorted(key_times, frame.time + 1e-3) - 1
+        assert frame.before.index == place and frame.before.time == key_times[place]
+        assert frame.time - frame.before.time < every + 1e-3
+        assert frame.before.instances.action_scores[0, 0] == pytest.approx(key_times[place])
+        if place + 1 < len(key_times):
+            assert frame.after.index == place + 1
+        else:
+            assert frame.after is None
+
+
+@pytest.mark.parametrize(
+    "part, numbers, key_times",
+    [
+        ({"start": 1.5, "end": 3.0}, range(45, 90), [2.0]),
+        ({"start": 1.0, "end": 3.2}, range(30, 96), [1.0, 2.0, 3.0]),
+        ({"start": 3.0}, range(90, 123), [3.0, 4.0]),
+        ({"end": 0.5}, range(15), [0.0]),
+        # Between two multiples, and behind the last one.
+        ({"start": 2.3, "end": 2.6}, range(69, 78), [2.3]),
+        ({"start": 4.05}, range(122, 123), [122 / 30]),
+        ({"start": 0.1, "every": 60}, range(3, 123), [0.1]),
+    ],
+)
+def test_parts(film, cfg, part, numbers, key_times):
+    detector, model = recording_detector(cfg)
+    frames = list(detector.frames(film, **part))
+    assert read_numbers(np.stack([frame.image for frame in frames])) == list(numbers)
     assert [x["timestamp"] for x in model.inputs] == pytest.approx(key_times)
     for frame in frames:
-        nearest = np.abs(key_times - frame.time).argmin()
-        assert frame.key_time == pytest.approx(key_times[nearest])
-        assert frame.instances.action_scores[0, 0] == nearest + 1
-        assert frame.instances.image_size == frame.image.shape[:2]
+        if frame.time < key_times[0] - 1e-3:
+            assert (frame.before.time, frame.after) == (pytest.approx(key_times[0]), None)
+    # The clips at the edges show what is beyond them.
+    mapper = AVADatasetMapper(cfg, is_train=False)
+    for model_input in model.inputs:
+        expected = mapper(key_frame_dict(film, model_input["timestamp"]))
+        assert torch.equal(model_input["clip"], expected["clip"])
 
 
-def test_memory_does_not_grow_with_the_length(tmp_path, cfg, monkeypatch):
-    path = write_video(tmp_path / "film.mp4", 30, 600)
-    decoded, kept = [], []
-    iterate, append = VideoFileReader.__iter__, ClipWindow.append
+def test_each_frame_is_decoded_once_and_resized_once(film, cfg, monkeypatch):
+    counts = Counter()
+    decoded_frames, rgb = VideoFileReader._decoded_frames, VideoFileReader.rgb
 
     def count_decoded(self):
-        for item in iterate(self):
-            decoded.append(None)
-            yield item
+        for frame in decoded_frames(self):
+            counts["decoded"] += 1
+            yield frame
 
-    def record_length(self, time, frame):
-        append(self, time, frame)
-        kept.append(len(self))
+    def count_converted(self, frame):
+        counts["converted"] += 1
+        return rgb(self, frame)
 
-    monkeypatch.setattr(VideoFileReader, "__iter__", count_decoded)
-    monkeypatch.setattr(ClipWindow, "append", record_length)
-    frames = VideoActionDetector(cfg, model=RecordingModel())(path)
-    waiting = [len(decoded) - number for number, _ in enumerate(frames)]
-    assert len(decoded) == len(kept) == 600
-    # Half a second to the key frame, 0.43 s to the end of its clip.
-    assert max(waiting) <= 0.93 * 30 + 2
-    # 0.57 s before the key frame, and at most a second until the next one is complete.
-    assert max(kept) <= 2 * 30
+    monkeypatch.setattr(VideoFileReader, "_decoded_frames", count_decoded)
+    monkeypatch.setattr(VideoFileReader, "rgb", count_converted)
+    detector, _ = recording_detector(cfg)
+    assert len(list(detector(film, every=0.25))) == 17
+    assert counts == {"decoded": 123, "converted": 123}
+    counts.clear()
+    assert len(list(detector.frames(film, every=0.25))) == 123
+    # For the model and, once nobody has to wait for it any more, for the caller.
+    assert counts == {"decoded": 123, "converted": 246}
+    counts.clear()
+    results = list(detector(film, start=3.0, end=3.5, images=True))
+    assert read_numbers(results[0].image[None]) == [90]
+    # The first frame, one group of pictures at most, the clip's 14 frames and what is read ahead.
+    assert counts["decoded"] <= 1 + 12 + 8 + 15 + 18 + 2
+
+
+@pytest.mark.parametrize("every, batch_size", [(1.0, 1), (1.0, 3)])
+def test_memory_does_not_grow_with_the_length(cfg, every, batch_size):
+    kept = {}
+    for num_seconds in (20, 200):
+        source = CountingSource(10 * num_seconds)
+        detector, model = recording_detector(cfg, batch_size=batch_size)
+        num_frames = sum(1 for _ in detector.frames(source, every=every))
+        assert (num_frames, len(model.inputs)) == (10 * num_seconds, num_seconds)
+        model.inputs.clear()
+        kept[num_seconds] = source.most_alive
+    # Half a clip is 0.47 seconds; 32 frames of a megabyte are read ahead, and one is in work.
+    bound = (batch_size * every + 0.47) * 10 + 32 + 3
+    assert kept[200] <= bound and kept[20] <= bound
+    without_frames = CountingSource(300)
+    assert len(list(detector(without_frames))) == 30
+    assert without_frames.most_alive <= 3
+
+
+def test_images_are_the_key_frames_and_only_they_wait(film, cfg):
+    detector, model = recording_detector(cfg, batch_size=2)
+    results = list(detector(film, images=True))
+    assert read_numbers(np.stack([r.image for r in results])) == [0, 30, 60, 90, 120]
+    # At a low rate the key frame is not the nearest frame but the one in the clip's middle slot.
+    detector, model = recording_detector(cfg)
+    numbered = (np.full((8, 8, 3), number, np.uint8) for number in range(9))
+    shown = [
+        r.image.max() for r in detector(open_frame_source(numbered, fps=3), every=0.37, images=True)
+    ]
+    assert shown == [0, 1, 2, 3, 4, 5, 6, 7] == [x["clip"][:, 4].max() for x in model.inputs]
+    source = CountingSource(900)
+    assert sum(1 for _ in detector(source, images=True)) == 90
+    assert source.most_alive <= 32 + 6
 
 
 @pytest.mark.parametrize("file_name, rate", [("one.mp4", 30), ("one.mkv", 5)])
 def test_a_video_of_one_frame(tmp_path, cfg, file_name, rate):
-    path = write_video(tmp_path / file_name, rate, 1)
-    model = RecordingModel()
-    (frame,) = VideoActionDetector(cfg, model=model)(path)
-    assert (frame.index, frame.time, frame.key_time, len(model.inputs)) == (0, 0, 0, 1)
-    clip = model.inputs[0]["clip"]
-    assert torch.equal(clip, clip[:, :1].expand_as(clip))
+    path = write_video(tmp_path / file_name, 1, rate=rate)
+    detector, model = recording_detector(cfg)
+    (frame,) = detector.frames(path)
+    assert (frame.index, frame.time, frame.before.time, frame.after) == (0, 0, 0, None)
+    (model_input,) = model.inputs
+    assert torch.equal(model_input["clip"], model_input["clip"][:, :1].expand(-1, 8, -1, -1))
+    (result,) = detector(path, images=True)
+    np.testing.assert_array_equal(result.image, frame.image)
 
 
 def test_gaps_between_frames_are_skipped(tmp_path, cfg):
     times = [0, 0.4, 0.8, 500.1, 500.8, 9000.7]
-    path = write_video(tmp_path / "gaps.mp4", 30, times=times)
-    model = RecordingModel()
-    frames = list(VideoActionDetector(cfg, model=model)(path))
+    path = write_video(tmp_path / "gaps.mp4", 6, times=times)
+    detector, model = recording_detector(cfg)
+    frames = list(detector.frames(path))
     assert [frame.time for frame in frames] == pytest.approx(times)
     # The video ends before second 9001.
-    assert [frame.key_time for frame in frames] == [0, 0, 1, 500, 501, 9000]
-    assert len(model.inputs) < 10
+    assert [x["timestamp"] for x in model.inputs] == [0, 1, 500, 501, 9000]
+    assert [frame.before.time for frame in frames] == [0, 0, 0, 500, 500, 9000]
+    assert [frame.after and frame.after.time for frame in frames] == [1, 1, 1, 501, 501, None]
 
 
-def test_bad_input_is_refused_at_once(tmp_path, cfg):
-    detector = VideoActionDetector(cfg, model=RecordingModel())
-    with pytest.raises(VideoError, match=r"nothing\.mp4: .*No such file"):
-        detector(tmp_path / "nothing.mp4")
-    for every in (0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="every must be a positive number"):
-            detector(write_video(tmp_path / "film.mp4", 30, 3), every=every)
+def test_batches_and_options(film, cfg, monkeypatch):
+    detector, model = recording_detector(cfg, batch_size=3)
+    list(detector(film))
+    assert model.batches == [[0, 1, 2], [3, 4]]
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: None)
+    detector, model = recording_detector(cfg, batch_size=3, compile=True, device="cpu")
+    assert [result.time for result in detector(film)] == [0, 1, 2, 3, 4]
+    assert model.batches == [[0, 1, 2], [3, 4, 4]]
+    with pytest.raises(ValueError, match='amp="float16" needs a GPU'):
+        recording_detector(cfg, amp="float16")
+    with pytest.raises(ValueError, match="device 'gpu'"):
+        VideoActionDetector(cfg, device="gpu")
+
+
+def test_decoding_goes_on_while_the_model_works(cfg, monkeypatch):
+    source = CountingSource(40)
+    detector, model = recording_detector(cfg)
+    forward, was_busy = model.forward, []
+
+    def slow_forward(batched_inputs):
+        num_read, deadline = source.num_read, time.monotonic() + 5
+        while source.num_read == num_read < 40 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        was_busy.append(source.num_read > num_read or num_read == 40)
+        return forward(batched_inputs)
+
+    monkeypatch.setattr(model, "forward", slow_forward)
+    assert len(list(detector(source))) == 4 and all(was_busy)
+
+
+def test_abandoning_ends_the_thread_and_closes_the_file(film, cfg, monkeypatch):
+    closed = []
+    close = VideoFileReader.close
+    monkeypatch.setattr(VideoFileReader, "close", lambda self: closed.append(close(self)))
+    detector, model = recording_detector(cfg)
+    for iterate in (detector, detector.frames):
+        for _ in iterate(film):
+            assert len(read_ahead_threads()) <= 1
+            break
+        assert not read_ahead_threads() and len(closed) == 1
+        closed.clear()
+
+    def interrupted(batched_inputs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(detector(film))
+    assert not read_ahead_threads() and len(closed) == 1
+    # A source that somebody else opened stays open.
+    detector, _ = recording_detector(cfg)
+    with open_frame_source(film) as source:
+        assert len(list(detector(source))) == 5 and len(closed) == 1
+    assert len(closed) == 2
+
+
+def test_errors_of_the_source_reach_the_caller(cfg):
+    def frames():
+        for number in range(50):
+            yield np.full((8, 8, 3), number, np.uint8)
+        raise ZeroDivisionError("in the source")
+
+    detector, _ = recording_detector(cfg)
+    found = []
+    with pytest.raises(ZeroDivisionError, match="in the source"):
+        for result in detector(open_frame_source(frames(), fps=10)):
+            found.append(result.time)
+    assert found == [0, 1, 2, 3, 4]
+    assert not read_ahead_threads()
+
+
+def test_results_before_a_hole_are_handed_out(tmp_path, cfg):
+    path = Path(write_video(tmp_path / "video.mp4", 200, gop=10))
+    with av.open(str(path)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    content = bytearray(path.read_bytes())
+    for position, size in packets[60:140]:
+        content[position : position + size] = b"\xff" * size
+    path.write_bytes(content)
+    detector, _ = recording_detector(cfg, batch_size=4)
+    times, numbers = [], []
+    with pytest.raises(VideoError, match=r"video\.mp4: not decodable from 1\.967 s to 4\.667 s"):
+        times.extend(result.time for result in detector(path))
+    with pytest.raises(VideoError, match=r"video\.mp4: not decodable from"):
+        numbers.extend(frame.index for frame in detector.frames(path))
+    # The clip at second 2 is not complete, and frames behind second 1 lie before its result.
+    assert times == [0, 1] and numbers == list(range(30))
+
+
+def test_bad_input_is_refused_at_once(tmp_path, cfg, film):
+    detector, _ = recording_detector(cfg)
+    for iterate in (detector, detector.frames):
+        with pytest.raises(VideoError, match=r"nothing\.mp4: .*No such file"):
+            iterate(tmp_path / "nothing.mp4")
+        for every in (0, -1.0, float("nan"), float("inf")):
+            with pytest.raises(ValueError, match="every must be a positive number"):
+                iterate(film, every=every)
+        for start in (-1.0, float("nan")):
+            with pytest.raises(ValueError, match="start must be a number of seconds from 0 on"):
+                iterate(film, start=start)
+        for end in (2.0, 1.0, float("nan")):
+            with pytest.raises(ValueError, match=r"end must be later than start \(2\.0 s\)"):
+                iterate(film, start=2.0, end=end)
+        with pytest.raises(VideoError, match=r"film\.mp4: no frame from 9\.000 s on and before 10"):
+            list(iterate(film, start=9.0, end=10.0))
 
 
 def test_a_file_without_frames_is_an_error(tmp_path, cfg):
-    path = tmp_path / "film.mkv"
-    write_video(path, 30, 60)
+    path = Path(write_video(tmp_path / "film.mkv", 60))
     with av.open(str(path)) as container:
         first = min(p.pos for p in container.demux(video=0) if p.pos)
     path.write_bytes(path.read_bytes()[:first])
     with pytest.raises(VideoError, match=r"film\.mkv: the video stream holds no decodable frame"):
-        VideoActionDetector(cfg, model=RecordingModel())(path)
+        recording_detector(cfg)[0](path)

@@ -33,14 +33,34 @@ def test_wrong_options_and_sources(command, tmp_path, capsys):
         (["--task", "data", "--repeats", "0"], "--repeats must be at least 1"),
         (["--task", "data", "--clips", "0"], "0 is not positive"),
         (["--task", "data", "--sizes", "big"], "argument --sizes: invalid"),
+        (["--task", "inference"], "the following arguments are required: --config-file"),
+        (["--task", "train", "--config-file", "x", "--variant", "prepared"], "invalid choice"),
+        (["--task", "scaling", "--config-file", "x", "--frames", "0"], "0 is not positive"),
+        (["--task", "processes", "--warmup", "-1"], "-1 is negative"),
     ):
         with pytest.raises(SystemExit) as caught:
             command(arguments)
         assert caught.value.code == 2
         assert message in capsys.readouterr().err
+    toy = "configs/quick_schedules/TubeR_toy.yaml"
     for arguments, message in (
-        (["--source", str(tmp_path / "absent.mp4")], "absent.mp4"),
-        (["--sizes", "63x48"], "must be even, got 63x48"),
+        (["data", "--source", str(tmp_path / "absent.mp4")], "absent.mp4"),
+        (["data", "--sizes", "63x48"], "must be even, got 63x48"),
+        (["inference", "--config-file", "absent.yaml"], "absent.yaml does not exist"),
+        (["train", "--config-file", toy, "NO.SUCH", "1"], "NO.SUCH"),
+        # The measured process finds this one.
+        (["inference", "--config-file", toy, "MODEL.WEIGHTS", "absent.pth"], "absent.pth"),
     ):
-        assert command(["--task", "data", *arguments]) == 2
-        assert message in capsys.readouterr().err
+        assert command(["--task", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert message in error and "Traceback" not in error
+
+
+def test_evaluation_task_in_a_process_of_its_own(command, tmp_path, capsys):
+    path = tmp_path / "evaluation.json"
+    arguments = ["--task", "evaluation", "--rows", "2000", "--repeats", "1", "--json", str(path)]
+    assert command(arguments) == 0
+    stored = json.loads(path.read_text())
+    assert stored["task"] == "evaluation" and stored["options"]["rows"] == 2000
+    assert stored["phases"]["total"]["cpu_s"]["median"] > 0
+    assert "2,000 of predictions" in capsys.readouterr().out

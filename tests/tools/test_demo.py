@@ -1,19 +1,21 @@
+import contextlib
 import importlib.util
-import io
+import itertools
+import signal
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
 
 from tubedet.data import AVADatasetMapper
 from tubedet.data.ava_annotations import read_ava_csv
 from tubedet.engine import load_config
-from tubedet.visualization import VideoWriter
+from tubedet.visualization import ActionVisualizer, VideoWriter
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")
@@ -57,6 +59,10 @@ def _run(video_input, output, *options):
     return demo.main([*arguments, "--output", str(output), *map(str, options)])
 
 
+def _run_inputs(*inputs_and_options):
+    return demo.main(["--config-file", _CONFIG, "--input", *map(str, inputs_and_options)])
+
+
 def _decode(path):
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -66,7 +72,8 @@ def _decode(path):
 def test_video_and_predictions(video, weights, tmp_path):
     output, predictions = tmp_path / "new" / "out.mp4", tmp_path / "new" / "rows.csv"
     opts = (*_OPTS, "MODEL.WEIGHTS", weights)
-    options = ("--confidence-threshold", "0", "--predictions", predictions)
+    options = ("--confidence-threshold", "0", "--person-threshold", "0")
+    options += ("--predictions", predictions)
     assert _run(video, output, *options, *opts) == 0
     frames, rate = _decode(output)
     assert len(frames) == 42 and rate == _NTSC
@@ -107,7 +114,7 @@ def test_an_older_output_is_replaced_only_by_a_whole_one(video, tmp_path, monkey
         path.write_text("older")
     arguments = (video, output, "--predictions", predictions, "--every", "10", *_OPTS)
     with monkeypatch.context() as patch:
-        patch.setattr(demo.ActionVisualizer, "draw_detections", lambda *_, **__: 1 / 0)
+        patch.setattr(ActionVisualizer, "draw_detections", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             _run(*arguments)
     assert sorted(tmp_path.iterdir()) == [output, predictions]
@@ -178,7 +185,11 @@ def test_the_input_is_never_overwritten(video, tmp_path, capsys):
     [
         (("--every", "0"), "--every must be a positive number"),
         (("--every", "nan"), "--every must be a positive number"),
-        (("--predictions", "{folder}"), "is a folder"),
+        (("--start", "2", "--end", "1"), "--end 1.0 must be later than --start 2.0"),
+        (("--start", "-1"), "--start must be"),
+        (("--person-threshold", "1.5"), "--person-threshold must be in [0, 1]"),
+        (("--batch-size", "0"), "--batch-size must be at least 1"),
+        (("--webcam",), "not allowed with argument"),
         (("MODEL.WEIGHTS",), "must come in pairs"),
     ],
 )
@@ -189,25 +200,112 @@ def test_bad_options_are_status_2(video, tmp_path, capsys, options, message):
     assert caught.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_action_names_need_no_data_set_on_disk():
-    names = demo.action_names(load_config(_CONFIG))
-    assert len(names) == 80 and names[13] == "walk"
-    assert demo.action_names(load_config(_CONFIG, ["DATASETS.TEST", "()"]))[79] == "action 80"
-    other = load_config(_CONFIG, ["MODEL.NUM_ACTIONS", "2"])
-    assert demo.action_names(other) == ["action 1", "action 2"]
-
-
-def test_prediction_rows():
-    instances = Instances((50, 200))
-    nowhere = [float("nan")] * 4
-    instances.pred_boxes = Boxes(torch.tensor([[20.0, 5.0, 100.0, 50.0], nowhere, [0, 0, 1, 1]]))
-    instances.action_scores = torch.tensor([[0.25, 0.0, 0.5], [0.5, 0.5, 0.5], [0, 0, 0]])
-    stream = io.StringIO()
-    for key_time in (7.0, 0.1 * 3):
-        demo.write_predictions(stream, "a, b", key_time, instances)
-    box = "0.100000000,0.100000000,0.500000000,1.000000000"
-    assert stream.getvalue().splitlines() == [
-        f'"a, b",{stamp},{box},{action}'
-        for stamp in ("0007", "0.3")
-        for action in ("1,0.25", "3,0.5")
+def test_several_inputs_go_to_a_folder(video, weights, tmp_path, capsys):
+    frames = tmp_path / "walk"
+    frames.mkdir()
+    for number in range(5):
+        cv2.imwrite(str(frames / f"{number:03}.png"), np.full((48, 64, 3), 80, np.uint8))
+    broken = tmp_path / "films" / "broken.mp4"
+    broken.parent.mkdir()
+    broken.write_text("no video " * 100)
+    output = tmp_path / "out"
+    options = ("--fps", "5", "--output", output, "--json", output, "--coco", output)
+    opts = ("--opts", *_OPTS, "MODEL.WEIGHTS", weights)
+    inputs = (broken.parent, video.parent / "*.mp4", frames)
+    assert _run_inputs(*inputs, *options, *opts) == 2
+    # The broken one is named and does not stop the others.
+    assert "broken.mp4: cannot be opened as a video" in capsys.readouterr().err
+    assert sorted(path.name for path in output.iterdir()) == [
+        *("film.json", "film.jsonl", "film.mp4"),
+        *("walk.json", "walk.jsonl", "walk.mp4"),
     ]
+    assert len(_decode(output / "film.mp4")[0]) == 42
+    images, rate = _decode(output / "walk.mp4")
+    assert len(images) == 5 and rate == 5
+    assert len((output / "film.jsonl").read_text().splitlines()) == 2
+
+
+def test_one_input_may_go_to_a_folder_under_its_own_name(video, tmp_path):
+    (tmp_path / "out").mkdir()
+    assert _run(video, tmp_path / "out", "--start", "1", "--end", "1.2", *_OPTS) == 0
+    assert len(_decode(tmp_path / "out" / "film.mp4")[0]) == 6
+
+
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        (("{empty}", "--output", "out"), "neither frames nor videos"),
+        (("{empty}/*.mp4", "--output", "out"), "no file matches"),
+        (("{video}", "{empty}/film.avi", "--output", "{empty}/out"), "are the same file"),
+        (("{video}", "other.mp4", "--output", "{video}"), "is a file; several inputs need"),
+        (("{video}", "--output", "out", "--fps", "5"), "--fps is for folders"),
+        (("{video}",), "say what is wanted"),
+    ],
+)
+def test_unusable_inputs_and_outputs_are_status_2(video, tmp_path, capsys, inputs, message):
+    with pytest.raises(SystemExit) as caught:
+        _run_inputs(*(text.format(empty=tmp_path, video=video) for text in inputs))
+    assert caught.value.code == 2 and message in capsys.readouterr().err.splitlines()[-1]
+
+
+def _interrupting(monkeypatch, times):
+    """Sends SIGINT to this process after the 4th frame, and again if wanted."""
+    draw, count = ActionVisualizer.draw_detections, itertools.count(1)
+
+    def draw_and_interrupt(*args, **kwargs):
+        if next(count) == 4:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+        return draw(*args, **kwargs)
+
+    monkeypatch.setattr(ActionVisualizer, "draw_detections", draw_and_interrupt)
+
+
+def test_ctrl_c_finishes_the_files(video, tmp_path, monkeypatch):
+    _interrupting(monkeypatch, 1)
+    before = signal.getsignal(signal.SIGINT)
+    options = ("--json", tmp_path / "out.jsonl", *_OPTS)
+    assert _run(video, tmp_path / "out.mp4", *options) == 130
+    assert len(_decode(tmp_path / "out.mp4")[0]) == 4
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) >= 1
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_drops_them(video, tmp_path, monkeypatch, capsys):
+    _interrupting(monkeypatch, 2)
+    (tmp_path / "out.mp4").write_text("older")
+    assert _run(video, tmp_path / "out.mp4", "--json", tmp_path / "out.jsonl", *_OPTS) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+    assert (tmp_path / "out.mp4").read_text() == "older"
+
+
+def test_show_ends_when_somebody_has_seen_enough(video, monkeypatch):
+    shown = []
+
+    class Window(contextlib.AbstractContextManager):
+        def __init__(self, title):
+            assert title == "tubedet"
+
+        def __exit__(self, *exc_info):
+            pass
+
+        def show(self, image):
+            shown.append(image.shape)
+            return len(shown) < 3
+
+    monkeypatch.setattr(demo, "VideoWindow", Window)
+    arguments = ["--config-file", _CONFIG, "--video-input", str(video), "--show", *_OPTS]
+    assert demo.main(arguments) == 0
+    assert shown == [(320, 448, 3)] * 3
+
+
+def test_show_and_camera_without_such_a_thing_are_one_line(video, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "VideoWindow", lambda _: (_ for _ in ()).throw(OSError("no window")))
+    common = ["--config-file", _CONFIG]
+    assert demo.main([*common, "--video-input", str(video), "--show", *_OPTS]) == 2
+    output = ["--output", str(tmp_path / "out.mp4")]
+    assert demo.main([*common, "--webcam", "93", *output, "--opts", *_OPTS]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert "no window" in lines[0] and "camera 93" in lines[1]
+    assert not any(tmp_path.iterdir())

@@ -70,8 +70,9 @@ def test_colours_belong_to_persons(frame, labels):
     visualizer = ActionVisualizer(_NAMES)
     visualizer.draw_detections(frame, _instances(scores, boxes, person_ids=torch.tensor([7, 3])))
     visualizer.draw_detections(frame, _instances(scores, boxes, person_ids=torch.tensor([3, 7])))
-    (_, _, a), (_, _, b), (_, _, c), (_, _, d) = labels
-    assert a == d and b == c and a != b
+    # In the order of the ids, which are written.
+    (lines, _, a), (_, _, b), (_, _, c), (_, _, d) = labels
+    assert a == c and b == d and a != b and lines == ["#3 stand 1.00"]
 
 
 def test_no_detections_leave_the_frame_alone(frame):

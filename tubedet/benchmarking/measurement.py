@@ -42,7 +42,8 @@ def environment() -> dict:
 
     Returns:
         dict: versions of Python, the packages that do the work and FFmpeg's codec library; the
-        processor, its cores, those this process may use, and the load before the measurement.
+        processor, its cores, those this process may use, and the load before the measurement; the
+        GPU, if there is one.
     """
     codec_version = av.library_versions.get("libavcodec", ())
     return {
@@ -57,6 +58,8 @@ def environment() -> dict:
         "processor": _processor_name(),
         "cores": os.cpu_count(),
         "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "cuda": torch.version.cuda,
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
     }
 

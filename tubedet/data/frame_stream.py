@@ -50,6 +50,14 @@ class ClipWindow:
         """
         return time < self._limits(key_time)[-1]
 
+    def first_limit(self, key_time: float) -> float:
+        """The time before which the first frame of a clip begins.
+
+        Args:
+            key_time: of the key frame, seconds since the first frame of the video.
+        """
+        return float(self._limits(key_time)[0])
+
     def clip(self, key_time: float) -> np.ndarray:
         """The clip around a key frame, made of the frames so far.
 
@@ -68,7 +76,7 @@ class ClipWindow:
 
     def forget_before(self, key_time: float) -> None:
         """Drops the frames that neither the clip of this key frame nor a later one shows."""
-        first_limit = self._limits(key_time)[0]
+        first_limit = self.first_limit(key_time)
         while len(self._frames) > 1 and self._frames[1][0] < first_limit:
             self._frames.popleft()
 

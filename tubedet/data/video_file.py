@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import av
 import av.error
 import numpy as np
-from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from .clip_sampling import TIME_TOLERANCE, display_limits
+from .video_container import VideoError, open_video_container, video_stream
 
 # How far before the wanted time to look when a seek landed behind it: the first tries are cheap,
 # the last one starts at the beginning of the file.
@@ -27,10 +29,6 @@ _MAX_DAMAGE_SECONDS = 1.0
 os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
 
 
-class VideoError(OSError):
-    """A video cannot be read. The message names the file and what is wrong with it."""
-
-
 class VideoFileReader(AbstractContextManager):
     """A video file, decoded with PyAV and addressed by presentation time, never by frame count.
 
@@ -39,7 +37,7 @@ class VideoFileReader(AbstractContextManager):
     opened it.
 
     Attributes:
-        path: the file.
+        path: the file or URL.
         height, width: size of the upright frames, pixels.
         fps: average frame rate as the file states it, float.
         rate: the same as a :class:`fractions.Fraction`.
@@ -48,7 +46,7 @@ class VideoFileReader(AbstractContextManager):
     def __init__(self, path: str | os.PathLike, *, num_threads: int = 1):
         """
         Args:
-            path: the file.
+            path: the file, or a URL ("http://...", "rtsp://...") that FFmpeg opens.
             num_threads: decoder threads; loader workers are parallel already, so 1 is best there.
 
         Raises:
@@ -56,19 +54,21 @@ class VideoFileReader(AbstractContextManager):
         """
         self.path = os.fspath(path)
         self._num_threads = num_threads
-        self._container = self._open_container()
+        self._container = open_video_container(self.path, num_threads=num_threads)
         try:
             self._read_head()
         except BaseException:
             self.close()
             raise
-        # Kept, because PyAV sets up a new colour conversion for every frame otherwise.
-        self._to_rgb = VideoReformatter()
+        # Kept, because PyAV sets up a new colour conversion for every frame otherwise; one for each
+        # thread, because they are not to be shared.
+        self._per_thread = threading.local()
 
     def _read_head(self) -> None:
         """Decodes the first frame: its time is the origin, and it knows its rotation."""
-        self._stream = _video_stream(self._container)
-        first = next(self._decoded_frames(), None)
+        self._stream = video_stream(self._container)
+        frames = self._decoded_frames()
+        first = next(frames, None)
         if first is None:
             raise VideoError(f"{self.path}: the video stream holds no decodable frame")
         self._first_pts = _pts(first, self.path)
@@ -80,6 +80,8 @@ class VideoFileReader(AbstractContextManager):
         if not self.rate:
             raise VideoError(f"{self.path}: the file states no frame rate")
         self.fps = float(self.rate)
+        # Taken up by frames_from: a live stream does not show its first frame a second time.
+        self._head = itertools.chain((first,), frames)
 
     @property
     def duration(self) -> float | None:
@@ -147,10 +149,85 @@ class VideoFileReader(AbstractContextManager):
         Uses a handle of its own, so :meth:`read` may be called in between.
         """
         with VideoFileReader(self.path, num_threads=self._num_threads) as other:
-            other._seek(0, rewind=True)
-            for frame in other._decoded_frames():
-                pts = _pts(frame, self.path) - other._first_pts
-                yield float(pts * other._stream.time_base), other._rgb(frame)
+            for time, frame in other.frames_from(0):
+                yield time, other.rgb(frame)
+
+    def frames_from(self, time: float) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Decodes forward to the end, each frame once.
+
+        Calling :meth:`read` in between disturbs it.
+
+        Args:
+            time: seconds since the first frame. Decoding begins at the key frame before it.
+
+        Returns:
+            Iterator over (seconds since the first frame, decoded frame for :meth:`rgb`), in order,
+            from a frame before ``time``, or the first one of the video, on.
+
+        Raises:
+            VideoError: where more than a second of the video cannot be decoded, or after the last
+                frame if the file ends within a frame.
+        """
+        shown = None
+        for seconds, frame in self._timed_frames(time):
+            if shown is not None:
+                gap = seconds - shown
+                if gap < -_MAX_DAMAGE_SECONDS:
+                    raise VideoError(
+                        f"{self.path}: its time stamps jump back from {shown:.3f} s to "
+                        f"{seconds:.3f} s after its first frame; convert it to mp4 or mkv"
+                    )
+                if self._damaged and gap > _MAX_DAMAGE_SECONDS:
+                    raise VideoError(
+                        f"{self.path}: not decodable from {shown:.3f} s to {seconds:.3f} s after "
+                        "its first frame (damaged)"
+                    )
+                seconds = max(seconds, shown)
+            yield seconds, frame
+            shown = seconds
+        if self._cut_off:
+            raise VideoError(
+                f"{self.path}: the file is cut off {shown:.3f} s after its first frame"
+            )
+
+    def _timed_frames(self, time: float) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Decoded frames from one before ``time`` on, with seconds since the first frame."""
+        frames = self._head
+        if frames is None or time > 0:
+            frames = self._frames_after_seek(time)
+        self._head = None
+        for frame in frames:
+            yield self._seconds(frame), frame
+
+    def _frames_after_seek(self, time: float) -> Iterator[av.VideoFrame]:
+        """Decodes from the key frame before ``time``, or from the very start, on."""
+        seconds_per_pts = float(self._stream.time_base)
+        for backoff in (*(_SEEK_BACKOFF_SECONDS if time > 0 else ()), None):
+            pts = self._first_pts + (time - (backoff or 0)) / seconds_per_pts
+            if not self._seek(pts, rewind=backoff is None):
+                continue
+            frames = self._decoded_frames()
+            first = next(frames, None)
+            if first is not None and (self._seconds(first) < time or backoff is None):
+                return itertools.chain((first,), frames)
+        raise VideoError(f"{self.path}: not decodable at {time:.3f} s after its first frame")
+
+    def _seconds(self, frame: av.VideoFrame) -> float:
+        return float((_pts(frame, self.path) - self._first_pts) * self._stream.time_base)
+
+    def rgb(self, frame: av.VideoFrame) -> np.ndarray:
+        """A decoded frame as an upright RGB image; may be called in any thread.
+
+        Args:
+            frame: from :meth:`frames_from`.
+
+        Returns:
+            uint8 array (H, W, 3).
+        """
+        to_rgb = self._per_thread.__dict__.setdefault("to_rgb", VideoReformatter())
+        width, height = self._coded_size
+        image = to_rgb.reformat(frame, width, height, format="rgb24", threads=1).to_ndarray()
+        return np.rot90(image, self._quarter_turns) if self._quarter_turns else image
 
     def close(self) -> None:
         """Closes the file; the reader cannot be used afterwards."""
@@ -161,35 +238,13 @@ class VideoFileReader(AbstractContextManager):
     def __exit__(self, *exc_info) -> None:
         self.close()
 
-    def _open_container(self) -> av.container.InputContainer:
-        try:
-            if os.path.getsize(self.path) == 0:
-                raise VideoError(f"{self.path}: the file is empty")
-            # "file:" keeps a colon in the path from being taken for a protocol.
-            container = av.open(f"file:{self.path}", metadata_errors="replace")
-        except (av.error.FFmpegError, OSError) as error:
-            if isinstance(error, VideoError):
-                raise
-            reason = error.strerror or error
-            raise VideoError(f"{self.path}: cannot be opened as a video ({reason})") from error
-        stream, file_format = _video_stream(container), container.format.name
-        if stream is None:
-            container.close()
-            raise VideoError(f"{self.path}: the file holds no video stream")
-        if file_format.endswith("_pipe") or file_format == "image2":
-            container.close()
-            raise VideoError(f"{self.path}: the file is a still image ({file_format}), no video")
-        codec = stream.codec_context
-        codec.thread_type = "AUTO" if self._num_threads > 1 else "NONE"
-        codec.thread_count = self._num_threads
-        return container
-
     def _seek(self, pts: float, *, rewind: bool) -> bool:
         """Moves to the key frame at or before ``pts``, or to the very start; False if refused."""
+        self._head = None
         if rewind:  # a file opened anew also serves the formats which cannot seek
             self._container.close()
-            self._container = self._open_container()
-            self._stream = _video_stream(self._container)
+            self._container = open_video_container(self.path, num_threads=self._num_threads)
+            self._stream = video_stream(self._container)
             return True
         try:
             self._container.seek(max(int(pts), self._first_pts), stream=self._stream)
@@ -200,13 +255,16 @@ class VideoFileReader(AbstractContextManager):
     def _decoded_frames(self) -> Iterator[av.VideoFrame]:
         """Frames from the current position on; undecodable packets are left out.
 
-        ``self._damaged`` tells whether packets were left out since the last frame.
+        ``self._damaged`` tells whether packets were left out since the last frame, and
+        ``self._cut_off`` whether the file ended within a packet.
         """
-        self._damaged = False
+        self._damaged = self._cut_off = False
         packets = self._container.demux(self._stream)
         while True:
             try:
                 packet = next(packets, None)
+                if packet is not None and packet.size:
+                    self._cut_off = packet.is_corrupt
                 frames = self._stream.decode(packet)
             except av.error.EOFError:
                 return
@@ -237,7 +295,7 @@ class VideoFileReader(AbstractContextManager):
                 if shown is None:
                     return None
                 if shown_rgb is None:
-                    shown_rgb = self._rgb(shown)
+                    shown_rgb = self.rgb(shown)
                 self._check_damage(shown, times[filled])
                 clip[slots[filled]] = shown_rgb
                 filled += 1
@@ -246,29 +304,17 @@ class VideoFileReader(AbstractContextManager):
             shown, shown_rgb = frame, None
         if shown is None:
             return None
-        last_frame = float((_pts(shown, self.path) - self._first_pts) * self._stream.time_base)
-        check_not_past_end(self.path, times, last_frame=last_frame, fps=self.fps)
-        clip[slots[filled:]] = self._rgb(shown)
+        check_not_past_end(self.path, times, last_frame=self._seconds(shown), fps=self.fps)
+        clip[slots[filled:]] = self.rgb(shown)
         return clip
 
     def _check_damage(self, shown: av.VideoFrame, time: float) -> None:
-        age = time - float((_pts(shown, self.path) - self._first_pts) * self._stream.time_base)
+        age = time - self._seconds(shown)
         if self._damaged and age > _MAX_DAMAGE_SECONDS:
             raise VideoError(
                 f"{self.path}: not decodable at {time:.3f} s after its first frame "
                 f"(damaged; the last good frame is {age:.3f} s older)"
             )
-
-    def _rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        width, height = self._coded_size
-        image = self._to_rgb.reformat(frame, width, height, format="rgb24", threads=1).to_ndarray()
-        return np.rot90(image, self._quarter_turns) if self._quarter_turns else image
-
-
-def _video_stream(container: av.container.InputContainer) -> av.video.stream.VideoStream | None:
-    """The first video stream that is not the cover picture of a sound file; None without one."""
-    streams = container.streams.video
-    return next((s for s in streams if not s.disposition & Disposition.attached_pic), None)
 
 
 def checked_times(path: str, times: np.ndarray) -> np.ndarray:

@@ -4,10 +4,11 @@ from .launching import argument_parser, launch_processes
 from .model_loading import load_model
 from .run_setup import load_config, setup_run
 from .trainer import Trainer
-from .video_detector import DetectedFrame, VideoActionDetector
+from .video_detector import DetectedFrame, KeyFrameResult, VideoActionDetector
 
 __all__ = [
     "DetectedFrame",
+    "KeyFrameResult",
     "Trainer",
     "VideoActionDetector",
     "argument_parser",

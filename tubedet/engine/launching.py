@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -35,13 +36,15 @@ def launch_processes(main: Callable, args: argparse.Namespace):
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,
-        args=(main, args) if several else (args,),
+        args=(main, args, os.getpid()) if several else (args,),
     )
 
 
-def _run_until_parent_ends(main: Callable, args: argparse.Namespace):
+def _run_until_parent_ends(main: Callable, args: argparse.Namespace, parent: int):
     """A killed run must not leave processes behind that go on writing checkpoints."""
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended while this process was starting
+        sys.exit(1)
     main(args)

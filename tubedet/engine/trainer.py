@@ -22,6 +22,7 @@ from tubedet.checkpoint import TubedetCheckpointer
 from tubedet.data import AVADatasetMapper
 from tubedet.data.own_data import check_actions
 from tubedet.evaluation import ActionTubeEvaluator, AVAEvaluator
+from tubedet.modeling import prepare_for_inference
 
 from .freezing import freeze_parameters
 from .model_loading import build_checkpointer
@@ -145,7 +146,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators=None) -> dict:
-        """Evaluate on ``DATASETS.TEST``, with the same model in every process.
+        """Evaluate on ``DATASETS.TEST``, with the same model, prepared for it, in every process.
 
         Batch-norm statistics drift apart in processes that train, so those of the main process,
         which are the ones in checkpoints, go to all.
@@ -153,7 +154,7 @@ class Trainer(DefaultTrainer):
         if comm.get_world_size() > 1:
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, 0)
-        return super().test(cfg, model, evaluators)
+        return super().test(cfg, prepare_for_inference(model), evaluators)
 
     def build_writers(self):
         """A short console line, ``metrics.json`` and TensorBoard."""

@@ -1,13 +1,15 @@
-"""Detection of actions throughout a video file."""
+"""Detection of actions throughout a video of any length."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,49 +18,85 @@ from detectron2.data import transforms as T
 from detectron2.structures import Instances
 from torch import nn
 
-from tubedet.data.clip_sampling import TIME_TOLERANCE
 from tubedet.data.dataset_mapper import AVADatasetMapper
-from tubedet.data.frame_stream import ClipWindow
-from tubedet.data.video_file import VideoFileReader
+from tubedet.data.frame_sources import FrameSource, open_frame_source
+from tubedet.data.key_frame_clips import KeyFrameClip, KeyFrameClips
+from tubedet.data.read_ahead import ReadAhead
+from tubedet.data.video_file import VideoError
+from tubedet.modeling import prepare_for_inference
 
+from .clip_inference import ClipInference, check_device
 from .model_loading import load_model
+
+Source = str | os.PathLike | int | Iterable[np.ndarray] | FrameSource
+
+
+@dataclass(frozen=True)
+class KeyFrameResult:
+    """What was detected at one key frame.
+
+    Attributes:
+        index: number of the result, from 0.
+        time: of the key frame, seconds since the first frame of the source.
+        instances: the model's output on the CPU, in the order of its queries: ``pred_boxes`` (Q, 4)
+            XYXY in pixels of the upright frame, which has the size ``instances.image_size``,
+            ``scores`` (Q,) and ``action_scores`` (Q, A), float32.
+        image: the key frame, uint8 (H, W, 3), RGB, if it was asked for.
+    """
+
+    index: int
+    time: float
+    instances: Instances
+    image: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class DetectedFrame:
-    """A frame of a video and what was detected at the key frame nearest to it.
+    """A frame and the results between which it lies.
 
     Attributes:
-        index: number of the frame in the order of presentation, from 0.
-        time: seconds since the first frame.
-        image: uint8 array (H, W, 3), RGB, upright.
-        key_time: time of the nearest key frame, seconds since the first frame.
-        instances: the model's output for that key frame, on the CPU, boxes in pixels of ``image``;
-            the same object for all frames of a key frame.
+        index: number of the frame among those of the pass, from 0.
+        time: seconds since the first frame of the source.
+        image: uint8 (H, W, 3), RGB, upright.
+        before: of the last key frame at or before this frame. Frames before the first key frame
+            have that of the first.
+        after: of the next key frame; None after the last key frame and before the first.
     """
 
     index: int
     time: float
     image: np.ndarray
-    key_time: float
-    instances: Instances
+    before: KeyFrameResult
+    after: KeyFrameResult | None
+
+
+@dataclass(frozen=True)
+class _ReadFrame:
+    """A frame that was read and resized for the model; ``stored`` is its full size, if wanted."""
+
+    time: float
+    resized: np.ndarray
+    stored: Any
+    num_bytes: int
 
 
 class VideoActionDetector:
-    """Runs a model on key frames at equal distances in a video and yields all frames.
+    """Runs a model on key frames at equal distances in a video.
 
     Each clip equals the one which :class:`~tubedet.data.AVADatasetMapper` makes for evaluation at
     the same second of the same file (``start_second`` 0), and so does the result.
 
-    Every frame is decoded once. Memory does not depend on the length of the video: frames in full
-    size wait until their nearest key frame has been processed, which takes half a distance of key
-    frames plus the second half of a clip; clip frames wait in the size of the model's input.
+    A thread decodes and resizes ahead of the model, each frame once. Memory does not depend on the
+    length of the video: the frames of a clip wait in the size of the model's input, and where
+    frames are yielded, too, they wait as the decoder made them until the next key frame has been
+    processed: (``batch_size`` * ``every`` + half a clip) seconds of them. At most 32 MiB more have
+    been read ahead.
 
     Example::
 
         detector = VideoActionDetector(cfg)
-        for frame in detector("in.mp4"):
-            print(frame.index, frame.instances.action_scores.shape)
+        for result in detector("in.mp4", every=1.0):
+            print(result.time, result.instances.action_scores.shape)
     """
 
     @configurable
@@ -70,6 +108,10 @@ class VideoActionDetector:
         num_frames: int,
         frame_stride: float,
         fps: float,
+        min_decoded_side: int | None = None,
+        amp: str | None = None,
+        compile: bool = False,
+        batch_size: int = 1,
     ):
         """
         Args:
@@ -78,132 +120,231 @@ class VideoActionDetector:
             num_frames: T, frames of a clip.
             frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
             fps: frames per second in which the stride counts; the rate of the video may differ.
+            min_decoded_side: jpg frames may be decoded for the model at a reduced size whose short
+                side is at least this, pixels. None: always in full.
+            amp, compile, batch_size: see :class:`~tubedet.engine.clip_inference.ClipInference`.
+                Results come when ``batch_size`` clips are complete.
+
+        Raises:
+            ValueError: if ``amp`` or ``batch_size`` is no such value, or the device has no float16.
         """
-        self.model = model.eval()
+        self._detect_clips = ClipInference(model, amp=amp, compile=compile, batch_size=batch_size)
+        self.model = self._detect_clips.model
+        self.batch_size = batch_size
         self.augmentations = T.AugmentationList(augmentations)
         self.num_frames = num_frames
         self.frame_stride = frame_stride
         self.fps = fps
+        self.min_decoded_side = min_decoded_side
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, *, model: nn.Module | None = None) -> dict:
+    def from_config(
+        cls,
+        cfg: CfgNode,
+        *,
+        model: nn.Module | None = None,
+        device: str | torch.device | None = None,
+        amp: str | None = None,
+        compile: bool = False,
+        batch_size: int = 1,
+    ) -> dict:
         """The arguments of the constructor according to a config.
 
         Args:
             cfg: its evaluation-time input is used.
-            model: None: that of the config, see :func:`tubedet.load_model`.
+            model: prepared for inference, and not changed; None: that of the config, see
+                :func:`tubedet.load_model`.
+            device: where the model runs; None: where it is, or ``MODEL.DEVICE``.
+            amp, compile, batch_size: see the constructor.
+
+        Raises:
+            ValueError: if there is no such device.
         """
+        if device is not None:
+            check_device(device)
+        if model is None:
+            if device is not None:
+                cfg = cfg.clone()
+                cfg.defrost()
+                cfg.MODEL.DEVICE = str(device)
+            model = load_model(cfg)
+        elif device is not None:
+            model = model.to(device)
         evaluation = AVADatasetMapper.from_config(cfg, is_train=False)
-        shared = ("augmentations", "num_frames", "frame_stride", "fps")
+        shared = ("augmentations", "num_frames", "frame_stride", "fps", "min_decoded_side")
         return {
-            "model": load_model(cfg) if model is None else model,
+            "model": prepare_for_inference(model),
+            "amp": amp,
+            "compile": compile,
+            "batch_size": batch_size,
             **{key: evaluation[key] for key in shared},
         }
 
     def __call__(
-        self, video_path: str | os.PathLike, *, every: float = 1.0
-    ) -> Iterator[DetectedFrame]:
-        """Detects throughout a video.
+        self,
+        source: Source,
+        *,
+        every: float = 1.0,
+        start: float = 0.0,
+        end: float | None = None,
+        images: bool = False,
+    ) -> Iterator[KeyFrameResult]:
+        """Detects at the key frames of a video.
 
-        Key frames are the multiples of ``every`` within the video which are nearest to a frame.
+        Key frames are the multiples of ``every`` within the part from ``start`` on and before
+        ``end``; see :class:`~tubedet.data.key_frame_clips.KeyFrameClips` for gaps and short parts.
+        Clips at the edges of the part show what is beyond it.
 
         Args:
-            video_path: any video file that PyAV reads.
+            source: anything that :func:`~tubedet.data.frame_sources.open_frame_source` opens, or an
+                opened source, which is left open.
             every: seconds between key frames.
+            start, end: seconds since the first frame; None: to the end.
+            images: hand out the key frames, too.
 
         Returns:
-            Iterator over all frames of the video, in order.
+            Iterator over the results, in order.
 
         Raises:
-            VideoError: if the file cannot be read or holds no frame.
-            ValueError: if ``every`` is not a positive number.
+            VideoError: if the source cannot be read or holds no frame of the part. Where a video is
+                damaged in the middle, the results before come first.
+            ValueError: if ``every``, ``start`` or ``end`` is out of range.
         """
-        if not (every > 0 and math.isfinite(every)):
-            raise ValueError(f"every must be a positive number of seconds, got {every}")
-        return self._detected_frames(VideoFileReader(video_path), every)
+        clips = self._key_frame_clips(every, start, end)
+        return self._results(*self._opened(source), clips, images)
 
-    def detect(self, clip: np.ndarray, *, height: int, width: int, **names) -> Instances:
-        """Runs the model on one clip.
+    def frames(
+        self, source: Source, *, every: float = 1.0, start: float = 0.0, end: float | None = None
+    ) -> Iterator[DetectedFrame]:
+        """Detects at the key frames of a video and yields all its frames.
 
         Args:
-            clip: uint8 array (T, H, W, 3), RGB, in the size of the model's input.
-            height, width: size in which boxes are wanted, pixels.
-            **names: further entries of the model's input, such as ``video_id``.
+            source, every, start, end: see :meth:`__call__`.
 
         Returns:
-            The model's output on the CPU.
+            Iterator over the frames of the part, each once, in order.
+
+        Raises:
+            VideoError, ValueError: see :meth:`__call__`.
         """
-        channels_first = np.ascontiguousarray(clip.transpose(3, 0, 1, 2))
-        model_input = {"clip": torch.from_numpy(channels_first), "height": height, "width": width}
-        with torch.inference_mode():
-            (output,) = self.model([{**model_input, **names}])
-        return output["instances"].to("cpu")
+        clips = self._key_frame_clips(every, start, end)
+        return self._detected_frames(*self._opened(source), clips)
 
-    def _detected_frames(self, reader: VideoFileReader, every: float) -> Iterator[DetectedFrame]:
-        with reader:
-            one_pass = _Pass(self, every, Path(reader.path).stem)
-            for index, (time, image) in enumerate(reader):
-                yield from one_pass.add(index, time, np.ascontiguousarray(image))
-            yield from one_pass.finish()
-
-
-class _Pass:
-    """One pass over a video: the frames that are decoded but not yet yielded."""
-
-    def __init__(self, detector: VideoActionDetector, every: float, video_id: str):
-        self._detector = detector
-        self._every = every
-        self._video_id = video_id
-        self._window = ClipWindow(
-            num_frames=detector.num_frames, frame_stride=detector.frame_stride, fps=detector.fps
+    def _key_frame_clips(self, every: float, start: float, end: float | None) -> KeyFrameClips:
+        return KeyFrameClips(
+            num_frames=self.num_frames,
+            frame_stride=self.frame_stride,
+            fps=self.fps,
+            every=every,
+            start=start,
+            end=end,
         )
-        self._resize: T.Transform | None = None
-        self._waiting: deque[tuple[int, float, np.ndarray]] = deque()
-        # Key frame k is at k * every. The latest one that was processed, its result, the next one.
-        self._key, self._instances, self._next_key = -1, None, 0
 
-    def add(self, index: int, time: float, image: np.ndarray) -> Iterator[DetectedFrame]:
-        """Takes the next frame and yields those whose key frame has been processed."""
-        while not self._window.needs(time, key_time=self._next_key * self._every):
-            yield from self._process_key_frame(image.shape[:2], time)
-        if self._resize is None:
-            self._resize = self._detector.augmentations(T.AugInput(image))
-        self._window.append(time, self._resize.apply_image(image))
-        self._waiting.append((index, time, image))
-        yield from self._frames_up_to(self._key)
+    @staticmethod
+    def _opened(source: Source) -> tuple[FrameSource, contextlib.AbstractContextManager]:
+        """The source, and what closes it if it was opened here."""
+        opened = open_frame_source(source)
+        return opened, contextlib.nullcontext() if opened is source else opened
 
-    def finish(self) -> Iterator[DetectedFrame]:
-        """Yields the rest after the last frame; there is no key frame behind that one."""
-        if self._waiting:
-            _, end, image = self._waiting[-1]
-        while self._waiting:
-            if self._next_key * self._every <= end + TIME_TOLERANCE:
-                yield from self._process_key_frame(image.shape[:2], end)
-            else:
-                yield from self._frames_up_to(self._next_key)
+    def _results(
+        self,
+        source: FrameSource,
+        owned: contextlib.AbstractContextManager,
+        clips: KeyFrameClips,
+        images: bool,
+    ) -> Iterator[KeyFrameResult]:
+        steps = self._steps(source, clips, keep_frames=images, images=images)
+        with owned, contextlib.closing(steps):
+            for _, results in steps:
+                yield from results
 
-    def _process_key_frame(self, size: tuple[int, int], time: float) -> Iterator[DetectedFrame]:
-        self._key = self._next_key
-        key_time = self._key * self._every
-        self._instances = self._detector.detect(
-            self._window.clip(key_time),
-            height=size[0],
-            width=size[1],
-            video_id=self._video_id,
-            timestamp=key_time,
-        )
-        yield from self._frames_up_to(self._key)
-        # In a gap between frames nothing is to be detected. Only the key frame before the nearest
-        # one of the next frame is taken along: it stands in if the video ends before that one.
-        if self._waiting:
-            time = self._waiting[0][1]
-        self._next_key = max(self._key + 1, self._nearest_key(time) - 1)
-        self._window.forget_before(self._next_key * self._every)
+    def _detected_frames(
+        self,
+        source: FrameSource,
+        owned: contextlib.AbstractContextManager,
+        clips: KeyFrameClips,
+    ) -> Iterator[DetectedFrame]:
+        waiting: deque[tuple[float, Any]] = deque()
+        indices = itertools.count()
+        before = None
 
-    def _frames_up_to(self, key: int) -> Iterator[DetectedFrame]:
-        while self._waiting and self._nearest_key(self._waiting[0][1]) <= key:
-            key_time = self._key * self._every
-            yield DetectedFrame(*self._waiting.popleft(), key_time, self._instances)
+        def detected(neighbour: KeyFrameResult | None) -> DetectedFrame:
+            time, stored = waiting.popleft()
+            image = np.ascontiguousarray(source.rgb(stored))
+            results = (neighbour, None) if before is None else (before, neighbour)
+            return DetectedFrame(next(indices), time, image, *results)
 
-    def _nearest_key(self, time: float) -> int:
-        return math.floor(time / self._every + 0.5)
+        steps = self._steps(source, clips, keep_frames=True, images=False)
+        with owned, contextlib.closing(steps):
+            for frame, results in steps:
+                if frame is not None and clips.contains(frame.time):
+                    waiting.append((frame.time, frame.stored))
+                for result in results:
+                    while waiting and waiting[0][0] < result.time - clips.tolerance:
+                        yield detected(result)
+                    before = result
+            while waiting:
+                yield detected(None)
+
+    def _steps(
+        self, source: FrameSource, clips: KeyFrameClips, *, keep_frames: bool, images: bool
+    ) -> Iterator[tuple[_ReadFrame | None, list[KeyFrameResult]]]:
+        """Each frame as it is read with the results that it made possible; the rest at the end."""
+        indices = itertools.count()
+        complete: list[KeyFrameClip] = []
+
+        def results(min_clips: int) -> list[KeyFrameResult]:
+            found = []
+            while len(complete) >= min_clips:
+                batch = complete[: self.batch_size]
+                del complete[: self.batch_size]
+                for clip, instances in zip(batch, self._detect(batch, source)):
+                    image = np.ascontiguousarray(source.rgb(clip.key_frame)) if images else None
+                    found.append(KeyFrameResult(next(indices), clip.time, instances, image))
+            return found
+
+        read = self._read(source, clips.first_needed, keep_frames)
+        with ReadAhead(read, num_bytes=lambda frame: frame.num_bytes) as frames:
+            try:
+                for frame in frames:
+                    stored = frame.stored if images else None
+                    complete += clips.add(frame.time, frame.resized, stored)
+                    yield frame, results(self.batch_size)
+                    if clips.is_complete:
+                        break
+            except VideoError:
+                yield None, results(1)
+                raise
+        for clip in clips.finish():
+            complete.append(clip)
+            yield None, results(self.batch_size)
+        yield None, results(1)
+        if next(indices) == 0:
+            raise VideoError(
+                f"{source.path or source.name}: no frame from {clips.start:.3f} s on"
+                + ("" if math.isinf(clips.end) else f" and before {clips.end:.3f} s")
+            )
+
+    def _read(self, source: FrameSource, start: float, keep_frames: bool) -> Iterator[_ReadFrame]:
+        """Reads and resizes; runs in the thread that reads ahead."""
+        resize = None
+        for time, stored in source.stored_frames(start):
+            image = source.rgb(stored, min_short_side=self.min_decoded_side)
+            if resize is None:
+                resize = self.augmentations(T.AugInput(image))
+            resized = resize.apply_image(image)
+            num_bytes = resized.nbytes + (source.num_bytes(stored) if keep_frames else 0)
+            yield _ReadFrame(time, resized, stored if keep_frames else None, num_bytes)
+
+    def _detect(self, clips: list[KeyFrameClip], source: FrameSource) -> list[Instances]:
+        inputs = [
+            {
+                "clip": torch.from_numpy(np.ascontiguousarray(clip.clip.transpose(3, 0, 1, 2))),
+                "height": source.height,
+                "width": source.width,
+                "video_id": source.name,
+                "timestamp": clip.time,
+            }
+            for clip in clips
+        ]
+        return self._detect_clips(inputs)

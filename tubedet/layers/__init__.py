@@ -3,7 +3,7 @@
 from .attention import MultiHeadAttention
 from .batch_norm import FrozenBatchNorm3d, get_norm_3d
 from .deformable_attention import MultiScaleDeformableAttention
-from .depthwise_conv import DepthwiseConv3d
+from .depthwise_conv import DepthwiseConv3d, depthwise_gradients
 from .position_encoding import sine_encoding, sine_position_encoding_2d, sine_position_encoding_3d
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "FrozenBatchNorm3d",
     "MultiHeadAttention",
     "MultiScaleDeformableAttention",
+    "depthwise_gradients",
     "get_norm_3d",
     "sine_encoding",
     "sine_position_encoding_2d",

@@ -59,3 +59,25 @@ class MultiHeadAttention(nn.Module):
         dropout = self.dropout.p if self.dropout.training else 0.0
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         return self.out_proj(out.transpose(1, 2).flatten(2))
+
+    def from_shared_query(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        """Attend from one ``query`` (C,) to every one of N memories (N, M, C), keys and values.
+
+        The result is that of :meth:`forward`. Because the query is the same for all, its product
+        with the key projection is taken once and the value projection follows the weighted sum, so
+        the cost per memory is that of one vector and not of M.
+
+        Returns:
+            (N, C).
+        """
+        w_query, w_key, w_value = self.in_proj_weight.chunk(3)
+        b_query, _, b_value = self.in_proj_bias.chunk(3)  # softmax does not see the keys' bias
+        heads = (self.num_heads, -1)
+        q = F.linear(query, w_query, b_query).unflatten(0, heads)
+        q = q * q.shape[-1] ** -0.5
+        asked = torch.einsum("hd,hdc->hc", q, w_key.unflatten(0, heads))
+        weights = self.dropout(F.linear(memory, asked).softmax(1))
+        pooled = weights.transpose(1, 2) @ memory  # (N, heads, C)
+        value = torch.bmm(pooled.transpose(0, 1), w_value.unflatten(0, heads).transpose(1, 2))
+        value = value + b_value.unflatten(0, heads)[:, None] * weights.sum(1).t()[..., None]
+        return self.out_proj(value.transpose(0, 1).flatten(1))

@@ -120,8 +120,9 @@ class MultiScaleDeformableAttention(nn.Module):
     def _grids(self, offsets, references, shapes):
         """Sampling locations (B, N, heads, L, P, 2) in grid_sample's -1 .. 1."""
         if references.shape[-1] == 2:
-            size = offsets.new_tensor([[width, height] for height, width in shapes])
-            step = (2 / size)[:, None]
+            # Filled, not listed: an exporter would take listed sizes for constants.
+            sides = [offsets.new_full((), side) for shape in shapes for side in reversed(shape)]
+            step = (2 / torch.stack(sides).view(-1, 2))[:, None]
         else:
             step = references[:, :, None, :, None, 2:] / self.num_points
         centre = 2 * references[:, :, None, :, None, :2] - 1

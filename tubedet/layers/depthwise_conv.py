@@ -9,8 +9,9 @@ class DepthwiseConv3d(nn.Conv3d):
     """Depthwise 3x3x3 convolution with padding 1 and without bias.
 
     PyTorch's CPU gradient of a depthwise 3-D convolution is about ten times slower than that of
-    the 2-D one, so on a CPU, when gradients are wanted, the kernel is applied as three 2-D ones
-    to the previous, the same and the next frame. The result differs by rounding only.
+    the 2-D one, so on a CPU, when gradients of channels-last maps are wanted, the kernel is applied
+    as three 2-D ones to the previous, the same and the next frame. The result differs by rounding
+    only.
 
     Args:
         channels: C.
@@ -22,23 +23,21 @@ class DepthwiseConv3d(nn.Conv3d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, T, H, W) -> (B, C, T', H', W'), every side n becoming ceil(n / stride)."""
-        if x.device.type == "cpu" and torch.is_grad_enabled():
+        channels_last = x.is_contiguous(memory_format=torch.channels_last_3d)
+        if x.device.type == "cpu" and torch.is_grad_enabled() and channels_last:
             return self._by_frames(x)
         return super().forward(x)
 
     def _by_frames(self, x: torch.Tensor) -> torch.Tensor:
         b, _, num_frames, _, _ = x.shape
-        step = self.stride[0]
-        frames = x.transpose(1, 2)
+        maps = x.transpose(1, 2)
         out = None
         for tap in (1, 0, 2):  # the middle tap reaches every output frame, so it comes first
-            # Output frame t takes input frame t * step + tap - 1, if there is one.
-            first = 1 if tap == 0 else 0
-            taken = frames[:, first * step + tap - 1 :: step]
-            if taken.shape[1] == 0:
+            frames, outputs = _frames_of_tap(tap, self.stride[0], num_frames)
+            if outputs.start == outputs.stop:
                 continue
             part = F.conv2d(
-                taken.flatten(0, 1),
+                maps[:, frames].flatten(0, 1),
                 self.weight[:, :, tap],
                 stride=self.stride[1:],
                 padding=1,
@@ -47,6 +46,56 @@ class DepthwiseConv3d(nn.Conv3d):
             if out is None:
                 out = part
             else:
-                missing = out.shape[1] - part.shape[1] - first
-                out = out + F.pad(part, (0, 0, 0, 0, 0, 0, first, missing))
+                missing = out.shape[1] - outputs.stop
+                out = out + F.pad(part, (0, 0, 0, 0, 0, 0, outputs.start, missing))
         return out.transpose(1, 2)
+
+
+def depthwise_gradients(
+    grad: torch.Tensor, maps: torch.Tensor, weight: torch.Tensor, stride: tuple[int, int, int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Backward pass of a :class:`DepthwiseConv3d`, as that of three 2-D convolutions.
+
+    Args:
+        grad: gradient of the output, (B, T', H', W', C).
+        maps: the input, (B, T, H, W, C).
+        weight: (C, 1, 3, 3, 3).
+        stride: (time, row, column).
+
+    Returns:
+        gradients of the input, (B, T, H, W, C), and of the weight.
+    """
+    d_maps, d_weight = torch.zeros_like(maps), torch.empty_like(weight)
+    for tap in range(3):
+        frames, outputs = _frames_of_tap(tap, stride[0], maps.shape[1])
+        if outputs.start == outputs.stop:
+            d_weight[:, :, tap] = 0
+            continue
+        taken = maps[:, frames]
+        d_taken, d_tap, _ = torch.ops.aten.convolution_backward(
+            *(x.flatten(0, 1).permute(0, 3, 1, 2) for x in (grad[:, outputs], taken)),
+            weight[:, :, tap],
+            None,
+            stride[1:],
+            [1, 1],
+            [1, 1],
+            False,
+            [0, 0],
+            len(weight),
+            [True, True, False],
+        )
+        d_maps[:, frames] += d_taken.permute(0, 2, 3, 1).view_as(taken)
+        d_weight[:, :, tap] = d_tap
+    return d_maps, d_weight
+
+
+def _frames_of_tap(tap: int, step: int, num_frames: int) -> tuple[slice, slice]:
+    """Which frames the taps 0 .. 2 of a kernel over three frames read, for which outputs.
+
+    Output t reads frame t * step + tap - 1, if there is one.
+    """
+    first = 1 if tap == 0 else 0
+    begin = first * step + tap - 1
+    num_outputs = -(-num_frames // step)
+    count = min(num_outputs - first, len(range(begin, num_frames, step)))
+    return slice(begin, begin + count * step, step), slice(first, first + count)

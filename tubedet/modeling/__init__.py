@@ -2,6 +2,7 @@
 
 from .backbone import CSN, ClipShapeSpec, TemporalPooling, build_csn_backbone
 from .clip_batch import ClipBatch
+from .inference import prepare_for_inference
 from .losses import ClipTarget, LayerOutput, SetCriterion
 from .matcher import HungarianMatcher
 from .meta_arch import ClipDetector, DeformableTubeR, SeqFormer, SparseRCNN, TubeR
@@ -23,4 +24,5 @@ __all__ = [
     "TubeR",
     "build_csn_backbone",
     "detections_from_queries",
+    "prepare_for_inference",
 ]

@@ -13,7 +13,7 @@ class ClipBatch:
     Attributes:
         tensor: float (B, 3, T, H, W).
         mask: bool (B, H, W), True on padding.
-        sizes: unpadded (height, width) of each clip, in pixels.
+        sizes: unpadded (height, width) of each clip, in pixels; one entry may stand for all.
     """
 
     tensor: torch.Tensor

@@ -35,33 +35,36 @@ def detections_from_queries(
         Independent actions otherwise: sigmoid; a person is as probable as the person's most
         probable action.
     """
+    scores, action_scores = scores_from_queries(output, exclusive)
+    action_scores = action_scores * (scores > person_thresh)[..., None]
+    boxes = box_convert(at_least_float32(output.boxes), "cxcywh", "xyxy")
     results = []
     for b, (height, width) in enumerate(image_sizes):
-        person, action_scores = _scores(output, b, exclusive)
-        action_scores = action_scores * (person > person_thresh)[:, None]
-        boxes = box_convert(at_least_float32(output.boxes[b]), "cxcywh", "xyxy")
         scale = boxes.new_tensor([width, height, width, height])
         instances = Instances((height, width))
-        instances.pred_boxes = Boxes(boxes * scale)
+        instances.pred_boxes = Boxes(boxes[b] * scale)
         if clip_boxes:
             instances.pred_boxes.clip((height, width))
-        instances.scores = person
-        instances.action_scores = action_scores
+        instances.scores = scores[b]
+        instances.action_scores = action_scores[b]
         results.append(instances)
     return results
 
 
-def _scores(output: LayerOutput, b: int, exclusive: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Person probabilities (Q,) and action scores (Q, A) of clip b."""
+def scores_from_queries(output: LayerOutput, exclusive: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Person probabilities (B, Q) and action scores (B, Q, A), at least float32.
+
+    Arguments and rules are those of :func:`detections_from_queries`, without its threshold.
+    """
     if output.action_logits is None:
-        person = at_least_float32(output.person_logits[b]).softmax(-1)[:, PERSON]
-        return person, person[:, None]
-    actions = at_least_float32(output.action_logits[b])
+        person = at_least_float32(output.person_logits).softmax(-1)[..., PERSON]
+        return person, person[..., None]
+    actions = at_least_float32(output.action_logits)
     if exclusive:
-        action_scores = actions.softmax(-1)[:, :-1]
+        action_scores = actions.softmax(-1)[..., :-1]
         return action_scores.sum(-1), action_scores
     if output.person_logits is None:
         action_scores = actions.sigmoid()
         return action_scores.amax(-1), action_scores
-    person = at_least_float32(output.person_logits[b]).softmax(-1)[:, PERSON]
-    return person, actions.sigmoid() * person[:, None]
+    person = at_least_float32(output.person_logits).softmax(-1)[..., PERSON]
+    return person, actions.sigmoid() * person[..., None]

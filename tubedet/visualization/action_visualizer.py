@@ -52,7 +52,8 @@ class ActionVisualizer:
             frame_rgb: uint8 array (H, W, 3), RGB.
             instances: the model's output for a key frame: ``pred_boxes`` (Q, 4) XYXY in pixels of
                 ``instances.image_size``, which may differ from the frame's, and ``action_scores``
-                (Q, A). A field ``person_ids`` (Q,) chooses the colours, else the row does.
+                (Q, A). A field ``person_ids`` (Q,) chooses the colours and is written, else the
+                row chooses them.
             score_threshold: actions with a lower score are not written, persons without any
                 action left are not drawn.
 
@@ -74,12 +75,16 @@ class ActionVisualizer:
         has_ids = instances.has("person_ids")
         identities = instances.person_ids.tolist() if has_ids else range(len(instances))
         persons = []
-        # The surest person is drawn last, over the others.
-        for row in np.argsort(scores.max(axis=1, initial=0.0), kind="stable").tolist():
+        # The surest person is drawn last, over the others. The order of persons in a video must not
+        # depend on their scores: labels make room for earlier ones and would jump.
+        order = identities if has_ids else scores.max(axis=1, initial=0.0)
+        for row in np.argsort(order, kind="stable").tolist():
             actions = np.argsort(-scores[row], kind="stable")[: self.max_actions]
             actions = actions[scores[row, actions] >= score_threshold]
             lines = [f"{self.action_names[a]} {scores[row, a]:.2f}" for a in actions]
             if lines:
+                if has_ids:
+                    lines[0] = f"#{identities[row]} {lines[0]}"
                 persons.append(_Person(boxes[row], lines, identities[row]))
         return self._draw(frame_rgb, persons)
 
@@ -117,7 +122,7 @@ class ActionVisualizer:
         taken: list[np.ndarray] = []
         for person in persons:
             box = person.box * (width, height, width, height)
-            colour = _colour(person.identity)
+            colour = identity_colour(person.identity)
             canvas.draw_box(box, alpha=0.9, edge_color=colour)
             if person.lines:
                 taken.append(canvas.draw_label(person.lines, box, colour, avoid=taken))
@@ -145,6 +150,10 @@ def short_action_names(action_names: Sequence[str]) -> list[str]:
     return [s if count[s] == 1 else name for s, name in zip(short, action_names)]
 
 
-def _colour(identity: int) -> tuple[float, float, float]:
-    """A bright RGB colour (0..1); neighbouring identities get very different hues."""
+def identity_colour(identity: int) -> tuple[float, float, float]:
+    """The colour of a person: bright RGB (0..1); neighbouring ids get very different hues.
+
+    Args:
+        identity: number of the person, such as the id of a track.
+    """
     return colorsys.hsv_to_rgb((0.33 + 0.618034 * identity) % 1.0, 0.6, 1.0)

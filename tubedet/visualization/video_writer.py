@@ -10,6 +10,10 @@ from pathlib import Path
 import av
 import numpy as np
 
+from .audio_copy import AudioCopy
+
+_TICKS_PER_SECOND = 10_000  # at least; time stamps are rounded to a tick
+
 
 class VideoWriter(AbstractContextManager):
     """A video file (H.264 where PyAV has an encoder for it, else MPEG-4; yuv420p) of RGB frames.
@@ -38,7 +42,7 @@ class VideoWriter(AbstractContextManager):
         Args:
             path: the video to write; the suffix chooses the container (.mp4, .mkv, .avi, .mov).
                 Missing folders are made.
-            fps: frames per second, > 0.
+            fps: frames per second, > 0; where frames come with times, about that many.
             size: (width, height) of all frames in pixels; None: those of the first frame. Where
                 the codec wants even numbers, the last column or row is repeated once.
             overwrite: whether an existing file may be replaced.
@@ -48,8 +52,8 @@ class VideoWriter(AbstractContextManager):
             ValueError: if ``fps`` is not positive or the container is unknown.
         """
         self.path = Path(path)
-        # 10000 keeps rates such as 30000/1001 exact, and suits the clock of MPEG-4.
-        self.fps = Fraction(fps).limit_denominator(10_000)
+        # 1001 keeps the rates of broadcasting exact and its multiples suit the clock of MPEG-4.
+        self.fps = Fraction(fps).limit_denominator(1001)
         self.size = size
         self.num_frames = 0
         if self.fps <= 0:
@@ -68,17 +72,105 @@ class VideoWriter(AbstractContextManager):
         self._stream = self._container.add_stream(codec, rate=self.fps)
         self._stream.pix_fmt = "yuv420p"
         if codec == "libx264":
-            self._stream.options = {"crf": "18", "preset": "veryfast"}
+            # Without B-frames, whose reordering makes the muxers state a wrong duration where
+            # frames last differently long.
+            self._stream.options = {"crf": "18", "preset": "veryfast", "bf": "0"}
+        self._ticks_per_frame = self.fps.denominator * -(-_TICKS_PER_SECOND // self.fps.numerator)
+        if self.path.suffix.lower() == ".avi":  # knows no time stamps: frames are counted
+            self._ticks_per_frame = 1
+        self._tick = 1 / (self.fps * self._ticks_per_frame)
+        self._audio: AudioCopy | None = None
+        # The frame that was written last: how long it lasts is known when the next one comes.
+        self._held: av.VideoFrame | None = None
+        self._durations: dict[int, int] = {}  # of the frames inside of the encoder, by time stamp
+        self._closed = False
 
-    def write(self, frame_rgb: np.ndarray) -> None:
+    def copy_audio(self, source: str, *, start: float = 0.0, end: float | None = None) -> None:
+        """Takes the sound of another video along; to be called before the first frame.
+
+        A sound which the container cannot hold is left out with a warning.
+
+        Args:
+            source: file or URL of that video.
+            start: second of it, after its first frame, that is time 0 of this video.
+            end: second of it at which the sound ends; None: copy all.
+        """
+        self._audio = AudioCopy(source, self._container, start=start, end=end)
+
+    def write(self, frame_rgb: np.ndarray, time: float | None = None) -> None:
         """Appends one frame.
 
         Args:
             frame_rgb: uint8 array (H, W, 3), RGB.
+            time: seconds after the beginning of the video at which it appears; None: 1 / fps after
+                the frame before. A frame not later than the one before appears one tick after it.
 
         Raises:
             ValueError: if it has another dtype, number of channels or size than the first frame.
         """
+        self._check(frame_rgb)
+        height, width = frame_rgb.shape[:2]
+        if self.num_frames == 0:
+            self._set_size(height, width)
+        if width % 2 or height % 2:
+            frame_rgb = np.pad(frame_rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_rgb), format="rgb24")
+        frame.time_base = self._tick
+        previous = -1 if self._held is None else self._held.pts
+        if time is not None:
+            frame.pts = max(round(Fraction(time) / self._tick), previous + 1)
+        else:
+            frame.pts = 0 if self._held is None else previous + self._ticks_per_frame
+        self._encode_held(until=frame.pts)
+        self._held = frame
+        self.num_frames += 1
+
+    def close(self, end: float | None = None, *, cut_audio: bool = False) -> None:
+        """Finishes the file and gives it its name.
+
+        Args:
+            end: seconds after the beginning at which the last frame disappears; None: 1 / fps after
+                it appeared.
+            cut_audio: whether the sound ends with the last frame, too.
+
+        Raises:
+            ValueError: if no frame was written; there is no such video.
+        """
+        if self._held is None:
+            self.discard()
+            raise ValueError(f"{self.path}: not a single frame was written")
+        until = self._held.pts + self._ticks_per_frame
+        if end is not None:
+            until = max(round(Fraction(end) / self._tick), self._held.pts + 1)
+        self._encode_held(until=until)
+        self._mux(None)
+        if self._audio is not None:
+            self._audio.copy_until(float(until * self._tick) if cut_audio else None)
+        self._release()
+        self._partial.replace(self.path)
+        self._closed = True
+
+    def discard(self) -> None:
+        """Stops writing and removes what was written so far."""
+        self._closed = True
+        try:
+            self._release()
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    def __exit__(self, exc_type, *exc_info) -> None:
+        if self._closed:
+            return
+        if exc_type is not None:
+            self.discard()
+            return
+        try:
+            self.close()
+        except BaseException:
+            self.discard()
+            raise
+
+    def _check(self, frame_rgb: np.ndarray) -> None:
         if frame_rgb.dtype != np.uint8 or frame_rgb.ndim != 3 or frame_rgb.shape[2] != 3:
             raise ValueError(
                 f"{self.path}: frames must be uint8 (H, W, 3), got {frame_rgb.dtype} "
@@ -92,37 +184,27 @@ class VideoWriter(AbstractContextManager):
                 f"{self.path}: frame {self.num_frames} is {width}x{height} pixels, but the video "
                 f"is {self.size[0]}x{self.size[1]}"
             )
-        if self.num_frames == 0:
-            self._stream.width, self._stream.height = width + width % 2, height + height % 2
-            if self._stream.codec_context.name == "mpeg4":
-                self._stream.bit_rate = int(0.2 * width * height * self.fps)
-        if width % 2 or height % 2:
-            frame_rgb = np.pad(frame_rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_rgb), format="rgb24")
-        frame.pts, frame.time_base = self.num_frames, 1 / self.fps
-        self._container.mux(self._stream.encode(frame))
-        self.num_frames += 1
 
-    def close(self) -> None:
-        """Finishes the file and gives it its name.
+    def _set_size(self, height: int, width: int) -> None:
+        self._stream.width, self._stream.height = width + width % 2, height + height % 2
+        self._stream.codec_context.time_base = self._tick
+        if self._stream.codec_context.name == "mpeg4":
+            self._stream.bit_rate = int(0.2 * width * height * self.fps)
 
-        Raises:
-            ValueError: if no frame was written; there is no such video.
-        """
-        if self.num_frames == 0:
-            self.discard()
-            raise ValueError(f"{self.path}: not a single frame was written")
-        self._container.mux(self._stream.encode(None))
+    def _encode_held(self, *, until: int) -> None:
+        if self._held is None:
+            return
+        if self._audio is not None:
+            self._audio.copy_until(float(self._held.pts * self._tick))
+        self._durations[self._held.pts] = until - self._held.pts
+        self._mux(self._held)
+
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            packet.duration = self._durations.pop(packet.pts)
+            self._container.mux(packet)
+
+    def _release(self) -> None:
+        if self._audio is not None:
+            self._audio.close()
         self._container.close()
-        self._partial.replace(self.path)
-
-    def discard(self) -> None:
-        """Stops writing and removes what was written so far."""
-        self._container.close()
-        self._partial.unlink(missing_ok=True)
-
-    def __exit__(self, exc_type, *exc_info) -> None:
-        if exc_type is None:
-            self.close()
-        else:
-            self.discard()

@@ -14,6 +14,10 @@ from torch import nn
 
 from tubedet.layers import DepthwiseConv3d, FrozenBatchNorm3d, get_norm_3d
 
+from .folded_csn import FoldedBottleneck, FoldedStem, is_foldable
+from .fused_training import BottleneckFunction, StemFunction, can_fuse
+from .recomputation import recomputed
+
 BLOCKS_PER_STAGE = {
     26: (2, 2, 2, 2),
     50: (3, 4, 6, 3),
@@ -21,6 +25,7 @@ BLOCKS_PER_STAGE = {
     152: (3, 8, 36, 3),
 }
 STAGES = ("res2", "res3", "res4", "res5")
+EXECUTIONS = ("modules", "fused", "checkpointed")
 EXPANSION = 4
 
 
@@ -42,15 +47,33 @@ class ClipShapeSpec:
 class Stem(nn.Module):
     """7x7 convolution over three frames, batch norm, ReLU and spatial max pooling (stride 4)."""
 
-    def __init__(self, channels: int, norm: str):
+    def __init__(self, channels: int, norm: str, execution: str = "modules"):
         super().__init__()
+        self.execution = execution
         self.conv = nn.Conv3d(3, channels, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
         self.norm = get_norm_3d(norm, channels)
         self.pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, T, H, W) -> (B, C, T, ceil(H/4), ceil(W/4))."""
+        if not self.conv.weight.requires_grad or not torch.is_grad_enabled():
+            return self._by_modules(x)
+        if self.execution != "modules" and not x.requires_grad and can_fuse(x, self.norm):
+            recompute_all = self.execution == "checkpointed"
+            parameters = self.conv.weight, self.norm.weight, self.norm.bias
+            return StemFunction.apply(x, self, recompute_all, *parameters)
+        if self.execution == "checkpointed":
+            return recomputed(self, self._by_modules, x)
+        return self._by_modules(x)
+
+    def _by_modules(self, x: torch.Tensor) -> torch.Tensor:
         return self.pool(self.norm(self.conv(x)).relu_())
+
+    def for_inference(self) -> nn.Module:
+        """See :func:`prepare_for_inference`; a group norm cannot be folded."""
+        if not is_foldable(self.norm):
+            return self
+        return FoldedStem(self.conv, self.norm, self.pool)
 
 
 class Bottleneck(nn.Module):
@@ -62,6 +85,7 @@ class Bottleneck(nn.Module):
         stride: (time, row, column).
         project: whether the shortcut is a strided convolution (first block of a stage).
         norm: name of the batch norm, see :func:`get_norm_3d`.
+        execution: see :class:`CSN`.
     """
 
     def __init__(
@@ -71,8 +95,10 @@ class Bottleneck(nn.Module):
         stride: tuple[int, int, int],
         project: bool,
         norm: str,
+        execution: str = "modules",
     ):
         super().__init__()
+        self.execution = execution
         out_channels = EXPANSION * mid_channels
         self.conv1 = nn.Conv3d(in_channels, mid_channels, 1, bias=False)
         self.norm1 = get_norm_3d(norm, mid_channels)
@@ -89,10 +115,36 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, T, H, W) -> (B, C', T', H', W')."""
+        parts = [(self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)]
+        if self.shortcut is not None:
+            parts.append(self.shortcut)
+        trains = x.requires_grad or self.conv1.weight.requires_grad
+        if not trains or not torch.is_grad_enabled():
+            return self._by_modules(x)
+        if self.execution != "modules" and can_fuse(x, *(norm for _, norm in parts)):
+            recompute_all = self.execution == "checkpointed"
+            parameters = [p for conv, norm in parts for p in (conv.weight, norm.weight, norm.bias)]
+            return BottleneckFunction.apply(x, self, recompute_all, *parameters)
+        if self.execution == "checkpointed":
+            return recomputed(self, self._by_modules, x)
+        return self._by_modules(x)
+
+    def _by_modules(self, x: torch.Tensor) -> torch.Tensor:
         out = self.norm1(self.conv1(x)).relu_()
         out = self.norm2(self.conv2(out)).relu_()
         out = self.norm3(self.conv3(out))
         return (out + (x if self.shortcut is None else self.shortcut(x))).relu_()
+
+    def for_inference(self) -> nn.Module:
+        """See :func:`prepare_for_inference`; a group norm cannot be folded."""
+        if not is_foldable(self.norm1):
+            return self
+        return FoldedBottleneck(
+            (self.conv1, self.norm1),
+            (self.conv2, self.norm2),
+            (self.conv3, self.norm3),
+            None if self.shortcut is None else tuple(self.shortcut),
+        )
 
 
 class CSN(Backbone):
@@ -105,8 +157,12 @@ class CSN(Backbone):
         spatial_strides: of res2 .. res4.
         last_stride: spatial stride 2 in res5 instead of 1 (no dilation replaces it).
         temporal_strides: of res2 .. res5.
-        norm: "BN", "FrozenBN" or "SyncBN".
+        norm: "BN", "FrozenBN", "SyncBN" or "GN".
         freeze_at: 0 trains all; 1 freezes the stem, n also res2 .. resn.
+        execution: how parts that train are run; the result is the same. "modules": one after the
+            other. "fused": on CPUs in full precision by the functions of
+            :mod:`.fused_training`, which need less time and memory. "checkpointed": keep only the
+            input of every part and compute the rest again in the backward pass, on any device.
 
     Raises:
         ValueError: for a depth, stage name or number of strides that does not exist.
@@ -124,6 +180,7 @@ class CSN(Backbone):
         temporal_strides: Sequence[int] = (1, 2, 2, 2),
         norm: str = "BN",
         freeze_at: int = 0,
+        execution: str = "fused",
     ):
         super().__init__()
         if depth not in BLOCKS_PER_STAGE:
@@ -139,13 +196,16 @@ class CSN(Backbone):
                 f"MODEL.CSN.SPATIAL_STRIDES is {spatial_strides}; give one for each of "
                 f"{STAGES[:-1]}"
             )
+        if execution not in EXECUTIONS:
+            raise ValueError(f"MODEL.CSN.EXECUTION is {execution!r}; choose one of {EXECUTIONS}")
+        self.execution = execution
         spatial_strides = (*spatial_strides, 2 if last_stride else 1)
         self.depth = depth
         self._out_features = [name for name in STAGES if name in out_features]
         self._shapes = {}
 
         channels = round(64 * width_multiplier)
-        self.stem = Stem(channels, norm)
+        self.stem = Stem(channels, norm, execution)
         stride, temporal_stride = 4, 1
         for i, name in enumerate(STAGES):
             mid_channels = round(64 * 2**i * width_multiplier)
@@ -154,7 +214,9 @@ class CSN(Backbone):
             for block in range(BLOCKS_PER_STAGE[depth][i]):
                 first = block == 0
                 block_stride = (temporal_strides[i], spatial, spatial) if first else (1, 1, 1)
-                blocks.append(Bottleneck(channels, mid_channels, block_stride, first, norm))
+                blocks.append(
+                    Bottleneck(channels, mid_channels, block_stride, first, norm, execution)
+                )
                 channels = EXPANSION * mid_channels
             self.add_module(name, nn.Sequential(*blocks))
             stride *= spatial
@@ -176,6 +238,7 @@ class CSN(Backbone):
             "temporal_strides": cfg.MODEL.CSN.TEMPORAL_STRIDES,
             "norm": cfg.MODEL.CSN.NORM,
             "freeze_at": cfg.MODEL.BACKBONE.FREEZE_AT,
+            "execution": cfg.MODEL.CSN.EXECUTION,
         }
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -187,7 +250,7 @@ class CSN(Backbone):
         Returns:
             {stage: (B, C, ceil(T / temporal_stride), ceil(H / stride), ceil(W / stride))}.
         """
-        if x.device.type == "cpu":
+        if x.device.type == "cpu" and self.execution != "modules":
             # Depthwise convolutions and batch norm run several times faster in this layout.
             x = x.contiguous(memory_format=torch.channels_last_3d)
         x = self.stem(x)

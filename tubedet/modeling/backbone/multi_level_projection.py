@@ -53,7 +53,7 @@ class MultiLevelProjection(nn.ModuleList):
         for project in list(self)[self.num_maps :]:
             coarser = project(coarser)
             levels.append(coarser)
-        return [x.unflatten(0, (len(maps[0]), -1)) for x in levels]
+        return [x.unflatten(0, (maps[0].shape[0], -1)) for x in levels]
 
 
 def _level(conv: nn.Conv2d) -> nn.Sequential:

@@ -52,8 +52,10 @@ class TemporalPooling(nn.Module):
 
     def _decode(self, x: torch.Tensor) -> torch.Tensor:
         b, _, _, h, w = x.shape
+        layer = self.layer
         memory = x.permute(0, 3, 4, 2, 1).flatten(0, 2)
         # The query is the same everywhere until it meets the features: attend to itself once.
-        query = self.layer.attend_queries(self.query.weight[None], None)
-        pooled = self.layer.attend_memory(query.expand(len(memory), -1, -1), memory)
-        return self.norm(pooled[:, 0]).view(b, h, w, -1).permute(0, 3, 1, 2).unsqueeze(2)
+        query = layer.attend_queries(self.query.weight[None], None)[0]
+        attended = layer.cross_attn.from_shared_query(query[0], memory)
+        pooled = layer.norm3(layer.feed_forward(layer.norm2(query + layer.dropout(attended))))
+        return self.norm(pooled).view(b, h, w, -1).permute(0, 3, 1, 2).unsqueeze(2)

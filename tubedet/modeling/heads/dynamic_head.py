@@ -22,6 +22,22 @@ BOX_WEIGHTS = (2.0, 2.0, 1.0, 1.0)
 SCALE_CLAMP = math.log(100000 / 16)
 
 
+class RegionPooler(ROIPooler):
+    """detectron2's ``ROIPooler``, whose arguments it has, for equally many boxes in every clip."""
+
+    def forward(self, levels: list[torch.Tensor], boxes: torch.Tensor) -> torch.Tensor:
+        """Pool regions.
+
+        Args:
+            levels: pyramid maps (B, C, H_l, W_l), fine to coarse.
+            boxes: (B, R, 4), XYXY pixels of the clip.
+
+        Returns:
+            (B·R, C, P, P).
+        """
+        return super().forward(levels, [Boxes(b) for b in boxes])
+
+
 class DynamicConv(nn.Module):
     """Two 1x1 convolutions over a proposal's region, with weights made from the proposal.
 
@@ -151,7 +167,7 @@ class DynamicHead(nn.Module):
         action_prior: float | None,
     ):
         super().__init__()
-        self.box_pooler = ROIPooler(
+        self.box_pooler = RegionPooler(
             output_size=pooler_resolution,
             scales=[1 / stride for stride in strides],
             sampling_ratio=pooler_sampling_ratio,
@@ -199,7 +215,7 @@ class DynamicHead(nn.Module):
         levels = [level.to(boxes.dtype) for level in levels]
         outputs = []
         for stage in self.head_series:
-            regions = self.box_pooler(levels, [Boxes(b) for b in boxes.detach()])
+            regions = self.box_pooler(levels, boxes.detach())
             regions = regions.flatten(2).transpose(1, 2)
             logits, boxes, proposals = stage(proposals, boxes, regions)
             outputs.append((logits, boxes))

@@ -195,7 +195,7 @@ class DeformableTubeR(ClipDetector):
             query_pos = self._detr_queries(levels[last], positions[last], masks[last])
             content = self.query_content.weight.expand_as(query_pos)
         else:
-            queries = self.query_embed.weight.expand(len(memory), -1, -1)
+            queries = self.query_embed.weight.expand(memory.shape[0], -1, -1)
             query_pos, content = queries.chunk(2, dim=-1)
         box_heads = self._per_layer(self.box_heads)
         queries, boxes = self.transformer.decode(

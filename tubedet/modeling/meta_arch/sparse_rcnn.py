@@ -4,6 +4,7 @@ Sun et al., "Sparse R-CNN: End-to-End Object Detection with Learnable Proposals"
 (https://arxiv.org/abs/2011.12450), after PeizeSun/SparseR-CNN with several actions per person.
 """
 
+import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
@@ -128,14 +129,16 @@ class SparseRCNN(ClipDetector):
             predictions of the stages asked for, first to last; boxes may leave the clip.
         """
         features = self.backbone(clips.tensor)
-        size = self.init_proposal_boxes.weight.new_tensor(
-            [(width, height, width, height) for height, width in clips.sizes]
-        )[:, None]
-        boxes = box_convert(self.init_proposal_boxes.weight, "cxcywh", "xyxy") * size
+        boxes = box_convert(self.init_proposal_boxes.weight, "cxcywh", "xyxy")
+        # Filled, not listed: an exporter would take listed sizes for constants.
+        sides = [boxes.new_full((), side) for size in clips.sizes for side in reversed(size)]
+        size = torch.stack(sides).view(-1, 1, 2).repeat(1, 1, 2)
+        boxes = boxes * size
+        boxes = boxes.expand(clips.tensor.shape[0], -1, -1)
         stages = self.head(
             [features[name] for name in self.in_features],
             boxes,
-            self.init_proposal_features.weight.expand(len(boxes), -1, -1),
+            self.init_proposal_features.weight.expand(boxes.shape[0], -1, -1),
         )
         if not all_layers:
             stages = stages[-1:]

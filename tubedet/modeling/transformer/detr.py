@@ -169,4 +169,4 @@ class DETRTransformer(nn.Module):
         """
         x, pos, mask = x.flatten(2).transpose(1, 2), pos.flatten(2).transpose(1, 2), mask.flatten(1)
         memory = self.encoder(x, pos, mask)
-        return self.decoder(memory, query_pos.expand(len(x), -1, -1), pos, mask)
+        return self.decoder(memory, query_pos.expand(x.shape[0], -1, -1), pos, mask)

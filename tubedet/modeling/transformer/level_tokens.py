@@ -60,8 +60,8 @@ class LevelTokens:
         centres = []
         for (height, width), ratio in zip(self.shapes, self.valid_ratios.unbind(1)):
             y, x = torch.meshgrid(
-                torch.arange(0.5, height, device=ratio.device) / height,
-                torch.arange(0.5, width, device=ratio.device) / width,
+                (torch.arange(height, device=ratio.device, dtype=torch.float32) + 0.5) / height,
+                (torch.arange(width, device=ratio.device, dtype=torch.float32) + 0.5) / width,
                 indexing="ij",
             )
             centres.append(torch.stack((x, y), dim=-1).flatten(0, 1) / ratio[:, None])

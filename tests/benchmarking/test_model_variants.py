@@ -1,0 +1,35 @@
+"""The compared forms are what they are called."""
+
+import pytest
+import torch
+
+from tubedet.benchmarking.model_variants import (
+    TRAINING_VARIANTS,
+    build_for_detection,
+    build_for_training,
+)
+from tubedet.benchmarking.random_clips import random_batch
+from tubedet.engine import load_config
+
+TOY = "configs/quick_schedules/TubeR_toy.yaml"
+
+
+def test_prepared_model_detects_the_same_with_fewer_modules():
+    batch = random_batch(1, (8, 32, 40), num_actions=80)
+    detections, sizes = [], []
+    for variant in ("straightforward", "prepared"):
+        torch.manual_seed(0)
+        model = build_for_detection(load_config(TOY, ["MODEL.DEVICE", "cpu"]), variant)
+        assert not model.training
+        with torch.inference_mode():
+            detections.append(model(batch)[0]["instances"].scores)
+        sizes.append(len(list(model.modules())))
+    torch.testing.assert_close(*detections, rtol=0, atol=1e-4)
+    assert sizes[1] < sizes[0]
+
+
+@pytest.mark.parametrize("variant", TRAINING_VARIANTS)
+def test_training_variants_can_be_built(variant):
+    opts = ["MODEL.DEVICE", "cpu", "MODEL.FREEZE", "['input_proj.*']", *TRAINING_VARIANTS[variant]]
+    model = build_for_training(load_config(TOY, opts))
+    assert model.training and not model.input_proj.weight.requires_grad

@@ -1,0 +1,85 @@
+"""Times of blocks and modules, and the machine's rate."""
+
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from tubedet.benchmarking.timing import MatrixRate, ModuleTimes, timed
+
+CPU = torch.device("cpu")
+
+
+class Sleeps(nn.Module):
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = seconds
+
+    def forward(self):
+        time.sleep(self.seconds)
+
+
+class Model(nn.Module):
+    """A backbone with a stage that has blocks, a part that is not called as a whole, heads."""
+
+    def __init__(self):
+        super().__init__()
+        self.idle = Sleeps(9)
+        self.backbone = Sleeps(0.01)
+        self.backbone.csn = nn.Module()
+        self.backbone.csn.res2 = Sleeps(0.02)
+        self.backbone.csn.res2.block = Sleeps(0.01)
+        self.transformer = nn.Module()
+        self.transformer.encoder = Sleeps(0.03)
+        self.neck = Sleeps(0.01)
+        self.neck.inner = Sleeps(0.01)
+        self.heads = nn.ModuleList([Sleeps(0.01), Sleeps(0.02)])
+        self.backbone.register_forward_hook(lambda *_: self.backbone.csn.res2())
+        self.backbone.csn.res2.register_forward_hook(lambda *_: self.backbone.csn.res2.block())
+        self.neck.register_forward_hook(lambda *_: self.neck.inner())
+
+    def forward(self):
+        for module in (*self.heads, self.backbone, self.transformer.encoder, self.neck):
+            module()
+
+
+def test_sleep_takes_no_cpu_time():
+    with timed(CPU) as slept:
+        time.sleep(0.05)
+    assert slept.wall_s >= 0.05 and slept.cpu_s < 0.04
+    with timed(CPU) as computed:
+        end = time.process_time() + 0.05
+        while time.process_time() < end:
+            pass
+    assert computed.cpu_s >= 0.05 and computed.wall_s >= 0.04
+
+
+def test_times_of_modules():
+    model = Model()
+    times = ModuleTimes(model, CPU)
+    model()  # not recorded
+    for _ in range(2):
+        with times.recording() as recorded:
+            model()
+        assert list(recorded) == [
+            "backbone",
+            "backbone.csn.res2",
+            "transformer.encoder",
+            "neck",
+            "heads",
+        ]
+        assert 0.03 <= recorded["backbone"].wall_s
+        assert 0.02 <= recorded["backbone.csn.res2"].wall_s < recorded["backbone"].wall_s
+        assert recorded["heads"].wall_s >= 0.03  # both of them
+        assert recorded["heads"].cpu_s < 0.03
+
+
+def test_rate_of_the_matrix_product(monkeypatch):
+    rate = MatrixRate(64, CPU, torch.float64)
+    clock = iter([10.0, 10.5])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    cpu_clock = iter([3.0, 3.25])
+    monkeypatch.setattr(time, "process_time", lambda: next(cpu_clock))
+    gflop = 2 * 64**3 / 1e9
+    assert rate.measure() == pytest.approx({"wall": gflop / 0.5, "cpu": gflop / 0.25})

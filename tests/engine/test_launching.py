@@ -1,0 +1,31 @@
+import argparse
+import multiprocessing
+import os
+
+import pytest
+import torch
+
+from tubedet.engine import launching
+
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.mark.parametrize("is_orphan", [False, True])
+def test_a_process_whose_parent_has_ended_does_nothing(is_orphan):
+    """As it is when a run is killed while its processes are starting."""
+    done = FORK.Queue()
+    parent = os.getpid() + is_orphan
+    process = FORK.Process(
+        target=launching._run_until_parent_ends, args=(done.put, "started", parent)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == is_orphan
+    assert done.empty() if is_orphan else done.get(timeout=10) == "started"
+
+
+def test_too_many_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(SystemExit, match="--num-gpus 3, but there are 2 GPUs"):
+        launching.launch_processes(print, argparse.Namespace(num_gpus=3, num_machines=1))

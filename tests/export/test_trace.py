@@ -1,0 +1,42 @@
+"""Traced programs; tests/tools/test_export_model.py has their files."""
+
+import pytest
+import torch
+from small_detectors import small_detector
+
+from tubedet.export import FORMATS, ClipShape, ExportError, compare, trace_detector
+
+
+def test_a_traced_pyramid_detector_pads_and_pools_like_the_model():
+    cfg, model = small_detector(
+        "SparseRCNN", own_backbone=False, opts=["MODEL.SPARSE_RCNN.NUM_STAGES", 1]
+    )
+    model.backbone.size_divisibility = 8
+    shape = ClipShape.of(model, cfg.INPUT.CLIP.NUM_FRAMES, 2, (43, 61))
+    module = trace_detector(model, shape).module()
+    with torch.no_grad():
+        (found,) = compare(module, model, shape, [(2, (43, 61))])
+    assert found.largest <= FORMATS["torch_export"].tolerance
+
+
+def test_a_traced_program_takes_any_batch_and_size():
+    _, model = small_detector("TubeR", own_backbone=False, opts=["MODEL.TUBER.DEC_LAYERS", 1])
+    shape = ClipShape(8)
+    module = trace_detector(model, shape).module()
+    cases = [(1, (48, 64)), (3, (61, 49)), (1, (32, 200))]
+    with torch.no_grad():
+        found = compare(module, model, shape, cases)
+    assert [d.shape for d in found] == [(b, 3, 8, *size) for b, size in cases]
+    assert max(d.largest for d in found) <= FORMATS["torch_export"].tolerance
+
+
+def test_what_the_tracer_refuses_is_named():
+    _, model = small_detector("TubeR", own_backbone=False)
+    forward = model.backbone.forward
+
+    def depends_on_values(x):
+        return forward(x if x.sum() > 0 else -x)
+
+    model.backbone.forward = depends_on_values
+    with pytest.raises(ExportError, match="PyTorch cannot trace TubeR: .*"):
+        trace_detector(model, ClipShape(8, 2, (48, 64)))

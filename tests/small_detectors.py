@@ -1,0 +1,57 @@
+"""Detectors of every architecture that trace in seconds."""
+
+import torch
+from detectron2.modeling import build_model
+from torch import nn
+
+from tubedet.engine import load_config
+
+TUBER = ["MODEL.TUBER.ENC_LAYERS", 1, "MODEL.TUBER.DEC_LAYERS", 2]
+SEQFORMER = ["MODEL.SEQFORMER.ENC_LAYERS", 1, "MODEL.SEQFORMER.DEC_LAYERS", 2]
+TWO_LEVELS = ["MODEL.DEFORMABLE_TUBER.NUM_LEVELS", 3]
+TUBELETS = ["MODEL.TUBER.QUERY_TYPE", "tubelet", "MODEL.EXCLUSIVE_ACTIONS", True]
+ARCHITECTURES = {
+    "TubeR": ("TubeR_toy", TUBER),
+    "decode": ("TubeR_toy", [*TUBER, "MODEL.TUBER.TEMPORAL_POOLING", "decode"]),
+    "tubelets": ("TubeR_toy", [*TUBER, *TUBELETS, "MODEL.TUBER.TEMPORAL_POOLING", "none"]),
+    "persons": ("TubeR_toy", [*TUBER, "MODEL.PERSON_ONLY", True]),
+    "D2": ("D2_TubeR_toy", [*TUBER, *TWO_LEVELS]),
+    "two_stage": ("D2_TubeR_toy", [*TUBER, "MODEL.DEFORMABLE_TUBER.TWO_STAGE", True]),
+    "D3": ("D3_TubeR_toy", [*TUBER, *TWO_LEVELS]),
+    "D4": ("D4_TubeR_toy", [*TUBER, *TWO_LEVELS]),
+    "SeqFormer": ("SeqFormer_toy", [*SEQFORMER, "MODEL.SEQFORMER.NUM_LEVELS", 3]),
+    "SparseRCNN": ("Sparse_toy", ["MODEL.SPARSE_RCNN.NUM_STAGES", 2]),
+}
+
+
+class StridedBackbone(nn.Module):
+    """One convolution for every map of another backbone, with that map's shape."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.size_divisibility = backbone.size_divisibility
+        self.output_shape = backbone.output_shape
+        self.maps = nn.ModuleDict()
+        for name, shape in backbone.output_shape().items():
+            steps = getattr(shape, "temporal_stride", None)
+            stride = (steps or 1, shape.stride, shape.stride)
+            self.maps[name] = nn.Conv3d(3, shape.channels, 1, stride)
+        self.in_time = steps is not None
+
+    def forward(self, x):
+        maps = {name: conv(x) for name, conv in self.maps.items()}
+        return maps if self.in_time else {name: x.mean(2) for name, x in maps.items()}
+
+
+def small_detector(name, *, own_backbone=True, opts=()):
+    """A config of :data:`ARCHITECTURES` and its model with random weights in evaluation mode."""
+    config, changes = ARCHITECTURES[name]
+    changes = ["MODEL.DEVICE", "cpu", *changes, *opts]
+    cfg = load_config(f"configs/quick_schedules/{config}.yaml", changes)
+    torch.manual_seed(3)
+    model = build_model(cfg)
+    if not own_backbone:
+        model.backbone = StridedBackbone(model.backbone)
+    for parameter in model.parameters():  # no score or box is the same for all queries
+        nn.init.normal_(parameter, std=0.1) if parameter.dim() == 1 else None
+    return cfg, model.eval()

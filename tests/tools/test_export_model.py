@@ -1,0 +1,143 @@
+"""The export as a user starts it, and its file in a process without tubedet."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+from small_detectors import StridedBackbone
+
+from tubedet.engine import load_config
+from tubedet.export import Deviation
+
+_spec = importlib.util.spec_from_file_location("export_model", "tools/export_model.py")
+tool = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(tool)
+
+TUBER = "configs/quick_schedules/TubeR_toy.yaml"
+D2 = "configs/quick_schedules/D2_TubeR_toy.yaml"
+SMALL = ["MODEL.DEVICE", "cpu", "MODEL.TUBER.ENC_LAYERS", 1, "MODEL.TUBER.DEC_LAYERS", 1]
+SMALL += ["MODEL.TUBER.PERSON_THRESH", 0.0, "MODEL.DEFORMABLE_TUBER.NUM_LEVELS", 1]
+SMALL += ["MODEL.CSN.OUT_FEATURES", ["res5"]]
+# Runs the example as a file of its own in a process that cannot import these.
+WITHOUT = (
+    "import runpy, sys; sys.modules.update(dict.fromkeys({blocked})); sys.argv = sys.argv[1:]; "
+)
+WITHOUT += "runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
+def with_strided_backbone(cfg):
+    """A model as ``load_model`` makes it, but for its backbone."""
+    model = build_model(cfg)
+    model.backbone = StridedBackbone(model.backbone)
+    if cfg.MODEL.WEIGHTS:
+        model.load_state_dict(torch.load(cfg.MODEL.WEIGHTS)["model"])
+    return model.eval()
+
+
+def options(output, *more):
+    config, kind = (D2, "onnx") if str(output).endswith("onnx") else (TUBER, "torch_export")
+    arguments = ["--config-file", config, "--format", kind, "--output", str(output), *more]
+    return [*arguments, *map(str, SMALL)]
+
+
+def write_video(path):
+    """20 frames of noise, 15 a second, stored without loss; returns them as (20, 48, 64, 3)."""
+    frames = np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), dtype=np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=15)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return frames
+
+
+@pytest.mark.parametrize("suffix", ["pt2", "onnx"])
+def test_file_gives_the_models_numbers_without_tubedet(suffix, tmp_path, capsys, monkeypatch):
+    blocked = ["tubedet", "detectron2", "torchvision"]
+    if suffix == "onnx":
+        pytest.importorskip("onnxscript"), pytest.importorskip("onnxruntime")
+        blocked.append("torch")
+        # Fewer operators convert faster; PyTorch's file is that of the whole model.
+        monkeypatch.setattr(tool, "load_model", with_strided_backbone)
+    cfg = load_config(D2 if suffix == "onnx" else TUBER, SMALL)
+    torch.manual_seed(5)
+    model = tool.load_model(cfg)
+    weights, output = tmp_path / "weights.pth", tmp_path / f"model.{suffix}"
+    torch.save({"model": model.state_dict()}, weights)
+    # A fixed size traces faster; free ones are tested with the package.
+    arguments = options(output, "--size", "48x64", "MODEL.WEIGHTS", str(weights))
+    assert tool.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "3x3x8x48x64" in printed and str(output) in printed
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([output.name, weights.name])
+
+    frames = write_video(tmp_path / "noise.mkv")
+    # Slots around second 0.6, frame 9: every second frame, the last one is the video's frame 15.
+    clip = torch.from_numpy(frames[[1, 3, 5, 7, 9, 11, 13, 15]]).permute(3, 0, 1, 2)
+    with torch.no_grad():
+        expected = model([{"clip": clip, "height": 1, "width": 1}])[0]["instances"]
+    program = WITHOUT.format(blocked=blocked)
+    example = ["tools/run_exported_model.py", str(output), str(tmp_path / "noise.mkv"), "0.6"]
+    command = [sys.executable, "-c", program, *example]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(found) == len(expected) == 6
+    for row, person in enumerate(found):
+        np.testing.assert_allclose(person["box"], expected.pred_boxes.tensor[row], atol=1e-4)
+        assert person["score"] == pytest.approx(expected.scores[row].item(), abs=1e-4)
+        scores = list(person["actions"].values())
+        np.testing.assert_allclose(scores, expected.action_scores[row], atol=1e-4)
+        assert len(scores) == 80 and "stand" in person["actions"]
+
+
+def test_a_file_that_deviates_is_not_left(tmp_path, monkeypatch, capsys):
+    output = tmp_path / "model.pt2"
+    output.write_bytes(b"precious")
+    monkeypatch.setattr(tool, "trace_detector", lambda model, shape: None)
+    format_of_test = tool.FORMATS["torch_export"]
+    monkeypatch.setitem(
+        tool.FORMATS,
+        "torch_export",
+        type(format_of_test)(".pt2", 1e-5, lambda p, path, record: path.write_bytes(b"1"), str),
+    )
+    for wrong in (2e-5, float("nan")):
+        deviation = Deviation((1, 3, 8, 48, 64), 0.0, wrong, 0.0, 0.0)
+        monkeypatch.setattr(tool, "compare", lambda *_, d=deviation: [d])
+        assert tool.main(options(output, "--force")) == 2
+        assert "model.pt2 is not written" in capsys.readouterr().err
+        assert [p.name for p in tmp_path.iterdir()] == ["model.pt2"]
+        assert output.read_bytes() == b"precious"
+
+
+def test_wrong_input_ends_with_one_line(tmp_path, monkeypatch, capsys):
+    there = tmp_path / "there.pt2"
+    there.write_bytes(b"precious")
+    for arguments, reason in (
+        (options(tmp_path / "model.pth"), "a file of --format torch_export ends with .pt2"),
+        (options(tmp_path / "a.pt2", "--size", "48"), "is not HEIGHTxWIDTH"),
+        (options(tmp_path / "a.pt2", "--size", "8x48"), "sides of 32 to 4096"),
+        (options(tmp_path / "a.pt2", "--batch", "0"), "--batch must be at least 1"),
+        ([*options(tmp_path / "a.pt2"), "MODEL.WEIGHTS"], "must come in pairs"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            tool.main(arguments)
+        assert caught.value.code == 2
+        assert reason in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    for arguments, reason in (
+        (options(there), "there.pt2 exists; --force overwrites it"),
+        (options(tmp_path / "a.onnx"), "pip install 'tubedet[export]'"),
+        (options(tmp_path / "a.pt2", "MODEL.WEIGHTS", "nothing.pth"), "nothing.pth"),
+        (options(tmp_path / "a.pt2", "MODEL.NOTHING", "1"), "MODEL.NOTHING"),
+    ):
+        assert tool.main(arguments) == 2
+        assert reason in capsys.readouterr().err.splitlines()[-1]
+    assert [p.name for p in tmp_path.iterdir()] == ["there.pt2"]
+    assert there.read_bytes() == b"precious"

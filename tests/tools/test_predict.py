@@ -1,0 +1,238 @@
+"""The tool for many videos, on a tiny model."""
+
+import importlib.util
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from tubedet.engine import VideoActionDetector, load_config
+from tubedet.video_output import VideoOutputs, action_names_of, write_video_results
+from tubedet.visualization import VideoWriter
+
+_ROOT = Path(__file__).resolve().parents[2]
+_CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")
+_OPTS = ["MODEL.DEVICE", "cpu", "MODEL.TUBER.PERSON_THRESH", "0.0"]
+_FORMATS = ("csv", "jsonl", "coco.json", "mp4")
+
+_spec = importlib.util.spec_from_file_location("predict", _ROOT / "tools" / "predict.py")
+predict = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(predict)
+
+
+@pytest.fixture(autouse=True)
+def no_console_logger(monkeypatch):
+    """detectron2 keeps the stream of the first call, which pytest closes."""
+    monkeypatch.setattr(predict, "setup_logger", lambda **_: None)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A checkpoint of the toy model; it was never trained."""
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("weights") / "model.pth"
+    torch.save({"model": build_model(load_config(_CONFIG, _OPTS)).state_dict()}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def video_list(tmp_path_factory):
+    """Two videos of one name, and one that is none."""
+    folder = tmp_path_factory.mktemp("my videos")
+    for number, name in enumerate(("left/clip.mp4", "right/clip.mp4")):
+        with VideoWriter(folder / name, 10) as writer:
+            for frame in range(15):
+                image = np.full((48, 64, 3), 90 + number, np.uint8)
+                image[10:30, frame : frame + 20] = 220
+                writer.write(image)
+    (folder / "broken.mp4").write_text("certainly no video")
+    (folder / "list.txt").write_text("left/clip.mp4\nbroken.mp4\nright/clip.mp4\n")
+    return folder / "list.txt"
+
+
+@pytest.fixture
+def run(video_list, weights, tmp_path):
+    """Runs the tool in this process."""
+
+    def start(*options, opts=(), inputs=video_list):
+        arguments = ["--config-file", _CONFIG, "--inputs", inputs, "--output", tmp_path / "out"]
+        tail = [*_OPTS, "MODEL.WEIGHTS", weights, *opts]
+        return predict.main([str(word) for word in (*arguments, *options, *tail)])
+
+    return start
+
+
+def contents(folder):
+    """Bytes of all files but the locks."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".lock"
+    }
+
+
+def test_every_video_is_done_and_the_broken_one_reported(
+    run, video_list, weights, tmp_path, capsys, monkeypatch
+):
+    messages = []
+    monkeypatch.setattr(predict.logger, "info", messages.append)
+    out = tmp_path / "out"
+    options = ("--formats", "csv,jsonl,coco,mp4", "--every", "0.5", "--batch-size", "2")
+    assert run(*options) == 1
+    results = [f"{side}_clip/{side}_clip.{kind}" for side in ("left", "right") for kind in _FORMATS]
+    records = ["left_clip/video.json", "right_clip/video.json"]
+    assert sorted(contents(out)) == sorted(results + records + ["failed.json", "run.json"])
+    broken = str(video_list.parent / "broken.mp4")
+    assert list(json.loads((out / "failed.json").read_text())) == [broken]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-2].startswith(f"failed: {broken}: cannot be opened as a video")
+    assert lines[-1] == f"1 of 3 videos failed ({out / 'failed.json'})"
+    assert messages[-1].startswith("2 videos, 30 frames, 3.0 seconds of video in ")
+    assert "frames/s" in messages[-1]
+    record = json.loads((out / "right_clip" / "video.json").read_text())
+    assert record["video"] == str(video_list.parent / "right/clip.mp4")
+    assert record["key_frames"] == 3 and record["frames"] == 15
+
+    # The same as one video alone.
+    cfg = load_config(_CONFIG, [*_OPTS, "MODEL.WEIGHTS", str(weights)])
+    write_video_results(
+        VideoActionDetector(cfg, batch_size=2),
+        video_list.parent / "right/clip.mp4",
+        VideoOutputs(predictions=tmp_path / "rows.csv", json_lines=tmp_path / "lines.jsonl"),
+        action_names=action_names_of(cfg),
+        name="right_clip",
+        every=0.5,
+    )
+    for own, name in (("rows.csv", "csv"), ("lines.jsonl", "jsonl")):
+        assert (tmp_path / own).read_bytes() == (out / f"right_clip/right_clip.{name}").read_bytes()
+
+    # Again: what is done is left alone, the broken one, repaired by now, is done.
+    before = contents(out)
+    broken_content = Path(broken).read_bytes()
+    Path(broken).write_bytes((video_list.parent / "left/clip.mp4").read_bytes())
+    monkeypatch.setattr(predict, "process_videos", counted := Counting(predict.process_videos))
+    try:
+        assert run(*options) == 0
+    finally:
+        Path(broken).write_bytes(broken_content)
+    after = contents(out)
+    assert counted.settled == ["left_clip", "right_clip"]
+    assert not (out / "failed.json").exists() and (out / "broken/broken.csv").exists()
+    assert all(after[name] == before[name] for name in results)
+    assert messages[-1] == f"the results of 3 videos are in {out}"
+
+
+class Counting:
+    """Notes which videos are settled when the work begins."""
+
+    def __init__(self, process_videos):
+        self.process_videos = process_videos
+
+    def __call__(self, jobs, results, *arguments, **options):
+        self.settled = [job.name for job in jobs if results.is_settled(job.name)]
+        return self.process_videos(jobs, results, *arguments, **options)
+
+
+def test_other_settings_are_refused(run, tmp_path, capsys, weights):
+    assert run() == 1
+    before = contents(tmp_path / "out")
+    for options, opts, message in (
+        (("--every", "0.5"), (), "every: 1.0 there, 0.5 now"),
+        (("--formats", "csv"), (), "formats: ['csv', 'jsonl'] there, ['csv'] now"),
+        ((), ("INPUT.MIN_SIZE_TEST", "40"), "INPUT.MIN_SIZE_TEST: 48 there, 40 now"),
+        ((), ("MODEL.WEIGHTS", _changed(weights, tmp_path)), "weights: sha256 "),
+    ):
+        capsys.readouterr()
+        assert run(*options, opts=opts) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line and "choose another folder" in line
+        assert contents(tmp_path / "out") == before
+
+
+def _changed(weights, folder):
+    state = torch.load(weights, weights_only=True)
+    next(iter(state["model"].values())).add_(1)
+    torch.save(state, folder / "other.pth")
+    return folder / "other.pth"
+
+
+def test_results_of_another_video_are_not_taken_for_ones_own(run, video_list, tmp_path, capsys):
+    (tmp_path / "one.txt").write_text(str(video_list.parent / "left/clip.mp4"))
+    assert run(inputs=tmp_path / "one.txt") == 0
+    (tmp_path / "two.txt").write_text(str(video_list.parent / "right/clip.mp4"))
+    assert run(inputs=tmp_path / "two.txt") == 2
+    assert "holds the results of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options, opts, message",
+    [
+        (("--formats", "csv,gif"), (), "--formats: 'gif' is none of csv, jsonl, coco, mp4"),
+        (("--every", "0"), (), "--every must be a positive number"),
+        (("--batch-size", "0"), (), "--batch-size must be at least 1"),
+        (("--num-machines", "2"), (), "several machines need --dist-url"),
+        (("--inputs", "{folder}/none.txt"), (), "none.txt"),
+        ((), ("MODEL.WEIGHTS", "none.pth"), "none.pth"),
+        ((), ("MODEL.WEIGHTS", ""), "MODEL.WEIGHTS is empty"),
+        ((), ("MODEL.NO_SUCH_KEY", "1"), "NO_SUCH_KEY"),
+        ((), ("MODEL.WEIGHTS",), "must come in pairs"),
+    ],
+)
+def test_bad_input_is_status_2(run, tmp_path, capsys, options, opts, message):
+    try:
+        status = run(*(option.format(folder=tmp_path) for option in options), opts=opts)
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_killed_run_goes_on(run, tmp_path):
+    out = tmp_path / "out"
+
+    def run_on_one_thread():
+        torch.set_num_threads(1)  # a forked process has none of PyTorch's threads
+        run()
+
+    process = multiprocessing.get_context("fork").Process(target=run_on_one_thread)
+    process.start()
+    deadline = time.monotonic() + 60
+    while not any(out.glob(".work/partial/*/*")):
+        assert time.monotonic() < deadline and process.is_alive()
+        time.sleep(0.001)
+    process.kill()
+    process.join()
+    assert any((out / ".work" / "partial").iterdir())
+    assert run() == 1
+    _check_csv_results(out)
+
+
+def test_two_processes(video_list, weights, tmp_path):
+    command = [sys.executable, "tools/predict.py", "--config-file", _CONFIG, "--num-gpus", "2"]
+    command += ["--inputs", str(video_list), "--output", str(tmp_path / "out"), *_OPTS]
+    command += ["MODEL.WEIGHTS", str(weights)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1, ended.stderr
+    assert "1 of 3 videos failed" in ended.stderr and "3/3" in ended.stderr
+    _check_csv_results(tmp_path / "out")
+
+
+def _check_csv_results(out):
+    names = {path.name for path in out.iterdir()}
+    assert names - {".claims.lock", ".run.lock"} == {
+        *("left_clip", "right_clip", "failed.json", "run.json")
+    }
+    for side in ("left", "right"):
+        files = sorted(path.name for path in (out / f"{side}_clip").iterdir())
+        assert files == [f"{side}_clip.csv", f"{side}_clip.jsonl", "video.json"]
+        rows = (out / f"{side}_clip" / f"{side}_clip.csv").read_text().splitlines()
+        assert len(rows) == 2 * 6 * 80

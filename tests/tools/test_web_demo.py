@@ -1,0 +1,96 @@
+import contextlib
+import importlib.util
+import multiprocessing
+import socket
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from tubedet.engine import load_config
+
+_ROOT = Path(__file__).resolve().parents[2]
+_CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")
+
+_spec = importlib.util.spec_from_file_location("web_demo", _ROOT / "tools" / "web_demo.py")
+web_demo = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(web_demo)
+
+
+@pytest.fixture
+def no_console_logger(monkeypatch):
+    """detectron2 keeps the stream of the first call, which pytest closes."""
+    monkeypatch.setattr(web_demo, "setup_logger", lambda **_: None)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--max-seconds", "0"], "--max-seconds must be a positive number"),
+        (["--keep-minutes", "nan"], "--keep-minutes must be a positive number"),
+        (["MODEL.WEIGHTS"], "must come in pairs"),
+        ([], "MODEL.WEIGHTS is empty"),
+        (["MODEL.WEIGHTS", "none.pth"], "none.pth"),
+        (["--config-file", "none.yaml"], "none.yaml does not exist"),
+    ],
+)
+def test_bad_input_is_status_2(no_console_logger, capsys, options, message):
+    pytest.importorskip("gradio")
+    try:
+        status = web_demo.main(["--config-file", _CONFIG, *options])
+    except SystemExit as error:
+        status = error.code
+    assert status == 2 and message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_gradio_is_asked_for(monkeypatch, capsys):
+    for name in ("tubedet.web.page", "tubedet.web.server", "gradio"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert web_demo.main(["--config-file", _CONFIG]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "pip install 'tubedet[web]'" in line
+
+
+def test_it_ends_without_a_trace(no_console_logger, tmp_path, monkeypatch):
+    pytest.importorskip("gradio")
+    weights = tmp_path / "model.pth"
+    torch.save({"model": build_model(load_config(_CONFIG)).state_dict()}, weights)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = ["--config-file", _CONFIG, "--port", str(port)]
+    arguments += ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(weights)]
+
+    def serve():
+        torch.set_num_threads(1)  # a forked process has none of PyTorch's threads
+        sys.exit(web_demo.main(arguments))
+
+    process = multiprocessing.get_context("fork").Process(target=serve)
+    process.start()
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            assert process.is_alive() and time.monotonic() < deadline
+            with contextlib.suppress(OSError):
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as response:
+                    assert b"tubedet" in response.read()
+                    break
+            time.sleep(0.05)
+        assert list((tmp_path / "tmp").glob("tubedet-web-*"))
+        time.sleep(1)
+        process.terminate()
+        process.join(60)
+        assert process.exitcode == 0
+    finally:
+        process.kill()
+    assert not list((tmp_path / "tmp").glob("tubedet-web-*"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pth", "tmp"]

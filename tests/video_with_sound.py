@@ -1,0 +1,37 @@
+"""Small videos with a tone."""
+
+import av
+import numpy as np
+
+
+def write_video_with_sound(
+    path, *, seconds=2.0, rate=10, audio_codec="aac", audio_seconds=None, size=(48, 64)
+):
+    """Grey frames that get brighter, and a tone of 440 Hz; returns the path as str."""
+    audio_seconds = seconds if audio_seconds is None else audio_seconds
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=rate)
+        video.height, video.width = size
+        video.pix_fmt = "yuv420p"
+        audio = container.add_stream(audio_codec, rate=16000, layout="mono")
+        for number in range(round(seconds * rate)):
+            image = np.full((*size, 3), 4 * number % 256, np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(video.encode())
+        samples = np.sin(np.arange(round(16000 * audio_seconds)) * (2 * np.pi * 440 / 16000))
+        samples = (10_000 * samples).astype(np.int16)[None]
+        for begin in range(0, samples.shape[1], 1024):
+            part = np.ascontiguousarray(samples[:, begin : begin + 1024])
+            frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 16000, begin
+            container.mux(audio.encode(frame))
+        container.mux(audio.encode())
+    return str(path)
+
+
+def audio_packets(path, *, start=0.0, end=float("inf")):
+    """(seconds, bytes) of the sound packets that begin in a span, not before 0."""
+    with av.open(str(path)) as container:
+        packets = [p for p in container.demux(container.streams.audio) if p.pts is not None]
+        timed = [(float(p.pts * p.time_base), bytes(p)) for p in packets]
+    return [(time, data) for time, data in timed if max(start, 0) <= time < end]

@@ -1,0 +1,100 @@
+"""The page in a real browser: upload, result, download."""
+
+import json
+import time
+
+import headless_browser
+import pytest
+
+gradio = pytest.importorskip("gradio")
+
+from tubedet.video_output import VideoOutputs, write_video_results  # noqa: E402
+from tubedet.web.page import make_page  # noqa: E402
+from tubedet.web.server import serving  # noqa: E402
+
+pytestmark = [
+    pytest.mark.skipif(headless_browser.EXECUTABLE is None, reason="no Chromium is installed"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # gradio's of pandas
+]
+
+
+@pytest.fixture(scope="module")
+def address(detector, action_names):
+    def page(work_folder):
+        limits = {"max_megabytes": 0.25, "max_seconds": 8.0}
+        return make_page(detector, action_names, work_folder, keep_seconds=600, **limits)
+
+    with serving(page, host="127.0.0.1", port=None, max_megabytes=0.25) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory, address):
+    browser = headless_browser.Page(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+    assert all(request.startswith((address, "blob:")) for request in browser.requests)
+
+
+@pytest.fixture
+def page(browser, address):
+    return opened(browser, address)
+
+
+def opened(page, address):
+    page.open(address)
+    page.wait_for("document.querySelector('#upload input[type=file]') !== null")
+    return page
+
+
+def upload_and_detect(page, path):
+    page.choose_file("#upload input[type=file]", path)
+    page.wait_for(f"document.querySelector('#upload').innerText.includes({path.name[-8:]!r})")
+    page.wait_for("document.querySelector('#upload [href*=\"file=\"]') !== null")
+    page.click("document.querySelector('#detect')")
+    return page.wait_for("document.querySelector('#status p')?.innerText")
+
+
+def test_upload_result_and_download(page, film, detector, action_names, tmp_path):
+    status = upload_and_detect(page, film)
+    assert status == "5 key frames, 2 persons found, 2 with actions above the threshold."
+    duration = page.wait_for("document.querySelector('#annotated video')?.duration")
+    assert duration == pytest.approx(5.0, abs=0.2)
+    rows = page.evaluate("[...document.querySelectorAll('#timeline text')].map(t => t.textContent)")
+    assert [row for row in rows if not row.startswith("0:")] == [
+        *("Person #0", "walk" * 2, "Person #1", "sit <b>" * 2)
+    ]
+    # A click on the second person's bar goes to the moment when he comes.
+    page.click("document.querySelectorAll('#timeline [data-start]')[1]")
+    page.wait_for("document.querySelector('#annotated video').currentTime === 1.5")
+
+    downloads = tmp_path / "downloads"
+    page.save_downloads_to(downloads)
+    for number, suffix in enumerate((".csv", ".jsonl")):
+        page.click(f"document.querySelectorAll('#files a')[{number}]")
+        file = downloads / f"my film{suffix}"
+        deadline = time.monotonic() + 30
+        while not file.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    expected = VideoOutputs(
+        predictions=tmp_path / "my film.csv", json_lines=tmp_path / "my film.jsonl"
+    )
+    write_video_results(detector, film, expected, action_names=action_names, every=1.0)
+    for name in ("my film.csv", "my film.jsonl"):
+        assert (downloads / name).read_bytes() == (tmp_path / name).read_bytes()
+    assert (
+        len(json.loads((downloads / "my film.jsonl").read_text().splitlines()[3])["persons"]) == 2
+    )
+
+
+def test_refusals_are_said_on_the_page(page, address, make_film, tmp_path):
+    assert "at most 8 seconds" in upload_and_detect(page, make_film(tmp_path / "long.mp4", 9.0))
+    (tmp_path / "text.mp4").write_text("certainly no video")
+    opened(page, address)
+    assert "cannot be read as a video" in upload_and_detect(page, tmp_path / "text.mp4")
+    assert page.evaluate("document.querySelector('#annotated video')") is None
+    (tmp_path / "large.mp4").write_bytes(bytes(2**19))
+    opened(page, address)
+    page.choose_file("#upload input[type=file]", tmp_path / "large.mp4")
+    page.wait_for("document.body.innerText.includes('exceed the maximum allowed size')")

@@ -1,0 +1,143 @@
+"""The page's server: which files can be had from it."""
+
+import http.client
+import json
+import os
+import time
+import urllib.request
+import uuid
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+gradio = pytest.importorskip("gradio")
+
+from tubedet.web.page import make_page  # noqa: E402
+from tubedet.web.server import serving  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # gradio's of pandas
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def serve(detector, action_names):
+    def start(keep_seconds=600, max_megabytes=1.0):
+        def page(work_folder):
+            limits = {"max_megabytes": max_megabytes, "max_seconds": 10.0}
+            return make_page(
+                detector, action_names, work_folder, keep_seconds=keep_seconds, **limits
+            )
+
+        return serving(page, host="127.0.0.1", port=None, max_megabytes=max_megabytes)
+
+    return start
+
+
+def get(address, path):
+    """Status and content; the path goes over as it is."""
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def upload(address, path):
+    """Sends a file as the page does and returns its path on the server."""
+    boundary = uuid.uuid4().hex
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{path.name}"'
+    body = f"{head}\r\n\r\n".encode() + path.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    connection.request("POST", "/gradio_api/upload", body, headers)
+    response = connection.getresponse()
+    content = response.read()
+    return response.status, content
+
+
+def detect(address, path):
+    """Presses the button for a file on the server; returns the last message of the queue."""
+    session = uuid.uuid4().hex
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    body = {"data": [file, 0.5, 1.0], "fn_index": 0, "session_hash": session}
+    request = urllib.request.Request(
+        f"{address}gradio_api/queue/join",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=30).close()
+    data = f"{address}gradio_api/queue/data?session_hash={session}"
+    messages = []
+    with urllib.request.urlopen(data, timeout=60) as stream:
+        for line in stream:
+            if line.startswith(b"data: "):
+                messages.append(json.loads(line[6:]))
+                if messages[-1]["msg"] == "process_completed":
+                    return messages
+    raise AssertionError(messages)
+
+
+def test_only_uploads_and_results_can_be_had(serve, film, tmp_path, monkeypatch):
+    secret = tmp_path / "secret.mp4"
+    secret.write_bytes(film.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "large.mp4").write_bytes(bytes(2 * 2**20))
+    with serve(max_megabytes=1.0) as address:
+        assert urlsplit(address).hostname == "127.0.0.1"
+        status, content = upload(address, film)
+        assert status == 200
+        (uploaded,) = json.loads(content)
+        served = Path(uploaded).parents[1]
+        assert get(address, f"/gradio_api/file={quote(uploaded)}") == (200, film.read_bytes())
+
+        climbing = os.path.relpath("/etc/passwd", served)
+        forbidden = [
+            *("/etc/passwd", "../../../../../etc/passwd", str(secret), "secret.mp4", f"{served}"),
+            *(f"{served}/{climbing}", f"{served.parent}/work", str(ROOT / "README.md")),
+            *(f"{ROOT}/configs/Base-TubeR.yaml", "file:///etc/passwd", f"{address}theme.css"),
+        ]
+        for name in forbidden:
+            for path in (f"/gradio_api/file={name}", f"/gradio_api/file={quote(name, safe='')}"):
+                assert get(address, path)[0] in (403, 404), path
+        for path in (
+            "/etc/passwd",
+            "/../../../../etc/passwd",
+            "/static/../../../../../../../../../../etc/passwd",
+            "/assets/..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
+            f"/gradio_api/proxy={address}theme.css",
+            "/gradio_api/runs",
+            "/monitoring",
+        ):
+            assert get(address, path)[0] in (403, 404), path
+
+        status, content = upload(address, tmp_path / "large.mp4")
+        assert status == 413 and b"maximum allowed size" in content
+
+        # Nor can the model be pointed at them.
+        for path in (str(secret), "secret.mp4", f"{address}theme.css", "/etc/passwd"):
+            assert not detect(address, path)[-1]["success"], path
+
+        result = detect(address, uploaded)
+        assert result[-1]["success"]
+        text = json.dumps(result)
+        assert "5 key frames, 2 persons found" in text
+        csv = next(part for part in text.split('"') if part.endswith("my film.csv"))
+        assert csv.startswith(str(served))
+        rows = get(address, f"/gradio_api/file={quote(csv)}")[1].decode()
+        assert rows.startswith("my film,") and len(rows.splitlines()) == 20
+    assert not served.parent.exists()
+
+
+def test_files_are_deleted_after_a_while(serve, film):
+    with serve(keep_seconds=1) as address:
+        _, content = upload(address, film)
+        (uploaded,) = json.loads(content)
+        folder = Path(uploaded).parents[1]
+        result = detect(address, uploaded)
+        assert result[-1]["success"]
+        deadline = time.monotonic() + 10
+        while any(path.is_file() for path in folder.rglob("*")):
+            assert time.monotonic() < deadline, list(folder.rglob("*"))
+            time.sleep(0.1)
+        assert get(address, f"/gradio_api/file={quote(uploaded)}")[0] == 403
+        assert list((folder.parent / "work").iterdir()) == []

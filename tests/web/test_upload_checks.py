@@ -1,0 +1,60 @@
+import av
+import numpy as np
+import pytest
+
+from tubedet.web import upload_checks
+from tubedet.web.upload_checks import UploadError, check_upload
+
+LIMITS = {"max_megabytes": 1.0, "max_seconds": 10.0}
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts"])
+def test_a_video_is_accepted(tmp_path, make_film, suffix):
+    path = make_film(tmp_path / f"film{suffix}", 3.0)
+    assert check_upload(path, **LIMITS) == pytest.approx(3.0, abs=1e-3)
+    assert suffix in upload_checks.VIDEO_SUFFIXES
+
+
+def test_limits(tmp_path, make_film, film):
+    with pytest.raises(UploadError, match="my film.mp4 is 5 seconds long, and at most 4 seconds"):
+        check_upload(film, max_megabytes=1, max_seconds=4)
+    with pytest.raises(UploadError, match="my film.mp4 has 0.00.* MB, and at most 0.001 MB"):
+        check_upload(film, max_megabytes=0.001, max_seconds=10)
+    large = make_film(tmp_path / "large.mp4", 0.1, size=(4102, 2304))
+    with pytest.raises(UploadError, match="frames of 9.45 megapixels, and at most 9.44"):
+        check_upload(large, **LIMITS)
+
+
+def test_the_duration_is_measured(tmp_path, make_film):
+    """Not believed: a matroska file that is cut off has the duration of the whole in its header."""
+    path = make_film(tmp_path / "film.mkv", 8.0)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    assert 3 < check_upload(path, **LIMITS) < 7
+
+
+def write_sound(path):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+
+
+def test_what_is_no_video(tmp_path):
+    (tmp_path / "text.mp4").write_text("certainly no video " * 50)
+    (tmp_path / "empty.mp4").touch()
+    write_sound(tmp_path / "sound.mkv")
+    for name in ("text.mp4", "empty.mp4", "sound.mkv"):
+        with pytest.raises(UploadError, match=f"{name} cannot be read as a video. MP4, "):
+            check_upload(tmp_path / name, **LIMITS)
+
+
+def test_playlists_cannot_reach_other_files(tmp_path, make_film):
+    """FFmpeg itself opens the film of somebody else."""
+    make_film(tmp_path / "film.mp4", 1.0)
+    playlist = tmp_path / "mine.mp4"
+    playlist.write_text("ffconcat version 1.0\nfile film.mp4\n")
+    with av.open(str(playlist)) as container:
+        assert len(list(container.decode(video=0))) == 10
+    with pytest.raises(UploadError, match="mine.mp4 cannot be read as a video"):
+        check_upload(playlist, **LIMITS)

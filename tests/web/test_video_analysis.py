@@ -1,0 +1,55 @@
+import json
+
+import av
+import pytest
+
+from tubedet.video_output import VideoOutputs, write_video_results
+from tubedet.web.upload_checks import UploadError
+from tubedet.web.video_analysis import VideoAnalysis
+
+
+@pytest.fixture
+def analysis(detector, action_names, tmp_path):
+    (tmp_path / "work").mkdir()
+    limits = {"max_megabytes": 1.0, "max_seconds": 10.0}
+    return VideoAnalysis(detector, action_names, work_folder=tmp_path / "work", **limits)
+
+
+def test_results(analysis, detector, action_names, film, tmp_path):
+    fractions = []
+    with analysis.run(film, threshold=0.5, every=0.5, progress=fractions.append) as result:
+        with av.open(str(result.video)) as container:
+            assert len(list(container.decode(video=0))) == 50
+        csv, jsonl = result.files
+        assert [file.name for file in (result.video, csv, jsonl)] == [
+            "my film.mp4",
+            "my film.csv",
+            "my film.jsonl",
+        ]
+        expected = VideoOutputs(predictions=tmp_path / "rows.csv")
+        write_video_results(detector, film, expected, action_names=action_names, every=0.5)
+        assert csv.read_text() == (tmp_path / "rows.csv").read_text()
+        times = [json.loads(line)["time"] for line in jsonl.read_text().splitlines()]
+        assert times == [number / 2 for number in range(10)]
+        # The second person is there from second 2 on, whose key frame begins at 1.75.
+        assert result.timeline.count('data-start="') == 2
+        assert 'data-start="1.750"' in result.timeline
+        assert "sit &lt;b&gt;" in result.timeline and "jump" not in result.timeline
+        assert (
+            result.summary == "10 key frames, 2 persons found, 2 with actions above the threshold."
+        )
+    assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(0.98)
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_nothing_above_the_threshold(analysis, film):
+    with analysis.run(film, threshold=0.95, every=2.0) as result:
+        assert "<svg" not in result.timeline and "Lower the threshold" in result.timeline
+        assert result.summary.startswith("3 key frames, 2 persons found, 0 with actions")
+
+
+def test_refusals(analysis, make_film, tmp_path):
+    with pytest.raises(UploadError, match="12 seconds long, and at most 10"):
+        with analysis.run(make_film(tmp_path / "long.mp4", 12.0), threshold=0.5, every=1.0):
+            raise AssertionError("not refused")
+    assert list((tmp_path / "work").iterdir()) == []

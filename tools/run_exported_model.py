@@ -1,0 +1,61 @@
+#!/usr/bin/env python
+"""Detect with a file of tools/export_model.py; needs numpy, av, and torch or onnxruntime only.
+
+    python run_exported_model.py detector.onnx video.mp4 12.5
+
+prints the persons at that second of the video as json lines.
+"""
+
+import json
+import sys
+
+import av
+import numpy as np
+
+
+def load(path):
+    """The program and what it says about itself."""
+    if path.endswith(".onnx"):
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        about = json.loads(session.get_modelmeta().custom_metadata_map["tubedet.json"])
+        return lambda clips: session.run(None, {"clips": clips}), about
+    import torch
+
+    files = {"tubedet.json": ""}
+    program = torch.export.load(path, extra_files=files).module()
+    about = json.loads(files["tubedet.json"])
+    return lambda clips: [x.detach().numpy() for x in program(torch.from_numpy(clips))], about
+
+
+def read_clip(video, second, about):
+    """uint8 (3, T, H, W): for every slot the nearest frame, in the size of evaluation."""
+    slots = np.arange(about["num_frames"]) - about["key_frame"]
+    times = second + slots * about["frame_stride"] / about["fps"]
+    frames, start = [], None
+    with av.open(video) as container:
+        for index, frame in enumerate(container.decode(video=0)):
+            start = start if index else frame.time
+            frames.append((frame.time - start, frame))
+            if len(frames) > 2 and frames[1][0] <= times[0]:
+                frames.pop(0)  # another one is nearer to all slots
+            if frames[-1][0] > times[-1]:
+                break
+    sides = np.array((frames[0][1].height, frames[0][1].width))
+    scale = min(about["short_side"] / sides.min(), about["max_size"] / sides.max())
+    unit = about["side_multiple"]
+    size = about.get("size") or np.maximum(1, sides * scale / unit + 1e-6).astype(int) * unit
+    stamps = np.array([time for time, _ in frames])
+    chosen = [frames[abs(stamps - time).argmin()][1] for time in times]
+    images = [f.to_ndarray(height=int(size[0]), width=int(size[1]), format="rgb24") for f in chosen]
+    return np.stack(images).transpose(3, 0, 1, 2)
+
+
+if __name__ == "__main__":
+    path, video, second = sys.argv[1:]
+    run, about = load(path)
+    clips = np.ascontiguousarray(read_clip(video, float(second), about))[None]
+    for box, score, actions in zip(*(x[0] for x in run(clips)[:3])):
+        named = dict(zip(about["action_names"], actions.tolist()))
+        print(json.dumps({"box": box.tolist(), "score": float(score), "actions": named}))

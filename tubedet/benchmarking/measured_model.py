@@ -1,0 +1,163 @@
+"""A model with random clips to run it on, and everything that is measured about one run of it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils.env import seed_all_rng
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tubedet.benchmarking.memory import PeakMemory
+from tubedet.benchmarking.random_clips import random_batch
+from tubedet.benchmarking.timing import MatrixRate, ModuleTimes, timed
+from tubedet.engine import load_config
+from tubedet.engine.trainer import AMP_DTYPES
+
+
+def _product_operations(
+    added: torch.Size, rows: torch.Size, columns: torch.Size, **_: object
+) -> int:
+    """Of a matrix product, given the shapes of ``added + rows @ columns``."""
+    return 2 * math.prod(rows) * columns[-1]
+
+
+# In-place products, which PyTorch's counter does not know.
+_MORE_OPERATIONS = {
+    torch.ops.aten.addmm_: _product_operations,
+    torch.ops.aten.baddbmm_: _product_operations,
+}
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """What is run.
+
+    Attributes:
+        config_file, opts: The config; opts are ``KEY VALUE KEY VALUE ...``.
+        variant: Which form of the model; the task knows its names.
+        clip_size: T, H, W.
+        batch_size: Clips.
+        seed: Of weights and clips.
+        amp: Precision of autocast, a key of ``AMP_DTYPES``, or None.
+        compiled: Run ``torch.compile`` on the backbone.
+        matrix_size: Of the product that the machine is judged by; None: as the device needs it.
+    """
+
+    config_file: str
+    opts: tuple[str, ...]
+    variant: str
+    clip_size: tuple[int, int, int]
+    batch_size: int
+    seed: int
+    amp: str | None = None
+    compiled: bool = False
+    matrix_size: int | None = None
+
+    def load_config(self) -> CfgNode:
+        """The config with its opts; see :func:`tubedet.engine.load_config`."""
+        return load_config(self.config_file, list(self.opts))
+
+
+class MeasuredModel(ABC):
+    """Builds the model of a :class:`ModelRun` and measures it; to be made in a fresh process.
+
+    Args:
+        run: What to build.
+
+    Raises:
+        OSError, KeyError, ValueError: The config or its weights cannot be used.
+    """
+
+    def __init__(self, run: ModelRun):
+        cfg = run.load_config()
+        self.device = torch.device(cfg.MODEL.DEVICE)
+        self.amp_dtype = AMP_DTYPES[run.amp] if run.amp else None
+        seed_all_rng(run.seed)
+        self.model = self.build(cfg, run.variant)
+        if run.compiled:
+            self.model.backbone = torch.compile(self.model.backbone, dynamic=False)
+        self.batch = random_batch(
+            run.batch_size,
+            run.clip_size,
+            num_actions=cfg.MODEL.NUM_ACTIONS,
+            exclusive=cfg.MODEL.EXCLUSIVE_ACTIONS,
+            seed=run.seed,
+        )
+        on_gpu = self.device.type == "cuda"
+        # Most CPUs only emulate the types of autocast, so float32 is the best they can do.
+        self._matrix_dtype = self.amp_dtype if on_gpu and run.amp else torch.float32
+        self._matrix_rate = MatrixRate(
+            run.matrix_size or (8192 if on_gpu else 2048), self.device, self._matrix_dtype
+        )
+        self._module_times = ModuleTimes(self.model, self.device)
+        self._memory = PeakMemory(self.device)
+
+    @abstractmethod
+    def build(self, cfg: CfgNode, variant: str) -> nn.Module:
+        """Makes the model in the given form, on ``MODEL.DEVICE``."""
+
+    @abstractmethod
+    def phases(self) -> dict[str, Callable[[], None]]:
+        """The parts of one run by name, in their order; the first one is "forward"."""
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """The precision that the forward pass runs in."""
+        enabled = self.amp_dtype is not None
+        return torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=enabled)
+
+    def measure(self) -> dict:
+        """Multiplies the matrices and runs the model once.
+
+        Returns:
+            dict: ``matrix_gflop_per_s``, see :class:`MatrixRate`; ``phases`` and ``modules``, by
+            name ``wall_s`` and ``cpu_s`` of the parts of the run and of the modules in "forward".
+        """
+        matrix_rate = self._matrix_rate.measure()
+        phases, modules = {}, {}
+        for name, phase in self.phases().items():
+            recording = contextlib.nullcontext(modules)
+            if name == "forward":
+                recording = self._module_times.recording()
+            with recording as modules, timed(self.device) as timing:
+                phase()
+            phases[name] = asdict(timing)
+        return {
+            "matrix_gflop_per_s": matrix_rate,
+            "phases": phases,
+            "modules": {name: asdict(timing) for name, timing in modules.items()},
+        }
+
+    def totals(self) -> dict:
+        """What does not change from run to run; to be asked for last.
+
+        Returns:
+            dict: ``peak_growth_mb`` since the model was built, see :class:`PeakMemory`;
+            ``matrix_dtype``; ``gflop`` of a run, of its ``phases`` and of the ``modules`` in
+            "forward": 1e9 operations of the matrix products and convolutions, a multiply-add
+            being two.
+        """
+        growth = self._memory.growth_mb()
+        phases, modules, counted = {}, {}, 0
+        counter = FlopCounterMode(display=False, custom_mapping=_MORE_OPERATIONS)
+        with counter, torch.compiler.set_stance("force_eager"):
+            for name, phase in self.phases().items():
+                phase()
+                phases[name] = (counter.get_total_flops() - counted) / 1e9
+                counted = counter.get_total_flops()
+                if name == "forward":
+                    modules = {
+                        name.partition(".")[2].replace("_orig_mod.", ""): sum(flop.values()) / 1e9
+                        for name, flop in counter.get_flop_counts().items()
+                    }
+        return {
+            "peak_growth_mb": growth,
+            "matrix_dtype": str(self._matrix_dtype).removeprefix("torch."),
+            "gflop": {"run": counted / 1e9, "phases": phases, "modules": modules},
+        }

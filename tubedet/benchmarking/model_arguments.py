@@ -1,0 +1,132 @@
+"""Command-line arguments of all tasks that run models."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+
+from tubedet.benchmarking.measured_model import ModelRun
+from tubedet.engine.trainer import AMP_DTYPES
+
+# AVA's films are mostly a little wider than 4:3.
+_ASPECT_RATIO = 4 / 3
+
+
+def add_model_arguments(
+    parser: argparse.ArgumentParser, variants: Sequence[str] = (), *, default_config: str = ""
+) -> None:
+    """Adds them.
+
+    Args:
+        parser: Of the task.
+        variants: Forms of the model that the task compares, if it does.
+        default_config: What the task measures without ``--config-file``, in words; empty: nothing.
+    """
+    parser.add_argument(
+        "--config-file",
+        action="append",
+        required=not default_config,
+        metavar="X",
+        help="config to measure; repeat the option for several"
+        + (f"; None: {default_config}" if default_config else ""),
+    )
+    if variants:
+        parser.add_argument(
+            "--variant",
+            action="append",
+            choices=variants,
+            help="form of the model; repeat the option for several; None: all of them",
+        )
+    parser.add_argument(
+        "--clip-size",
+        nargs=3,
+        type=positive,
+        metavar=("T", "H", "W"),
+        help="frames and pixels; None: those of the config's evaluation, 4:3",
+    )
+    parser.add_argument("--batch-size", type=positive, default=1, help="clips of a run")
+    add_run_arguments(parser)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what also tasks with a grid of clips take: threads, device, precision, config keys."""
+    parser.add_argument("--threads", type=positive, default=1, help="of PyTorch on the CPU")
+    parser.add_argument("--warmup", type=_not_negative, default=1, help="runs that are not timed")
+    parser.add_argument("--device", help='e.g. "cuda"; None: that of the config')
+    parser.add_argument("--amp", choices=AMP_DTYPES, help="precision of autocast")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the backbone")
+    parser.add_argument(
+        "--matrix-size",
+        type=positive,
+        help="rows of the matrices whose product the machine is judged by; None: as many as the"
+        " device needs",
+    )
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys")
+
+
+def model_run(
+    options: argparse.Namespace,
+    config_file: str,
+    variant: str,
+    *,
+    clip_size: Sequence[int] | None = None,
+    batch_size: int = 1,
+    opts: Sequence[str] = (),
+) -> ModelRun:
+    """What the options of :func:`add_run_arguments` and the rest of the arguments ask for.
+
+    Args:
+        options: The command line.
+        config_file, variant, batch_size: See :class:`ModelRun`.
+        clip_size: T, H, W; None: those of the config's evaluation.
+        opts: Config keys that the variant needs, before those of the command line.
+
+    Returns:
+        ModelRun: complete.
+
+    Raises:
+        OSError, KeyError: The config cannot be read.
+        ValueError: Config keys without a value, or float16 on the CPU.
+    """
+    if len(options.opts) % 2:
+        raise ValueError(f"config keys and values must come in pairs, got {' '.join(options.opts)}")
+    device = ("MODEL.DEVICE", options.device) if options.device else ()
+    run = ModelRun(
+        config_file=config_file,
+        opts=(*map(str, opts), *options.opts, *device),
+        variant=variant,
+        clip_size=tuple(clip_size or ()),
+        batch_size=batch_size,
+        seed=options.seed,
+        amp=options.amp,
+        compiled=options.compile,
+        matrix_size=options.matrix_size,
+    )
+    cfg = run.load_config()
+    if cfg.MODEL.DEVICE == "cpu" and options.amp == "float16":
+        raise ValueError("--amp float16 needs a GPU; on the CPU use bfloat16")
+    if not clip_size:
+        height = cfg.INPUT.MIN_SIZE_TEST
+        clip_size = (cfg.INPUT.CLIP.NUM_FRAMES, height, clip_width(height))
+    return dataclasses.replace(run, clip_size=tuple(clip_size))
+
+
+def clip_width(height: int) -> int:
+    """The even width of a clip of 4:3."""
+    return int(height * _ASPECT_RATIO) // 2 * 2
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, for ``add_argument(type=...)``."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return number
+
+
+def _not_negative(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return number

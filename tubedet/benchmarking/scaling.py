@@ -1,0 +1,201 @@
+"""Cost of detection against the size of the clip, the batch and the video."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from detectron2.utils.env import seed_all_rng
+from tabulate import tabulate
+
+from tubedet.benchmarking.fresh_process import FreshProcess
+from tubedet.benchmarking.inference import Detection
+from tubedet.benchmarking.measured_model import ModelRun
+from tubedet.benchmarking.measurement import summary
+from tubedet.benchmarking.media import write_film
+from tubedet.benchmarking.memory import PeakMemory
+from tubedet.benchmarking.model_arguments import (
+    add_run_arguments,
+    clip_width,
+    model_run,
+    positive,
+)
+from tubedet.benchmarking.scaling_figure import draw_scaling
+from tubedet.benchmarking.timing import timed
+from tubedet.engine import VideoActionDetector
+
+DESCRIPTION = "Detecting in longer, larger and more clips: nothing may grow faster than the work."
+_VIDEO_AXIS = "key frames of a video"
+_FPS = 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this measurement to the command line."""
+    parser.add_argument("--config-file", required=True, metavar="X", help="config to measure")
+    for name, values, of_what in (
+        ("--frames", [8, 16, 32], "of a clip"),
+        ("--short-sides", [128, 192, 256], "of a clip, pixels; it is 4:3"),
+        ("--batch-sizes", [1, 2, 4], "clips of a run"),
+        ("--key-frames", [4, 8, 16], "of a video, one per second"),
+    ):
+        parser.add_argument(name, nargs="+", type=positive, default=values, help=of_what)
+    parser.add_argument("--picture", type=Path, help="where to draw the growth, png or svg")
+    add_run_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> dict:
+    """Measures each point in a fresh process.
+
+    What is not varied has the size of the config's evaluation.
+
+    Args:
+        options: Those of :func:`add_arguments`, ``repeats`` and ``seed``.
+
+    Returns:
+        dict: ``config`` and ``axes``, by name ``points`` and ``growth``. Points are ordered by
+        size: ``value``, ``gflop``, ``wall_s`` and ``cpu_s`` (see
+        :func:`tubedet.benchmarking.measurement.summary`), ``peak_growth_mb``, and ``time``, which
+        of the two times counts: CPU time, but on a GPU wall time. Growth tells how many times the
+        last point is the first: ``work`` (GFLOP), ``time`` and ``memory``.
+
+    Raises:
+        OSError, KeyError, ValueError: The config cannot be used, or the picture not be written.
+        MeasurementError: The model failed.
+    """
+    if options.picture and not options.picture.parent.is_dir():
+        raise FileNotFoundError(f"--picture: there is no folder {options.picture.parent}")
+    base = model_run(options, options.config_file, "prepared")
+    num_frames, height, width = base.clip_size
+    runs = {
+        "frames": {n: replace(base, clip_size=(n, height, width)) for n in options.frames},
+        "short side": {
+            n: replace(base, clip_size=(num_frames, n, clip_width(n))) for n in options.short_sides
+        },
+        "clips of a batch": {n: replace(base, batch_size=n) for n in options.batch_sizes},
+    }
+    axes = {
+        name: [
+            {"value": value, **_point(options, Detection, values[value])}
+            for value in sorted(values)
+        ]
+        for name, values in runs.items()
+    }
+    axes[_VIDEO_AXIS] = _video_points(options, base)
+    result = {
+        "config": Path(options.config_file).stem,
+        "axes": {
+            name: {"points": points, "growth": _growth(points)} for name, points in axes.items()
+        },
+    }
+    if options.picture:
+        draw_scaling(result, options.picture)
+    return result
+
+
+def table(result: dict) -> str:
+    """Lays the result of :func:`run` out as text."""
+    rows, growths = [], []
+    for name, axis in result["axes"].items():
+        for point in axis["points"]:
+            row = [name, point["value"], f"{point['gflop']:.4g}"]
+            row += [f"{point[kind]['median']:.3g}" for kind in ("wall_s", "cpu_s")]
+            rows.append([*row, f"{point['peak_growth_mb']:.0f}"])
+        growths.append([name, *(f"{times:.2f}" for times in axis["growth"].values())])
+    points = tabulate(
+        rows,
+        ("axis", "value", "GFLOP", "s", "CPU s", "peak growth, MB"),
+        tablefmt="pipe",
+        disable_numparse=True,
+    )
+    growth = tabulate(
+        growths,
+        ("from first to last, times", "work", "time", "memory"),
+        tablefmt="pipe",
+        disable_numparse=True,
+    )
+    return f"{result['config']}\n\n{points}\n\n{growth}"
+
+
+class VideoDetection:
+    """Detection in a video of which every second has a key frame; to be made in a fresh process.
+
+    Args:
+        run: The model; its variant and batch size are those of :class:`VideoActionDetector`.
+        video: A file.
+        gflop_per_clip: What the model computes for each key frame.
+    """
+
+    def __init__(self, run: ModelRun, video: str, gflop_per_clip: float):
+        cfg = run.load_config()
+        self._device = torch.device(cfg.MODEL.DEVICE)
+        self._video = video
+        self._gflop_per_clip = gflop_per_clip
+        seed_all_rng(run.seed)
+        self._detector = VideoActionDetector(cfg, amp=run.amp, compile=run.compiled)
+        self._memory = PeakMemory(self._device)
+
+    def measure(self) -> dict:
+        """Detects in the whole video; ``phases`` as in :meth:`MeasuredModel.measure`."""
+        with timed(self._device) as timing:
+            self._num_results = sum(1 for _ in self._detector(self._video, every=1.0))
+        return {"phases": {"forward": asdict(timing)}}
+
+    def totals(self) -> dict:
+        """``peak_growth_mb`` and ``gflop`` of a run as in :meth:`MeasuredModel.totals`."""
+        return {
+            "peak_growth_mb": self._memory.growth_mb(),
+            "gflop": {"run": self._gflop_per_clip * self._num_results},
+        }
+
+
+def _point(options: argparse.Namespace, build: type, *args) -> dict:
+    """The figures of one size."""
+    with FreshProcess(build, *args, threads=options.threads) as process:
+        for _ in range(options.warmup):
+            process.call("measure")
+        times = [process.call("measure")["phases"]["forward"] for _ in range(options.repeats)]
+        totals = process.call("totals")
+    memory = totals["peak_growth_mb"]
+    on_gpu = memory["cuda"] is not None
+    return {
+        "gflop": totals["gflop"]["run"],
+        "wall_s": summary([time["wall_s"] for time in times]),
+        "cpu_s": summary([time["cpu_s"] for time in times]),
+        "peak_growth_mb": memory["cuda" if on_gpu else "process"],
+        "time": "wall_s" if on_gpu else "cpu_s",
+    }
+
+
+def _video_points(options: argparse.Namespace, base: ModelRun) -> list[dict]:
+    with FreshProcess(Detection, base, threads=options.threads) as process:
+        gflop_per_clip = process.call("totals")["gflop"]["run"]
+    _, height, width = base.clip_size
+    points = []
+    for value in sorted(options.key_frames):
+        with tempfile.TemporaryDirectory() as folder:
+            film = write_film(
+                Path(folder),
+                width=width // 2 * 2,  # as H.264 needs it
+                height=height // 2 * 2,
+                num_frames=_FPS * value,
+                gop=2 * _FPS,
+                fps=_FPS,
+                seed=options.seed,
+            )
+            point = _point(options, VideoDetection, base, str(film.video), gflop_per_clip)
+        points.append({"value": value, **point})
+    return points
+
+
+def _growth(points: list[dict]) -> dict:
+    """How many times the last point is the first."""
+    first, last = points[0], points[-1]
+    kind = first["time"]
+    return {
+        "work": last["gflop"] / first["gflop"],
+        "time": last[kind]["median"] / first[kind]["median"],
+        "memory": last["peak_growth_mb"] / first["peak_growth_mb"],
+    }

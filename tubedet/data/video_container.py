@@ -1,0 +1,76 @@
+"""Opening what FFmpeg takes for a video, with a clear word about everything else."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import av
+import av.error
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+_NETWORK_TIMEOUT_SECONDS = 20.0
+
+
+class VideoError(OSError):
+    """A video cannot be read. The message names the file and what is wrong with it."""
+
+
+def open_video_container(path: str, *, num_threads: int) -> InputContainer:
+    """Opens a file or URL that holds a video stream.
+
+    Args:
+        path: the file, or a URL.
+        num_threads: decoder threads of the video stream.
+
+    Raises:
+        VideoError: if it is missing, empty, no video, or silent for 20 seconds.
+    """
+    try:
+        container = _open(path)
+    except (av.error.FFmpegError, OSError) as error:
+        if isinstance(error, VideoError):
+            raise
+        reason = error.strerror or error
+        raise VideoError(f"{path}: cannot be opened as a video ({reason})") from error
+    stream, file_format = video_stream(container), container.format.name
+    if stream is None:
+        container.close()
+        raise VideoError(f"{path}: the file holds no video stream")
+    if file_format.endswith("_pipe") or file_format == "image2":
+        container.close()
+        raise VideoError(f"{path}: the file is a still image ({file_format}), no video")
+    codec = stream.codec_context
+    codec.thread_type = "AUTO" if num_threads > 1 else "NONE"
+    codec.thread_count = num_threads
+    return container
+
+
+def video_stream(container: InputContainer) -> VideoStream | None:
+    """The first video stream that is not the cover picture of a sound file; None without one.
+
+    Args:
+        container: an opened file.
+    """
+    streams = container.streams.video
+    return next((s for s in streams if not s.disposition & Disposition.attached_pic), None)
+
+
+def is_url(path: str) -> bool:
+    """Whether a path is a URL, such as ``rtsp://camera/1``, and not a file.
+
+    Args:
+        path: of a file, or a URL.
+    """
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
+
+
+def _open(path: str) -> InputContainer:
+    if is_url(path):
+        return av.open(path, metadata_errors="replace", timeout=_NETWORK_TIMEOUT_SECONDS)
+    if os.path.getsize(path) == 0:
+        raise VideoError(f"{path}: the file is empty")
+    # "file:" keeps a colon in the path from being taken for a protocol.
+    return av.open(f"file:{path}", metadata_errors="replace")

@@ -1,0 +1,100 @@
+"""A model in use: batches of clips in, instances on the CPU out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import nn
+
+
+class ClipInference:
+    """Runs a model in evaluation mode, under autocast and compiled if wanted.
+
+    Apart from that the model stays as it is: names, weights and modules do not change.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        amp: str | None = None,
+        compile: bool = False,
+        batch_size: int = 1,
+    ):
+        """
+        Args:
+            model: takes and returns what detectron2 models do; put into evaluation mode.
+            amp: "float16" or "bfloat16" runs the model under autocast; None: as it is.
+            compile: compile the model's ``backbone``, for one size of clips; this takes minutes at
+                the first clip.
+            batch_size: clips in one forward pass.
+
+        Raises:
+            ValueError: if ``amp`` or ``batch_size`` is no such value, or the device has no float16.
+        """
+        if amp not in (None, "float16", "bfloat16"):
+            raise ValueError(f'amp must be "float16", "bfloat16" or None, got {amp!r}')
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.model = model.eval()
+        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        if amp == "float16" and self.device.type == "cpu":
+            raise ValueError('amp="float16" needs a GPU; on a CPU use "bfloat16"')
+        self.batch_size = batch_size
+        self._amp_dtype = getattr(torch, amp) if amp else None
+        self._is_compiled = compile
+        if compile:
+            model.backbone.compile(dynamic=False)
+
+    def __call__(self, inputs: Sequence[dict]) -> list[Instances]:
+        """Detects on some clips in one forward pass.
+
+        Args:
+            inputs: at most ``batch_size`` inputs of the model.
+
+        Returns:
+            The model's output for each, on the CPU, in float32.
+        """
+        num_clips = len(inputs)
+        if self._is_compiled:
+            # Another batch size would be compiled anew.
+            inputs = [*inputs, *inputs[-1:] * (self.batch_size - num_clips)]
+        autocast = contextlib.nullcontext()
+        if self._amp_dtype is not None:
+            autocast = torch.autocast(self.device.type, dtype=self._amp_dtype)
+        with torch.inference_mode(), autocast:
+            outputs = self.model(inputs)
+        return [_on_cpu(output["instances"]) for output in outputs[:num_clips]]
+
+
+def check_device(device: str | torch.device) -> None:
+    """Refuses a device that this computer does not have.
+
+    Args:
+        device: such as "cpu" or "cuda:1".
+
+    Raises:
+        ValueError: if there is no such device.
+    """
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device {device!r} is none of PyTorch's: {error}") from error
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {str(device)!r}: no such GPU, PyTorch sees {torch.cuda.device_count()}"
+        )
+
+
+def _on_cpu(instances: Instances) -> Instances:
+    """A copy in float32, which may be changed: what inference mode makes may not."""
+    copies = Instances(instances.image_size)
+    for name, value in instances.to("cpu").get_fields().items():
+        if isinstance(value, Boxes):
+            copies.set(name, Boxes(value.tensor.float().clone()))
+        else:
+            copies.set(name, value.float().clone() if value.is_floating_point() else value.clone())
+    return copies

@@ -1,0 +1,156 @@
+"""Lists of videos, and the loop in which processes share the work on them."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .result_folder import ResultFolder
+
+logger = logging.getLogger(__name__)
+
+# A full disk is no fault of the video: every other one would fail as well.
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclass(frozen=True)
+class VideoJob:
+    """A video of a list.
+
+    Attributes:
+        name: of its results; no other video of the list has it, upper and lower case being equal.
+        source: absolute path of a video file or of a folder of frames, or a URL.
+    """
+
+    name: str
+    source: str
+
+
+def read_video_list(path: str | PathLike) -> list[VideoJob]:
+    """Reads a text file that names one video per line.
+
+    Empty lines and lines that begin with # are left out, and so is a video that is named again.
+    Paths are relative to the folder of the list. A video is named by its file name without the
+    suffix; where several share that, the name of the folder comes before it, and then the suffix
+    behind it: ``clip``, ``camera1_clip``, ``camera1_clip.avi``.
+
+    Args:
+        path: of the list, UTF-8.
+
+    Returns:
+        list[VideoJob]: in the order of the list. Whether the videos exist is not looked at.
+
+    Raises:
+        OSError: if the list cannot be read.
+        ValueError: if it names no video, is no text, or two names cannot be told apart.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text file in UTF-8 ({error})") from error
+    entries = [line.strip() for line in lines]
+    folder = os.path.abspath(Path(path).parent)
+    sources = [
+        entry if _is_url(entry) else os.path.normpath(os.path.join(folder, entry))
+        for entry in entries
+        if entry and not entry.startswith("#")
+    ]
+    sources = list(dict.fromkeys(sources))
+    if not sources:
+        raise ValueError(f"{path} names no video")
+    names = _distinct_names(sources)
+    return [VideoJob(names[source], source) for source in sources]
+
+
+def process_videos(
+    jobs: Sequence[VideoJob],
+    results: ResultFolder,
+    process: Callable[[VideoJob, Path], dict],
+    *,
+    progress: Callable[[], None] = lambda: None,
+    poll_seconds: float = 1.0,
+) -> None:
+    """Works on those videos which no other process is at, until all of them are settled.
+
+    Also waits for the videos of other processes: if one of those ends before its time, its video
+    is done here. A video that cannot be processed is noted with the reason, and the others go on.
+
+    Args:
+        jobs: the same for all processes.
+        results: where results are looked for and published.
+        process: writes the results of a video into an empty folder, and returns what is kept as
+            the record of the result.
+        progress: called after each video, and while waiting.
+        poll_seconds: how often to look for the results of others.
+
+    Raises:
+        OSError: if the disk is full.
+    """
+    open_jobs = list(jobs)
+    while True:
+        for job in open_jobs:
+            with results.claim(job.name) as folder:
+                if folder is not None:
+                    _process_one(job, results, process, folder)
+                    progress()
+        open_jobs = [job for job in open_jobs if not results.is_settled(job.name)]
+        if not open_jobs:
+            return
+        time.sleep(poll_seconds)
+        progress()
+
+
+def _process_one(job: VideoJob, results: ResultFolder, process: Callable, folder: Path) -> None:
+    try:
+        results.publish(job.name, process(job, folder))
+    except (OSError, ValueError) as error:  # what readers say of a file, VideoError among them
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            raise
+        logger.error(f"{job.name} failed: {error}")
+        results.fail(job.name, str(error))
+    except Exception as error:
+        logger.exception(f"{job.name} failed")
+        results.fail(job.name, f"{type(error).__name__}: {error}")
+
+
+def _distinct_names(sources: list[str]) -> dict[str, str]:
+    names = {source: _name_parts(source)[1] for source in sources}
+    for longer in (
+        lambda folder, stem, _: f"{folder}_{stem}",
+        lambda *parts: "{}_{}{}".format(*parts),
+    ):
+        for group in _groups_of_one_name(names):
+            names.update({source: longer(*_name_parts(source)) for source in group})
+    for group in _groups_of_one_name(names):
+        raise ValueError(
+            f"{' and '.join(group)}: both results would be named {names[group[0]]}; rename one of "
+            "the files, or put them on lists of their own with folders of their own"
+        )
+    return names
+
+
+def _groups_of_one_name(names: dict[str, str]) -> list[list[str]]:
+    groups = defaultdict(list)
+    for source, name in names.items():
+        groups[name.casefold()].append(source)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _name_parts(source: str) -> tuple[str, str, str]:
+    """Folder, stem and suffix. A result must not be hidden: leading dots are left out."""
+    path = Path(urlsplit(source).path if _is_url(source) else source)
+    suffix = "" if path.is_dir() else path.suffix
+    stem = path.name.removesuffix(suffix) if suffix else path.name
+    return path.parent.name, stem.lstrip(".") or "video", suffix
+
+
+def _is_url(source: str) -> bool:
+    return "://" in source

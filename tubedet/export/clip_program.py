@@ -1,0 +1,96 @@
+"""A detector as a function from one tensor to three: what is exported."""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from detectron2.layers import ROIAlign
+from torch import nn
+from torchvision.ops import box_convert
+
+from tubedet.modeling.clip_batch import ClipBatch
+from tubedet.modeling.losses import at_least_float32
+from tubedet.modeling.meta_arch import ClipDetector
+from tubedet.modeling.postprocessing import scores_from_queries
+
+from .export_errors import ExportError
+from .region_sampling import RegionSampling
+
+# The last one is that before the person threshold. Of random clips, in which nobody is seen, it is
+# the one that shows whether actions are right.
+OUTPUTS = ("boxes", "scores", "action_scores", "all_action_scores")
+
+
+class ClipProgram(nn.Module):
+    """Clips of one size to detections, as :class:`ClipDetector` in evaluation but in tensors only.
+
+    Nothing in it depends on values, and the regions of Sparse R-CNN are sampled by an operator
+    that PyTorch and ONNX have, see :class:`RegionSampling`.
+
+    Args:
+        model: its parameters are shared; it is left as it is.
+
+    Raises:
+        ExportError: if the model is none of tubedet's, or pools regions in a way that cannot be
+            exported.
+    """
+
+    def __init__(self, model: ClipDetector):
+        super().__init__()
+        if not isinstance(model, ClipDetector):
+            raise ExportError(f"MODEL.META_ARCHITECTURE {type(model).__name__} is not tubedet's")
+        # Weights are shared, modules are not: one of them is about to be replaced.
+        shared = {id(x): x for x in (*model.parameters(), *model.buffers())}
+        self.model = copy.deepcopy(model, shared).eval()
+        pooler = getattr(getattr(model, "head", None), "box_pooler", None)
+        if pooler is not None:
+            self.model.head.box_pooler = RegionSampling(**_pooling(pooler))
+
+    def forward(self, clips: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Detect in every clip.
+
+        Args:
+            clips: uint8 (B, 3, T, H, W), RGB, the key frame in slot T // 2.
+
+        Returns:
+            :data:`OUTPUTS`: boxes (B, Q, 4) XYXY as fractions of the clip's width and height,
+            person probabilities (B, Q), action scores (B, Q, A) with and without
+            ``PERSON_THRESH``; float32, in query order, none dropped.
+        """
+        model = self.model
+        layer = model.predict(self._batch(clips))[-1]
+        boxes = box_convert(at_least_float32(layer.boxes), "cxcywh", "xyxy")
+        if model.clip_boxes:
+            boxes = boxes.clamp(0, 1)
+        scores, all_action_scores = scores_from_queries(layer, model.exclusive)
+        action_scores = all_action_scores * (scores > model.person_thresh)[..., None]
+        return boxes, scores, action_scores, all_action_scores
+
+    def _batch(self, clips: torch.Tensor) -> ClipBatch:
+        mean, std = self.model.pixel_mean, self.model.pixel_std
+        batch, _, _, height, width = clips.shape
+        pixels = ((clips.float() / 255 - mean.float()) / std.float()).to(mean.dtype)
+        mask = torch.zeros((batch, height, width), dtype=torch.bool, device=clips.device)
+        unit = self.model.backbone.size_divisibility
+        if unit > 1:
+            margin = (0, -width % unit, 0, -height % unit)
+            pixels, mask = F.pad(pixels, margin), F.pad(mask, margin, value=True)
+        return ClipBatch(pixels, mask, [(height, width)])
+
+
+def _pooling(pooler: nn.Module) -> dict:
+    """The arguments of :class:`RegionSampling` that stand for a ``ROIPooler``."""
+    aligns = list(pooler.level_poolers)
+    if not all(isinstance(x, ROIAlign) and x.aligned and x.sampling_ratio > 0 for x in aligns):
+        raise ExportError(
+            "only regions pooled by MODEL.ROI_BOX_HEAD.POOLER_TYPE ROIAlignV2 with a positive "
+            "POOLER_SAMPLING_RATIO can be exported; with 0 the number of samples depends on the box"
+        )
+    return {
+        "resolution": pooler.output_size[0],
+        "scales": [x.spatial_scale for x in aligns],
+        "sampling_ratio": aligns[0].sampling_ratio,
+        "min_level": pooler.min_level,
+        "canonical_level": pooler.canonical_level,
+        "canonical_box_size": pooler.canonical_box_size,
+    }

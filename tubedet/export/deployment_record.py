@@ -1,0 +1,48 @@
+"""What a user of an exported file must know about it; stored in the file as json."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+from detectron2.config import CfgNode
+
+from tubedet.video_output import action_names_of
+
+from .trace import MAX_BATCH, MAX_SIDE, MIN_SIDE, ClipShape
+
+
+def deployment_record(cfg: CfgNode, shape: ClipShape) -> dict:
+    """Describe an exported detector.
+
+    Args:
+        cfg: its config.
+        shape: of the clips that it takes.
+
+    Returns:
+        json content: ``architecture``; ``num_frames`` T, ``key_frame`` (slot of the key frame),
+        ``frame_stride`` and ``fps`` in which it counts; ``batch`` and ``sides`` as [smallest,
+        largest], or ``batch`` as a number and ``size`` as [H, W] where they are fixed;
+        ``side_multiple``, of which free sides must be multiples; ``short_side`` and ``max_size``
+        in pixels, to which evaluation resizes a clip; ``action_names`` (A,); ``tubedet`` and
+        ``torch`` (versions).
+    """
+    clip = cfg.INPUT.CLIP
+    try:
+        tubedet_version = version("tubedet")
+    except PackageNotFoundError:  # used from its source folder
+        tubedet_version = None
+    sides = {"size": list(shape.size)} if shape.size else {"sides": [MIN_SIDE, MAX_SIDE]}
+    return {
+        "architecture": cfg.MODEL.META_ARCHITECTURE,
+        "num_frames": shape.num_frames,
+        "key_frame": shape.num_frames // 2,
+        "frame_stride": clip.FRAME_STRIDE,
+        "fps": clip.FPS,
+        "batch": shape.batch or [1, MAX_BATCH],
+        **sides,
+        "side_multiple": shape.multiple,
+        "short_side": cfg.INPUT.MIN_SIZE_TEST,
+        "max_size": cfg.INPUT.MAX_SIZE_TEST,
+        "action_names": ["person"] if cfg.MODEL.PERSON_ONLY else action_names_of(cfg),
+        "tubedet": tubedet_version,
+        "torch": torch.__version__,
+    }

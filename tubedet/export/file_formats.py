@@ -1,0 +1,103 @@
+"""The files that a traced detector can be written to, and how each is run again."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+
+from .clip_program import OUTPUTS
+from .export_errors import ExportError
+
+RECORD = "tubedet.json"
+# The first one with grid_sample, group norm and layer norm in today's form.
+OPSET = 20
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """A kind of file.
+
+    Attributes:
+        suffix: which its name must have.
+        tolerance: largest difference to the detector that is rounding.
+        write: (program, path, record); the record is stored as json under :data:`RECORD`.
+        open: path -> function from uint8 clips (B, 3, T, H, W) to the outputs.
+        packages: beyond PyTorch that writing and opening need.
+    """
+
+    suffix: str
+    tolerance: float
+    write: Callable[[ExportedProgram, Path, dict], None]
+    open: Callable[[Path], Callable[[torch.Tensor], list[torch.Tensor]]]
+    packages: tuple[str, ...] = ()
+
+    def check_packages(self) -> None:
+        """Raise :class:`ExportError` if one of the packages is not installed."""
+        for name in self.packages:
+            try:
+                importlib.import_module(name)
+            except ImportError as error:
+                raise ExportError(
+                    f"this format needs the package {name}: pip install 'tubedet[export]' ({error})"
+                ) from error
+
+
+def _write_torch_export(program: ExportedProgram, path: Path, record: dict) -> None:
+    torch.export.save(program, path, extra_files={RECORD: json.dumps(record)})
+
+
+def _open_torch_export(path: Path) -> Callable[[torch.Tensor], list[torch.Tensor]]:
+    program = torch.export.load(path)
+    module = program.module()
+    device = next(iter(program.state_dict.values())).device
+
+    def run(clips: torch.Tensor) -> list[torch.Tensor]:
+        with torch.no_grad():
+            return list(module(clips.to(device)))
+
+    return run
+
+
+def _write_onnx(program: ExportedProgram, path: Path, record: dict) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # hundreds of lines about the exporter's own insides
+            exported = torch.onnx.export(
+                program,
+                input_names=["clips"],
+                output_names=list(OUTPUTS),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # whatever the converter raises is the reason why it gave up
+        raise ExportError(f"ONNX has no form of the program: {error}") from error
+    exported.model.metadata_props[RECORD] = json.dumps(record)
+    exported.save(path)
+
+
+def _open_onnx(path: Path) -> Callable[[torch.Tensor], list[torch.Tensor]]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(clips: torch.Tensor) -> list[torch.Tensor]:
+        outputs = session.run(list(OUTPUTS), {"clips": np.ascontiguousarray(clips.numpy())})
+        return [torch.from_numpy(output) for output in outputs]
+
+    return run
+
+
+FORMATS = {
+    "torch_export": FileFormat(".pt2", 1e-5, _write_torch_export, _open_torch_export),
+    "onnx": FileFormat(".onnx", 1e-4, _write_onnx, _open_onnx, ONNX_PACKAGES),
+}

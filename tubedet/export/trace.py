@@ -1,0 +1,92 @@
+"""From a detector to an ``ExportedProgram``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from tubedet.modeling.meta_arch import ClipDetector
+
+from .clip_program import ClipProgram
+from .export_errors import ExportError
+
+MAX_BATCH = 1024
+MIN_SIDE, MAX_SIDE = 32, 4096
+# What dynamic axes are traced with: sizes that are no special case, as 1 is.
+_TRACED_BATCH, _TRACED_SIZE = 2, (64, 96)
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """Shape of the clips (B, 3, T, H, W) that a program takes.
+
+    Attributes:
+        num_frames: T, which is always fixed.
+        batch: B, or None for any up to :data:`MAX_BATCH`.
+        size: (H, W) in pixels, or None for any sides in :data:`MIN_SIDE` .. :data:`MAX_SIDE`.
+        multiple: what sides that are not fixed must be multiples of, a divisor of 32.
+    """
+
+    num_frames: int
+    batch: int | None = None
+    size: tuple[int, int] | None = None
+    multiple: int = 1
+
+    @classmethod
+    def of(
+        cls, model: ClipDetector, num_frames: int, batch: int | None, size: tuple[int, int] | None
+    ) -> ClipShape:
+        """The shape with the multiple that a model's feature pyramid, if it has one, asks for."""
+        return cls(num_frames, batch, size, max(model.backbone.size_divisibility, 1))
+
+    def random_clips(
+        self, batch: int, size: tuple[int, int], generator: torch.Generator
+    ) -> torch.Tensor:
+        """Noise, uint8 (B, 3, T, H, W); fixed axes have their length whatever is asked for."""
+        shape = (self.batch or batch, 3, self.num_frames, *(self.size or size))
+        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+
+
+def trace_detector(model: ClipDetector, shape: ClipShape) -> ExportedProgram:
+    """Trace what a model does with clips of a shape.
+
+    Args:
+        model: on the device on which the program is to run.
+        shape: of its clips.
+
+    Returns:
+        the program of a :class:`ClipProgram`; its dynamic axes have the ranges of ``shape``.
+
+    Raises:
+        ExportError: if PyTorch cannot express the model, with its reason.
+    """
+    program = ClipProgram(model)
+    clips = shape.random_clips(_TRACED_BATCH, _TRACED_SIZE, torch.Generator().manual_seed(0))
+    axes = {}
+    if shape.batch is None:
+        axes[0] = Dim("batch", min=1, max=MAX_BATCH)
+    if shape.size is None:
+        axes[3] = _side("height", shape.multiple)
+        axes[4] = _side("width", shape.multiple)
+    try:
+        with torch.no_grad():
+            # Not strict: several times faster.
+            return torch.export.export(
+                program, (clips.to(model.device),), dynamic_shapes=(axes,), strict=False
+            )
+    except Exception as error:  # whatever a tracer raises is the reason why it gave up
+        name = type(model).__name__
+        raise ExportError(f"PyTorch cannot trace {name}: {_first_line(error)}") from error
+
+
+def _side(name: str, multiple: int) -> Dim:
+    if multiple == 1:
+        return Dim(name, min=MIN_SIDE, max=MAX_SIDE)
+    return multiple * Dim(f"{name}_units", min=MIN_SIDE // multiple, max=MAX_SIDE // multiple)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -1,0 +1,7 @@
+"""Persons followed from key frame to key frame, and their boxes on the frames in between."""
+
+from .interpolation import interpolate_persons
+from .person_tracker import PersonTracker
+from .tracked_frames import TrackedFrame, tracked_frames
+
+__all__ = ["PersonTracker", "TrackedFrame", "interpolate_persons", "tracked_frames"]

@@ -1,0 +1,65 @@
+"""Drawings of the frames of a video as a video with the same time stamps and sound."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from os import PathLike
+
+import numpy as np
+
+from tubedet.data.frame_sources import FrameSource, VideoFileSource
+from tubedet.visualization import VideoWriter
+
+
+class AnnotatedVideoWriter(AbstractContextManager):
+    """A video whose frames appear at the times and for as long as those of its source.
+
+    The sound of a video file or URL is copied as it is, or left out with a line in the log where
+    the container cannot hold it. See :class:`~tubedet.visualization.VideoWriter` for how the file
+    appears.
+    """
+
+    def __init__(self, path: str | PathLike, source: FrameSource, *, end: float | None = None):
+        """
+        Args:
+            path: the file; its suffix chooses the container. An older one is replaced at the end.
+            source: where the frames come from.
+            end: second of the source at which the video ends; None: with the source.
+        """
+        self._source = source
+        self._end = end
+        self._start: float | None = None  # time of the first frame
+        self._writer = VideoWriter(path, source.rate, overwrite=True)
+
+    def write(self, drawing: np.ndarray, time: float) -> None:
+        """Appends a frame.
+
+        Args:
+            drawing: uint8 array (H, W, 3), RGB.
+            time: of the frame, seconds since the first frame of the source.
+        """
+        if self._start is None:
+            self._start = time
+            # What has no known end, such as a stream, cannot be read a second time for its sound.
+            if isinstance(self._source, VideoFileSource) and self._source.duration:
+                self._writer.copy_audio(self._source.path, start=time, end=self._end)
+        self._writer.write(drawing, time - self._start)
+
+    def finish(self, *, is_stopped: bool) -> None:
+        """Completes the file, which takes its name.
+
+        Args:
+            is_stopped: whether it ends with the last frame that was written, instead of at ``end``
+                or with the source.
+
+        Raises:
+            ValueError: if no frame was written.
+        """
+        ends = [end for end in (self._end, self._source.duration) if end is not None]
+        if is_stopped or not ends or self._start is None:
+            self._writer.close(cut_audio=is_stopped)
+        else:
+            self._writer.close(min(ends) - self._start)
+
+    def __exit__(self, *exc_info) -> None:
+        self._writer.__exit__(*exc_info)

@@ -1,0 +1,187 @@
+"""The page: a video in, the annotated video, a timeline and files out."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import gradio as gr
+
+from tubedet.engine import VideoActionDetector
+
+from .upload_checks import VIDEO_SUFFIXES, UploadError
+from .upload_field import upload_field
+from .video_analysis import VideoAnalysis
+
+_TITLE = "Who does what, when"
+_EMPTY_TIMELINE = '<p class="hint">Actions of each person over time appear here.</p>'
+CSS = """
+.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+#intro h1 { font-size: 1.7rem; font-weight: 600; margin: 0.4rem 0 0.2rem; }
+#intro p, .hint { opacity: 0.75; margin: 0; }
+#status { min-height: 1.6rem; }
+#status .error, #status .done { padding: 0.6rem 0.9rem; border-radius: 8px; margin: 0; }
+#status .error { background: #fdecea; color: #8c1d18; border: 1px solid #f2b8b5; }
+#status .done { background: #e8f4ec; color: #14532d; border: 1px solid #b6dfc3; }
+#timeline-box { padding: 0.8rem 1rem; border: 1px solid var(--block-border-color);
+  border-radius: var(--block-radius); background: var(--block-background-fill);
+  overflow-x: auto; }
+#timeline-box svg { min-width: 640px; }
+#timeline-box h2 { font-size: 1rem; font-weight: 600; margin: 0 0 0.4rem; }
+#timeline-box h2 .hint { font-weight: 400; font-size: 0.85rem; margin-left: 0.6rem; }
+#status .html-container, #timeline .html-container { padding: 0; }
+"""
+
+
+def make_page(
+    detector: VideoActionDetector,
+    action_names: Sequence[str],
+    work_folder: Path,
+    *,
+    max_megabytes: float,
+    max_seconds: float,
+    keep_seconds: float,
+) -> gr.Blocks:
+    """Lays the page out.
+
+    Args:
+        detector: the model.
+        action_names: A names; name k is that of the model's action k.
+        work_folder: where results are made.
+        max_megabytes: largest file that is accepted, in units of 2^20 bytes.
+        max_seconds: longest video that is accepted.
+        keep_seconds: age at which uploads and results are deleted.
+
+    Returns:
+        gr.Blocks: to be started by :func:`tubedet.web.server.serve`.
+    """
+    analysis = VideoAnalysis(
+        detector,
+        action_names,
+        work_folder=work_folder,
+        max_megabytes=max_megabytes,
+        max_seconds=max_seconds,
+        video_selector="#annotated video",
+    )
+    kept = max(1, round(keep_seconds))
+    with gr.Blocks(
+        title=f"tubedet: {_TITLE}",
+        analytics_enabled=False,
+        delete_cache=(min(60, kept), kept),
+    ) as page:
+        gr.HTML(_introduction(analysis, keep_seconds), elem_id="intro")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=300):
+                upload = upload_field(
+                    label="Video",
+                    file_types=list(VIDEO_SUFFIXES),
+                    elem_id="upload",
+                    height=150,
+                )
+                threshold = gr.Slider(
+                    0.05,
+                    1.0,
+                    value=0.5,
+                    step=0.05,
+                    label="Action threshold",
+                    info="Lowest score of an action that is shown.",
+                    elem_id="threshold",
+                )
+                rate = gr.Slider(
+                    0.5,
+                    4.0,
+                    value=1.0,
+                    step=0.5,
+                    label="Key frames per second",
+                    info="How often to look; twice as many take twice as long.",
+                    elem_id="rate",
+                )
+                detect = gr.Button("Detect actions", variant="primary", elem_id="detect")
+                status = gr.HTML(elem_id="status")
+            with gr.Column(scale=7, min_width=420):
+                video = gr.Video(
+                    label="Annotated video",
+                    interactive=False,
+                    elem_id="annotated",
+                    height=420,
+                    buttons=["download"],
+                )
+                files = gr.File(
+                    label="Results (AVA csv, json lines)",
+                    interactive=False,
+                    file_count="multiple",
+                    elem_id="files",
+                    visible=False,
+                )
+        timeline = gr.HTML(_timeline_box(_EMPTY_TIMELINE), elem_id="timeline")
+
+        outputs = [status, video, timeline, files]
+
+        def run(path, threshold, rate, progress=gr.Progress()):  # noqa: B008  (gradio's way)
+            yield from _run(analysis, path, threshold, rate, progress)
+
+        detect.click(
+            run,
+            [upload, threshold, rate],
+            outputs,
+            concurrency_limit=1,
+            concurrency_id="model",
+            api_visibility="private",
+            show_progress_on=video,
+        )
+    return page
+
+
+def _run(
+    analysis: VideoAnalysis,
+    path: str | None,
+    threshold: float,
+    rate: float,
+    progress: gr.Progress,
+) -> Iterator[tuple]:
+    hidden = gr.update(visible=False)
+    nothing = (None, _timeline_box(_EMPTY_TIMELINE), hidden)
+    if path is None:
+        yield (_message("error", "Choose a video first."), *nothing)
+        return
+    yield ("", *nothing)
+    try:
+        with analysis.run(
+            path,
+            threshold=threshold,
+            every=1 / rate,
+            progress=lambda fraction: progress(fraction, desc="Looking at the video"),
+        ) as result:
+            # The page copies the files when they are handed out; after that they are removed.
+            yield (
+                _message("done", result.summary),
+                str(result.video),
+                _timeline_box(result.timeline),
+                gr.update(value=[str(file) for file in result.files], visible=True),
+            )
+    except UploadError as error:
+        yield (_message("error", str(error)), *nothing)
+
+
+def _message(kind: str, text: str) -> str:
+    return f'<p class="{kind}" role="status">{html.escape(text)}</p>'
+
+
+def _timeline_box(content: str) -> str:
+    hint = ""
+    if "<svg" in content:
+        hint = (
+            '<span class="hint">Click on a bar to see that moment; strong colours are sure.</span>'
+        )
+    return f'<div id="timeline-box"><h2>Timeline{hint}</h2>{content}</div>'
+
+
+def _introduction(analysis: VideoAnalysis, keep_seconds: float) -> str:
+    return (
+        f"<h1>{_TITLE}</h1><p>Drop a video with people in it and press the button. You get the "
+        "video with everybody's actions written on it, a timeline of them, and the detections as "
+        f"files. Up to {analysis.max_megabytes:g} MB and {analysis.max_seconds:g} seconds; nobody "
+        "else sees your files, which are deleted after "
+        f"{keep_seconds / 60:g} minutes.</p>"
+    )

@@ -1,0 +1,31 @@
+"""The field for an upload."""
+
+from __future__ import annotations
+
+import gradio as gr
+from gradio.data_classes import FileData, ListFiles
+
+
+def upload_field(**options) -> gr.File:
+    """gradio's field for files, for one upload, and for nothing else.
+
+    gradio's own also takes an address and fetches it, of any size, and leaves an empty file behind
+    for each upload. (No subclass: gradio writes a file beside the module that defines one.)
+
+    Args:
+        **options: of :class:`gradio.File`.
+    """
+    field = gr.File(file_count="single", **options)
+    move_to_cache = field.async_move_resource_to_block_cache
+
+    async def move_upload(url_or_file_path: str | None) -> str | None:
+        if url_or_file_path is not None and "://" in url_or_file_path:
+            raise gr.Error("Addresses are not fetched; upload the file.", print_exception=False)
+        return await move_to_cache(url_or_file_path)
+
+    def path_of(payload: FileData | ListFiles | None) -> str | None:
+        return payload.path if isinstance(payload, FileData) else None
+
+    field.async_move_resource_to_block_cache = move_upload
+    field.preprocess = path_of
+    return field

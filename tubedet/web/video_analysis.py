@@ -1,0 +1,147 @@
+"""What the page does with one video."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from tubedet.data import VideoError
+from tubedet.engine import VideoActionDetector
+from tubedet.video_output import VideoOutputs, write_video_results
+from tubedet.visualization.action_visualizer import identity_colour
+
+from .timeline import action_spans, draw_timeline
+from .upload_checks import UploadError, check_upload
+
+
+@dataclass(frozen=True)
+class AnalyzedVideo:
+    """Results of a video.
+
+    Attributes:
+        video: annotated mp4.
+        files: the csv and the json lines.
+        timeline: SVG element.
+        summary: a sentence.
+    """
+
+    video: Path
+    files: list[Path]
+    timeline: str
+    summary: str
+
+
+class VideoAnalysis:
+    """Checks a video, detects in it and makes everything that the page shows.
+
+    Attributes:
+        max_megabytes: largest file that is accepted, in units of 2^20 bytes.
+        max_seconds: longest video.
+    """
+
+    def __init__(
+        self,
+        detector: VideoActionDetector,
+        action_names: Sequence[str],
+        *,
+        work_folder: str | PathLike,
+        max_megabytes: float,
+        max_seconds: float,
+        video_selector: str = "video",
+    ):
+        """
+        Args:
+            detector: the model.
+            action_names: A names; name k is that of the model's action k.
+            work_folder: where results are made.
+            max_megabytes, max_seconds: limits, see above.
+            video_selector: CSS selector of the video that a click in the timeline moves.
+        """
+        self.detector = detector
+        self.action_names = action_names
+        self.work_folder = work_folder
+        self.max_megabytes = max_megabytes
+        self.max_seconds = max_seconds
+        self.video_selector = video_selector
+
+    @contextlib.contextmanager
+    def run(
+        self,
+        path: str | PathLike,
+        *,
+        threshold: float,
+        every: float,
+        progress: Callable[[float], None] = lambda fraction: None,
+    ) -> Iterator[AnalyzedVideo]:
+        """Works on a video; the files exist until the block ends.
+
+        Args:
+            path: the video.
+            threshold: lowest score of an action that is shown.
+            every: seconds between key frames.
+            progress: called with the fraction that is done, in [0, 1].
+
+        Yields:
+            AnalyzedVideo: the results.
+
+        Raises:
+            UploadError: if the file is not accepted or turns out to be damaged.
+        """
+        path = Path(path)
+        duration = check_upload(
+            path, max_megabytes=self.max_megabytes, max_seconds=self.max_seconds
+        )
+        with tempfile.TemporaryDirectory(dir=self.work_folder) as folder:
+            results = Path(folder) / path.stem
+            video, csv, jsonl = (results.with_suffix(s) for s in (".mp4", ".csv", ".jsonl"))
+            try:
+                summary = write_video_results(
+                    self.detector,
+                    path,
+                    VideoOutputs(video=video, predictions=csv, json_lines=jsonl),
+                    action_names=self.action_names,
+                    every=every,
+                    end=self.max_seconds + 1,
+                    confidence_threshold=threshold,
+                    progress=lambda time: progress(min(time / duration, 1.0)),
+                )
+            except VideoError as error:
+                raise UploadError(
+                    f"{path.name} is damaged and cannot be read to its end."
+                ) from error
+            key_frames = [json.loads(line) for line in jsonl.read_text("utf-8").splitlines()]
+            spans = action_spans(key_frames, every=every, duration=duration, threshold=threshold)
+            if spans:
+                timeline = draw_timeline(
+                    spans,
+                    duration=duration,
+                    color=_css_colour,
+                    video_selector=self.video_selector,
+                )
+            else:
+                timeline = (
+                    f'<p class="hint">Nobody does anything with a score of {threshold:.2f} or '
+                    "more. Lower the threshold to see less certain actions.</p>"
+                )
+            yield AnalyzedVideo(
+                video,
+                [csv, jsonl],
+                timeline,
+                f"{_plural(summary.num_key_frames, 'key frame')}, "
+                f"{_plural(summary.num_persons, 'person')} found, "
+                f"{len(spans)} with actions above the threshold.",
+            )
+
+
+def _css_colour(person_id: int) -> str:
+    red, green, blue = (round(255 * channel) for channel in identity_colour(person_id))
+    return f"rgb({red}, {green}, {blue})"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
