@@ -22,6 +22,7 @@ import contextlib
 import glob
 import itertools
 import logging
+import math
 import os
 import signal
 import sys
@@ -112,6 +113,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         type=float,
         default=0.5,
         help="lowest probability of a person who is drawn (default: 0.5)",
+    )
+    parser.add_argument(
+        "--smoothing",
+        type=float,
+        default=1.0,
+        help="seconds over which action scores of a person are averaged (default: 1; 0: not)",
     )
     parser.add_argument(
         "--every", type=float, default=1.0, help="seconds between key frames (default: 1)"
@@ -277,6 +284,7 @@ def run_job(
                 end=options.end,
                 confidence_threshold=options.confidence_threshold,
                 person_threshold=options.person_threshold,
+                smoothing=options.smoothing,
                 show=None if window is None else window.show,
                 progress=lambda time: bar.update(
                     round((time - options.start) * source.rate) + 1 - bar.n
@@ -310,6 +318,8 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--start must be a number of seconds, got {options.start}")
     if options.end is not None and not options.end > options.start:
         raise ValueError(f"--end {options.end} must be later than --start {options.start}")
+    if not 0 <= options.smoothing < math.inf:
+        raise ValueError(f"--smoothing must be a number of seconds, got {options.smoothing}")
     if options.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}")
     for name in ("confidence_threshold", "person_threshold"):

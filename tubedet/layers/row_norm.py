@@ -32,12 +32,20 @@ class NormStatistics(NamedTuple):
 
     @classmethod
     def of(cls, norm: nn.Module, rows: torch.Tensor) -> NormStatistics:
-        """Those that ``norm`` uses for ``rows`` (N, C); its running averages are updated."""
+        """Those that ``norm`` uses for ``rows`` (N, C); its running averages are updated.
+
+        Raises:
+            ValueError: if these would be the statistics of one row.
+        """
         if not norm.training or isinstance(norm, FrozenBatchNorm3d):
             return cls(norm.running_mean, (norm.running_var + norm.eps).rsqrt(), False)
-        averages = norm.running_mean, norm.running_var, norm.momentum
-        mean, variance = torch.ops.aten.batch_norm_update_stats(_as_map(rows), *averages)
+        if len(rows) == 1:
+            raise ValueError("a batch norm that trains needs more than one value per channel")
+        mean, variance = _mean_and_variance(rows)
+        unbiased = variance * (len(rows) / (len(rows) - 1))
         norm.num_batches_tracked.add_(1)
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(unbiased, norm.momentum)
         return cls(mean, (variance + norm.eps).rsqrt(), True)
 
     def affine(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,6 +109,16 @@ def norm_gradients(
         else:
             torch.addcmul(torch.addcmul(offset, part, slope), grad_part, scale, out=result)
     return d_weight, d_bias
+
+
+def _mean_and_variance(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each column, from those of the slices: one sum over a million rows would lose digits."""
+    slices = [part for (part,) in row_chunks(rows)]
+    moments = [torch.ops.aten.batch_norm_update_stats(_as_map(s), None, None, 0.0) for s in slices]
+    means, variances = (torch.stack(moment) for moment in zip(*moments))
+    share = rows.new_tensor([[len(s) / len(rows)] for s in slices])
+    mean = (means * share).sum(0)
+    return mean, ((variances + (means - mean).square()) * share).sum(0)
 
 
 def _as_map(rows: torch.Tensor) -> torch.Tensor:

@@ -182,8 +182,8 @@ def test_overfits_two_clips(make_clip_input):
     model = _model("MODEL.SPARSE_RCNN.NUM_STAGES", 2).train()
     inputs = [make_clip_input(2, 48, 48, 5, seed=s) for s in range(2)]
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, total_iters=180)
-    for _ in range(180):
+    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, total_iters=240)
+    for _ in range(240):
         losses = model(inputs)
         optimizer.zero_grad()
         sum(losses.values()).backward()

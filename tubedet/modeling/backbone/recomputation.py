@@ -23,18 +23,24 @@ def recomputed(
         forward,
         x,
         use_reentrant=False,
-        context_fn=lambda: (contextlib.nullcontext(), _untracked(norms)),
+        context_fn=lambda: (contextlib.nullcontext(), _averages_kept(norms)),
     )
 
 
 @contextlib.contextmanager
-def _untracked(norms: list[nn.Module]) -> Iterator[None]:
-    """Within, norms in training mode use the statistics of the batch and remember nothing."""
+def _averages_kept(norms: list[nn.Module]) -> Iterator[None]:
+    """Within, norms in training mode update copies of their running averages.
+
+    Not tracking would change what autograd saves, which has to be the same both times.
+    """
     tracking = [norm for norm in norms if norm.training and norm.track_running_stats]
-    for norm in tracking:
-        norm.track_running_stats = False
+    averages = [dict(norm.named_buffers(recurse=False)) for norm in tracking]
+    for norm, kept in zip(tracking, averages):
+        for name, average in kept.items():
+            setattr(norm, name, average.clone())
     try:
         yield
     finally:
-        for norm in tracking:
-            norm.track_running_stats = True
+        for norm, kept in zip(tracking, averages):
+            for name, average in kept.items():
+                setattr(norm, name, average)
