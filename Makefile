@@ -1,5 +1,5 @@
 # make demo   install, make the toy data set, train, evaluate, and draw a video
-# make test   install and run the test suite
+# make test   install and run the test suite, on all cores
 # make lint   ruff check and format
 # make toy-table   train every architecture on the toy data set and compare them
 #
@@ -24,7 +24,7 @@ setup:
 	@sh tools/install.sh "$(PYTHON)" "$(VENV)"
 
 test: setup
-	@"$(RUN)" -m pytest
+	@OMP_NUM_THREADS=1 "$(RUN)" -m pytest --numprocesses auto --dist loadfile
 
 lint: setup
 	@"$(RUN)" -m ruff check .

@@ -41,7 +41,7 @@ setup(
         "yacs>=0.1.8",
     ],
     extras_require={
-        "dev": ["hypothesis", "pytest", "ruff"],
+        "dev": ["hypothesis", "pytest", "pytest-xdist", "ruff"],
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.5"],
         "web": ["gradio>=6.31"],
     },

@@ -384,10 +384,7 @@ def _rank_groups(
     sizes = np.diff(starts, append=len(ranked))
     keep = np.ones(len(ranked), dtype=bool)
     if capacity is not None:
-        places = np.arange(len(ranked))
-        places -= np.repeat(starts, sizes)
-        keep = places < capacity
-        del places
+        keep = np.arange(len(ranked), dtype=np.int32) - np.repeat(starts, sizes) < capacity
     ties = np.flatnonzero((np.diff(groups) == 0) & (np.diff(scores[ranked]) == 0))
     for group in np.unique(np.searchsorted(starts, ties, side="right") - 1):
         members = slice(starts[group], starts[group] + sizes[group])
