@@ -223,12 +223,9 @@ def match_ava(
     # Few detections are of a class that their key frame holds: only their boxes are copied.
     candidates = np.flatnonzero(np.isin(groups, gt_groups))
     true_positive = np.zeros(len(rows), dtype=bool)
+    candidate_boxes = predictions.boxes[rows[candidates]]
     true_positive[candidates] = match_detections(
-        predictions.boxes[rows[candidates]],
-        groups[candidates],
-        groundtruth.boxes[gt_rows],
-        gt_groups,
-        IOU_THRESHOLD,
+        candidate_boxes, groups[candidates], groundtruth.boxes[gt_rows], gt_groups, IOU_THRESHOLD
     )
 
     return FrameMatches(
