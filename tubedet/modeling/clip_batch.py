@@ -52,13 +52,13 @@ class ClipBatch:
         sizes = [(clip.shape[2], clip.shape[3]) for clip in clips]
         unit = max(size_divisibility, 1)
         height, width = (-(-max(side) // unit) * unit for side in zip(*sizes))
-        padded, mask = [], pixel_mean.new_ones((len(clips), height, width), dtype=torch.bool)
+        batch = pixel_mean.new_zeros(len(clips), *clips[0].shape[:2], height, width)
+        mask = pixel_mean.new_ones((len(clips), height, width), dtype=torch.bool)
         for i, (clip, (h, w)) in enumerate(zip(clips, sizes)):
-            clip = clip.to(pixel_mean.device, torch.float32) / 255
-            clip = (clip - pixel_mean.float()) / pixel_std.float()
-            padded.append(F.pad(clip, (0, width - w, 0, height - h)).to(pixel_mean.dtype))
+            clip = clip.to(pixel_mean.device, torch.float32, copy=True).div_(255)
+            batch[i, ..., :h, :w] = clip.sub_(pixel_mean.float()).div_(pixel_std.float())
             mask[i, :h, :w] = False
-        return cls(torch.stack(padded), mask, sizes)
+        return cls(batch, mask, sizes)
 
     def mask_at(self, height: int, width: int) -> torch.Tensor:
         """The mask on a feature map: bool (B, height, width), nearest neighbour."""
