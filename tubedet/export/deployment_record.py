@@ -42,7 +42,7 @@ def deployment_record(cfg: CfgNode, shape: ClipShape) -> dict:
         "side_multiple": shape.multiple,
         "short_side": cfg.INPUT.MIN_SIZE_TEST,
         "max_size": cfg.INPUT.MAX_SIZE_TEST,
-        "action_names": ["person"] if cfg.MODEL.PERSON_ONLY else action_names_of(cfg),
+        "action_names": action_names_of(cfg),
         "tubedet": tubedet_version,
         "torch": torch.__version__,
     }

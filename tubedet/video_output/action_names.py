@@ -13,8 +13,11 @@ def action_names_of(cfg: CfgNode) -> list[str]:
         cfg: ``DATASETS.TEST`` names the data set whose metadata are asked; it is not read.
 
     Returns:
-        ``MODEL.NUM_ACTIONS`` names; "action 1" and so on where the data set has other actions.
+        ``MODEL.NUM_ACTIONS`` names, "action 1" and so on where the data set has other actions; of a
+        person detector "person" alone.
     """
+    if cfg.MODEL.PERSON_ONLY:
+        return ["person"]
     num_actions = cfg.MODEL.NUM_ACTIONS
     for name in cfg.DATASETS.TEST[:1]:
         names = MetadataCatalog.get(name).get("action_names", [])
