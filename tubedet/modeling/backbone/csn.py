@@ -44,27 +44,51 @@ class ClipShapeSpec:
     temporal_stride: int
 
 
-class Stem(nn.Module):
-    """7x7 convolution over three frames, batch norm, ReLU and spatial max pooling (stride 4)."""
+class _Part(nn.Module):
+    """A piece of the network that trains in any of the ways of :class:`CSN`'s ``execution``.
 
-    def __init__(self, channels: int, norm: str, execution: str = "modules"):
+    Attributes:
+        fused: what runs it as one step of autograd.
+        input_may_train: whether ``fused`` knows the gradient of the input.
+    """
+
+    fused: type[torch.autograd.Function]
+    input_may_train = True
+
+    def __init__(self, execution: str):
         super().__init__()
         self.execution = execution
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, T, H, W) -> (B, C', T', H', W')."""
+        trains = x.requires_grad or any(p.requires_grad for p in self.parameters())
+        if self.execution == "modules" or not trains or not torch.is_grad_enabled():
+            return self._by_modules(x)
+        pairs = self._convolutions()
+        knows_input = self.input_may_train or not x.requires_grad
+        if knows_input and can_fuse(x, *(norm for _, norm in pairs)):
+            recompute_all = self.execution == "checkpointed"
+            parameters = [p for conv, norm in pairs for p in (conv.weight, norm.weight, norm.bias)]
+            return self.fused.apply(x, self, recompute_all, *parameters)
+        if self.execution == "checkpointed":
+            return recomputed(self, self._by_modules, x)
+        return self._by_modules(x)
+
+
+class Stem(_Part):
+    """7x7 convolution over three frames, batch norm, ReLU and spatial max pooling (stride 4)."""
+
+    fused = StemFunction
+    input_may_train = False
+
+    def __init__(self, channels: int, norm: str, execution: str = "modules"):
+        super().__init__(execution)
         self.conv = nn.Conv3d(3, channels, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
         self.norm = get_norm_3d(norm, channels)
         self.pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, T, H, W) -> (B, C, T, ceil(H/4), ceil(W/4))."""
-        if not self.conv.weight.requires_grad or not torch.is_grad_enabled():
-            return self._by_modules(x)
-        if self.execution != "modules" and not x.requires_grad and can_fuse(x, self.norm):
-            recompute_all = self.execution == "checkpointed"
-            parameters = self.conv.weight, self.norm.weight, self.norm.bias
-            return StemFunction.apply(x, self, recompute_all, *parameters)
-        if self.execution == "checkpointed":
-            return recomputed(self, self._by_modules, x)
-        return self._by_modules(x)
+    def _convolutions(self) -> list[tuple[nn.Conv3d, nn.Module]]:
+        return [(self.conv, self.norm)]
 
     def _by_modules(self, x: torch.Tensor) -> torch.Tensor:
         return self.pool(self.norm(self.conv(x)).relu_())
@@ -76,7 +100,7 @@ class Stem(nn.Module):
         return FoldedStem(self.conv, self.norm, self.pool)
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(_Part):
     """1x1x1, depthwise 3x3x3 and 1x1x1 convolution with a shortcut; the middle one strides.
 
     Args:
@@ -88,6 +112,8 @@ class Bottleneck(nn.Module):
         execution: see :class:`CSN`.
     """
 
+    fused = BottleneckFunction
+
     def __init__(
         self,
         in_channels: int,
@@ -97,8 +123,7 @@ class Bottleneck(nn.Module):
         norm: str,
         execution: str = "modules",
     ):
-        super().__init__()
-        self.execution = execution
+        super().__init__(execution)
         out_channels = EXPANSION * mid_channels
         self.conv1 = nn.Conv3d(in_channels, mid_channels, 1, bias=False)
         self.norm1 = get_norm_3d(norm, mid_channels)
@@ -113,21 +138,9 @@ class Bottleneck(nn.Module):
                 get_norm_3d(norm, out_channels),
             )
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, T, H, W) -> (B, C', T', H', W')."""
-        parts = [(self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)]
-        if self.shortcut is not None:
-            parts.append(self.shortcut)
-        trains = x.requires_grad or self.conv1.weight.requires_grad
-        if not trains or not torch.is_grad_enabled():
-            return self._by_modules(x)
-        if self.execution != "modules" and can_fuse(x, *(norm for _, norm in parts)):
-            recompute_all = self.execution == "checkpointed"
-            parameters = [p for conv, norm in parts for p in (conv.weight, norm.weight, norm.bias)]
-            return BottleneckFunction.apply(x, self, recompute_all, *parameters)
-        if self.execution == "checkpointed":
-            return recomputed(self, self._by_modules, x)
-        return self._by_modules(x)
+    def _convolutions(self) -> list[tuple[nn.Conv3d, nn.Module]]:
+        pairs = [(self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)]
+        return pairs if self.shortcut is None else [*pairs, tuple(self.shortcut)]
 
     def _by_modules(self, x: torch.Tensor) -> torch.Tensor:
         out = self.norm1(self.conv1(x)).relu_()
@@ -139,12 +152,7 @@ class Bottleneck(nn.Module):
         """See :func:`prepare_for_inference`; a group norm cannot be folded."""
         if not is_foldable(self.norm1):
             return self
-        return FoldedBottleneck(
-            (self.conv1, self.norm1),
-            (self.conv2, self.norm2),
-            (self.conv3, self.norm3),
-            None if self.shortcut is None else tuple(self.shortcut),
-        )
+        return FoldedBottleneck(*self._convolutions())
 
 
 class CSN(Backbone):

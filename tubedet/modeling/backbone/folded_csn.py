@@ -71,7 +71,7 @@ class FoldedBottleneck(nn.Module):
         reduce: tuple[nn.Conv3d, nn.Module],
         depthwise: tuple[DepthwiseConv3d, nn.Module],
         expand: tuple[nn.Conv3d, nn.Module],
-        shortcut: tuple[nn.Conv3d, nn.Module] | None,
+        shortcut: tuple[nn.Conv3d, nn.Module] | None = None,
     ):
         super().__init__()
         self.stride = depthwise[0].stride
