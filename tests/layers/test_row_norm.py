@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tubedet.layers import FrozenBatchNorm3d, row_norm
-from tubedet.layers.row_norm import NormStatistics, norm_gradients, norm_relu, row_chunks
+from tubedet.layers.row_norm import NormGradients, NormStatistics, relu_gradient, row_chunks
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 CHANNELS = 6
@@ -33,6 +33,10 @@ def _rows(num_rows=23):
     return torch.randn(num_rows, CHANNELS, dtype=torch.float64) * 3 + 1
 
 
+def _slices(rows):
+    return (part for (part,) in row_chunks(rows))
+
+
 def _by_module(norm, rows):
     # PyTorch 2.14 gets the gradient in evaluation mode wrong for a transposed, not copied, map.
     return norm(rows.t()[None, :, :, None, None].contiguous())[0, :, :, 0, 0].t()
@@ -43,12 +47,12 @@ def test_output_and_running_statistics_equal_the_module(kind):
     norm, twin, rows = _norm(kind), _norm(kind), _rows()
     before = rows.clone()
     for _ in range(2):
-        statistics = NormStatistics.of(norm, rows)
+        statistics = NormStatistics.of(norm, _slices(rows))
         with torch.no_grad():
             expected = _by_module(twin, rows)
-            out = norm_relu(rows, statistics, norm.weight, norm.bias)
-            scale, shift = statistics.affine(norm.weight, norm.bias)
-        torch.testing.assert_close(rows * scale + shift, expected, **EXACT)
+            affine = statistics.affine(norm.weight, norm.bias)
+            out = affine.relu(rows)
+        torch.testing.assert_close(rows * affine.scale + affine.shift, expected, **EXACT)
         torch.testing.assert_close(out, expected.relu(), **EXACT)
     assert statistics.of_batch == (kind == "training")
     state, expected = norm.state_dict(), twin.state_dict()
@@ -58,9 +62,8 @@ def test_output_and_running_statistics_equal_the_module(kind):
     assert torch.equal(rows, before)
 
 
-@pytest.mark.parametrize("place", ["new", "grad", "rows"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_equal_those_of_the_module(kind, place):
+def test_gradients_equal_those_of_the_module(kind):
     norm, rows = _norm(kind), _rows().requires_grad_()
     norm.weight.requires_grad_()  # buffers of a frozen norm
     norm.bias.requires_grad_()
@@ -68,19 +71,38 @@ def test_gradients_equal_those_of_the_module(kind, place):
     arguments = rows, norm.weight, norm.bias
     expected = torch.autograd.grad(_by_module(norm, rows), arguments, grad)
     with torch.no_grad():
-        statistics = NormStatistics.of(norm, rows)
-        rows = rows.clone()
-        out = {"new": torch.empty_like(rows), "grad": grad, "rows": rows}[place]
-        d_weight, d_bias = norm_gradients(grad, rows, statistics, norm.weight, out=out)
-    for ours, theirs in zip((out, d_weight, d_bias), expected):
+        gradients = NormGradients(NormStatistics.of(norm, _slices(rows)), norm.weight)
+        for part, grad_part in row_chunks(rows, grad):
+            gradients.add(grad_part, part)
+        for part, grad_part in row_chunks(rows, grad):
+            gradients.apply_(grad_part, part)
+    for ours, theirs in zip((grad, gradients.d_weight, gradients.d_bias), expected):
         torch.testing.assert_close(ours, theirs, **EXACT)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_slice_is_asked_for_once(kind):
+    seen = []
+    rows = _rows()
+    NormStatistics.of(_norm(kind), (seen.append(part) or part for part in _slices(rows)))
+    assert torch.equal(torch.cat(seen), rows)
+
+
+@pytest.mark.parametrize("given", ["input", "output"])
+def test_gradient_of_a_relu(given):
+    x = torch.tensor([-2.0, -0.0, 0.0, 3.0], requires_grad=True)
+    grad = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    (expected,) = torch.autograd.grad(x.relu(), x, grad)
+    known = {"input": x, "output": x.relu()}[given].detach()
+    assert torch.equal(relu_gradient(grad, known), expected)
+    assert relu_gradient(grad, known, out=grad) is grad and torch.equal(grad, expected)
 
 
 def test_one_row_has_no_statistics():
     norm = _norm("training")
     before = norm.running_var.clone()
-    with pytest.raises(ValueError, match="more than (1|one) value"):
-        NormStatistics.of(norm, _rows(1))
+    with pytest.raises(ValueError, match="more than one value"):
+        NormStatistics.of(norm, [_rows(1)])
     assert torch.equal(norm.running_var, before)
 
 

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .large_memory import empty_maps
+
 
 class DepthwiseConv3d(nn.Conv3d):
     """Depthwise 3x3x3 convolution with padding 1 and without bias.
@@ -65,28 +67,49 @@ def depthwise_gradients(
     Returns:
         gradients of the input, (B, T, H, W, C), and of the weight.
     """
-    d_maps, d_weight = torch.zeros_like(maps), torch.empty_like(weight)
+    if tuple(stride) == (1, 1, 1):
+        # The input's gradient is a convolution too, and that is faster as a whole.
+        d_out, mirrored = grad.permute(0, 4, 1, 2, 3), weight.flip(2, 3, 4)
+        d_maps = F.conv3d(d_out, mirrored, padding=1, groups=len(weight))
+        d_maps = d_maps.permute(0, 2, 3, 4, 1).contiguous()
+        d_weight = torch.zeros_like(weight)
+        for tap in range(3):
+            frames, outputs = _frames_of_tap(tap, 1, maps.shape[1])
+            if outputs.start < outputs.stop:
+                pair = (x.flatten(0, 1) for x in (grad[:, outputs], maps[:, frames]))
+                _, d_weight[:, :, tap] = _gradients_2d(*pair, weight[:, :, tap], stride[1:], False)
+        return d_maps, d_weight
+    d_maps, d_weight = empty_maps(maps, *maps.shape).zero_(), torch.zeros_like(weight)
     for tap in range(3):
-        frames, outputs = _frames_of_tap(tap, stride[0], maps.shape[1])
-        if outputs.start == outputs.stop:
-            d_weight[:, :, tap] = 0
-            continue
-        taken = maps[:, frames]
-        d_taken, d_tap, _ = torch.ops.aten.convolution_backward(
-            *(x.flatten(0, 1).permute(0, 3, 1, 2) for x in (grad[:, outputs], taken)),
-            weight[:, :, tap],
-            None,
-            stride[1:],
-            [1, 1],
-            [1, 1],
-            False,
-            [0, 0],
-            len(weight),
-            [True, True, False],
+        frames, outputs = (
+            range(maps.shape[1])[frames] for frames in _frames_of_tap(tap, stride[0], maps.shape[1])
         )
-        d_maps[:, frames] += d_taken.permute(0, 2, 3, 1).view_as(taken)
-        d_weight[:, :, tap] = d_tap
+        # One frame after the other, because the gradients of one fit into a cache.
+        for frame, output in zip(frames, outputs):
+            d_frame, d_tap = _gradients_2d(
+                grad[:, output], maps[:, frame], weight[:, :, tap], stride[1:], True
+            )
+            d_maps[:, frame] += d_frame
+            d_weight[:, :, tap] += d_tap
     return d_maps, d_weight
+
+
+def _gradients_2d(grad, maps, weight, stride, of_input):
+    """Of a depthwise 3x3 convolution of (N, H, W, C): the input's, or None, and the weight's."""
+    d_maps, d_weight, _ = torch.ops.aten.convolution_backward(
+        grad.permute(0, 3, 1, 2),
+        maps.permute(0, 3, 1, 2),
+        weight,
+        None,
+        stride,
+        [1, 1],
+        [1, 1],
+        False,
+        [0, 0],
+        len(weight),
+        [of_input, True, False],
+    )
+    return d_maps.permute(0, 2, 3, 1) if of_input else None, d_weight
 
 
 def _frames_of_tap(tap: int, step: int, num_frames: int) -> tuple[slice, slice]:

@@ -6,16 +6,31 @@ compute what the forward pass did not keep, without counting a batch twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from .batch_norm import FrozenBatchNorm3d
+from .large_memory import empty_maps
 
 # Numbers of a map that are worked on at a time; with float32 they fit into a cache.
 _CHUNK_NUMBERS = 1 << 18
+
+
+class Affine(NamedTuple):
+    """What a norm with known statistics does to a row: ``row * scale + shift``, each (C,)."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def relu(self, rows: torch.Tensor, *, out: torch.Tensor | None = None) -> torch.Tensor:
+        """ReLU of the normed ``rows`` (N, C)."""
+        out = empty_maps(rows, *rows.shape) if out is None else out
+        for part, result in row_chunks(rows, out):
+            torch.addcmul(self.shift, part, self.scale, out=result).relu_()
+        return out
 
 
 class NormStatistics(NamedTuple):
@@ -31,94 +46,110 @@ class NormStatistics(NamedTuple):
     of_batch: bool
 
     @classmethod
-    def of(cls, norm: nn.Module, rows: torch.Tensor) -> NormStatistics:
-        """Those that ``norm`` uses for ``rows`` (N, C); its running averages are updated.
+    def of(cls, norm: nn.Module, slices: Iterable[torch.Tensor]) -> NormStatistics:
+        """Those that ``norm`` uses for rows; its running averages are updated.
+
+        Args:
+            slices: the rows (N, C), some at a time. Each slice is done with before the next one is
+                asked for, and all are asked for even where the statistics do not depend on them.
 
         Raises:
             ValueError: if these would be the statistics of one row.
         """
         if not norm.training or isinstance(norm, FrozenBatchNorm3d):
+            for _ in slices:
+                pass
             return cls(norm.running_mean, (norm.running_var + norm.eps).rsqrt(), False)
-        if len(rows) == 1:
+        num_rows, mean, variance = _mean_and_variance(slices)
+        if num_rows == 1:
             raise ValueError("a batch norm that trains needs more than one value per channel")
-        mean, variance = _mean_and_variance(rows)
-        unbiased = variance * (len(rows) / (len(rows) - 1))
+        unbiased = variance * (num_rows / (num_rows - 1))
         norm.num_batches_tracked.add_(1)
         norm.running_mean.lerp_(mean, norm.momentum)
         norm.running_var.lerp_(unbiased, norm.momentum)
         return cls(mean, (variance + norm.eps).rsqrt(), True)
 
-    def affine(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scale and shift (C,) of the norm with its ``weight`` and ``bias``."""
+    def affine(self, weight: torch.Tensor, bias: torch.Tensor) -> Affine:
+        """The norm with its ``weight`` and ``bias`` (C,)."""
         scale = weight * self.inverse_std
-        return scale, bias - self.mean * scale
+        return Affine(scale, bias - self.mean * scale)
+
+    def input_gradient(
+        self, weight: torch.Tensor, d_weight: torch.Tensor, d_bias: torch.Tensor, num_rows: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Scale, slope and offset (C,) of ``d_row = d_normed * scale + row * slope + offset``.
+
+        Args:
+            weight, d_weight, d_bias: weight of the norm, gradients of its weight and bias.
+            num_rows: N.
+        """
+        scale = weight * self.inverse_std
+        if not self.of_batch:
+            return scale, torch.zeros_like(scale), torch.zeros_like(scale)
+        slope = -scale * self.inverse_std * d_weight / num_rows
+        return scale, slope, -scale * d_bias / num_rows - slope * self.mean
 
 
-def norm_relu(
-    rows: torch.Tensor, statistics: NormStatistics, weight: torch.Tensor, bias: torch.Tensor
-) -> torch.Tensor:
-    """ReLU of the normed ``rows`` (N, C), in new memory."""
-    scale, shift = statistics.affine(weight, bias)
-    out = torch.empty_like(rows)
-    for part, result in row_chunks(rows, out):
-        torch.addcmul(shift, part, scale, out=result).relu_()
-    return out
-
-
-def norm_gradients(
-    grad: torch.Tensor,
-    rows: torch.Tensor,
-    statistics: NormStatistics,
-    weight: torch.Tensor,
-    *,
-    out: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Backward pass of a batch norm.
+class NormGradients:
+    """Backward pass of a batch norm, slice by slice: :meth:`add` all, then :meth:`apply_` to all.
 
     Args:
-        grad: gradient of the output, (N, C).
-        rows: the input, (N, C).
         statistics: those of the forward pass.
-        weight: of the norm.
-        out: where the gradient of the input goes; may be ``grad`` or ``rows``.
-
-    Returns:
-        gradients of weight and bias, (C,).
+        weight: of the norm, (C,).
     """
-    mean, inverse_std, of_batch = statistics
-    _, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
-        _as_map(grad),
-        _as_map(rows),
-        weight,
-        None,
-        None,
-        mean,
-        inverse_std,
-        True,  # these statistics, wherever they come from
-        0.0,
-        [False, True, True],
-    )
-    scale = weight * inverse_std
-    slope = -scale * inverse_std * d_weight / len(rows)
-    offset = -scale * d_bias / len(rows) - slope * mean
-    for part, grad_part, result in row_chunks(rows, grad, out):
-        if not of_batch:
-            torch.mul(grad_part, scale, out=result)
-        elif out is rows:
-            torch.addcmul(offset, part, slope, out=result).addcmul_(grad_part, scale)
-        else:
-            torch.addcmul(torch.addcmul(offset, part, slope), grad_part, scale, out=result)
-    return d_weight, d_bias
+
+    def __init__(self, statistics: NormStatistics, weight: torch.Tensor):
+        self._statistics = statistics
+        self._weight = weight
+        self._num_rows = 0
+        self._of_rows = None
+        self.d_weight = torch.zeros_like(weight)
+        self.d_bias = torch.zeros_like(weight)
+
+    def add(self, grad: torch.Tensor, rows: torch.Tensor) -> None:
+        """Count some rows of the input and the gradient of the output, (n, C) each."""
+        mean, inverse_std, _ = self._statistics
+        _, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
+            *(_as_map(grad), _as_map(rows), self._weight, None, None, mean, inverse_std),
+            True,  # these statistics, wherever they come from
+            0.0,
+            [False, True, True],
+        )
+        self.d_weight += d_weight
+        self.d_bias += d_bias
+        self._num_rows += len(rows)
+
+    def apply_(self, grad: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Make of ``grad`` (n, C) the gradient of its ``rows`` of the input."""
+        if self._of_rows is None:
+            self._of_rows = self._statistics.input_gradient(
+                self._weight, self.d_weight, self.d_bias, self._num_rows
+            )
+        scale, slope, offset = self._of_rows
+        if not self._statistics.of_batch:
+            return grad.mul_(scale)
+        return grad.mul_(scale).addcmul_(rows, slope).add_(offset)
 
 
-def _mean_and_variance(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of each column, from those of the slices: one sum over a million rows would lose digits."""
-    slices = [part for (part,) in row_chunks(rows)]
-    moments = [torch.ops.aten.batch_norm_update_stats(_as_map(s), None, None, 0.0) for s in slices]
+def relu_gradient(
+    grad: torch.Tensor, activated: torch.Tensor, *, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Gradient of a ReLU's input, given that of its output and the input or the output itself."""
+    out = torch.empty_like(grad) if out is None else out
+    return torch.ops.aten.threshold_backward.grad_input(grad, activated, 0, grad_input=out)
+
+
+def _mean_and_variance(slices: Iterable[torch.Tensor]) -> tuple[int, torch.Tensor, torch.Tensor]:
+    """Number, mean and variance of rows; one sum over a million of them would lose digits."""
+    counts, moments = [], []
+    for rows in slices:
+        counts.append(len(rows))
+        moments.append(torch.ops.aten.batch_norm_update_stats(_as_map(rows), None, None, 0.0))
     means, variances = (torch.stack(moment) for moment in zip(*moments))
-    share = rows.new_tensor([[len(s) / len(rows)] for s in slices])
+    num_rows = sum(counts)
+    share = means.new_tensor(counts)[:, None] / num_rows
     mean = (means * share).sum(0)
-    return mean, ((variances + (means - mean).square()) * share).sum(0)
+    return num_rows, mean, ((variances + (means - mean).square()) * share).sum(0)
 
 
 def _as_map(rows: torch.Tensor) -> torch.Tensor:
@@ -126,7 +157,18 @@ def _as_map(rows: torch.Tensor) -> torch.Tensor:
     return rows.view(1, len(rows), 1, -1).permute(0, 3, 1, 2)
 
 
-def row_chunks(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-    """The same few rows of each of the (N, C) tensors, again and again until all have been seen."""
-    size = max(1, _CHUNK_NUMBERS // tensors[0].shape[1])
-    return zip(*(tensor.split(size) for tensor in tensors))
+def row_chunks(
+    *tensors: torch.Tensor, scratch: Sequence[int] = ()
+) -> Iterator[tuple[torch.Tensor, ...]]:
+    """The same few rows of each of the tensors, again and again until all have been seen.
+
+    Args:
+        tensors: (N, C), each with a C of its own.
+        scratch: widths of tensors that are given along with the rows, uninitialised and with as
+            many rows; they use the same memory every time.
+    """
+    widest = max(*(tensor.shape[1] for tensor in tensors), *scratch, 1)
+    size = min(max(1, _CHUNK_NUMBERS // widest), len(tensors[0]))
+    buffers = [tensors[0].new_empty(size, width) for width in scratch]
+    for parts in zip(*(tensor.split(size) for tensor in tensors)):
+        yield *parts, *(buffer[: len(parts[0])] for buffer in buffers)

@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from tubedet.layers import FrozenBatchNorm3d, depthwise_gradients
-from tubedet.layers.row_norm import NormStatistics, norm_gradients, norm_relu, row_chunks
+from tubedet.layers.large_memory import empty_maps
+from tubedet.layers.normed_product import NormedProductGradients, products
+from tubedet.layers.row_norm import NormGradients, NormStatistics, relu_gradient, row_chunks
 
 from .folded_csn import frame_windows, frames_as_channels
 
@@ -33,14 +35,12 @@ def can_fuse(x: torch.Tensor, *norms: nn.Module) -> bool:
     )
 
 
-relu_gradient = torch.ops.aten.threshold_backward.grad_input
-
-
 class BottleneckFunction(torch.autograd.Function):
     """:class:`Bottleneck` of a CSN.
 
-    Of a block whose output has 4 m numbers, the input (4 m) and the inputs of the first two norms
-    (2 m) are kept, or the input alone; the modules keep 12 m.
+    Of a block whose output has 4 m numbers, the input and the output (4 m each, shared with the
+    neighbouring blocks) and the inputs of the first two norms (2 m) are kept, or only the former;
+    the modules keep 12 m.
     """
 
     @staticmethod
@@ -50,43 +50,48 @@ class BottleneckFunction(torch.autograd.Function):
         Args:
             x: (B, C, T, H, W), channels last.
             block: the :class:`Bottleneck`; its norms are updated.
-            recompute_all: keep nothing but the input.
+            recompute_all: keep nothing but the input and the output.
             w1 .. b3: its convolutions' weights, and weights and biases of its norms.
             shortcut: likewise of its projection, if it has one.
         """
         clips = x.permute(0, 2, 3, 4, 1).contiguous()
-        h1 = F.linear(clips, w1.flatten(1))
-        s1 = NormStatistics.of(block.norm1, _rows(h1))
-        h2 = _depthwise(norm_relu(_rows(h1), s1, g1, b1).view_as(h1), w2, block.conv2)
-        s2 = NormStatistics.of(block.norm2, _rows(h2))
-        c3 = F.linear(norm_relu(_rows(h2), s2, g2, b2).view_as(h2), w3.flatten(1))
-        s3 = NormStatistics.of(block.norm3, _rows(c3))
+        h1 = _new_maps(clips, w1)
+        s1 = NormStatistics.of(block.norm1, products(_rows(clips), w1.flatten(1), out=_rows(h1)))
+        h2 = _depthwise(s1.affine(g1, b1).relu(_rows(h1)).view_as(h1), w2, block.conv2)
+        s2 = NormStatistics.of(block.norm2, (part for (part,) in row_chunks(_rows(h2))))
+        out = _new_maps(h2, w3)
+        a2_by_w3 = products(_rows(h2), w3.flatten(1), out=_rows(out), norm=s2.affine(g2, b2))
+        s3 = NormStatistics.of(block.norm3, a2_by_w3)
+        statistics = [s1, s2, s3]
         scale, shift = s3.affine(g3, b3)
-        residual, statistics = clips, [s1, s2, s3]
         if shortcut:
             ws, gs, bs = shortcut
-            residual = F.linear(_strided(clips, block.conv2.stride), ws.flatten(1))
-            statistics.append(NormStatistics.of(block.shortcut[1], _rows(residual)))
-            residual_affine = statistics[3].affine(gs, bs)
+            residual = empty_maps(out, *out.shape)
+            taken_by_ws = products(_taken(clips, block), ws.flatten(1), out=_rows(residual))
+            statistics.append(NormStatistics.of(block.shortcut[1], taken_by_ws))
+            residual_scale, residual_shift = statistics[3].affine(gs, bs)
+            for part, other in row_chunks(_rows(out), _rows(residual)):
+                torch.addcmul(shift + residual_shift, part, scale, out=part)
+                part.addcmul_(other, residual_scale).relu_()
         else:
-            residual_affine = None
-        for part, other in row_chunks(_rows(c3), _rows(residual)):
-            _block_sum(part, (scale, shift), other, residual_affine, out=part).relu_()
+            for part, other in row_chunks(_rows(out), _rows(clips)):
+                torch.addcmul(other, part, scale, out=part).add_(shift).relu_()
         ctx.block = block
         ctx.of_batch = [s.of_batch for s in statistics]
+        ctx.recompute_all = recompute_all
         ctx.save_for_backward(
             clips,
+            out,
             *(() if recompute_all else (h1, h2)),
             *(tensor for s in statistics for tensor in (s.mean, s.inverse_std)),
             *(w1, g1, b1, w2, g2, b2, w3, g3, b3, *shortcut),
         )
-        ctx.recompute_all = recompute_all
-        return c3.permute(0, 4, 1, 2, 3)
+        return out.permute(0, 4, 1, 2, 3)
 
     @staticmethod
     def backward(ctx, d_out):
         """Gradients of the arguments of :meth:`forward`."""
-        clips, *saved = ctx.saved_tensors
+        clips, out, *saved = ctx.saved_tensors
         h1, h2 = (None, None) if ctx.recompute_all else (saved.pop(0), saved.pop(0))
         statistics = [
             NormStatistics(saved.pop(0), saved.pop(0), of_batch) for of_batch in ctx.of_batch
@@ -95,57 +100,73 @@ class BottleneckFunction(torch.autograd.Function):
         s1, s2, s3 = statistics[:3]
         conv2 = ctx.block.conv2
         if h1 is None:
-            h1 = F.linear(clips, w1.flatten(1))
-        a1 = norm_relu(_rows(h1), s1, g1, b1).view_as(h1)
+            h1 = _new_maps(clips, w1)
+            for _ in products(_rows(clips), w1.flatten(1), out=_rows(h1)):
+                pass
+        a1 = s1.affine(g1, b1).relu(_rows(h1)).view_as(h1)
         if h2 is None:
             h2 = _depthwise(a1, w2, conv2)
-        a2 = norm_relu(_rows(h2), s2, g2, b2)
-        c3 = F.linear(a2, w3.flatten(1))
-
-        # The gradient behind the last ReLU, whose input is computed again.
-        scale, shift = s3.affine(g3, b3)
         d_out = _rows(d_out.permute(0, 2, 3, 4, 1).contiguous())
-        d_sum = torch.empty_like(c3)
-        if shortcut:
-            ws, gs, bs = shortcut
-            taken = _strided(clips, conv2.stride).flatten(0, -2)
-            residual = F.linear(taken, ws.flatten(1))
-            residual_affine = statistics[3].affine(gs, bs)
-        else:
-            residual, residual_affine = _rows(clips), None
-        for part, other, grad, result in row_chunks(c3, residual, d_out, d_sum):
-            _block_sum(part, (scale, shift), other, residual_affine, out=result)
-            relu_gradient(grad, result, 0, grad_input=result)
 
-        d_shortcut = ()
+        # The last ReLU and norm, third convolution and shortcut.
+        third, norm2 = NormedProductGradients(w3.flatten(1), s3, g3), s2.affine(g2, b2)
         if shortcut:
-            d_gs, d_bs = norm_gradients(d_sum, residual, statistics[3], gs, out=residual)
-            d_shortcut = ((residual.t() @ taken).view_as(ws), d_gs, d_bs)
-        d_g3, d_b3 = norm_gradients(d_sum, c3, s3, g3, out=c3)
-        d_w3 = (c3.t() @ a2).view_as(w3)
-        d_h2 = torch.mm(c3, w3.flatten(1))
-        relu_gradient(d_h2, a2, 0, grad_input=d_h2)
-        del c3
-        d_g2, d_b2 = norm_gradients(d_h2, _rows(h2), s2, g2, out=d_h2)
-        del a2
-        d_h1, d_w2 = depthwise_gradients(d_h2.view_as(h2), a1, w2, conv2.stride)
-        d_h1 = _rows(relu_gradient(d_h1, a1, 0, grad_input=d_h1))
-        del a1, d_h2
-        d_g1, d_b1 = norm_gradients(d_h1, _rows(h1), s1, g1, out=d_h1)
-        d_w1 = (d_h1.t() @ _rows(clips)).view_as(w1)
-        d_x = None
-        if ctx.needs_input_grad[0]:
+            projection = NormedProductGradients(shortcut[0].flatten(1), statistics[3], shortcut[1])
+            taken = _taken(clips, ctx.block)
+        else:
+            taken = _rows(clips)
+        d_h2 = empty_maps(h2, *h2.shape)
+        widths = (d_out.shape[1], h2.shape[-1])
+        slices = row_chunks(d_out, _rows(out), _rows(h2), _rows(d_h2), taken, scratch=widths)
+        for d_part, out_part, part, result, taken_part, d_sum, a2 in slices:
+            relu_gradient(d_part, out_part, out=d_sum)
+            third.add(d_sum, norm2.relu(part, out=a2))
+            torch.mm(d_sum, third.back, out=result)
             if shortcut:
-                d_x = torch.mm(d_h1, w1.flatten(1)).view_as(clips)
-                d_taken = torch.mm(residual, ws.flatten(1))
+                projection.add(d_sum, taken_part)
+        d_w3, d_g3, d_b3 = third.finish()
+        d_shortcut = projection.finish() if shortcut else ()
+
+        # The second norm and convolution.
+        second = NormGradients(s2, g2)
+        for part, result, a2 in row_chunks(_rows(h2), _rows(d_h2), scratch=widths[1:]):
+            norm2.relu(part, out=a2)
+            relu_gradient(third.complete_(result, a2), a2, out=result)
+            second.add(result, part)
+        for part, result in row_chunks(_rows(h2), _rows(d_h2)):
+            second.apply_(result, part)
+        d_h1, d_w2 = depthwise_gradients(d_h2, a1, w2, conv2.stride)
+        del d_h2, h2
+
+        # The first norm and convolution.
+        first = NormGradients(s1, g1)
+        for part, a1_part, result in row_chunks(_rows(h1), _rows(a1), _rows(d_h1)):
+            first.add(relu_gradient(result, a1_part, out=result), part)
+        del a1
+        d_w1 = torch.zeros_like(w1.flatten(1))
+        d_x = empty_maps(clips, *clips.shape) if ctx.needs_input_grad[0] else None
+        for part, result, clip_part in row_chunks(_rows(h1), _rows(d_h1), _rows(clips)):
+            d_w1.addmm_(first.apply_(result, part).t(), clip_part)
+        if d_x is not None:
+            if shortcut:
+                for result, d_part in row_chunks(_rows(d_x), _rows(d_h1)):
+                    torch.mm(d_part, w1.flatten(1), out=result)
+                d_taken = torch.empty_like(taken)
+                slices = row_chunks(d_out, _rows(out), taken, d_taken, scratch=widths[:1])
+                for d_part, out_part, part, result, d_sum in slices:
+                    relu_gradient(d_part, out_part, out=d_sum)
+                    projection.complete_(torch.mm(d_sum, projection.back, out=result), part)
                 target = _strided(d_x, conv2.stride)
                 target += d_taken.view_as(target)
             else:
-                d_x = d_sum.addmm_(d_h1, w1.flatten(1)).view_as(clips)
+                slices = row_chunks(d_out, _rows(out), _rows(d_x), _rows(d_h1))
+                for d_part, out_part, result, d_h1_part in slices:
+                    relu_gradient(d_part, out_part, out=result).addmm_(d_h1_part, w1.flatten(1))
             d_x = d_x.permute(0, 4, 1, 2, 3)
-        return (
-            d_x, None, None, d_w1, d_g1, d_b1, d_w2, d_g2, d_b2, d_w3, d_g3, d_b3, *d_shortcut
-        )  # fmt: skip
+        gradients = (d_w1, first.d_weight, first.d_bias, d_w2, second.d_weight, second.d_bias)
+        gradients = (*gradients, d_w3, d_g3, d_b3, *d_shortcut)
+        weights = (w1, g1, b1, w2, g2, b2, w3, g3, b3, *shortcut)
+        return d_x, None, None, *(d.view_as(w) for d, w in zip(gradients, weights))
 
 
 class StemFunction(torch.autograd.Function):
@@ -166,14 +187,14 @@ class StemFunction(torch.autograd.Function):
             weight, gain, bias: of its convolution and its norm.
         """
         maps = _stem_maps(x, weight, stem.conv)
-        statistics = NormStatistics.of(stem.norm, _rows(maps))
+        statistics = NormStatistics.of(stem.norm, (part for (part,) in row_chunks(_rows(maps))))
         scale, shift = statistics.affine(gain, bias)
         out = None
         for t in range(maps.shape[1]):
             frame = torch.addcmul(shift, maps[:, t], scale).relu_().permute(0, 3, 1, 2)
             frame = F.max_pool2d(frame, *_pooling(stem.pool))
             if out is None:
-                out = frame.new_empty(len(x), maps.shape[1], *frame.shape[-2:], frame.shape[1])
+                out = empty_maps(frame, *maps.shape[:2], *frame.shape[-2:], frame.shape[1])
             out[:, t] = frame.permute(0, 2, 3, 1)
         kept = () if recompute_all else (maps,)
         ctx.save_for_backward(x, *kept, statistics.mean, statistics.inverse_std, weight, gain, bias)
@@ -189,17 +210,19 @@ class StemFunction(torch.autograd.Function):
         statistics = NormStatistics(mean, inverse_std, ctx.of_batch)
         scale, shift = statistics.affine(gain, bias)
         kernel, stride, padding = _pooling(stem.pool)
-        d_maps = torch.empty_like(maps)
+        d_maps = empty_maps(maps, *maps.shape)
         for t in range(maps.shape[1]):
             frame = torch.addcmul(shift, maps[:, t], scale).relu_().permute(0, 3, 1, 2)
             _, places = F.max_pool2d(frame, kernel, stride, padding, return_indices=True)
             d_frame = torch.ops.aten.max_pool2d_with_indices_backward(
                 d_out[:, :, t], frame, kernel, stride, padding, [1, 1], False, places
             )
-            d_maps[:, t] = relu_gradient(d_frame, frame, 0, grad_input=d_frame).permute(0, 2, 3, 1)
-        d_gain, d_bias = norm_gradients(
-            _rows(d_maps), _rows(maps), statistics, gain, out=_rows(d_maps)
-        )
+            d_maps[:, t] = relu_gradient(d_frame, frame).permute(0, 2, 3, 1)
+        gradients = NormGradients(statistics, gain)
+        for part, result in row_chunks(_rows(maps), _rows(d_maps)):
+            gradients.add(result, part)
+        for part, result in row_chunks(_rows(maps), _rows(d_maps)):
+            gradients.apply_(result, part)
         flat = frames_as_channels(weight)
         d_weight = torch.zeros_like(flat)
         for t, window in enumerate(frame_windows(x)):
@@ -217,7 +240,7 @@ class StemFunction(torch.autograd.Function):
                 [False, True, False],
             )[1]
         d_weight = d_weight.unflatten(1, (3, 3)).transpose(1, 2)
-        return None, None, None, d_weight, d_gain, d_bias
+        return None, None, None, d_weight, gradients.d_weight, gradients.d_bias
 
 
 def _stem_maps(x: torch.Tensor, weight: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
@@ -226,7 +249,7 @@ def _stem_maps(x: torch.Tensor, weight: torch.Tensor, conv: nn.Conv3d) -> torch.
     for t, window in enumerate(frame_windows(x)):
         frame = F.conv2d(window, flat, None, conv.stride[1:], conv.padding[1:])
         if out is None:
-            out = frame.new_empty(len(x), x.shape[2], *frame.shape[-2:], frame.shape[1])
+            out = empty_maps(frame, len(x), x.shape[2], *frame.shape[-2:], frame.shape[1])
         out[:, t] = frame.permute(0, 2, 3, 1)
     return out
 
@@ -234,16 +257,6 @@ def _stem_maps(x: torch.Tensor, weight: torch.Tensor, conv: nn.Conv3d) -> torch.
 def _pooling(pool: nn.MaxPool3d) -> list:
     """Kernel, stride and padding of the pooling of one frame."""
     return [list(sides[1:]) for sides in (pool.kernel_size, pool.stride, pool.padding)]
-
-
-def _block_sum(rows, affine, others, other_affine, *, out):
-    """What the last ReLU of a block takes: normed rows and the shortcut, normed or as it is."""
-    scale, shift = affine
-    if other_affine is None:
-        return torch.addcmul(others, rows, scale, out=out).add_(shift)
-    other_scale, other_shift = other_affine
-    torch.addcmul(shift + other_shift, rows, scale, out=out)
-    return out.addcmul_(others, other_scale)
 
 
 def _rows(maps: torch.Tensor) -> torch.Tensor:
@@ -255,6 +268,16 @@ def _strided(maps: torch.Tensor, stride: tuple[int, int, int]) -> torch.Tensor:
     """The cells of (B, T, H, W, C) that a 1x1x1 convolution with a stride looks at; a view."""
     time, row, column = stride
     return maps[:, ::time, ::row, ::column]
+
+
+def _taken(clips: torch.Tensor, block: nn.Module) -> torch.Tensor:
+    """The rows of (B, T, H, W, C) that the shortcut of a block projects."""
+    return _strided(clips, block.conv2.stride).flatten(0, -2)
+
+
+def _new_maps(like: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Memory for what a 1x1x1 convolution makes of (B, T, H, W, C)."""
+    return empty_maps(like, *like.shape[:-1], len(weight))
 
 
 def _depthwise(maps: torch.Tensor, weight: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:

@@ -1,0 +1,82 @@
+"""Matrix products followed by a batch norm, on rows (N, C) in slices that stay in a CPU's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from .row_norm import Affine, NormStatistics, row_chunks
+
+
+class NormedProductGradients:
+    """Backward pass of ``norm(rows @ matrix.T)`` that never computes the product.
+
+    A norm's gradient needs its input y = rows @ matrix.T only in sums, and in a term linear in y:
+    both follow from the much smaller rows.T @ rows and grad.T @ rows.
+
+    Args:
+        matrix: (D, C).
+        statistics: those of the norm in the forward pass.
+        weight: of the norm, (D,).
+    """
+
+    def __init__(self, matrix: torch.Tensor, statistics: NormStatistics, weight: torch.Tensor):
+        self._matrix, self._statistics, self._weight = matrix, statistics, weight
+        #: (D, C): ``grad @ back`` is the part of the rows' gradient that is known at once.
+        self.back = matrix * (weight * statistics.inverse_std)[:, None]
+        self._num_rows = 0
+        self._grad_sum = torch.zeros_like(weight)
+        self._row_sum = matrix.new_zeros(matrix.shape[1])
+        self._grad_by_rows = torch.zeros_like(matrix)
+        self._rows_by_rows = matrix.new_zeros(matrix.shape[1], matrix.shape[1])
+
+    def add(self, grad: torch.Tensor, rows: torch.Tensor) -> None:
+        """Count some rows (n, C) and the gradient of the output for them, (n, D)."""
+        self._num_rows += len(rows)
+        self._grad_sum += grad.sum(0)
+        self._grad_by_rows.addmm_(grad.t(), rows)
+        if self._statistics.of_batch:
+            self._row_sum += rows.sum(0)
+            self._rows_by_rows.addmm_(rows.t(), rows)
+
+    def finish(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Gradients of matrix (D, C) and of the norm's weight and bias (D,); fixes the rest."""
+        mean, inverse_std, of_batch = self._statistics
+        matrix, d_bias = self._matrix, self._grad_sum
+        d_weight = ((self._grad_by_rows * matrix).sum(1) - mean * d_bias) * inverse_std
+        scale, slope, offset = self._statistics.input_gradient(
+            self._weight, d_weight, d_bias, self._num_rows
+        )
+        d_matrix = self._grad_by_rows * scale[:, None]
+        self._mix = None
+        if of_batch:
+            d_matrix += slope[:, None] * (matrix @ self._rows_by_rows)
+            d_matrix.addr_(offset, self._row_sum)
+            self._mix = matrix.t() @ (slope[:, None] * matrix)
+            self._offset = offset @ matrix
+        return d_matrix, d_weight, d_bias
+
+    def complete_(self, grad_back: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Make of ``grad @ back`` (n, C), once :meth:`finish` was called, the rows' gradient."""
+        if self._mix is None:
+            return grad_back
+        return grad_back.addmm_(rows, self._mix).add_(self._offset)
+
+
+def products(
+    rows: torch.Tensor, matrix: torch.Tensor, *, out: torch.Tensor, norm: Affine | None = None
+) -> Iterator[torch.Tensor]:
+    """Write ``rows @ matrix.T`` to ``out`` and give it slice by slice, while it is in the cache.
+
+    Args:
+        rows: (N, C).
+        matrix: (D, C).
+        out: (N, D).
+        norm: takes the place of the rows with their norm and ReLU.
+    """
+    scratch = () if norm is None else (rows.shape[1],)
+    for part, result, *normed in row_chunks(rows, out, scratch=scratch):
+        if norm is not None:
+            part = norm.relu(part, out=normed[0])
+        yield torch.mm(part, matrix.t(), out=result)
