@@ -104,6 +104,9 @@ def _add_model_keys(cfg: CN) -> None:
     cfg.MODEL.TUBER.ACTION_PRIOR = 0.5
     # Hide padded cells from the action branch too. The published model does not.
     cfg.MODEL.TUBER.MASK_CONTEXT = False
+    # Compute what is equal for all places (the query of "decode") or for all decoder layers (the
+    # encoded context) again for each, as the published code does. Slower; equal but for dropout.
+    cfg.MODEL.TUBER.REPEAT_EQUAL_WORK = False
     # Action scores of a query are zero unless its person probability is above this.
     cfg.MODEL.TUBER.PERSON_THRESH = 0.8
 

@@ -11,7 +11,7 @@ from tubedet.modeling import prepare_for_inference
 DETECTION_VARIANTS = ("straightforward", "prepared")
 # Name -> config keys that switch to it.
 TRAINING_VARIANTS = {
-    "straightforward": ("MODEL.CSN.EXECUTION", "modules"),
+    "straightforward": ("MODEL.CSN.EXECUTION", "modules", "MODEL.TUBER.REPEAT_EQUAL_WORK", "True"),
     "fused": ("MODEL.CSN.EXECUTION", "fused"),
     "checkpointed": ("MODEL.CSN.EXECUTION", "checkpointed"),
 }

@@ -28,6 +28,23 @@ def test_decode_pools_each_location_alone_and_ignores_the_order():
         torch.testing.assert_close(pool(x.flip(2)), pooled, rtol=0, atol=1e-5)
 
 
+def test_repeating_equal_work_changes_nothing():
+    torch.manual_seed(0)
+    results, seen = [], []
+    x = torch.randn(2, 16, 4, 3, 5, dtype=torch.float64, requires_grad=True)
+    for repeat in (False, True):
+        torch.manual_seed(1)
+        pool = TemporalPooling("decode", 16, 4, dropout=0.0, repeat_equal_work=repeat).double()
+        pool.layer.self_attn.register_forward_hook(lambda _, x, y: seen.append(len(x[0])))
+        pooled = pool(x)
+        results.append(
+            (pooled, *torch.autograd.grad(pooled.square().sum(), [x, pool.query.weight]))
+        )
+    assert seen == [1, 2 * 3 * 5]
+    for shared, repeated in zip(*results):
+        torch.testing.assert_close(shared, repeated, rtol=0, atol=1e-11)
+
+
 def test_unknown_pooling_is_an_error_and_not_the_centre():
     with pytest.raises(ValueError, match="TEMPORAL_POOLING is 'decoder'"):
         TemporalPooling("decoder", 16)

@@ -1,9 +1,10 @@
+import pytest
 import torch
 
 from tubedet.modeling.heads import ContextActionHead
 
 
-def _head(context_steps):
+def _head(context_steps, mask_context=True, repeat_equal_work=False):
     torch.manual_seed(0)
     return ContextActionHead(
         in_channels=8,
@@ -14,8 +15,9 @@ def _head(context_steps):
         dropout=0.0,
         action_dropout=0.0,
         action_prior=0.01,
-        mask_context=True,
+        mask_context=mask_context,
         context_steps=context_steps,
+        repeat_equal_work=repeat_equal_work,
     ).eval()
 
 
@@ -43,3 +45,19 @@ def test_a_joined_context_still_hides_padding():
         torch.testing.assert_close(head(queries, padded, mask), alone, rtol=0, atol=1e-5)
         head.mask_context = False
         assert (head(queries, padded, mask) - alone).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("mask_context", [False, True])
+def test_repeating_equal_work_changes_nothing(mask_context):
+    torch.manual_seed(0)
+    queries, features = torch.randn(3, 2, 5, 16), torch.randn(2, 8, 4, 2, 3)
+    mask = torch.zeros(2, 2, 3, dtype=torch.bool)
+    mask[1, :, 2] = True
+    logits, seen = [], []
+    for repeat in (False, True):
+        head = _head(1, mask_context, repeat)
+        head.context_encoder.register_forward_hook(lambda _, x, y: seen.append(len(x[0])))
+        with torch.no_grad():
+            logits.append(head(queries, features, mask))
+    assert seen == [2, 3 * 2]
+    torch.testing.assert_close(*logits, rtol=0, atol=1e-5)

@@ -26,13 +26,18 @@ SMALL += ["MODEL.TUBER.FEEDFORWARD_DIM", 64, "MODEL.TUBER.DEC_LAYERS", 3]
 SMALL += ["MODEL.TUBER.ENC_LAYERS", 1, "INPUT.CLIP.NUM_FRAMES", 8, "MODEL.DEVICE", "cpu"]
 
 
-@pytest.fixture(scope="module", params=CASES)
+PATHS = {"straightforward": ["MODEL.TUBER.REPEAT_EQUAL_WORK", True], "fast": []}
+
+
+@pytest.fixture(scope="module", params=[(name, path) for name in CASES for path in PATHS], ids=str)
 def case_and_model(request, tmp_path_factory):
     """A reference case, and our model loaded from its weights as a released checkpoint."""
-    folder, config, opts = CASES[request.param]
-    if not (folder / f"{request.param}.json").exists():
-        pytest.skip(f"the reference case {request.param} is not at {folder}")
-    case = ReferenceCase(folder / request.param)
+    name, path = request.param
+    folder, config, opts = CASES[name]
+    opts = [*opts, *PATHS[path]]
+    if not (folder / f"{name}.json").exists():
+        pytest.skip(f"the reference case {name} is not at {folder}")
+    case = ReferenceCase(folder / name)
     path = tmp_path_factory.mktemp("released") / "ckpt.pth"
     torch.save({"model": {f"module.{k}": v for k, v in case.state_dict().items()}}, path)
     cfg = load_config(config, [*opts, "MODEL.WEIGHTS", str(path), "MODEL.DEVICE", "cpu"])
@@ -73,13 +78,14 @@ def test_raw_outputs_equal_the_published(case_and_model, dtype):
                 np.testing.assert_allclose(value, case.outputs[prefix + name], rtol=0, atol=atol)
 
 
-def test_matches_and_losses_equal_the_published(case_and_model):
+@pytest.mark.parametrize("execution", ["modules", "fused"])
+def test_matches_and_losses_equal_the_published(case_and_model, execution):
     case, model = case_and_model
     model = model.float().eval()
     for run in case.runs:
         clips = ClipBatch.from_clips(case.clips(run), model.pixel_mean, model.pixel_std)
         targets = _targets(case, run, torch.float32, model.num_actions)
-        with torch.no_grad():
+        with torch.set_grad_enabled(execution == "fused"):
             layers = model.predict(clips, all_layers=True)
             losses = model.criterion(layers, targets)
         for b, (rows, columns) in enumerate(model.criterion.match(layers[-1], targets)):

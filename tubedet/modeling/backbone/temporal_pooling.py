@@ -20,18 +20,28 @@ class TemporalPooling(nn.Module):
         channels: C.
         num_heads: attention heads of "decode".
         dropout: dropout of "decode".
+        repeat_equal_work: let the query start anew at every location, as published; the result is
+            the same.
 
     Raises:
         ValueError: for an unknown ``pooling``.
     """
 
-    def __init__(self, pooling: str, channels: int, num_heads: int = 8, dropout: float = 0.1):
+    def __init__(
+        self,
+        pooling: str,
+        channels: int,
+        num_heads: int = 8,
+        dropout: float = 0.1,
+        repeat_equal_work: bool = False,
+    ):
         super().__init__()
         if pooling not in TEMPORAL_POOLING_TYPES:
             raise ValueError(
                 f"TEMPORAL_POOLING is {pooling!r}; choose one of {TEMPORAL_POOLING_TYPES}"
             )
         self.pooling = pooling
+        self.repeat_equal_work = repeat_equal_work
         if pooling == "decode":
             self.query = nn.Embedding(1, channels)
             self.layer = TransformerDecoderLayer(channels, num_heads, channels, dropout)
@@ -54,8 +64,12 @@ class TemporalPooling(nn.Module):
         b, _, _, h, w = x.shape
         layer = self.layer
         memory = x.permute(0, 3, 4, 2, 1).flatten(0, 2)
-        # The query is the same everywhere until it meets the features: attend to itself once.
-        query = layer.attend_queries(self.query.weight[None], None)[0]
-        attended = layer.cross_attn.from_shared_query(query[0], memory)
-        pooled = layer.norm3(layer.feed_forward(layer.norm2(query + layer.dropout(attended))))
+        if self.repeat_equal_work:
+            query = layer.attend_queries(self.query.weight.expand(len(memory), 1, -1), None)
+            pooled = layer.attend_memory(query, memory)[:, 0]
+        else:
+            # The query is the same everywhere until it meets the features.
+            query = layer.attend_queries(self.query.weight[None], None)[0]
+            attended = layer.cross_attn.from_shared_query(query[0], memory)
+            pooled = layer.norm3(layer.feed_forward(layer.norm2(query + layer.dropout(attended))))
         return self.norm(pooled).view(b, h, w, -1).permute(0, 3, 1, 2).unsqueeze(2)

@@ -19,7 +19,7 @@ class ContextActionHead(nn.Module):
 
     As published the cross attention has neither residual, norm nor position code, and padded
     cells take part unless ``mask_context`` is set. The features are encoded once and serve all
-    decoder layers.
+    decoder layers, unless ``repeat_equal_work`` is set.
 
     Args:
         in_channels: channels of the backbone map.
@@ -33,6 +33,8 @@ class ContextActionHead(nn.Module):
         mask_context: keep padded cells out of both attentions.
         context_steps: time steps that the projection of the features joins into one, without
             padding, so 1 keeps all steps and T leaves one.
+        repeat_equal_work: encode a copy of the features for every decoder layer, as published.
+            That gives each layer its own dropout, and is the same without.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class ContextActionHead(nn.Module):
         action_prior: float,
         mask_context: bool,
         context_steps: int = 1,
+        repeat_equal_work: bool = False,
     ):
         super().__init__()
+        self.repeat_equal_work = repeat_equal_work
         self.mask_context = mask_context
         self.context_proj = nn.Conv3d(in_channels, dim, (context_steps, 1, 1))
         self.context_encoder = ContextEncoder(
@@ -76,10 +80,19 @@ class ContextActionHead(nn.Module):
         """
         features = self.context_proj(features)
         mask = mask if self.mask_context else None
+        if self.repeat_equal_work:
+            # As if every layer of a clip were a clip of its own.
+            features = features.repeat(len(queries), 1, 1, 1, 1)
+            mask = None if mask is None else mask.repeat(len(queries), 1, 1)
+            stacked = queries.flatten(0, 1)
+        else:
+            # All layers share the context: one attention over L·Q queries of each clip.
+            stacked = queries.transpose(0, 1).flatten(1, 2)
         context = self.context_encoder(features, mask)
         token_mask = None if mask is None else mask.flatten(1).repeat(1, features.shape[2])
-        # All layers share the context: one attention over L·Q queries of each clip.
-        stacked = queries.transpose(0, 1).flatten(1, 2)
         gathered = self.cross_attn(stacked, context, context, token_mask)
-        gathered = gathered.unflatten(1, (len(queries), -1)).transpose(0, 1)
+        if self.repeat_equal_work:
+            gathered = gathered.view_as(queries)
+        else:
+            gathered = gathered.unflatten(1, (len(queries), -1)).transpose(0, 1)
         return self.fc(self.dropout(gathered))

@@ -42,7 +42,7 @@ class DeformableTubeR(ClipDetector):
             instead of a linear layer.
         collapse_context: it sees one time step, the convolution over all steps, instead of all.
         collapse_norm: see :class:`TemporalCollapse`.
-        action_dropout, mask_context: see :class:`ContextActionHead`.
+        action_dropout, mask_context, repeat_equal_work: see :class:`ContextActionHead`.
         action_prior: initial probability of every action; without effect on exclusive actions.
         detector: arguments of :class:`ClipDetector`; the backbone returns several 5-D maps. Each
             query decides between person and no object, unless actions are exclusive: then "no
@@ -76,6 +76,7 @@ class DeformableTubeR(ClipDetector):
         action_dropout: float,
         action_prior: float,
         mask_context: bool,
+        repeat_equal_work: bool = False,
         **detector,
     ):
         super().__init__(**detector)
@@ -135,6 +136,7 @@ class DeformableTubeR(ClipDetector):
                 action_prior=prior,
                 mask_context=mask_context,
                 context_steps=steps[-1] if collapse_context else 1,
+                repeat_equal_work=repeat_equal_work,
             )
         elif not self.person_only:
             self.action_heads = nn.ModuleList(
@@ -166,6 +168,7 @@ class DeformableTubeR(ClipDetector):
             "action_dropout": tuber.ACTION_DROPOUT,
             "action_prior": tuber.ACTION_PRIOR,
             "mask_context": tuber.MASK_CONTEXT,
+            "repeat_equal_work": tuber.REPEAT_EQUAL_WORK,
         }
 
     def predict(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:

@@ -37,6 +37,7 @@ class TubeR(ClipDetector):
         action_dropout: before the action classifier.
         action_prior: see :class:`ContextActionHead`; without effect on exclusive actions.
         mask_context: keep padded cells out of the action branch.
+        repeat_equal_work: see :class:`TemporalPooling` and :class:`ContextActionHead`.
         detector: arguments of :class:`ClipDetector`; the backbone returns one 5-D map. Each
             query decides between person and no object, unless actions are exclusive: then "no
             object" is one of the actions, and tubelets come with a visibility decision per clip.
@@ -62,6 +63,7 @@ class TubeR(ClipDetector):
         action_dropout: float,
         action_prior: float,
         mask_context: bool,
+        repeat_equal_work: bool = False,
         **detector,
     ):
         super().__init__(**detector)
@@ -78,7 +80,7 @@ class TubeR(ClipDetector):
         self.key_slot = num_frames // 2 if tubelets else 0
 
         self.temporal_pooling = TemporalPooling(
-            temporal_pooling, shape.channels, num_heads, dropout
+            temporal_pooling, shape.channels, num_heads, dropout, repeat_equal_work
         )
         self.input_proj = nn.Conv3d(shape.channels, hidden_dim, 1)
         self.query_embed = nn.Embedding(num_queries * (num_frames if tubelets else 1), hidden_dim)
@@ -108,6 +110,7 @@ class TubeR(ClipDetector):
                 action_dropout=action_dropout,
                 action_prior=0.5 if self.exclusive else action_prior,
                 mask_context=mask_context,
+                repeat_equal_work=repeat_equal_work,
             )
 
     @classmethod
@@ -128,6 +131,7 @@ class TubeR(ClipDetector):
             "action_dropout": tuber.ACTION_DROPOUT,
             "action_prior": tuber.ACTION_PRIOR,
             "mask_context": tuber.MASK_CONTEXT,
+            "repeat_equal_work": tuber.REPEAT_EQUAL_WORK,
         }
 
     def predict(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:
