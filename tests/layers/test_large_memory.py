@@ -1,3 +1,4 @@
+import platform
 import re
 import sys
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tubedet.layers.large_memory import empty_maps
+from tubedet.layers.large_memory import empty_maps, give_freed_memory_back
 
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
@@ -30,3 +31,21 @@ def test_large_maps_ask_for_huge_pages():
     )
     (flags,) = [f for start, end, f in mappings if int(start, 16) <= middle < int(end, 16)]
     assert "hg" in flags.split()
+
+
+def _resident_mb():
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)[1]) / 1024
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="needs Linux with glibc"
+)
+def test_freed_pieces_are_given_back():
+    pieces = [torch.ones(1 << 14) for _ in range(2000)]  # too small to be mapped one by one
+    last = pieces[-1]
+    pieces.clear()
+    before = _resident_mb()
+    give_freed_memory_back()
+    assert _resident_mb() < before - 100
+    assert last.sum() == 1 << 14

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import re
 import resource
@@ -10,6 +9,8 @@ import sys
 from pathlib import Path
 
 import torch
+
+from tubedet.layers.large_memory import give_freed_memory_back
 
 
 class PeakMemory:
@@ -25,7 +26,8 @@ class PeakMemory:
     def __init__(self, device: torch.device):
         self._device = device
         gc.collect()
-        _give_freed_memory_back()
+        # What the C library keeps for later would be used first and so not be seen as growth.
+        give_freed_memory_back()
         _set_back_high_water_mark()
         self._resident_before = _high_water_mark()
         if device.type == "cuda":
@@ -45,12 +47,6 @@ class PeakMemory:
             most = torch.cuda.max_memory_allocated(self._device)
             cuda = (most - self._allocated_before) / 2**20
         return {"process": (_high_water_mark() - self._resident_before) / 2**20, "cuda": cuda}
-
-
-def _give_freed_memory_back() -> None:
-    # What the C library keeps for later would be used first and so not be seen as growth.
-    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _set_back_high_water_mark() -> None:

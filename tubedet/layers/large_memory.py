@@ -1,4 +1,4 @@
-"""Memory for large maps on CPUs that the system hands out in large pages, where it does."""
+"""Memory for large maps on CPUs: taken in large pages, given back when it is free."""
 
 from __future__ import annotations
 
@@ -27,3 +27,9 @@ def empty_maps(like: torch.Tensor, *size: int) -> torch.Tensor:
             ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_HUGEPAGE
         )
     return maps
+
+
+def give_freed_memory_back() -> None:
+    """Return to the system what the C library keeps of freed memory, if it is glibc."""
+    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)

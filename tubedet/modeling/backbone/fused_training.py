@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tubedet.layers import FrozenBatchNorm3d, depthwise_gradients
-from tubedet.layers.large_memory import empty_maps
+from tubedet.layers.large_memory import empty_maps, give_freed_memory_back
 from tubedet.layers.normed_product import NormedProductGradients, products
 from tubedet.layers.row_norm import NormGradients, NormStatistics, relu_gradient, row_chunks
 
@@ -99,7 +99,9 @@ class BottleneckFunction(torch.autograd.Function):
         w1, g1, b1, w2, g2, b2, w3, g3, b3, *shortcut = saved
         s1, s2, s3 = statistics[:3]
         conv2 = ctx.block.conv2
-        if h1 is None:
+        if ctx.recompute_all:
+            # Here the largest maps meet: what layers behind this one have freed must not be added.
+            give_freed_memory_back()
             h1 = _new_maps(clips, w1)
             for _ in products(_rows(clips), w1.flatten(1), out=_rows(h1)):
                 pass
@@ -144,10 +146,12 @@ class BottleneckFunction(torch.autograd.Function):
             first.add(relu_gradient(result, a1_part, out=result), part)
         del a1
         d_w1 = torch.zeros_like(w1.flatten(1))
-        d_x = empty_maps(clips, *clips.shape) if ctx.needs_input_grad[0] else None
         for part, result, clip_part in row_chunks(_rows(h1), _rows(d_h1), _rows(clips)):
             d_w1.addmm_(first.apply_(result, part).t(), clip_part)
-        if d_x is not None:
+        del h1
+        d_x = None
+        if ctx.needs_input_grad[0]:
+            d_x = empty_maps(clips, *clips.shape)
             if shortcut:
                 for result, d_part in row_chunks(_rows(d_x), _rows(d_h1)):
                     torch.mm(d_part, w1.flatten(1), out=result)
