@@ -241,6 +241,10 @@ def _add_run_keys(cfg: CN) -> None:
     cfg.SOLVER.LR_FACTORS = []
     # CLIP_GRADIENTS.CLIP_TYPE also takes "full_model": the L2 norm over all parameters.
     cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "full_model"
+    # Clips of a process that go through the model at a time; the gradients of an iteration add up
+    # until its IMS_PER_BATCH are through. 0: all at once. Batch norms and the losses' counts of
+    # persons see one pass, not the batch.
+    cfg.SOLVER.CLIPS_PER_PASS = 0
     # Type of the automatic mixed precision switched on by AMP.ENABLED: "float16" or "bfloat16".
     cfg.SOLVER.AMP.DTYPE = "float16"
 

@@ -57,3 +57,65 @@ def test_state_round_trip():
     _, other = _step(amp_dtype=torch.bfloat16)
     other.load_state_dict(trainer.state_dict())
     assert other.iter == trainer.iter
+
+
+class _Linear(nn.Module):
+    """Means over the clips of a pass, like losses."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0]))
+        self.passes = []
+
+    def forward(self, clips):
+        self.passes.append(len(clips))
+        return {"loss": (self.weight * torch.tensor(clips)).mean()}
+
+
+@pytest.mark.parametrize("clips_per_pass, passes", [(0, [5]), (2, [2, 2, 1]), (5, [5]), (9, [5])])
+def test_every_clip_weighs_the_same_however_many_go_together(clips_per_pass, passes):
+    model = _Linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    batch = [1.0, 2.0, 4.0, 8.0, 16.0]
+    trainer = StepTrainer(
+        model, [batch], optimizer, device_type="cpu", clips_per_pass=clips_per_pass
+    )
+    trainer.iter = 0
+    with EventStorage() as storage:
+        trainer.run_step()
+    assert model.passes == passes
+    assert model.weight.item() == pytest.approx(1 - 31 / 5)
+    assert storage.latest()["total_loss"][0] == pytest.approx(31 / 5)
+
+
+def test_processes_exchange_gradients_once(tmp_path):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1
+    )
+    try:
+        model = nn.parallel.DistributedDataParallel(_Linear())
+        exchanged = []
+
+        def count(state, bucket):
+            exchanged.append(bucket.buffer().clone())
+            future = torch.futures.Future()
+            future.set_result(bucket.buffer())
+            return future
+
+        model.register_comm_hook(None, count)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        trainer = StepTrainer(
+            model, [[1.0, 2.0, 6.0]], optimizer, device_type="cpu", clips_per_pass=1
+        )
+        trainer.iter = 0
+        with EventStorage():
+            trainer.run_step()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert [grad.tolist() for grad in exchanged] == [[pytest.approx(3.0)]]
+    assert model.module.weight.item() == pytest.approx(1 - 3)
+
+
+def test_a_negative_number_of_clips_is_refused():
+    with pytest.raises(ValueError, match="SOLVER.CLIPS_PER_PASS is -1"):
+        _step(clips_per_pass=-1)

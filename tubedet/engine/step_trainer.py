@@ -1,13 +1,16 @@
-"""One training iteration: mixed precision and clipping of the whole model's gradient."""
+"""One training iteration: passes, mixed precision and clipping of the whole model's gradient."""
 
+import contextlib
 import time
+from collections import defaultdict
 
 import torch
 from detectron2.engine import SimpleTrainer
+from torch.nn.parallel import DistributedDataParallel
 
 
 class StepTrainer(SimpleTrainer):
-    """detectron2's ``SimpleTrainer`` with autocast on any device and global-norm clipping.
+    """detectron2's ``SimpleTrainer`` with autocast, accumulated gradients and global-norm clipping.
 
     detectron2's ``AMPTrainer`` needs a GPU and has no place to clip between unscaling and step.
 
@@ -16,9 +19,12 @@ class StepTrainer(SimpleTrainer):
         device_type: "cuda" or "cpu".
         amp_dtype: precision of autocast; None trains in float32.
         max_grad_norm: L2 norm over all parameters to which gradients are clipped; None: no limit.
+        clips_per_pass: clips of a batch whose losses and gradients are computed at a time; every
+            clip weighs the same in the sum. 0: all.
 
     Raises:
-        ValueError: for float16 on the CPU, which would need a loss scale nothing supports there.
+        ValueError: for float16 on the CPU, which would need a loss scale nothing supports there,
+            or a negative number of clips.
     """
 
     def __init__(
@@ -30,10 +36,14 @@ class StepTrainer(SimpleTrainer):
         device_type: str,
         amp_dtype: torch.dtype | None = None,
         max_grad_norm: float | None = None,
+        clips_per_pass: int = 0,
     ):
         super().__init__(model, data_loader, optimizer)
         if device_type == "cpu" and amp_dtype == torch.float16:
             raise ValueError("SOLVER.AMP.DTYPE float16 needs a GPU; on the CPU use bfloat16")
+        if clips_per_pass < 0:
+            raise ValueError(f"SOLVER.CLIPS_PER_PASS is {clips_per_pass}; give 0 (all) or more")
+        self.clips_per_pass = clips_per_pass
         self.device_type = device_type
         self.amp_dtype = amp_dtype
         self.max_grad_norm = max_grad_norm
@@ -46,12 +56,7 @@ class StepTrainer(SimpleTrainer):
         data_time = time.perf_counter() - start
 
         self.optimizer.zero_grad()
-        with torch.autocast(
-            self.device_type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None
-        ):
-            loss_dict = self.model(data)
-            losses = sum(loss_dict.values())
-        self.grad_scaler.scale(losses).backward()
+        loss_dict = self._accumulate_gradients(data)
         self.after_backward()
         self._write_metrics(loss_dict, data_time)
 
@@ -60,6 +65,36 @@ class StepTrainer(SimpleTrainer):
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
+
+    def _accumulate_gradients(self, data: list) -> dict[str, torch.Tensor]:
+        """Backward passes of a batch; returns its losses, of several passes their mean."""
+        if self.clips_per_pass == 0:
+            return self._backward(data, 1.0)
+        starts = range(0, len(data), self.clips_per_pass)
+        passes = [data[start : start + self.clips_per_pass] for start in starts]
+        means = defaultdict(float)
+        for part in passes:
+            share = len(part) / len(data)
+            with self._exchanging_gradients(part is passes[-1]):
+                losses = self._backward(part, share)
+            for name, loss in losses.items():
+                means[name] += loss.detach() * share
+        return dict(means)
+
+    def _backward(self, clips: list, share: float) -> dict[str, torch.Tensor]:
+        with torch.autocast(
+            self.device_type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None
+        ):
+            loss_dict = self.model(clips)
+            losses = sum(loss_dict.values()) * share
+        self.grad_scaler.scale(losses).backward()
+        return loss_dict
+
+    def _exchanging_gradients(self, wanted: bool) -> contextlib.AbstractContextManager:
+        """Within, processes exchange gradients or keep them to add further ones first."""
+        if wanted or not isinstance(self.model, DistributedDataParallel):
+            return contextlib.nullcontext()
+        return self.model.no_sync()
 
     def state_dict(self) -> dict:
         """The optimiser's state, and the loss scale when there is one."""

@@ -66,6 +66,7 @@ class Trainer(DefaultTrainer):
             device_type=device_type,
             amp_dtype=_amp_dtype(cfg),
             max_grad_norm=_max_grad_norm(cfg),
+            clips_per_pass=cfg.SOLVER.CLIPS_PER_PASS,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = build_checkpointer(
