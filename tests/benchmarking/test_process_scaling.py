@@ -16,6 +16,7 @@ def test_two_processes_train(monkeypatch):
     run = ModelRun(TOY, OPTS, "fused", (8, 32, 32), 2, seed=0)
     figures = process_scaling.TrainingInProcesses(run, 2, 1, on_cpu=True).measure(1, 2)
     assert figures["clips_per_second"] > 0
+    assert figures["peak_growth_mb"] > 1
     # Both of them compute: at most two cores' time for each clip.
     assert 0 < figures["cpu_s_per_clip"] <= 2.1 / figures["clips_per_second"]
 

@@ -22,8 +22,25 @@ def parsed(*arguments):
     return parser.parse_args([*ARGUMENTS, *arguments, *OPTS])
 
 
-def test_axes(in_this_process, tmp_path):
+class KnownTraining:
+    """Two processes need 1.25 times as long for two clips as one needs for one."""
+
+    def __init__(self, run, num_processes, threads, on_cpu):
+        assert on_cpu and run.batch_size == 1
+        self.number = num_processes
+
+    def measure(self, warmup, iterations):
+        speed = {1: 4.0, 2: 6.4}[self.number]
+        return {
+            "clips_per_second": speed,
+            "cpu_s_per_clip": 0.2,
+            "peak_growth_mb": 100 * self.number,
+        }
+
+
+def test_axes(in_this_process, monkeypatch, tmp_path):
     in_this_process(scaling)
+    monkeypatch.setattr(scaling, "TrainingInProcesses", KnownTraining)
     picture = tmp_path / "growth.png"
     result = scaling.run(parsed("--picture", str(picture)))
     axes = result["axes"]
@@ -33,6 +50,7 @@ def test_axes(in_this_process, tmp_path):
         "short side": [24, 32],
         "clips of a batch": [1, 3],
         "key frames of a video": [1, 3],
+        "processes that train": [1, 2],
     }
     gflop = {name: [point["gflop"] for point in axis["points"]] for name, axis in axes.items()}
     assert gflop["frames"][1] == gflop["short side"][1] == gflop["clips of a batch"][0]
@@ -40,11 +58,14 @@ def test_axes(in_this_process, tmp_path):
     # Every second has one key frame, and each costs what a clip costs.
     assert gflop["key frames of a video"] == pytest.approx(gflop["clips of a batch"])
     assert 1.5 < axes["frames"]["growth"]["work"] < 2.1
+    processes = axes.pop("processes that train")
+    assert processes["growth"] == {"work": 2, "time": pytest.approx(1.25), "memory": 2}
+    assert processes["points"][0]["gflop"] > 2 * gflop["clips of a batch"][0]  # backward, too
     for axis in axes.values():
         times = [point["cpu_s"]["median"] for point in axis["points"]]
         assert axis["growth"]["time"] == pytest.approx(times[1] / times[0])
     assert "key frames of a video" in scaling.table(result)
-    assert cv2.imread(str(picture)).shape[:2] == (510, 1920)
+    assert cv2.imread(str(picture)).shape[:2] == (510, 2400)
 
 
 def test_picture_shows_the_curves(tmp_path):

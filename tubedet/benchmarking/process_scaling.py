@@ -19,6 +19,7 @@ from tabulate import tabulate
 from tubedet.benchmarking.fresh_process import FreshProcess
 from tubedet.benchmarking.measured_model import ModelRun
 from tubedet.benchmarking.measurement import summary
+from tubedet.benchmarking.memory import PeakMemory
 from tubedet.benchmarking.model_arguments import add_model_arguments, model_run, positive
 from tubedet.benchmarking.model_variants import build_for_training
 from tubedet.benchmarking.random_clips import random_batch
@@ -134,7 +135,8 @@ class TrainingInProcesses:
         """Trains ``iterations`` times after ``warmup`` ones that are not timed.
 
         Returns:
-            dict[str, float]: ``clips_per_second`` and ``cpu_s_per_clip`` of all processes together.
+            dict[str, float]: ``clips_per_second``, ``cpu_s_per_clip`` and ``peak_growth_mb`` (of
+            the GPUs if the model is on them) of all processes together.
         """
         with tempfile.TemporaryDirectory() as folder:
             args = argparse.Namespace(
@@ -160,6 +162,7 @@ def _train(args: argparse.Namespace) -> None:
     device = torch.device(cfg.MODEL.DEVICE)
     seed_all_rng(run.seed)
     model = build_for_training(cfg)
+    memory = PeakMemory(device)
     batch = random_batch(
         run.batch_size,
         run.clip_size,
@@ -184,8 +187,14 @@ def _train(args: argparse.Namespace) -> None:
     trainer.train(args.warmup, args.warmup + args.iterations)
     comm.synchronize()
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    all_cpu = comm.gather(cpu)
+    growth = memory.growth_mb()
+    figures = comm.gather((cpu, growth["process"] if growth["cuda"] is None else growth["cuda"]))
     if rank == 0:
         num_clips = comm.get_world_size() * args.iterations * run.batch_size
-        figures = {"clips_per_second": num_clips / wall, "cpu_s_per_clip": sum(all_cpu) / num_clips}
+        all_cpu, all_growths = zip(*figures)
+        figures = {
+            "clips_per_second": num_clips / wall,
+            "cpu_s_per_clip": sum(all_cpu) / num_clips,
+            "peak_growth_mb": sum(all_growths),
+        }
         args.result.write_text(json.dumps(figures))

@@ -1,4 +1,4 @@
-"""Cost of detection against the size of the clip, the batch and the video."""
+"""Cost against the size of the clip, the batch and the video, and the number of processes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,18 @@ from tubedet.benchmarking.model_arguments import (
     model_run,
     positive,
 )
+from tubedet.benchmarking.process_scaling import TrainingInProcesses
 from tubedet.benchmarking.scaling_figure import draw_scaling
 from tubedet.benchmarking.timing import timed
+from tubedet.benchmarking.training import Training
 from tubedet.engine import VideoActionDetector
 
-DESCRIPTION = "Detecting in longer, larger and more clips: nothing may grow faster than the work."
+DESCRIPTION = (
+    "Detecting in longer, larger and more clips, and training in more processes: nothing may grow "
+    "faster than the work."
+)
 _VIDEO_AXIS = "key frames of a video"
+_PROCESS_AXIS = "processes that train"
 _FPS = 30
 
 
@@ -40,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--short-sides", [128, 192, 256], "of a clip, pixels; it is 4:3"),
         ("--batch-sizes", [1, 2, 4], "clips of a run"),
         ("--key-frames", [4, 8, 16], "of a video, one per second"),
+        ("--processes", [1, 2], "that train, each on a clip of its own"),
     ):
         parser.add_argument(name, nargs="+", type=positive, default=values, help=of_what)
     parser.add_argument("--picture", type=Path, help="where to draw the growth, png or svg")
@@ -58,8 +65,8 @@ def run(options: argparse.Namespace) -> dict:
         dict: ``config`` and ``axes``, by name ``points`` and ``growth``. Points are ordered by
         size: ``value``, ``gflop``, ``wall_s`` and ``cpu_s`` (see
         :func:`tubedet.benchmarking.measurement.summary`), ``peak_growth_mb``, and ``time``, which
-        of the two times counts: CPU time, but on a GPU wall time. Growth tells how many times the
-        last point is the first: ``work`` (GFLOP), ``time`` and ``memory``.
+        of the two times counts: CPU time, but on a GPU and of processes wall time. Growth tells how
+        many times the last point is the first: ``work`` (GFLOP), ``time`` and ``memory``.
 
     Raises:
         OSError, KeyError, ValueError: The config cannot be used, or the picture not be written.
@@ -84,6 +91,7 @@ def run(options: argparse.Namespace) -> dict:
         for name, values in runs.items()
     }
     axes[_VIDEO_AXIS] = _video_points(options, base)
+    axes[_PROCESS_AXIS] = _process_points(options)
     result = {
         "config": Path(options.config_file).stem,
         "axes": {
@@ -187,6 +195,30 @@ def _video_points(options: argparse.Namespace, base: ModelRun) -> list[dict]:
             )
             point = _point(options, VideoDetection, base, str(film.video), gflop_per_clip)
         points.append({"value": value, **point})
+    return points
+
+
+def _process_points(options: argparse.Namespace) -> list[dict]:
+    """Each process has one clip, so more of them do more work; cores are what they share."""
+    one = model_run(options, options.config_file, "fused")
+    with FreshProcess(Training, one, threads=options.threads) as process:
+        gflop_per_clip = process.call("totals")["gflop"]["run"]
+    on_cpu = one.load_config().MODEL.DEVICE == "cpu"
+    points = []
+    for value in sorted(options.processes):
+        arguments = (one, value, options.threads, on_cpu)
+        with FreshProcess(TrainingInProcesses, *arguments) as process:
+            figures = process.call("measure", options.warmup, options.repeats)
+        points.append(
+            {
+                "value": value,
+                "gflop": value * gflop_per_clip,
+                "wall_s": summary([value / figures["clips_per_second"]]),
+                "cpu_s": summary([value * figures["cpu_s_per_clip"]]),
+                "peak_growth_mb": figures["peak_growth_mb"],
+                "time": "wall_s",
+            }
+        )
     return points
 
 
