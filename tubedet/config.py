@@ -79,8 +79,8 @@ def _add_model_keys(cfg: CN) -> None:
     # Norm: "BN" (statistics of the local batch), "SyncBN", "FrozenBN" or "GN".
     cfg.MODEL.CSN.NORM = "BN"
     # How it trains, with the same result: "modules" (one by one, the plain way), "fused" (less time
-    # and memory on CPUs in full precision, elsewhere like "modules") or "checkpointed" (keep the
-    # input of every block and compute the rest again: least memory, on any device).
+    # and memory on CPUs in full precision, elsewhere like "modules") or "checkpointed" (keep
+    # inputs and outputs of the blocks and compute the rest again: least memory, on any device).
     cfg.MODEL.CSN.EXECUTION = "fused"
 
     cfg.MODEL.TUBER = CN()

@@ -30,6 +30,7 @@ class KnownTraining:
         self.number = num_processes
 
     def measure(self, warmup, iterations):
+        assert (warmup, iterations) == (0, 1)
         speed = {1: 4.0, 2: 6.4}[self.number]
         return {
             "clips_per_second": speed,

@@ -15,13 +15,14 @@ class _Quadratic(nn.Module):
 
     def forward(self, data):
         self.seen_dtype = (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+        (data,) = data
         return {"loss_a": data * self.a.square().sum() / 2, "loss_b": data * self.b.sum() * 4}
 
 
 def _step(**arguments):
     model = _Quadratic()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    trainer = StepTrainer(model, [1.0] * 3, optimizer, device_type="cpu", **arguments)
+    trainer = StepTrainer(model, [[1.0]] * 3, optimizer, device_type="cpu", **arguments)
     trainer.iter = 0
     with EventStorage():
         trainer.run_step()

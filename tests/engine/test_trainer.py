@@ -51,6 +51,19 @@ def test_two_key_frames_are_learned_by_heart(two_key_frames, tmp_path):
     assert results["frame_ap"]["mAP@0.5IOU"] > 95
 
 
+def test_settings_of_an_iteration_come_from_the_config(two_key_frames):
+    cfg = load_config(
+        CONFIG,
+        ["DATASETS.TRAIN", (two_key_frames,), "DATALOADER.NUM_WORKERS", 0]
+        + ["SOLVER.CLIPS_PER_PASS", 2, "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 0.25]
+        + ["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16"],
+    )
+    trainer = Trainer(cfg)._trainer
+    assert trainer.clips_per_pass == 2
+    assert trainer.max_grad_norm == 0.25
+    assert trainer.amp_dtype == torch.bfloat16
+
+
 def test_evaluation_broadcasts_the_main_process_statistics(monkeypatch):
     """Batch-norm statistics differ between training processes; evaluation uses one set."""
     sent = []

@@ -52,18 +52,53 @@ def test_gradients_equal_those_of_the_modules(kind):
     norm = (FrozenBatchNorm3d.convert(norm) if kind == "frozen" else norm).double()
     norm.train(kind == "training")
     arguments = [x.requires_grad_() for x in (rows, matrix, norm.weight, norm.bias)]
-    normed = norm((rows @ matrix.t()).t().contiguous()[None, :, :, None, None])[0, :, :, 0, 0].t()
+    normed = _by_module(norm, rows @ matrix.t())
     grad = torch.randn_like(normed).contiguous()
     expected = torch.autograd.grad(normed, arguments, grad)
     with torch.no_grad():
         statistics = NormStatistics.of(norm, [rows @ matrix.t()])
-        product = NormedProductGradients(matrix, statistics, norm.weight)
-        d_rows = torch.empty_like(rows)
-        for part, grad_part, result in row_chunks(rows, grad, d_rows):
-            product.add(grad_part, part)
-            torch.mm(grad_part, product.back, out=result)
-        of_parameters = product.finish()
-        for part, result in row_chunks(rows, d_rows):
-            product.complete_(result, part)
-    for ours, theirs in zip((d_rows, *of_parameters), expected):
+    for ours, theirs in zip(_gradients(rows, matrix, norm, grad, statistics), expected):
         torch.testing.assert_close(ours, theirs, **EXACT)
+
+
+@pytest.mark.parametrize("matrix_sees_the_mean", [True, False])
+@pytest.mark.parametrize("mean", [0, 30])
+def test_digits_lost_are_no_more_than_by_the_modules(mean, matrix_sees_the_mean, monkeypatch):
+    """Channels that are nearly always on have means far above their standard deviations."""
+    monkeypatch.setattr(row_norm, "_CHUNK_NUMBERS", 1 << 13)
+    torch.manual_seed(0)
+    rows, matrix = torch.randn(4000, 16) + mean, torch.randn(32, 16)
+    if not matrix_sees_the_mean:
+        matrix -= matrix.mean(1, keepdim=True)
+    norm = nn.BatchNorm3d(32)
+    upstream = torch.randn(4000, 32) + _by_module(norm, rows @ matrix.t()).detach()
+    exact = _d_matrix_by_module(rows.double(), matrix.double(), norm.double(), upstream.double())
+    plain = _d_matrix_by_module(rows, matrix, norm.float(), upstream)
+    statistics = NormStatistics.of(norm.double(), [rows.double() @ matrix.double().t()])
+    statistics = NormStatistics(*(value.float() for value in statistics[:2]), True)
+    ours = _gradients(rows, matrix, norm.float(), upstream, statistics)[1]
+    error, error_of_plain = ((d.double() - exact).norm() / exact.norm() for d in (ours, plain))
+    assert error < 1.5 * error_of_plain
+
+
+def _by_module(norm, products):
+    return norm(products.t().contiguous()[None, :, :, None, None])[0, :, :, 0, 0].t()
+
+
+def _d_matrix_by_module(rows, matrix, norm, upstream):
+    matrix = matrix.clone().requires_grad_()
+    return torch.autograd.grad(_by_module(norm, rows @ matrix.t()), matrix, upstream)[0]
+
+
+@torch.no_grad()
+def _gradients(rows, matrix, norm, grad, statistics):
+    """Of rows, matrix, and weight and bias of the norm."""
+    product = NormedProductGradients(matrix, statistics, norm.weight)
+    d_rows = torch.empty_like(rows)
+    for part, grad_part, result in row_chunks(rows, grad, d_rows):
+        product.add(grad_part, part)
+        torch.mm(grad_part, product.direct, out=result)
+    of_parameters = product.finish()
+    for part, result in row_chunks(rows, d_rows):
+        product.complete_(result, part)
+    return d_rows, *of_parameters

@@ -23,6 +23,7 @@ from tubedet.benchmarking.model_arguments import (
     model_run,
     positive,
 )
+from tubedet.benchmarking.model_variants import TRAINING_VARIANTS
 from tubedet.benchmarking.process_scaling import TrainingInProcesses
 from tubedet.benchmarking.scaling_figure import draw_scaling
 from tubedet.benchmarking.timing import timed
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--short-sides", [128, 192, 256], "of a clip, pixels; it is 4:3"),
         ("--batch-sizes", [1, 2, 4], "clips of a run"),
         ("--key-frames", [4, 8, 16], "of a video, one per second"),
-        ("--processes", [1, 2], "that train, each on a clip of its own"),
+        ("--processes", [1, 2], "that train on a clip each; on GPUs as many as there are"),
     ):
         parser.add_argument(name, nargs="+", type=positive, default=values, help=of_what)
     parser.add_argument("--picture", type=Path, help="where to draw the growth, png or svg")
@@ -75,6 +76,10 @@ def run(options: argparse.Namespace) -> dict:
     if options.picture and not options.picture.parent.is_dir():
         raise FileNotFoundError(f"--picture: there is no folder {options.picture.parent}")
     base = model_run(options, options.config_file, "prepared")
+    on_cpu = base.load_config().MODEL.DEVICE == "cpu"
+    num_processes = sorted(
+        number for number in options.processes if on_cpu or number <= torch.cuda.device_count()
+    )
     num_frames, height, width = base.clip_size
     runs = {
         "frames": {n: replace(base, clip_size=(n, height, width)) for n in options.frames},
@@ -91,7 +96,8 @@ def run(options: argparse.Namespace) -> dict:
         for name, values in runs.items()
     }
     axes[_VIDEO_AXIS] = _video_points(options, base)
-    axes[_PROCESS_AXIS] = _process_points(options)
+    if num_processes:
+        axes[_PROCESS_AXIS] = _process_points(options, num_processes, on_cpu)
     result = {
         "config": Path(options.config_file).stem,
         "axes": {
@@ -198,14 +204,15 @@ def _video_points(options: argparse.Namespace, base: ModelRun) -> list[dict]:
     return points
 
 
-def _process_points(options: argparse.Namespace) -> list[dict]:
-    """Each process has one clip, so more of them do more work; cores are what they share."""
-    one = model_run(options, options.config_file, "fused")
+def _process_points(
+    options: argparse.Namespace, num_processes: list[int], on_cpu: bool
+) -> list[dict]:
+    """Each process has one clip, so more of them do more work; the cores are what they share."""
+    one = model_run(options, options.config_file, "fused", opts=TRAINING_VARIANTS["fused"])
     with FreshProcess(Training, one, threads=options.threads) as process:
         gflop_per_clip = process.call("totals")["gflop"]["run"]
-    on_cpu = one.load_config().MODEL.DEVICE == "cpu"
     points = []
-    for value in sorted(options.processes):
+    for value in num_processes:
         arguments = (one, value, options.threads, on_cpu)
         with FreshProcess(TrainingInProcesses, *arguments) as process:
             figures = process.call("measure", options.warmup, options.repeats)

@@ -19,8 +19,8 @@ class StepTrainer(SimpleTrainer):
         device_type: "cuda" or "cpu".
         amp_dtype: precision of autocast; None trains in float32.
         max_grad_norm: L2 norm over all parameters to which gradients are clipped; None: no limit.
-        clips_per_pass: clips of a batch whose losses and gradients are computed at a time; every
-            clip weighs the same in the sum. 0: all.
+        clips_per_pass: clips of a batch whose losses and gradients are computed at a time; a pass
+            counts as many times as it has clips. 0: all. Every process must need as many passes.
 
     Raises:
         ValueError: for float16 on the CPU, which would need a loss scale nothing supports there,
@@ -67,11 +67,9 @@ class StepTrainer(SimpleTrainer):
         self.grad_scaler.update()
 
     def _accumulate_gradients(self, data: list) -> dict[str, torch.Tensor]:
-        """Backward passes of a batch; returns its losses, of several passes their mean."""
-        if self.clips_per_pass == 0:
-            return self._backward(data, 1.0)
-        starts = range(0, len(data), self.clips_per_pass)
-        passes = [data[start : start + self.clips_per_pass] for start in starts]
+        """Backward passes of a batch; returns its losses, the means over the passes."""
+        size = self.clips_per_pass or len(data)
+        passes = [data[start : start + size] for start in range(0, len(data), size)]
         means = defaultdict(float)
         for part in passes:
             share = len(part) / len(data)

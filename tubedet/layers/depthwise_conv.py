@@ -56,7 +56,7 @@ class DepthwiseConv3d(nn.Conv3d):
 def depthwise_gradients(
     grad: torch.Tensor, maps: torch.Tensor, weight: torch.Tensor, stride: tuple[int, int, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Backward pass of a :class:`DepthwiseConv3d`, as that of three 2-D convolutions.
+    """Backward pass of a :class:`DepthwiseConv3d`, by 2-D ones where those of 3-D ones are slow.
 
     Args:
         grad: gradient of the output, (B, T', H', W', C).
@@ -77,7 +77,9 @@ def depthwise_gradients(
             frames, outputs = _frames_of_tap(tap, 1, maps.shape[1])
             if outputs.start < outputs.stop:
                 pair = (x.flatten(0, 1) for x in (grad[:, outputs], maps[:, frames]))
-                _, d_weight[:, :, tap] = _gradients_2d(*pair, weight[:, :, tap], stride[1:], False)
+                _, d_weight[:, :, tap] = _gradients_2d(
+                    *pair, weight[:, :, tap], stride[1:], of_input=False
+                )
         return d_maps, d_weight
     d_maps, d_weight = empty_maps(maps, *maps.shape).zero_(), torch.zeros_like(weight)
     for tap in range(3):
@@ -87,14 +89,14 @@ def depthwise_gradients(
         # One frame after the other, because the gradients of one fit into a cache.
         for frame, output in zip(frames, outputs):
             d_frame, d_tap = _gradients_2d(
-                grad[:, output], maps[:, frame], weight[:, :, tap], stride[1:], True
+                grad[:, output], maps[:, frame], weight[:, :, tap], stride[1:], of_input=True
             )
             d_maps[:, frame] += d_frame
             d_weight[:, :, tap] += d_tap
     return d_maps, d_weight
 
 
-def _gradients_2d(grad, maps, weight, stride, of_input):
+def _gradients_2d(grad, maps, weight, stride, *, of_input):
     """Of a depthwise 3x3 convolution of (N, H, W, C): the input's, or None, and the weight's."""
     d_maps, d_weight, _ = torch.ops.aten.convolution_backward(
         grad.permute(0, 3, 1, 2),

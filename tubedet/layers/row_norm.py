@@ -1,7 +1,7 @@
 """Batch norm and ReLU on rows (N, C) of channels, in slices that stay in a CPU's cache.
 
-Unlike the modules these functions take and give back the statistics, so that a backward pass can
-compute what the forward pass did not keep, without counting a batch twice.
+Unlike the modules these take and give back the statistics, so that a backward pass can compute what
+the forward pass did not keep, without counting a batch twice.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class NormStatistics(NamedTuple):
         """Those that ``norm`` uses for rows; its running averages are updated.
 
         Args:
+            norm: a batch norm with running averages, or a :class:`FrozenBatchNorm3d`.
             slices: the rows (N, C), some at a time. Each slice is done with before the next one is
                 asked for, and all are asked for even where the statistics do not depend on them.
 
@@ -59,7 +60,7 @@ class NormStatistics(NamedTuple):
         if not norm.training or isinstance(norm, FrozenBatchNorm3d):
             for _ in slices:
                 pass
-            return cls(norm.running_mean, (norm.running_var + norm.eps).rsqrt(), False)
+            return cls(norm.running_mean.clone(), (norm.running_var + norm.eps).rsqrt(), False)
         num_rows, mean, variance = _mean_and_variance(slices)
         if num_rows == 1:
             raise ValueError("a batch norm that trains needs more than one value per channel")
@@ -154,7 +155,7 @@ def _mean_and_variance(slices: Iterable[torch.Tensor]) -> tuple[int, torch.Tenso
 
 def _as_map(rows: torch.Tensor) -> torch.Tensor:
     """(N, C) as (1, C, N, 1) in channels-last order, for PyTorch's batch-norm kernels."""
-    return rows.view(1, len(rows), 1, -1).permute(0, 3, 1, 2)
+    return rows.view(1, len(rows), 1, rows.shape[1]).permute(0, 3, 1, 2)
 
 
 def row_chunks(

@@ -51,7 +51,10 @@ def _results(part, x):
     """Output, gradients of the input and of all parameters (None: none), and the state after it."""
     out = part(x)
     upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(2)).to(out)
+    upstream = upstream.contiguous(memory_format=torch.channels_last_3d)  # as the next block's is
+    before = upstream.clone()
     out.backward(upstream)
+    assert torch.equal(upstream, before)
     gradients = {name: p.grad for name, p in part.named_parameters()}
     x_grad, x.grad = x.grad, None
     return {"out": out.detach(), "x": x_grad, **gradients, **dict(part.named_buffers())}
@@ -135,6 +138,23 @@ def test_two_backward_passes_through_one_graph_add_up(execution):
 
 
 @pytest.mark.parametrize("execution", FAST)
+def test_statistics_of_evaluation_are_those_of_its_forward_pass(execution):
+    x, block, twin = _map(32, (2, 3, 5, 4)), _block(execution).eval(), _block("modules").eval()
+    (expected,) = torch.autograd.grad(twin(x).sum(), x)
+    out = block(x)
+    block.train()(x.detach())  # moves the running averages
+    (d_x,) = torch.autograd.grad(out.sum(), x)
+    torch.testing.assert_close(d_x, expected, **EXACT)
+
+
+def test_gradients_of_gradients_are_refused():
+    x = _map(32, (2, 3, 5, 4))
+    (d_x,) = torch.autograd.grad(_block("fused")(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        d_x.square().sum().backward()
+
+
+@pytest.mark.parametrize("execution", FAST)
 @pytest.mark.parametrize("kind", ["training", "evaluation", "FrozenBN"])
 @pytest.mark.parametrize("size", [(2, 5, 33, 46), (1, 1, 18, 21)])
 def test_stem_equals_its_modules(size, kind, execution):
@@ -190,10 +210,13 @@ def test_whole_backbones_agree(arguments):
 
 
 @pytest.mark.parametrize("execution", FAST)
-@pytest.mark.parametrize("case", ["bfloat16", "GN"])
+@pytest.mark.parametrize("case", ["bfloat16", "GN", "mean of all batches"])
 def test_what_cannot_be_fused_runs_by_modules(case, execution):
     norm = "GN" if case == "GN" else "BN"
     parts = [_block(how, norm=norm) for how in (execution, "modules")]
+    if case == "mean of all batches":
+        for part in parts:
+            part.norm2.momentum = None
     x = _map(128 if norm == "GN" else 32, (2, 3, 5, 4))
     with torch.autocast("cpu", torch.bfloat16, enabled=case == "bfloat16"):
         if case == "bfloat16":

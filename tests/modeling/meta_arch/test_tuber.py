@@ -38,9 +38,9 @@ def case_and_model(request, tmp_path_factory):
     if not (folder / f"{name}.json").exists():
         pytest.skip(f"the reference case {name} is not at {folder}")
     case = ReferenceCase(folder / name)
-    path = tmp_path_factory.mktemp("released") / "ckpt.pth"
-    torch.save({"model": {f"module.{k}": v for k, v in case.state_dict().items()}}, path)
-    cfg = load_config(config, [*opts, "MODEL.WEIGHTS", str(path), "MODEL.DEVICE", "cpu"])
+    weights = tmp_path_factory.mktemp("released") / "ckpt.pth"
+    torch.save({"model": {f"module.{k}": v for k, v in case.state_dict().items()}}, weights)
+    cfg = load_config(config, [*opts, "MODEL.WEIGHTS", str(weights), "MODEL.DEVICE", "cpu"])
     return case, load_model(cfg)
 
 
@@ -86,6 +86,8 @@ def test_matches_and_losses_equal_the_published(case_and_model, execution):
         clips = ClipBatch.from_clips(case.clips(run), model.pixel_mean, model.pixel_std)
         targets = _targets(case, run, torch.float32, model.num_actions)
         with torch.set_grad_enabled(execution == "fused"):
+            features = model.backbone(clips.tensor)["res5"]
+            assert (execution == "fused") == ("Bottleneck" in type(features.grad_fn).__name__)
             layers = model.predict(clips, all_layers=True)
             losses = model.criterion(layers, targets)
         for b, (rows, columns) in enumerate(model.criterion.match(layers[-1], targets)):
@@ -264,3 +266,13 @@ def test_wrong_inputs_are_named(small_model, make_clip_input):
         build_model(load_config("", [*SMALL, "MODEL.TUBER.QUERY_TYPE", "tube"]))
     with pytest.raises(ValueError, match="one backbone map"):
         build_model(load_config("", [*SMALL, "MODEL.CSN.OUT_FEATURES", ["res4", "res5"]]))
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+@pytest.mark.parametrize("config", ["TubeR_toy", "D4_TubeR_toy"])
+def test_the_config_decides_whether_equal_work_is_repeated(config, repeat):
+    opts = ["MODEL.TUBER.REPEAT_EQUAL_WORK", repeat, "MODEL.DEVICE", "cpu"]
+    model = build_model(load_config(f"configs/quick_schedules/{config}.yaml", opts))
+    assert model.action_head.repeat_equal_work is repeat
+    if config == "TubeR_toy":
+        assert model.temporal_pooling.repeat_equal_work is repeat

@@ -169,8 +169,8 @@ class CSN(Backbone):
         freeze_at: 0 trains all; 1 freezes the stem, n also res2 .. resn.
         execution: how parts that train are run; the result is the same. "modules": one after the
             other. "fused": on CPUs in full precision by the functions of
-            :mod:`.fused_training`, which need less time and memory. "checkpointed": keep only the
-            input of every part and compute the rest again in the backward pass, on any device.
+            :mod:`.fused_training`, which need less time and memory. "checkpointed": keep inputs
+            and outputs of the parts and compute the rest again in the backward pass, on any device.
 
     Raises:
         ValueError: for a depth, stage name or number of strides that does not exist.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from tubedet.layers import FrozenBatchNorm3d, depthwise_gradients
 from tubedet.layers.large_memory import empty_maps, give_freed_memory_back
@@ -22,7 +23,7 @@ from .folded_csn import frame_windows, frames_as_channels
 
 
 def can_fuse(x: torch.Tensor, *norms: nn.Module) -> bool:
-    """Whether the functions of this file apply: full precision on a CPU, and batch norms.
+    """Whether the functions of this file apply: full precision on a CPU, and usual batch norms.
 
     Args:
         x: the input of the part.
@@ -31,7 +32,17 @@ def can_fuse(x: torch.Tensor, *norms: nn.Module) -> bool:
     return (
         x.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
-        and all(isinstance(norm, (nn.BatchNorm3d, FrozenBatchNorm3d)) for norm in norms)
+        and all(isinstance(norm, FrozenBatchNorm3d) or _is_usual(norm) for norm in norms)
+    )
+
+
+def _is_usual(norm: nn.Module) -> bool:
+    """Whether it is a batch norm with parameters and exponential running averages."""
+    return (
+        isinstance(norm, nn.BatchNorm3d)
+        and norm.affine
+        and norm.track_running_stats
+        and norm.momentum is not None
     )
 
 
@@ -89,6 +100,7 @@ class BottleneckFunction(torch.autograd.Function):
         return out.permute(0, 4, 1, 2, 3)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, d_out):
         """Gradients of the arguments of :meth:`forward`."""
         clips, out, *saved = ctx.saved_tensors
@@ -103,74 +115,89 @@ class BottleneckFunction(torch.autograd.Function):
             # Here the largest maps meet: what layers behind this one have freed must not be added.
             give_freed_memory_back()
             h1 = _new_maps(clips, w1)
-            for _ in products(_rows(clips), w1.flatten(1), out=_rows(h1)):
-                pass
+            torch.mm(_rows(clips), w1.flatten(1).t(), out=_rows(h1))
         a1 = s1.affine(g1, b1).relu(_rows(h1)).view_as(h1)
         if h2 is None:
             h2 = _depthwise(a1, w2, conv2)
-        d_out = _rows(d_out.permute(0, 2, 3, 4, 1).contiguous())
-
-        # The last ReLU and norm, third convolution and shortcut.
-        third, norm2 = NormedProductGradients(w3.flatten(1), s3, g3), s2.affine(g2, b2)
+        d_out, out = _rows(d_out.permute(0, 2, 3, 4, 1).contiguous()), _rows(out)
+        norm2, third = s2.affine(g2, b2), NormedProductGradients(w3.flatten(1), s3, g3)
+        taken = projection = None
         if shortcut:
-            projection = NormedProductGradients(shortcut[0].flatten(1), statistics[3], shortcut[1])
             taken = _taken(clips, ctx.block)
-        else:
-            taken = _rows(clips)
-        d_h2 = empty_maps(h2, *h2.shape)
-        widths = (d_out.shape[1], h2.shape[-1])
-        slices = row_chunks(d_out, _rows(out), _rows(h2), _rows(d_h2), taken, scratch=widths)
-        for d_part, out_part, part, result, taken_part, d_sum, a2 in slices:
-            relu_gradient(d_part, out_part, out=d_sum)
-            third.add(d_sum, norm2.relu(part, out=a2))
-            torch.mm(d_sum, third.back, out=result)
-            if shortcut:
-                projection.add(d_sum, taken_part)
-        d_w3, d_g3, d_b3 = third.finish()
-        d_shortcut = projection.finish() if shortcut else ()
+            projection = NormedProductGradients(shortcut[0].flatten(1), statistics[3], shortcut[1])
 
-        # The second norm and convolution.
-        second = NormGradients(s2, g2)
-        for part, result, a2 in row_chunks(_rows(h2), _rows(d_h2), scratch=widths[1:]):
-            norm2.relu(part, out=a2)
-            relu_gradient(third.complete_(result, a2), a2, out=result)
-            second.add(result, part)
-        for part, result in row_chunks(_rows(h2), _rows(d_h2)):
-            second.apply_(result, part)
+        d_h2 = _behind_third(d_out, out, h2, norm2, third, taken, projection)
+        of_third, of_shortcut = third.finish(), projection.finish() if shortcut else ()
+        second = _through_second_norm(d_h2, h2, norm2, third, NormGradients(s2, g2))
         d_h1, d_w2 = depthwise_gradients(d_h2, a1, w2, conv2.stride)
         del d_h2, h2
-
-        # The first norm and convolution.
-        first = NormGradients(s1, g1)
-        for part, a1_part, result in row_chunks(_rows(h1), _rows(a1), _rows(d_h1)):
-            first.add(relu_gradient(result, a1_part, out=result), part)
-        del a1
-        d_w1 = torch.zeros_like(w1.flatten(1))
-        for part, result, clip_part in row_chunks(_rows(h1), _rows(d_h1), _rows(clips)):
-            d_w1.addmm_(first.apply_(result, part).t(), clip_part)
-        del h1
+        first, d_w1 = _through_first_norm(d_h1, h1, a1, clips, NormGradients(s1, g1))
+        del h1, a1
         d_x = None
         if ctx.needs_input_grad[0]:
             d_x = empty_maps(clips, *clips.shape)
             if shortcut:
-                for result, d_part in row_chunks(_rows(d_x), _rows(d_h1)):
-                    torch.mm(d_part, w1.flatten(1), out=result)
-                d_taken = torch.empty_like(taken)
-                slices = row_chunks(d_out, _rows(out), taken, d_taken, scratch=widths[:1])
-                for d_part, out_part, part, result, d_sum in slices:
-                    relu_gradient(d_part, out_part, out=d_sum)
-                    projection.complete_(torch.mm(d_sum, projection.back, out=result), part)
+                for result, part in row_chunks(_rows(d_x), _rows(d_h1)):
+                    torch.mm(part, w1.flatten(1), out=result)
+                d_taken = _shortcut_gradient(d_out, out, taken, projection)
                 target = _strided(d_x, conv2.stride)
                 target += d_taken.view_as(target)
             else:
-                slices = row_chunks(d_out, _rows(out), _rows(d_x), _rows(d_h1))
-                for d_part, out_part, result, d_h1_part in slices:
-                    relu_gradient(d_part, out_part, out=result).addmm_(d_h1_part, w1.flatten(1))
+                slices = row_chunks(d_out, out, _rows(d_x), _rows(d_h1))
+                for d_part, out_part, result, part in slices:
+                    relu_gradient(d_part, out_part, out=result).addmm_(part, w1.flatten(1))
             d_x = d_x.permute(0, 4, 1, 2, 3)
         gradients = (d_w1, first.d_weight, first.d_bias, d_w2, second.d_weight, second.d_bias)
-        gradients = (*gradients, d_w3, d_g3, d_b3, *d_shortcut)
+        gradients = (*gradients, *of_third, *of_shortcut)
         weights = (w1, g1, b1, w2, g2, b2, w3, g3, b3, *shortcut)
         return d_x, None, None, *(d.view_as(w) for d, w in zip(gradients, weights))
+
+
+def _behind_third(d_out, out, h2, norm2, third, taken, projection):
+    """Tell ``third`` and ``projection`` the gradient of their sum; that of h2's ReLU is begun."""
+    d_h2 = empty_maps(h2, *h2.shape)
+    slices = row_chunks(
+        *(d_out, out, _rows(h2), _rows(d_h2), d_out if taken is None else taken),
+        scratch=(d_out.shape[1], h2.shape[-1]),
+    )
+    for d_part, out_part, part, result, taken_part, d_sum, a2 in slices:
+        relu_gradient(d_part, out_part, out=d_sum)
+        third.add(d_sum, norm2.relu(part, out=a2))
+        torch.mm(d_sum, third.direct, out=result)
+        if projection is not None:
+            projection.add(d_sum, taken_part)
+    return d_h2
+
+
+def _through_second_norm(d_h2, h2, norm2, third, second):
+    """Complete the gradient of h2, in place, and those of its norm."""
+    for part, result, a2 in row_chunks(_rows(h2), _rows(d_h2), scratch=(h2.shape[-1],)):
+        norm2.relu(part, out=a2)
+        relu_gradient(third.complete_(result, a2), a2, out=result)
+        second.add(result, part)
+    for part, result in row_chunks(_rows(h2), _rows(d_h2)):
+        second.apply_(result, part)
+    return second
+
+
+def _through_first_norm(d_h1, h1, a1, clips, first):
+    """Complete the gradient of h1, in place, those of its norm, and that of the convolution."""
+    for part, a1_part, result in row_chunks(_rows(h1), _rows(a1), _rows(d_h1)):
+        first.add(relu_gradient(result, a1_part, out=result), part)
+    d_w1 = clips.new_zeros(h1.shape[-1], clips.shape[-1])
+    for part, result, clip_part in row_chunks(_rows(h1), _rows(d_h1), _rows(clips)):
+        d_w1.addmm_(first.apply_(result, part).t(), clip_part)
+    return first, d_w1
+
+
+def _shortcut_gradient(d_out, out, taken, projection):
+    """Gradient of the rows that the shortcut projects."""
+    d_taken = torch.empty_like(taken)
+    slices = row_chunks(d_out, out, taken, d_taken, scratch=(d_out.shape[1],))
+    for d_part, out_part, part, result, d_sum in slices:
+        relu_gradient(d_part, out_part, out=d_sum)
+        projection.complete_(torch.mm(d_sum, projection.direct, out=result), part)
+    return d_taken
 
 
 class StemFunction(torch.autograd.Function):
@@ -206,6 +233,7 @@ class StemFunction(torch.autograd.Function):
         return out.permute(0, 4, 1, 2, 3)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, d_out):
         """Gradients of the arguments of :meth:`forward`."""
         x, *maps, mean, inverse_std, weight, gain, bias = ctx.saved_tensors
@@ -221,7 +249,7 @@ class StemFunction(torch.autograd.Function):
             d_frame = torch.ops.aten.max_pool2d_with_indices_backward(
                 d_out[:, :, t], frame, kernel, stride, padding, [1, 1], False, places
             )
-            d_maps[:, t] = relu_gradient(d_frame, frame).permute(0, 2, 3, 1)
+            d_maps[:, t] = relu_gradient(d_frame, frame, out=d_frame).permute(0, 2, 3, 1)
         gradients = NormGradients(statistics, gain)
         for part, result in row_chunks(_rows(maps), _rows(d_maps)):
             gradients.add(result, part)
