@@ -51,12 +51,12 @@ def test_two_key_frames_are_learned_by_heart(two_key_frames, tmp_path):
     assert results["frame_ap"]["mAP@0.5IOU"] > 95
 
 
-def test_settings_of_an_iteration_come_from_the_config(two_key_frames):
+def test_settings_of_an_iteration_come_from_the_config(two_key_frames, tmp_path):
     cfg = load_config(
         CONFIG,
         ["DATASETS.TRAIN", (two_key_frames,), "DATALOADER.NUM_WORKERS", 0]
         + ["SOLVER.CLIPS_PER_PASS", 2, "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 0.25]
-        + ["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16"],
+        + ["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16", "OUTPUT_DIR", str(tmp_path)],
     )
     trainer = Trainer(cfg)._trainer
     assert trainer.clips_per_pass == 2
