@@ -1,20 +1,16 @@
-import threading
-import time
-import weakref
 from collections import Counter
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
 from numbered_videos import read_numbers, write_video
+from recording_detector import CountingSource, recording_detector
 
-from tubedet.data import AVADatasetMapper, VideoError
-from tubedet.data.frame_sources import FrameSource, open_frame_source
+from tubedet.data import AVADatasetMapper
+from tubedet.data.frame_sources import open_frame_source
 from tubedet.data.video_file import VideoFileReader
 from tubedet.engine import VideoActionDetector, load_config
 
@@ -24,75 +20,10 @@ NTSC = 30000 / 1001
 VARIABLE = np.cumsum(np.random.default_rng(3).choice([0.02, 0.033, 0.1, 0.4], 60)).round(3)
 
 
-class RecordingModel(torch.nn.Module):
-    """Keeps its inputs and batch sizes; the score of the only box is the time of the key frame."""
-
-    def __init__(self):
-        super().__init__()
-        self.inputs, self.batches = [], []
-        self.backbone = torch.nn.Identity()
-
-    def forward(self, batched_inputs):
-        assert not self.training and not torch.is_grad_enabled()
-        self.inputs += batched_inputs
-        self.batches.append([x["timestamp"] for x in batched_inputs])
-        outputs = []
-        for model_input in batched_inputs:
-            instances = Instances((model_input["height"], model_input["width"]))
-            instances.pred_boxes = Boxes(torch.tensor([[0.0, 0.0, 10.0, 10.0]]))
-            instances.scores = torch.ones(1)
-            instances.action_scores = torch.full((1, 3), float(model_input["timestamp"]))
-            outputs.append({"instances": instances})
-        return outputs
-
-
-class CountingSource(FrameSource):
-    """Small frames at 10 a second; knows how many of them are alive."""
-
-    name, rate, height, width = "counted", 10, 8, 8
-
-    def __init__(self, num_frames):
-        self.num_frames = num_frames
-        self.alive = self.most_alive = self.num_read = 0
-
-    def stored_frames(self, start=0.0):
-        for index in range(self.num_frames):
-            frame = np.zeros((8, 8, 3), np.uint8)
-            self.num_read = index + 1
-            self.alive += 1
-            self.most_alive = max(self.most_alive, self.alive)
-            weakref.finalize(frame, self._drop)
-            yield index / 10, frame
-
-    def num_bytes(self, stored):
-        return 1 << 20  # as large frames would take, so that few are read ahead
-
-    def _drop(self):
-        self.alive -= 1
-
-
-@pytest.fixture
-def cfg():
-    """The toy model, every query of which is a result."""
-    return load_config(CONFIG, ["MODEL.DEVICE", "cpu", "MODEL.TUBER.PERSON_THRESH", "0.0"])
-
-
 @pytest.fixture(scope="module")
 def toy_model():
     torch.manual_seed(5)
     return build_model(load_config(CONFIG, ["MODEL.DEVICE", "cpu"])).eval()
-
-
-@pytest.fixture
-def film(tmp_path):
-    """4.1 seconds at 30 frames a second, the number of each in the picture."""
-    return write_video(tmp_path / "film.mp4", 123, b_frames=2, gop=12)
-
-
-def recording_detector(cfg, **options):
-    """A detector and the recording model that it runs, a prepared copy."""
-    detector = VideoActionDetector(cfg, model=RecordingModel(), **options)
-    return detector, detector.model
 
 
 def key_frame_dict(path, timestamp, fps=30.0):
@@ -104,10 +35,6 @@ def key_frame_dict(path, timestamp, fps=30.0):
         "fps": fps,
         "start_second": 0.0,
     }
-
-
-def read_ahead_threads():
-    return [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
 
 
 @pytest.mark.parametrize(
@@ -333,105 +260,3 @@ def test_batches_and_options(film, cfg, monkeypatch):
         recording_detector(cfg, amp="float16")
     with pytest.raises(ValueError, match="device 'gpu'"):
         VideoActionDetector(cfg, device="gpu")
-
-
-def test_decoding_goes_on_while_the_model_works(cfg, monkeypatch):
-    source = CountingSource(40)
-    detector, model = recording_detector(cfg)
-    forward, was_busy = model.forward, []
-
-    def slow_forward(batched_inputs):
-        num_read, deadline = source.num_read, time.monotonic() + 5
-        while source.num_read == num_read < 40 and time.monotonic() < deadline:
-            time.sleep(0.001)
-        was_busy.append(source.num_read > num_read or num_read == 40)
-        return forward(batched_inputs)
-
-    monkeypatch.setattr(model, "forward", slow_forward)
-    assert len(list(detector(source))) == 4 and all(was_busy)
-
-
-def test_abandoning_ends_the_thread_and_closes_the_file(film, cfg, monkeypatch):
-    closed = []
-    close = VideoFileReader.close
-    monkeypatch.setattr(VideoFileReader, "close", lambda self: closed.append(close(self)))
-    detector, model = recording_detector(cfg)
-    for iterate in (detector, detector.frames):
-        for _ in iterate(film):
-            assert len(read_ahead_threads()) <= 1
-            break
-        assert not read_ahead_threads() and len(closed) == 1
-        closed.clear()
-
-    def interrupted(batched_inputs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(model, "forward", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        list(detector(film))
-    assert not read_ahead_threads() and len(closed) == 1
-    # A source that somebody else opened stays open.
-    detector, _ = recording_detector(cfg)
-    with open_frame_source(film) as source:
-        assert len(list(detector(source))) == 5 and len(closed) == 1
-    assert len(closed) == 2
-
-
-def test_errors_of_the_source_reach_the_caller(cfg):
-    def frames():
-        for number in range(50):
-            yield np.full((8, 8, 3), number, np.uint8)
-        raise ZeroDivisionError("in the source")
-
-    detector, _ = recording_detector(cfg)
-    found = []
-    with pytest.raises(ZeroDivisionError, match="in the source"):
-        for result in detector(open_frame_source(frames(), fps=10)):
-            found.append(result.time)
-    assert found == [0, 1, 2, 3, 4]
-    assert not read_ahead_threads()
-
-
-def test_results_before_a_hole_are_handed_out(tmp_path, cfg):
-    path = Path(write_video(tmp_path / "video.mp4", 200, gop=10))
-    with av.open(str(path)) as container:
-        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
-    content = bytearray(path.read_bytes())
-    for position, size in packets[60:140]:
-        content[position : position + size] = b"\xff" * size
-    path.write_bytes(content)
-    detector, _ = recording_detector(cfg, batch_size=4)
-    times, numbers = [], []
-    with pytest.raises(VideoError, match=r"video\.mp4: not decodable from 1\.967 s to 4\.667 s"):
-        times.extend(result.time for result in detector(path))
-    with pytest.raises(VideoError, match=r"video\.mp4: not decodable from"):
-        numbers.extend(frame.index for frame in detector.frames(path))
-    # The clip at second 2 is not complete, and frames behind second 1 lie before its result.
-    assert times == [0, 1] and numbers == list(range(30))
-
-
-def test_bad_input_is_refused_at_once(tmp_path, cfg, film):
-    detector, _ = recording_detector(cfg)
-    for iterate in (detector, detector.frames):
-        with pytest.raises(VideoError, match=r"nothing\.mp4: .*No such file"):
-            iterate(tmp_path / "nothing.mp4")
-        for every in (0, -1.0, float("nan"), float("inf")):
-            with pytest.raises(ValueError, match="every must be a positive number"):
-                iterate(film, every=every)
-        for start in (-1.0, float("nan")):
-            with pytest.raises(ValueError, match="start must be a number of seconds from 0 on"):
-                iterate(film, start=start)
-        for end in (2.0, 1.0, float("nan")):
-            with pytest.raises(ValueError, match=r"end must be later than start \(2\.0 s\)"):
-                iterate(film, start=2.0, end=end)
-        with pytest.raises(VideoError, match=r"film\.mp4: no frame from 9\.000 s on and before 10"):
-            list(iterate(film, start=9.0, end=10.0))
-
-
-def test_a_file_without_frames_is_an_error(tmp_path, cfg):
-    path = Path(write_video(tmp_path / "film.mkv", 60))
-    with av.open(str(path)) as container:
-        first = min(p.pos for p in container.demux(video=0) if p.pos)
-    path.write_bytes(path.read_bytes()[:first])
-    with pytest.raises(VideoError, match=r"film\.mkv: the video stream holds no decodable frame"):
-        recording_detector(cfg)[0](path)
