@@ -158,6 +158,11 @@ def _as_map(rows: torch.Tensor) -> torch.Tensor:
     return rows.view(1, len(rows), 1, rows.shape[1]).permute(0, 3, 1, 2)
 
 
+def as_rows(maps: torch.Tensor) -> torch.Tensor:
+    """(B, T, H, W, C) as (N, C)."""
+    return maps.view(-1, maps.shape[-1])
+
+
 def row_chunks(
     *tensors: torch.Tensor, scratch: Sequence[int] = ()
 ) -> Iterator[tuple[torch.Tensor, ...]]:

@@ -15,7 +15,8 @@ from torch import nn
 from tubedet.layers import DepthwiseConv3d, FrozenBatchNorm3d, get_norm_3d
 
 from .folded_csn import FoldedBottleneck, FoldedStem, is_foldable
-from .fused_training import BottleneckFunction, StemFunction, can_fuse
+from .fused_stem import StemFunction
+from .fused_training import BottleneckFunction, can_fuse
 from .recomputation import recomputed
 
 BLOCKS_PER_STAGE = {
