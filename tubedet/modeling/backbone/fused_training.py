@@ -1,7 +1,7 @@
-"""Training of a CSN on CPUs: its parts as single steps of autograd.
+"""Training of a CSN's blocks on CPUs: each as a single step of autograd.
 
-Module by module, autograd keeps every intermediate map. Here a part keeps its input and what is
-expensive to compute again; the rest is recomputed in the backward pass from the stored statistics
+Module by module, autograd keeps every intermediate map. Here a block keeps its input and output,
+which its neighbours keep anyhow, and what is expensive to compute again; the rest is recomputed in the backward pass from the stored statistics
 of the batch norms, which are updated once. Maps are worked on as rows (N, C) of their channels, in
 slices that stay in the cache, and 1x1x1 convolutions are matrix products. Results and gradients
 equal those of the modules up to rounding.
@@ -27,7 +27,7 @@ from tubedet.layers.row_norm import (
 
 
 def can_fuse(x: torch.Tensor, *norms: nn.Module) -> bool:
-    """Whether the functions of this file apply: full precision on a CPU, and usual batch norms.
+    """Whether a part can be one step of autograd: full precision on a CPU, and usual batch norms.
 
     Args:
         x: the input of the part.
@@ -160,7 +160,11 @@ class BottleneckFunction(torch.autograd.Function):
 
 
 def _behind_third(d_out, out, h2, norm2, third, taken, projection):
-    """Tell ``third`` and ``projection`` the gradient of their sum; that of h2's ReLU is begun."""
+    """Add the gradient behind the last ReLU to ``third`` and ``projection``, which meet there.
+
+    Returns:
+        what of the gradient of the ReLU of h2 is known before ``third`` is finished.
+    """
     d_h2 = empty_maps(h2, *h2.shape)
     slices = row_chunks(
         *(d_out, out, as_rows(h2), as_rows(d_h2), d_out if taken is None else taken),
