@@ -1,10 +1,10 @@
 """Training of a CSN's blocks on CPUs: each as a single step of autograd.
 
 Module by module, autograd keeps every intermediate map. Here a block keeps its input and output,
-which its neighbours keep anyhow, and what is expensive to compute again; the rest is recomputed in the backward pass from the stored statistics
-of the batch norms, which are updated once. Maps are worked on as rows (N, C) of their channels, in
-slices that stay in the cache, and 1x1x1 convolutions are matrix products. Results and gradients
-equal those of the modules up to rounding.
+which its neighbours keep anyhow, and what is expensive to compute again; the rest is recomputed in
+the backward pass from the stored statistics of the batch norms, which are updated once. Maps are
+worked on as rows (N, C) of their channels, in slices that stay in the cache, and 1x1x1 convolutions
+are matrix products. Results and gradients equal those of the modules up to rounding.
 """
 
 from __future__ import annotations
