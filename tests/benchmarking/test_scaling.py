@@ -40,10 +40,12 @@ class KnownTraining:
 
 
 def test_axes(in_this_process, monkeypatch, tmp_path):
-    in_this_process(scaling)
+    calls = in_this_process(scaling)
     monkeypatch.setattr(scaling, "TrainingInProcesses", KnownTraining)
     picture = tmp_path / "growth.png"
     result = scaling.run(parsed("--picture", str(picture)))
+    assert [name for _, name in calls[:4]] == ["measure", "measure", "totals", "totals"]
+    assert calls[0][0] is not calls[1][0]  # the two sizes take turns
     axes = result["axes"]
     values = {name: [point["value"] for point in axis["points"]] for name, axis in axes.items()}
     assert values == {
@@ -63,7 +65,7 @@ def test_axes(in_this_process, monkeypatch, tmp_path):
     assert processes["growth"] == {"work": 2, "time": pytest.approx(1.25), "memory": 2}
     assert processes["points"][0]["gflop"] > 2 * gflop["clips of a batch"][0]  # backward, too
     for axis in axes.values():
-        times = [point["cpu_s"]["median"] for point in axis["points"]]
+        times = [point["cpu_s"]["min"] for point in axis["points"]]
         assert axis["growth"]["time"] == pytest.approx(times[1] / times[0])
     assert "key frames of a video" in scaling.table(result)
     assert cv2.imread(str(picture)).shape[:2] == (510, 2400)
@@ -72,7 +74,7 @@ def test_axes(in_this_process, monkeypatch, tmp_path):
 def test_picture_shows_the_curves(tmp_path):
     def axis(memory):
         points = [
-            {"value": n, "gflop": n, "time": "cpu_s", "cpu_s": {"median": n}, "peak_growth_mb": m}
+            {"value": n, "gflop": n, "time": "cpu_s", "cpu_s": {"min": n}, "peak_growth_mb": m}
             for n, m in zip((1, 2), memory)
         ]
         return {"points": points}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict:
-    """Measures each point in a fresh process.
+    """Measures each point in a fresh process, the points of an axis in turns.
 
     What is not varied has the size of the config's evaluation.
 
@@ -67,7 +68,8 @@ def run(options: argparse.Namespace) -> dict:
         size: ``value``, ``gflop``, ``wall_s`` and ``cpu_s`` (see
         :func:`tubedet.benchmarking.measurement.summary`), ``peak_growth_mb``, and ``time``, which
         of the two times counts: CPU time, but on a GPU and of processes wall time. Growth tells how
-        many times the last point is the first: ``work`` (GFLOP), ``time`` and ``memory``.
+        many times the last point is the first: ``work`` (GFLOP), ``time`` (of the fastest run,
+        because other work on the machine only adds to it) and ``memory``.
 
     Raises:
         OSError, KeyError, ValueError: The config cannot be used, or the picture not be written.
@@ -89,10 +91,7 @@ def run(options: argparse.Namespace) -> dict:
         "clips of a batch": {n: replace(base, batch_size=n) for n in options.batch_sizes},
     }
     axes = {
-        name: [
-            {"value": value, **_point(options, Detection, values[value])}
-            for value in sorted(values)
-        ]
+        name: _points_in_turns(options, Detection, {value: (run,) for value, run in values.items()})
         for name, values in runs.items()
     }
     axes[_VIDEO_AXIS] = _video_points(options, base)
@@ -115,12 +114,12 @@ def table(result: dict) -> str:
     for name, axis in result["axes"].items():
         for point in axis["points"]:
             row = [name, point["value"], f"{point['gflop']:.4g}"]
-            row += [f"{point[kind]['median']:.3g}" for kind in ("wall_s", "cpu_s")]
+            row += [f"{point[kind]['min']:.3g}" for kind in ("wall_s", "cpu_s")]
             rows.append([*row, f"{point['peak_growth_mb']:.0f}"])
         growths.append([name, *(f"{times:.2f}" for times in axis["growth"].values())])
     points = tabulate(
         rows,
-        ("axis", "value", "GFLOP", "s", "CPU s", "peak growth, MB"),
+        ("axis", "value", "GFLOP", "s, fastest", "CPU s, fastest", "peak growth, MB"),
         tablefmt="pipe",
         disable_numparse=True,
     )
@@ -165,33 +164,53 @@ class VideoDetection:
         }
 
 
-def _point(options: argparse.Namespace, build: type, *args) -> dict:
-    """The figures of one size."""
-    with FreshProcess(build, *args, threads=options.threads) as process:
-        for _ in range(options.warmup):
-            process.call("measure")
-        times = [process.call("measure")["phases"]["forward"] for _ in range(options.repeats)]
-        totals = process.call("totals")
-    memory = totals["peak_growth_mb"]
-    on_gpu = memory["cuda"] is not None
-    return {
-        "gflop": totals["gflop"]["run"],
-        "wall_s": summary([time["wall_s"] for time in times]),
-        "cpu_s": summary([time["cpu_s"] for time in times]),
-        "peak_growth_mb": memory["cuda" if on_gpu else "process"],
-        "time": "wall_s" if on_gpu else "cpu_s",
-    }
+def _points_in_turns(options: argparse.Namespace, build: type, cases: dict[int, tuple]) -> list:
+    """The figures of every size; sizes take turns, so that all see the machine's slow moments.
+
+    Args:
+        build: what is made in a fresh process of its own for each size.
+        cases: the arguments of ``build`` by size.
+    """
+    with contextlib.ExitStack() as stack:
+        processes = {
+            value: stack.enter_context(FreshProcess(build, *cases[value], threads=options.threads))
+            for value in sorted(cases)
+        }
+        times: dict[int, list[dict]] = {value: [] for value in processes}
+        for turn in range(options.warmup + options.repeats):
+            for value, process in processes.items():
+                time = process.call("measure")["phases"]["forward"]
+                if turn >= options.warmup:
+                    times[value].append(time)
+        totals = {value: process.call("totals") for value, process in processes.items()}
+    return [
+        {
+            "value": value,
+            "gflop": totals[value]["gflop"]["run"],
+            "wall_s": summary([time["wall_s"] for time in times[value]]),
+            "cpu_s": summary([time["cpu_s"] for time in times[value]]),
+            **_memory_and_time(totals[value]["peak_growth_mb"]),
+        }
+        for value in processes
+    ]
+
+
+def _memory_and_time(memory: dict) -> dict:
+    if memory["cuda"] is None:
+        return {"peak_growth_mb": memory["process"], "time": "cpu_s"}
+    return {"peak_growth_mb": memory["cuda"], "time": "wall_s"}
 
 
 def _video_points(options: argparse.Namespace, base: ModelRun) -> list[dict]:
     with FreshProcess(Detection, base, threads=options.threads) as process:
         gflop_per_clip = process.call("totals")["gflop"]["run"]
     _, height, width = base.clip_size
-    points = []
-    for value in sorted(options.key_frames):
-        with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
+        cases = {}
+        for value in options.key_frames:
+            (Path(folder) / str(value)).mkdir()
             film = write_film(
-                Path(folder),
+                Path(folder) / str(value),
                 width=width // 2 * 2,  # as H.264 needs it
                 height=height // 2 * 2,
                 num_frames=_FPS * value,
@@ -199,9 +218,8 @@ def _video_points(options: argparse.Namespace, base: ModelRun) -> list[dict]:
                 fps=_FPS,
                 seed=options.seed,
             )
-            point = _point(options, VideoDetection, base, str(film.video), gflop_per_clip)
-        points.append({"value": value, **point})
-    return points
+            cases[value] = (base, str(film.video), gflop_per_clip)
+        return _points_in_turns(options, VideoDetection, cases)
 
 
 def _process_points(
@@ -235,6 +253,6 @@ def _growth(points: list[dict]) -> dict:
     kind = first["time"]
     return {
         "work": last["gflop"] / first["gflop"],
-        "time": last[kind]["median"] / first[kind]["median"],
+        "time": last[kind]["min"] / first[kind]["min"],
         "memory": last["peak_growth_mb"] / first["peak_growth_mb"],
     }

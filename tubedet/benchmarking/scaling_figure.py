@@ -30,7 +30,7 @@ def draw_scaling(result: dict, path: Path) -> None:
     for plot, (name, axis) in zip(figure.subplots(1, len(axes), squeeze=False)[0], axes.items()):
         points = axis["points"]
         work = _relative([point["gflop"] for point in points])
-        time = _relative([point[point["time"]]["median"] for point in points])
+        time = _relative([point[point["time"]]["min"] for point in points])
         memory = _relative([point["peak_growth_mb"] for point in points])
         plot.loglog(work, work, "--", color=_WORK, label="as the work")
         plot.loglog(work, time, "o-", color=_TIME, label="time")
