@@ -127,16 +127,13 @@ class NormGradients:
                 self._weight, self.d_weight, self.d_bias, self._num_rows
             )
         scale, slope, offset = self._of_rows
-        if not self._statistics.of_batch:
-            return grad.mul_(scale)
         return grad.mul_(scale).addcmul_(rows, slope).add_(offset)
 
 
 def relu_gradient(
-    grad: torch.Tensor, activated: torch.Tensor, *, out: torch.Tensor | None = None
+    grad: torch.Tensor, activated: torch.Tensor, *, out: torch.Tensor
 ) -> torch.Tensor:
     """Gradient of a ReLU's input, given that of its output and the input or the output itself."""
-    out = torch.empty_like(grad) if out is None else out
     return torch.ops.aten.threshold_backward.grad_input(grad, activated, 0, grad_input=out)
 
 
