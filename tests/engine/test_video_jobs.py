@@ -120,16 +120,19 @@ def test_processes_killed_at_random_moments(tmp_path):
 
 def test_each_video_is_done_once(tmp_path):
     def note_and_write(job, folder):
+        if not own_jobs:
+            all_have_one.wait(timeout=20)
+        own_jobs.append(job)
         done.put((job.name, multiprocessing.current_process().pid))
         return write_result(job, folder)
 
     def work():
         with ResultFolder(tmp_path) as results:
-            start.wait()
             process_videos(JOBS, results, note_and_write, poll_seconds=0.01)
             finished.put(all(results.is_settled(job.name) for job in JOBS))
 
-    done, finished, start = FORK.Queue(), FORK.Queue(), FORK.Barrier(3)
+    done, finished, all_have_one = FORK.Queue(), FORK.Queue(), FORK.Barrier(3)
+    own_jobs = []  # of one process: fork copies the list
     processes = [FORK.Process(target=work) for _ in range(3)]
     for process in processes:
         process.start()
@@ -155,9 +158,21 @@ def test_broken_videos_do_not_stop_the_rest(tmp_path, caplog):
         assert results.failure("film3") == "RuntimeError: out of memory"
         assert results.failure("film7").endswith("not a single frame")
         assert results.record("film8") == {"video": "/data/film8.mp4"}
-    assert len(list(tmp_path.glob("*/video.json"))) == 10 and len(calls) == 12
+    assert len(list(tmp_path.glob("*/video.json"))) == 10 and len(calls) == 13
     unexpected, expected = sorted(caplog.records, key=lambda record: bool(record.exc_info))[::-1]
     assert "film7" in expected.getMessage() and "film3" in unexpected.getMessage()
+
+
+def test_progress_when_others_have_done_all(tmp_path):
+    seen = []
+
+    def note_progress():
+        seen.append(sum(results.is_settled(job.name) for job in JOBS))
+
+    run(tmp_path)
+    with ResultFolder(tmp_path) as results:
+        process_videos(JOBS, results, write_result, progress=note_progress)
+    assert seen == [len(JOBS)]
 
 
 def test_a_full_disk_stops_the_run(tmp_path):

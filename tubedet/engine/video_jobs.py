@@ -88,7 +88,7 @@ def process_videos(
         results: where results are looked for and published.
         process: writes the results of a video into an empty folder, and returns what is kept as
             the record of the result.
-        progress: called after each video, and while waiting.
+        progress: called after each video, while waiting, and when all are settled.
         poll_seconds: how often to look for the results of others.
 
     Raises:
@@ -102,10 +102,10 @@ def process_videos(
                     _process_one(job, results, process, folder)
                     progress()
         open_jobs = [job for job in open_jobs if not results.is_settled(job.name)]
+        progress()
         if not open_jobs:
             return
         time.sleep(poll_seconds)
-        progress()
 
 
 def _process_one(job: VideoJob, results: ResultFolder, process: Callable, folder: Path) -> None:
