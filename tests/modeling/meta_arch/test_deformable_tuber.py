@@ -5,8 +5,8 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 from reference_cases import LARGE_BLOCKS, ReferenceCase
+from short_training import assert_all_persons_are_found, assert_trains_in_bfloat16, train_on
 from torch import nn
-from torchvision.ops import box_iou
 
 from tubedet.checkpoint import by_our_names
 from tubedet.engine import load_config
@@ -198,40 +198,16 @@ def test_two_stage_references_are_the_best_proposals(make_clip_input):
 def test_overfits_two_clips(variant, make_clip_input):
     options = ["MODEL.TUBER.DROPOUT", 0.0, "MODEL.TUBER.ACTION_DROPOUT", 0.0]
     options += ["MODEL.TUBER.DEC_LAYERS", 2, "MODEL.CSN.TEMPORAL_STRIDES", (2, 2, 1, 1)]
-    model = _small_model(*VARIANTS[variant], *options).train()
+    model = _small_model(*VARIANTS[variant], *options)
     inputs = [make_clip_input(8, 48, 64, 5, seed=s) for s in range(2)]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1.5e-3)
-    steps = 110
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
-    totals = []
-    for _ in range(steps):
-        total = sum(model(inputs).values())
-        optimizer.zero_grad()
-        total.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        totals.append(total.item())
+    totals = train_on(model, inputs, num_steps=110, learning_rate=1.5e-3, last_factor=0.05)
     assert totals[-1] < totals[0] / 10
-    with torch.no_grad():
-        results = model.eval()(inputs)
-    for clip_input, result in zip(inputs, results):
-        found, truth = result["instances"], clip_input["instances"]
-        overlap = box_iou(found.pred_boxes.tensor, truth.gt_boxes.tensor)
-        for n, label in enumerate(truth.gt_actions.argmax(1)):
-            best = found.action_scores[:, label].argmax()
-            assert found.action_scores[best, label] > 0.5
-            assert overlap[best, n] > 0.6
+    assert_all_persons_are_found(model, inputs, min_score=0.5, min_overlap=0.6)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_bfloat16_autocast_trains(variant, make_clip_input):
-    model = _small_model(*VARIANTS[variant]).train()
-    with torch.autocast("cpu", torch.bfloat16):
-        losses = model([make_clip_input(8, 48, 64, 5)])
-    total = sum(losses.values())
-    total.backward()
-    assert torch.isfinite(total) and total.dtype == torch.float32
+    assert_trains_in_bfloat16(_small_model(*VARIANTS[variant]), [make_clip_input(8, 48, 64, 5)])
 
 
 @pytest.mark.parametrize(

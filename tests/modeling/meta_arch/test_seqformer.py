@@ -7,7 +7,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 from reference_cases import LARGE_BLOCKS, ReferenceCase
-from torchvision.ops import box_iou
+from short_training import assert_all_persons_are_found, assert_trains_in_bfloat16, train_on
 
 from tubedet.checkpoint import by_our_names
 from tubedet.engine import load_config
@@ -170,34 +170,16 @@ def test_exclusive_actions_have_a_no_object_output(make_clip_input):
 
 
 def test_bfloat16_autocast_trains(make_clip_input):
-    model = _model().train()
-    with torch.autocast("cpu", torch.bfloat16):
-        losses = model([make_clip_input(8, 48, 64, 5)])
-    total = sum(losses.values())
-    total.backward()
-    assert torch.isfinite(total) and total.dtype == torch.float32
+    assert_trains_in_bfloat16(_model(), [make_clip_input(8, 48, 64, 5)])
 
 
 def test_overfits_two_clips(make_clip_input):
-    model = _model("MODEL.SEQFORMER.DROPOUT", 0.0).train()
+    model = _model("MODEL.SEQFORMER.DROPOUT", 0.0)
     inputs = [make_clip_input(8, 48, 64, 5, seed=s) for s in range(2)]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for _ in range(60):
-        losses = model(inputs)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    with torch.no_grad():
-        results = model.eval()(inputs)
-    for clip_input, result in zip(inputs, results):
-        found, truth = result["instances"], clip_input["instances"]
-        overlap = box_iou(found.pred_boxes.tensor, truth.gt_boxes.tensor)
-        for n, label in enumerate(truth.gt_actions.argmax(1)):
-            best = found.action_scores[:, label].argmax()
-            assert found.action_scores[best, label] > 0.5
-            assert overlap[best, n] > 0.7
-        assert (found.scores > 0.5).sum() == len(truth)
+    train_on(model, inputs, num_steps=60, learning_rate=2e-3)
+    results = assert_all_persons_are_found(model, inputs, min_score=0.5, min_overlap=0.7)
+    for clip_input, found in zip(inputs, results):
+        assert (found.scores > 0.5).sum() == len(clip_input["instances"])
 
 
 @pytest.mark.parametrize(

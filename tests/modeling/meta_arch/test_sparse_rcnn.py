@@ -6,7 +6,8 @@ import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone, build_model
 from reference_cases import BLOCKS, ReferenceCase
-from torchvision.ops import box_convert, box_iou
+from short_training import assert_all_persons_are_found, assert_trains_in_bfloat16, train_on
+from torchvision.ops import box_convert
 
 from tubedet.checkpoint import TubedetCheckpointer
 from tubedet.engine import load_config
@@ -170,36 +171,16 @@ def test_exclusive_actions_have_a_no_object_output(make_clip_input):
 
 
 def test_bfloat16_autocast_trains(make_clip_input):
-    model = _model().train()
-    with torch.autocast("cpu", torch.bfloat16):
-        losses = model([make_clip_input(2, 48, 48, 5)])
-    total = sum(losses.values())
-    total.backward()
-    assert torch.isfinite(total) and total.dtype == torch.float32
+    assert_trains_in_bfloat16(_model(), [make_clip_input(2, 48, 48, 5)])
 
 
 def test_overfits_two_clips(make_clip_input):
-    model = _model("MODEL.SPARSE_RCNN.NUM_STAGES", 2).train()
+    model = _model("MODEL.SPARSE_RCNN.NUM_STAGES", 2)
     inputs = [make_clip_input(2, 48, 48, 5, seed=s) for s in range(2)]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, total_iters=240)
-    for _ in range(240):
-        losses = model(inputs)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        scheduler.step()
-    with torch.no_grad():
-        results = model.eval()(inputs)
-    for clip_input, result in zip(inputs, results):
-        found, truth = result["instances"], clip_input["instances"]
-        overlap = box_iou(found.pred_boxes.tensor, truth.gt_boxes.tensor)
-        for n, label in enumerate(truth.gt_actions.argmax(1)):
-            best = found.action_scores[:, label].argmax()
-            assert found.action_scores[best, label] > 0.3
-            assert overlap[best, n] > 0.7
-        assert (found.scores > 0.3).sum() == len(truth)
+    train_on(model, inputs, num_steps=240, learning_rate=3e-3, last_factor=0.1)
+    results = assert_all_persons_are_found(model, inputs, min_score=0.3, min_overlap=0.7)
+    for clip_input, found in zip(inputs, results):
+        assert (found.scores > 0.3).sum() == len(clip_input["instances"])
 
 
 def test_an_official_coco_checkpoint_loads_by_its_own_names(tmp_path):

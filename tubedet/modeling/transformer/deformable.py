@@ -175,6 +175,8 @@ class DeformableTransformer(nn.Module):
             given by the caller.
     """
 
+    decoder_class: type[nn.Module] = DeformableDecoder
+
     def __init__(
         self,
         *,
@@ -199,10 +201,10 @@ class DeformableTransformer(nn.Module):
             "num_levels": num_levels,
         }
         self.encoder = DeformableEncoder(enc_layers, num_points=enc_points, **layer)
-        self.decoder = DeformableDecoder(dec_layers, box_refine, num_points=dec_points, **layer)
+        self.decoder = self.decoder_class(dec_layers, box_refine, num_points=dec_points, **layer)
         self.level_embed = nn.Parameter(torch.empty(num_levels, dim))
         self.reference_points = nn.Linear(dim, 2) if learned_references else None
-        initialise(self)
+        self._reset_parameters()
 
     def encode(
         self, maps: list[torch.Tensor], positions: list[torch.Tensor], masks: list[torch.Tensor]
@@ -236,23 +238,22 @@ class DeformableTransformer(nn.Module):
             queries and boxes after each layer, see :meth:`DeformableDecoder.forward`.
         """
         if self.reference_points is not None:
-            points = self.reference_points(query_pos)
-            references = points.to(torch.promote_types(points.dtype, torch.float32)).sigmoid()
+            references = self.first_references(query_pos)
         return self.decoder(content, query_pos, references, memory, levels, box_heads)
 
+    def first_references(self, query_pos: torch.Tensor) -> torch.Tensor:
+        """The learned references (B, Q, 2), fractions of the images, of positions (B, Q, C)."""
+        points = self.reference_points(query_pos)
+        return points.to(torch.promote_types(points.dtype, torch.float32)).sigmoid()
 
-def initialise(transformer: nn.Module) -> None:
-    """The published initialisation of a transformer with deformable attention, in place.
-
-    Args:
-        transformer: with ``level_embed`` and, or None, ``reference_points``.
-    """
-    for parameter in transformer.parameters():
-        if parameter.dim() > 1:
-            nn.init.xavier_uniform_(parameter)
-    for module in transformer.modules():
-        if isinstance(module, MultiScaleDeformableAttention):
-            module.reset_parameters()
-    nn.init.normal_(transformer.level_embed)
-    if transformer.reference_points is not None:
-        nn.init.zeros_(transformer.reference_points.bias)
+    def _reset_parameters(self) -> None:
+        """The published initialisation."""
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+        for module in self.modules():
+            if isinstance(module, MultiScaleDeformableAttention):
+                module.reset_parameters()
+        nn.init.normal_(self.level_embed)
+        if self.reference_points is not None:
+            nn.init.zeros_(self.reference_points.bias)

@@ -13,7 +13,7 @@ from torch import nn
 
 from tubedet.layers import MultiHeadAttention, MultiScaleDeformableAttention
 
-from .deformable import DeformableEncoder, initialise
+from .deformable import DeformableTransformer
 from .detr import FeedForward
 from .level_tokens import LevelTokens
 
@@ -161,47 +161,13 @@ class SeqFormerDecoder(nn.Module):
         return torch.stack(outputs), torch.stack(boxes)
 
 
-class SeqFormerTransformer(nn.Module):
+class SeqFormerTransformer(DeformableTransformer):
     """Deformable encoder over the pyramid of every frame, and the decoder of the clip's queries.
 
-    Args:
-        dim: channels C.
-        num_heads: attention heads.
-        feedforward_dim: channels of the feed-forward layers.
-        enc_layers, dec_layers: numbers of layers.
-        dropout: of attention, feed-forward and residuals.
-        num_levels: levels L of the pyramids.
-        enc_points, dec_points: sampled points per head and level.
-        box_refine: see :class:`SeqFormerDecoder`.
+    Args: those of :class:`DeformableTransformer`; the first references are learned.
     """
 
-    def __init__(
-        self,
-        *,
-        dim: int,
-        num_heads: int,
-        feedforward_dim: int,
-        enc_layers: int,
-        dec_layers: int,
-        dropout: float,
-        num_levels: int,
-        enc_points: int,
-        dec_points: int,
-        box_refine: bool,
-    ):
-        super().__init__()
-        layer = {
-            "dim": dim,
-            "num_heads": num_heads,
-            "feedforward_dim": feedforward_dim,
-            "dropout": dropout,
-            "num_levels": num_levels,
-        }
-        self.encoder = DeformableEncoder(enc_layers, num_points=enc_points, **layer)
-        self.decoder = SeqFormerDecoder(dec_layers, box_refine, num_points=dec_points, **layer)
-        self.level_embed = nn.Parameter(torch.empty(num_levels, dim))
-        self.reference_points = nn.Linear(dim, 2)
-        initialise(self)
+    decoder_class = SeqFormerDecoder
 
     def forward(
         self,
@@ -225,15 +191,11 @@ class SeqFormerTransformer(nn.Module):
             :meth:`SeqFormerDecoder.forward`.
         """
         batch, num_frames = maps[0].shape[:2]
-        levels = LevelTokens.from_maps(
+        memory, levels = self.encode(
             [x.flatten(0, 1) for x in maps],
             [x.repeat_interleave(num_frames, dim=0) for x in positions],
             [x.repeat_interleave(num_frames, dim=0) for x in masks],
-            self.level_embed,
         )
-        memory = self.encoder(levels)
         query_pos, content = queries.expand(batch, -1, -1).chunk(2, dim=-1)
-        points = self.reference_points(query_pos)
-        points = points.to(torch.promote_types(points.dtype, torch.float32)).sigmoid()
-        references = points[:, None].expand(-1, num_frames, -1, -1)
+        references = self.first_references(query_pos)[:, None].expand(-1, num_frames, -1, -1)
         return self.decoder(content, query_pos, references, memory, levels, box_heads)
