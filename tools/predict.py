@@ -52,7 +52,7 @@ _SUFFIXES = {"csv": ".csv", "jsonl": ".jsonl", "coco": ".coco.json", "mp4": ".mp
 _OUTPUTS = {"csv": "predictions", "jsonl": "json_lines", "coco": "coco", "mp4": "video"}
 # Of a config, what changes a result.
 _SETTINGS = ("MODEL", "INPUT")
-_RUN = ".run"  # stands for the run as a whole; no video has this name
+_REFUSALS = (OSError, ValueError, KeyError, CheckpointError)  # what is wrong with the input
 # The weights count by what is in the file.
 _NO_SETTINGS = ("MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.CSN.EXECUTION")
 
@@ -125,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = result_settings(options)
         with run_with_settings(options.output, settings):
             return predict(jobs, options)
-    except (OSError, ValueError, KeyError, CheckpointError) as error:
+    except _REFUSALS as error:
         message = error.args[0] if isinstance(error, KeyError) else error
         print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
         return 2
@@ -178,11 +178,11 @@ def predict(jobs: list[VideoJob], options: argparse.Namespace) -> int:
         logger.info(f"{len(done_before)} of {len(jobs)} videos are done already")
     started = time.monotonic()
     if len(done_before) < len(jobs):
+        arguments = argparse.Namespace(jobs=jobs, **vars(options))
         try:
-            launch_processes(run_process, argparse.Namespace(jobs=jobs, **vars(options)))
-        except ProcessExitedException as error:
-            with ResultFolder(options.output) as results:
-                raise ValueError(results.failure(_RUN) or str(error)) from error
+            launch_processes(run_process, arguments, refusals=_REFUSALS)
+        except ProcessExitedException as error:  # killed from outside, say
+            raise ValueError(str(error)) from error
     wall_seconds = time.monotonic() - started
 
     with ResultFolder(options.output) as results:
@@ -219,13 +219,7 @@ def run_process(options: argparse.Namespace) -> None:
     """
     setup_logger(name="tubedet", distributed_rank=comm.get_rank())
     with ResultFolder(options.output) as results:
-        try:
-            _process_videos(options, results)
-        except (OSError, ValueError, CheckpointError) as error:
-            if comm.get_world_size() == 1:
-                raise
-            results.fail(_RUN, str(error))
-            sys.exit(2)
+        _process_videos(options, results)
 
 
 def process_video(

@@ -26,6 +26,7 @@ def main(args):
 
 if __name__ == "__main__":
     try:
-        launch_processes(main, argument_parser(__doc__).parse_args())
+        arguments = argument_parser(__doc__).parse_args()
+        launch_processes(main, arguments, refusals=(CheckpointError,))
     except CheckpointError as error:
         sys.exit(f"train_net.py: error: {error}")

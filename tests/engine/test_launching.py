@@ -16,7 +16,7 @@ def test_a_process_whose_parent_has_ended_does_nothing(is_orphan):
     done = FORK.Queue()
     parent = os.getpid() + is_orphan
     process = FORK.Process(
-        target=launching._run_until_parent_ends, args=(done.put, "started", parent)
+        target=launching._run_until_parent_ends, args=(done.put, "started", (), None, parent)
     )
     process.start()
     process.join()
@@ -29,3 +29,10 @@ def test_too_many_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(SystemExit, match="--num-gpus 3, but there are 2 GPUs"):
         launching.launch_processes(print, argparse.Namespace(num_gpus=3, num_machines=1))
+
+
+def test_what_a_process_refuses_is_raised_as_it_is(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    args = argparse.Namespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url="auto")
+    with pytest.raises(TypeError, match="^object of type 'Namespace' has no len"):
+        launching.launch_processes(len, args, refusals=(KeyError, TypeError))

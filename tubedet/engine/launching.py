@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 from detectron2.engine import default_argument_parser, launch
+from torch.multiprocessing import ProcessExitedException
 
 
 def argument_parser(description: str) -> argparse.ArgumentParser:
@@ -22,29 +24,56 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def launch_processes(main: Callable, args: argparse.Namespace):
+def launch_processes(
+    main: Callable, args: argparse.Namespace, *, refusals: tuple[type[Exception], ...] = ()
+):
     """Run ``main(args)`` in ``args.num_gpus`` processes: one per GPU, or on the CPU over gloo.
 
     Exits with a message if there are fewer GPUs than asked for.
+
+    Args:
+        main: function of a module.
+        args: what it is called with; also says how many processes there are.
+        refusals: exceptions that say what is wrong with the input. One that ends a process is
+            raised here as it is, whatever the number of processes; any other one of several
+            processes arrives as PyTorch's ``ProcessRaisedException``, with its traceback.
     """
     if torch.cuda.is_available() and args.num_gpus > torch.cuda.device_count():
         sys.exit(f"--num-gpus {args.num_gpus}, but there are {torch.cuda.device_count()} GPUs")
-    several = args.num_gpus * args.num_machines > 1
-    launch(
-        _run_until_parent_ends if several else main,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(main, args, os.getpid()) if several else (args,),
-    )
+    if args.num_gpus * args.num_machines == 1:
+        main(args)
+        return
+    refused = multiprocessing.get_context("spawn").SimpleQueue()
+    try:
+        launch(
+            _run_until_parent_ends,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(main, args, refusals, refused, os.getpid()),
+        )
+    except ProcessExitedException:
+        if refused.empty():
+            raise
+        raise refused.get() from None
 
 
-def _run_until_parent_ends(main: Callable, args: argparse.Namespace, parent: int):
+def _run_until_parent_ends(
+    main: Callable,
+    args: argparse.Namespace,
+    refusals: tuple[type[Exception], ...],
+    refused: multiprocessing.SimpleQueue,
+    parent: int,
+):
     """A killed run must not leave processes behind that go on writing checkpoints."""
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
     if os.getppid() != parent:  # it ended while this process was starting
         sys.exit(1)
-    main(args)
+    try:
+        main(args)
+    except refusals as error:
+        refused.put(error)
+        sys.exit(2)
