@@ -1,9 +1,10 @@
 import pytest
 import torch
+from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from tubedet.engine.step_trainer import StepTrainer
+from tubedet.engine.step_trainer import StepTrainer, exchanging_gradients
 
 
 class _Quadratic(nn.Module):
@@ -89,16 +90,18 @@ def test_every_clip_weighs_the_same_however_many_go_together(clips_per_pass, pas
     assert storage.latest()["total_loss"][0] == pytest.approx(31 / 5)
 
 
-def test_processes_exchange_gradients_once(tmp_path):
+def test_processes_exchange_gradients_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)  # one does not exchange anything
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1
     )
     try:
-        model = nn.parallel.DistributedDataParallel(_Linear())
-        exchanged = []
+        model = exchanging_gradients(_Linear())
+        exchanged, addresses = [], set()
 
         def count(state, bucket):
-            exchanged.append(bucket.buffer().clone())
+            exchanged.append(bucket.buffer().tolist())
+            addresses.add(bucket.buffer().data_ptr())
             future = torch.futures.Future()
             future.set_result(bucket.buffer())
             return future
@@ -113,7 +116,8 @@ def test_processes_exchange_gradients_once(tmp_path):
             trainer.run_step()
     finally:
         torch.distributed.destroy_process_group()
-    assert [grad.tolist() for grad in exchanged] == [[pytest.approx(3.0)]]
+    assert exchanged == [[pytest.approx(3.0)]]
+    assert addresses == {model.module.weight.grad.data_ptr()}  # not a second copy
     assert model.module.weight.item() == pytest.approx(1 - 3)
 
 

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import torch
-from detectron2.engine import create_ddp_model
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from tabulate import tabulate
@@ -25,7 +24,7 @@ from tubedet.benchmarking.model_variants import build_for_training
 from tubedet.benchmarking.random_clips import random_batch
 from tubedet.engine import launch_processes
 from tubedet.engine.optimizer import build_optimizer
-from tubedet.engine.step_trainer import StepTrainer
+from tubedet.engine.step_trainer import StepTrainer, exchanging_gradients
 from tubedet.engine.trainer import AMP_DTYPES
 
 DESCRIPTION = "Training on random clips in one process and in several, each with its own clips."
@@ -171,11 +170,7 @@ def _train(args: argparse.Namespace) -> None:
         seed=run.seed + rank,
     )
     trainer = StepTrainer(
-        create_ddp_model(
-            model,
-            broadcast_buffers=False,
-            device_ids=None if device.type == "cpu" else [comm.get_local_rank()],
-        ),
+        exchanging_gradients(model),
         itertools.repeat(batch),
         build_optimizer(cfg, model),
         device_type=device.type,

@@ -5,8 +5,24 @@ import time
 from collections import defaultdict
 
 import torch
-from detectron2.engine import SimpleTrainer
+from detectron2.engine import SimpleTrainer, create_ddp_model
+from detectron2.utils import comm
 from torch.nn.parallel import DistributedDataParallel
+
+
+def exchanging_gradients(model: torch.nn.Module) -> torch.nn.Module:
+    """The model with gradients averaged over all processes; itself if there is one process.
+
+    Args:
+        model: on the device it trains on.
+    """
+    device_type = next(model.parameters()).device.type
+    return create_ddp_model(
+        model,
+        broadcast_buffers=False,
+        device_ids=None if device_type == "cpu" else [comm.get_local_rank()],
+        gradient_as_bucket_view=True,  # what is exchanged is no second copy of the gradients
+    )
 
 
 class StepTrainer(SimpleTrainer):

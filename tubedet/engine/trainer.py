@@ -11,7 +11,7 @@ from detectron2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
 )
-from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model
+from detectron2.engine import DefaultTrainer, TrainerBase
 from detectron2.evaluation import verify_results
 from detectron2.modeling import build_model
 from detectron2.utils import comm
@@ -28,7 +28,7 @@ from .freezing import freeze_parameters
 from .model_loading import build_checkpointer
 from .optimizer import build_optimizer
 from .progress_printer import ProgressPrinter
-from .step_trainer import StepTrainer
+from .step_trainer import StepTrainer, exchanging_gradients
 
 AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -54,11 +54,7 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         device_type = torch.device(cfg.MODEL.DEVICE).type
-        model = create_ddp_model(
-            model,
-            broadcast_buffers=False,
-            device_ids=None if device_type == "cpu" else [comm.get_local_rank()],
-        )
+        model = exchanging_gradients(model)
         self._trainer = StepTrainer(
             model,
             data_loader,
