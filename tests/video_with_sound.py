@@ -5,11 +5,14 @@ import numpy as np
 
 
 def write_video_with_sound(
-    path, *, seconds=2.0, rate=10, audio_codec="aac", audio_seconds=None, size=(48, 64)
+    path, *, seconds=2.0, rate=10, audio_codec="aac", audio_seconds=None, size=(48, 64), options=()
 ):
-    """Grey frames that get brighter, and a tone of 440 Hz; returns the path as str."""
+    """Grey frames that get brighter, and a tone of 440 Hz; returns the path as str.
+
+    ``options`` are those of the container.
+    """
     audio_seconds = seconds if audio_seconds is None else audio_seconds
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=dict(options)) as container:
         video = container.add_stream("libx264", rate=rate)
         video.height, video.width = size
         video.pix_fmt = "yuv420p"

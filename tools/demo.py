@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import glob
-import itertools
 import logging
 import math
 import os
@@ -179,11 +178,9 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
             in_folder = len(sources) > 1 or is_folder
             paths[field] = Path(path, name + suffix) if in_folder else Path(path)
         jobs.append(Job(source, name, VideoOutputs(**paths)))
-    files = [Path(source) for source in sources if isinstance(source, str) and not is_url(source)]
+    files = [path for path in map(_file_of, sources) if path is not None]
     files += [path for job in jobs for path in vars(job.outputs).values() if path is not None]
-    for one, other in itertools.combinations(files, 2):
-        if _is_same_file(one, other):
-            raise ValueError(f"{one} and {other} are the same file")
+    _check_distinct(files)
     return jobs
 
 
@@ -234,6 +231,8 @@ def run_jobs(options: argparse.Namespace, window: VideoWindow | None) -> int:
                 summary = run_job(detector, job, options, names, window, interrupted)
             except (OSError, ValueError, FFmpegError) as error:
                 _print_error(error)
+                if interrupted.is_set():
+                    return _INTERRUPTED
                 status = 2
                 continue
             written = [str(path) for path in vars(job.outputs).values() if path is not None]
@@ -295,19 +294,25 @@ def run_job(
 
 @contextlib.contextmanager
 def _finished_on_interrupt() -> Iterator[threading.Event]:
-    """The first Ctrl-C sets the event; from the second on they interrupt as usual."""
+    """The first Ctrl-C or SIGTERM sets the event; from the second on they act as usual."""
     interrupted = threading.Event()
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def act_as_usual() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
     def handle(*_) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        act_as_usual()
         interrupted.set()
         logger.warning("Finishing what was drawn so far; Ctrl-C once more drops it")
 
-    previous = signal.signal(signal.SIGINT, handle)
+    for number in usual:
+        signal.signal(number, handle)
     try:
         yield interrupted
     finally:
-        signal.signal(signal.SIGINT, previous)
+        act_as_usual()
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -336,9 +341,16 @@ def _expanded(path: str) -> list[str]:
     """The videos that an argument of --input names."""
     if os.path.isdir(path):
         names = sorted(name for name in os.listdir(path) if not name.startswith("."))
-        if any(name.lower().endswith(FRAME_EXTENSIONS) for name in names):
-            return [path]
+        frames = [n for n in names if n.lower().endswith(FRAME_EXTENSIONS)]
         found = [n for n in names if n.lower().endswith((*VIDEO_EXTENSIONS, ".mov"))]
+        if frames and found:
+            raise ValueError(
+                f"--input {path}: the folder holds both images ({frames[0]}) and videos "
+                f"({found[0]}); name the videos with a pattern, or give --video-input {path} if "
+                "the images are the frames of one"
+            )
+        if frames:
+            return [path]
         if not found:
             raise ValueError(f"--input {path}: the folder holds neither frames nor videos")
         return [os.path.join(path, name) for name in found]
@@ -356,10 +368,26 @@ def _name_of(source: str | int) -> str:
     return Path(source).resolve().name if os.path.isdir(source) else Path(source).stem
 
 
-def _is_same_file(one: Path, other: Path) -> bool:
-    # File systems may ignore case, which resolve() does not notice.
-    existing = one.exists() and other.exists()
-    return one.resolve() == other.resolve() or (existing and one.samefile(other))
+def _file_of(source: str | int) -> Path | None:
+    """The file or folder that a source is; None for a camera or a URL of elsewhere."""
+    if isinstance(source, int):
+        return None
+    if source.startswith("file:"):
+        return Path(source.removeprefix("file:"))  # as FFmpeg reads it
+    return None if is_url(source) else Path(source)
+
+
+def _check_distinct(files: list[Path]) -> None:
+    seen: dict[object, Path] = {}
+    for path in files:
+        places: list[object] = [path.resolve()]
+        if path.exists():  # file systems may ignore case, which resolve() does not notice
+            status = path.stat()
+            places.append((status.st_dev, status.st_ino))
+        for place in places:
+            if place in seen:
+                raise ValueError(f"{seen[place]} and {path} are the same file")
+            seen[place] = path
 
 
 def _print_error(message: object) -> None:

@@ -283,11 +283,14 @@ def _process_videos(options: argparse.Namespace, results: ResultFolder) -> None:
     def process(job: VideoJob, folder: Path) -> dict:
         return process_video(detector, action_names, job, folder, options)
 
-    def show_progress() -> None:
-        bar.n = sum(results.is_settled(job.name) for job in options.jobs)
-        bar.refresh()
-
     silent = not comm.is_main_process()
+    names = {job.name for job in options.jobs}
+
+    def show_progress() -> None:
+        if not silent:
+            bar.n = len(names & results.settled_names())
+            bar.refresh()
+
     with tqdm.tqdm(total=len(options.jobs), unit="video", disable=silent) as bar:
         show_progress()
         process_videos(options.jobs, results, process, progress=show_progress)

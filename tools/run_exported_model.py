@@ -42,14 +42,18 @@ def read_clip(video, second, about):
                 frames.pop(0)  # another one is nearer to all slots
             if frames[-1][0] > times[-1]:
                 break
-    sides = np.array((frames[0][1].height, frames[0][1].width))
+    if second > frames[-1][0] + 1:
+        sys.exit(f"{video} ends at {frames[-1][0]:.1f} s")
+    turns = round(frames[0][1].rotation / 90) % 4  # phones store videos lying on their side
+    sides = np.array((frames[0][1].height, frames[0][1].width))[:: -1 if turns % 2 else 1]
     scale = min(about["short_side"] / sides.min(), about["max_size"] / sides.max())
     unit = about["side_multiple"]
     size = about.get("size") or np.maximum(1, sides * scale / unit + 1e-6).astype(int) * unit
     stamps = np.array([time for time, _ in frames])
     chosen = [frames[abs(stamps - time).argmin()][1] for time in times]
-    images = [f.to_ndarray(height=int(size[0]), width=int(size[1]), format="rgb24") for f in chosen]
-    return np.stack(images).transpose(3, 0, 1, 2)
+    height, width = (int(side) for side in size[:: -1 if turns % 2 else 1])
+    images = [f.to_ndarray(height=height, width=width, format="rgb24") for f in chosen]
+    return np.rot90(np.stack(images), turns, axes=(1, 2)).transpose(3, 0, 1, 2)
 
 
 if __name__ == "__main__":

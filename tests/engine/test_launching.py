@@ -1,6 +1,8 @@
 import argparse
 import multiprocessing
 import os
+import signal
+import time
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch
 from tubedet.engine import launching
 
 FORK = multiprocessing.get_context("fork")
+_TWO_PROCESSES = {"num_gpus": 2, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
 
 
 @pytest.mark.parametrize("is_orphan", [False, True])
@@ -33,6 +36,19 @@ def test_too_many_gpus(monkeypatch):
 
 def test_what_a_process_refuses_is_raised_as_it_is(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    args = argparse.Namespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url="auto")
+    args = argparse.Namespace(**_TWO_PROCESSES)
     with pytest.raises(TypeError, match="^object of type 'Namespace' has no len"):
         launching.launch_processes(len, args, refusals=(KeyError, TypeError))
+
+
+def test_an_interrupt_of_the_parent_ends_the_processes(monkeypatch):
+    sleeper = FORK.Process(target=time.sleep, args=(600,))
+
+    def interrupted(*args, **kwargs):
+        sleeper.start()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launching, "launch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        launching.launch_processes(print, argparse.Namespace(**_TWO_PROCESSES))
+    assert sleeper.exitcode == -signal.SIGTERM

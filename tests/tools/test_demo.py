@@ -2,6 +2,7 @@ import contextlib
 import importlib.util
 import itertools
 import signal
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -177,6 +178,9 @@ def test_the_input_is_never_overwritten(video, tmp_path, capsys):
             _run(video, *outputs)
         assert caught.value.code == 2
         assert "are the same file" in capsys.readouterr().err
+    for source in (f"file:{video}", f"file://{video}"):
+        with pytest.raises(SystemExit):
+            _run(source, video)
     assert video.read_bytes() == content and not other.exists()
 
 
@@ -248,27 +252,61 @@ def test_unusable_inputs_and_outputs_are_status_2(video, tmp_path, capsys, input
     assert caught.value.code == 2 and message in capsys.readouterr().err.splitlines()[-1]
 
 
-def _interrupting(monkeypatch, times):
-    """Sends SIGINT to this process after the 4th frame, and again if wanted."""
+def test_a_folder_of_videos_and_pictures_is_refused(video, tmp_path, capsys):
+    (tmp_path / "film.mp4").write_bytes(video.read_bytes())
+    (tmp_path / "poster.jpg").write_bytes(b"")
+    with pytest.raises(SystemExit):
+        _run_inputs(tmp_path, "--output", tmp_path / "out")
+    assert "both images (poster.jpg) and videos (film.mp4)" in capsys.readouterr().err
+
+
+def test_hundreds_of_inputs_are_compared_in_no_time(tmp_path):
+    arguments = ["--config-file", _CONFIG, "--output", f"{tmp_path}/out/", "--input"]
+    arguments += [str(tmp_path / f"film{number}.mp4") for number in range(1000)]
+    start = time.process_time()
+    assert len(demo.parse_arguments(arguments).jobs) == 1000
+    assert time.process_time() - start < 10  # about 0.1 s; each against each took minutes
+
+
+def test_ctrl_c_in_a_video_that_fails_leaves_the_next_one_alone(tmp_path, video, monkeypatch):
+    (tmp_path / "broken.mp4").write_text("certainly no video " * 50)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "film.mp4").write_text("older")
+    run_job = demo.run_job
+
+    def interrupted(*args):
+        signal.raise_signal(signal.SIGINT)
+        return run_job(*args)
+
+    monkeypatch.setattr(demo, "run_job", interrupted)
+    inputs = (tmp_path / "broken.mp4", video)
+    assert _run_inputs(*inputs, "--output", tmp_path / "out", "--opts", *_OPTS) == 130
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["film.mp4"]
+    assert (tmp_path / "out" / "film.mp4").read_text() == "older"
+
+
+def _interrupting(monkeypatch, times, number=signal.SIGINT):
+    """Sends a signal to this process after the 4th frame, and again if wanted."""
     draw, count = ActionVisualizer.draw_detections, itertools.count(1)
 
     def draw_and_interrupt(*args, **kwargs):
         if next(count) == 4:
             for _ in range(times):
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
         return draw(*args, **kwargs)
 
     monkeypatch.setattr(ActionVisualizer, "draw_detections", draw_and_interrupt)
 
 
-def test_ctrl_c_finishes_the_files(video, tmp_path, monkeypatch):
-    _interrupting(monkeypatch, 1)
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_finishes_the_files(video, tmp_path, monkeypatch, number):
+    _interrupting(monkeypatch, 1, number)
+    before = signal.getsignal(number)
     options = ("--json", tmp_path / "out.jsonl", *_OPTS)
     assert _run(video, tmp_path / "out.mp4", *options) == 130
     assert len(_decode(tmp_path / "out.mp4")[0]) == 4
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) >= 1
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
 
 
 def test_a_second_ctrl_c_drops_them(video, tmp_path, monkeypatch, capsys):

@@ -2,16 +2,19 @@
 
 import importlib.util
 import json
+import runpy
 import subprocess
 import sys
 
 import av
+import numbered_videos
 import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
 from small_detectors import StridedBackbone
 
+from tubedet.data.video_file import VideoFileReader
 from tubedet.engine import load_config
 from tubedet.export import Deviation
 
@@ -95,6 +98,22 @@ def test_file_gives_the_models_numbers_without_tubedet(suffix, tmp_path, capsys,
         scores = list(person["actions"].values())
         np.testing.assert_allclose(scores, expected.action_scores[row], atol=1e-4)
         assert len(scores) == 80 and "stand" in person["actions"]
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
+def test_the_example_turns_videos_as_evaluation_does(tmp_path, rotation):
+    example = runpy.run_path("tools/run_exported_model.py")
+    path = numbered_videos.write_video(tmp_path / "phone.mp4", 30, rate=15, rotation=rotation)
+    about = {"num_frames": 4, "key_frame": 2, "frame_stride": 1, "fps": 15}
+    about |= {"short_side": 10**6, "max_size": 10**6, "side_multiple": 1}
+    with VideoFileReader(path) as reader:
+        expected = reader.read(np.arange(8, 12) / 15)
+    about["size"] = list(expected.shape[1:3])
+    found = example["read_clip"](str(path), 10 / 15, about).transpose(1, 2, 3, 0)
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 2
+    with pytest.raises(SystemExit, match=r"phone.mp4 ends at 1.9 s"):
+        example["read_clip"](str(path), 500.0, about)
 
 
 def test_a_file_that_deviates_is_not_left(tmp_path, monkeypatch, capsys):

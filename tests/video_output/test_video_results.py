@@ -184,6 +184,18 @@ def test_a_part_with_its_sound(tmp_path, detector):
     assert [data for _, data in sound] == [d for _, d in audio_packets(source, start=1.3, end=2.5)]
 
 
+def test_sound_of_a_file_that_states_no_duration(tmp_path, detector):
+    """As a browser records it."""
+    source = write_video_with_sound(tmp_path / "in.mkv", seconds=3.0, options={"live": "1"})
+    with open_frame_source(source) as opened:
+        assert opened.duration is None
+    outputs = VideoOutputs(video=tmp_path / "out.mp4")
+    write_video_results(detector, source, outputs, action_names=NAMES)
+    assert len(decode(outputs.video)[0]) == 30
+    sound = [data for _, data in audio_packets(outputs.video)]
+    assert sound == [data for _, data in audio_packets(source)] and len(sound) > 40
+
+
 def test_stopping_early_leaves_whole_files(tmp_path, detector):
     source = write_video_with_sound(tmp_path / "in.mp4", seconds=4.0)
     times = []

@@ -48,6 +48,23 @@ def test_nothing_above_the_threshold(analysis, film):
         assert result.summary.startswith("3 key frames, 2 persons found, 0 with actions")
 
 
+def test_the_upload_may_be_deleted_meanwhile(analysis, film, tmp_path):
+    upload = tmp_path / "upload.mp4"
+    upload.write_bytes(film.read_bytes())
+    sources = []
+
+    def delete_upload(fraction):
+        upload.unlink(missing_ok=True)
+        sources.extend((tmp_path / "work").glob("*/upload/*"))
+
+    with analysis.run(upload, threshold=0.5, every=1.0, progress=delete_upload) as result:
+        assert result.summary.startswith("5 key frames") and result.video.name == "upload.mp4"
+    assert sources and not upload.exists() and list((tmp_path / "work").iterdir()) == []
+    with pytest.raises(UploadError, match="upload.mp4 was deleted while it waited"):
+        with analysis.run(upload, threshold=0.5, every=1.0):
+            raise AssertionError("not refused")
+
+
 def test_refusals(analysis, make_film, tmp_path):
     with pytest.raises(UploadError, match="12 seconds long, and at most 10"):
         with analysis.run(make_film(tmp_path / "long.mp4", 12.0), threshold=0.5, every=1.0):

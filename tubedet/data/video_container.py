@@ -34,6 +34,8 @@ def open_video_container(path: str, *, num_threads: int) -> InputContainer:
         if isinstance(error, VideoError):
             raise
         reason = error.strerror or error
+        if isinstance(error, av.error.ExitError):
+            reason = f"no answer for {_NETWORK_TIMEOUT_SECONDS:g} seconds"
         raise VideoError(f"{path}: cannot be opened as a video ({reason})") from error
     stream, file_format = video_stream(container), container.format.name
     if stream is None:

@@ -57,6 +57,11 @@ def launch_processes(
         if refused.empty():
             raise
         raise refused.get() from None
+    except BaseException:  # an interrupt of this process may not have reached the others
+        for process in multiprocessing.active_children():
+            process.terminate()
+            process.join()
+        raise
 
 
 def _run_until_parent_ends(

@@ -80,6 +80,10 @@ class ResultFolder(AbstractContextManager):
         """Whether there is a result, or it was tried in vain in this run."""
         return (self.path / name).exists() or (self._failed / name).exists()
 
+    def settled_names(self) -> set[str]:
+        """All names for which :meth:`is_settled`, and those of other files of the folder."""
+        return {*os.listdir(self.path), *os.listdir(self._failed)}
+
     @contextlib.contextmanager
     def claim(self, name: str) -> Iterator[Path | None]:
         """Makes this process the only one that makes a result, for the time of the block.

@@ -18,6 +18,7 @@ from .result_folder import ResultFolder
 logger = logging.getLogger(__name__)
 
 # A full disk is no fault of the video: every other one would fail as well.
+_RESERVED_NAMES = ("failed.json", "run.json")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -101,7 +102,8 @@ def process_videos(
                 if folder is not None:
                     _process_one(job, results, process, folder)
                     progress()
-        open_jobs = [job for job in open_jobs if not results.is_settled(job.name)]
+        settled = results.settled_names()
+        open_jobs = [job for job in open_jobs if job.name not in settled]
         progress()
         if not open_jobs:
             return
@@ -129,6 +131,9 @@ def _distinct_names(sources: list[str]) -> dict[str, str]:
     ):
         for group in _groups_of_one_name(names):
             names.update({source: longer(*_name_parts(source)) for source in group})
+    for source, name in names.items():
+        if name.casefold() in _RESERVED_NAMES:
+            raise ValueError(f"{source}: {name} is a file of the results; rename the video")
     for group in _groups_of_one_name(names):
         raise ValueError(
             f"{' and '.join(group)}: both results would be named {names[group[0]]}; rename one of "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from contextlib import AbstractContextManager
 from os import PathLike
 
@@ -10,13 +12,15 @@ import numpy as np
 from tubedet.data.frame_sources import FrameSource, VideoFileSource
 from tubedet.visualization import VideoWriter
 
+logger = logging.getLogger(__name__)
+
 
 class AnnotatedVideoWriter(AbstractContextManager):
     """A video whose frames appear at the times and for as long as those of its source.
 
     The sound of a video file or URL is copied as it is, or left out with a line in the log where
-    the container cannot hold it. See :class:`~tubedet.visualization.VideoWriter` for how the file
-    appears.
+    the container cannot hold it or the source is a stream without an end. See
+    :class:`~tubedet.visualization.VideoWriter` for how the file appears.
     """
 
     def __init__(self, path: str | PathLike, source: FrameSource, *, end: float | None = None):
@@ -40,9 +44,8 @@ class AnnotatedVideoWriter(AbstractContextManager):
         """
         if self._start is None:
             self._start = time
-            # What has no known end, such as a stream, cannot be read a second time for its sound.
-            if isinstance(self._source, VideoFileSource) and self._source.duration:
-                self._writer.copy_audio(self._source.path, start=time, end=self._end)
+            if isinstance(self._source, VideoFileSource):
+                self._copy_audio(self._source, time)
         self._writer.write(drawing, time - self._start)
 
     def finish(self, *, is_stopped: bool) -> None:
@@ -60,6 +63,16 @@ class AnnotatedVideoWriter(AbstractContextManager):
             self._writer.close(cut_audio=is_stopped)
         else:
             self._writer.close(min(ends) - self._start)
+
+    def _copy_audio(self, source: VideoFileSource, start: float) -> None:
+        # A file may not state its duration either: what a browser recorded does not.
+        if source.duration or os.path.isfile(source.path):
+            self._writer.copy_audio(source.path, start=start, end=self._end)
+        else:
+            logger.warning(
+                f"{source.path}: the sound is left out, for which a stream without an end would "
+                "have to be read a second time"
+            )
 
     def __exit__(self, *exc_info) -> None:
         self._writer.__exit__(*exc_info)

@@ -95,9 +95,11 @@ class AudioCopy:
             if codec in self._output.supported_codecs:
                 self._streams[stream.index] = self._output.add_stream_from_template(stream)
             else:
+                container = self._output.format.name
+                hint = "" if container == "matroska" else "; .mkv may hold it"
                 logger.warning(
                     f"{self._source}: its sound ({codec}) is left out, which a file of type "
-                    f"{self._output.format.name} cannot hold; .mkv holds it"
+                    f"{container} cannot hold{hint}"
                 )
         if not self._streams:
             self.close()

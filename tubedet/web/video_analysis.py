@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -92,11 +94,11 @@ class VideoAnalysis:
         Raises:
             UploadError: if the file is not accepted or turns out to be damaged.
         """
-        path = Path(path)
-        duration = check_upload(
-            path, max_megabytes=self.max_megabytes, max_seconds=self.max_seconds
-        )
         with tempfile.TemporaryDirectory(dir=self.work_folder) as folder:
+            path = _kept(Path(path), Path(folder, "upload"))
+            duration = check_upload(
+                path, max_megabytes=self.max_megabytes, max_seconds=self.max_seconds
+            )
             results = Path(folder) / path.stem
             video, csv, jsonl = (results.with_suffix(s) for s in (".mp4", ".csv", ".jsonl"))
             try:
@@ -136,6 +138,20 @@ class VideoAnalysis:
                 f"{_plural(summary.num_persons, 'person')} found, "
                 f"{len(spans)} with actions above the threshold.",
             )
+
+
+def _kept(path: Path, folder: Path) -> Path:
+    """The same file under another path, where it stays although uploads are deleted by age."""
+    folder.mkdir()
+    try:
+        os.link(path, folder / path.name)
+    except FileNotFoundError as error:
+        raise UploadError(
+            f"{path.name} was deleted while it waited for its turn; upload it again."
+        ) from error
+    except OSError:  # not every file system has links
+        shutil.copyfile(path, folder / path.name)
+    return folder / path.name
 
 
 def _css_colour(person_id: int) -> str:
