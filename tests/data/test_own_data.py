@@ -13,6 +13,7 @@ from tubedet.data.builtin import UCF101_24_ACTIONS
 from tubedet.data.own_data import check_actions, file_stem
 from tubedet.data.tube_annotations import read_corrected_ucf101
 from tubedet.engine import load_config
+from tubedet.evaluation import evaluate_action_tubes, load_action_tube_groundtruth
 
 _SHARED = Path(__file__).parents[3] / "shared/data"
 
@@ -91,6 +92,36 @@ def test_pixels_and_exclusions_in_seconds(make, tmp_path):
     # Stored frames have 64 x 48 pixels.
     assert table.boxes[0].tolist() == [0.25, 0.25, 0.75, 0.75] and len(table) == 2
     assert label_map == {1: "run", 2: "wave", 3: "sit"} and excluded == {("gym", 2.0)}
+
+
+def test_the_protocol_of_2020_has_no_excluded_key_frames(make, tmp_path):
+    (tmp_path / "ex.csv").write_text("gym,1\ngym,2\n")
+    name = make(SECONDS, excluded="ex.csv")
+    table, _, excluded = MetadataCatalog.get(name).groundtruth(ava_kinetics=True)
+    assert list(zip(table.video_ids, table.timestamps)) == [("gym", 1.5), ("hall", 1.0)]
+    assert table.lines.tolist() == [3, 5]
+    assert table.empty_key_frames == table.empty_lines == () and excluded == set()
+
+
+def test_boxes_beyond_the_frames_are_not_made_fractions(make):
+    name = make("gym,1,16,12,65,49,1\nhall,2,0,0,66,48,2\n", boxes="pixels")
+    with pytest.raises(AnnotationError, match=r"my\.csv:2: .*have 64x48 pixels; were the videos"):
+        MetadataCatalog.get(name).groundtruth(ava_kinetics=False)
+
+
+def test_what_is_done_twice_are_two_tubes(make):
+    rows = [f"gym,{n},16,12,48,36,{1 if n < 6 or n > 9 else 2},5\n" for n in range(2, 30, 2)]
+    name = make("".join(rows) + "gym,21\n", timestamps="frames", boxes="pixels")
+    tubes = MetadataCatalog.get(name).tubes()["gym"]
+    found = [(t.person_id, t.label, t.frames.tolist()) for t in tubes]
+    late = [list(range(10, 21, 2)), list(range(22, 29, 2))]  # frame 21 is said to be empty
+    assert found == [(5, 0, [2, 4]), (5, 0, late[0]), (5, 0, late[1]), (5, 1, [6, 8])]
+    # Who finds every box finds every tube, however short.
+    groundtruth = load_action_tube_groundtruth(name)
+    assert groundtruth.min_tube_length == 2
+    result = evaluate_action_tubes(groundtruth, groundtruth.table(), "act")
+    assert result.frame_map == 1 and result.num_tubes == 4
+    assert set(result.video_map.values()) == {1}
 
 
 @pytest.mark.parametrize("boxes", ["pixels", "fractions"])

@@ -54,7 +54,7 @@ def test_two_key_frames_are_learned_by_heart(two_key_frames, tmp_path):
 def test_settings_of_an_iteration_come_from_the_config(two_key_frames, tmp_path):
     cfg = load_config(
         CONFIG,
-        ["DATASETS.TRAIN", (two_key_frames,), "DATALOADER.NUM_WORKERS", 0]
+        ["DATASETS.TRAIN", (two_key_frames,), "DATASETS.TEST", (), "DATALOADER.NUM_WORKERS", 0]
         + ["SOLVER.CLIPS_PER_PASS", 2, "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 0.25]
         + ["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16", "OUTPUT_DIR", str(tmp_path)],
     )
@@ -62,6 +62,19 @@ def test_settings_of_an_iteration_come_from_the_config(two_key_frames, tmp_path)
     assert trainer.clips_per_pass == 2
     assert trainer.max_grad_norm == 0.25
     assert trainer.amp_dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "opts, error, message",
+    [
+        (["DATASETS.TEST", ("nowhere.yaml",)], FileNotFoundError, "nowhere.yaml"),
+        (["TEST.AVA_PROTOCOL", "oficial"], ValueError, "unknown AVA protocol 'oficial'"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_not_trained(two_key_frames, opts, error, message):
+    data = ["DATASETS.TRAIN", (two_key_frames,), "DATASETS.TEST", (two_key_frames,)]
+    with pytest.raises(error, match=message):
+        Trainer(load_config(CONFIG, [*data, *opts]))
 
 
 def test_evaluation_broadcasts_the_main_process_statistics(monkeypatch):

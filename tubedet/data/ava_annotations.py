@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from os import PathLike
 
@@ -21,6 +20,7 @@ from .annotation_text import (
     raise_error,
     whole_number,
 )
+from .ava_table import AvaTable
 
 _LINES_PER_CHUNK = 16384
 _SPARE_WIDTH = 24
@@ -42,56 +42,6 @@ _ROW = np.dtype(
         ("line", np.int32),
     ]
 )
-
-
-@dataclass(frozen=True)
-class AvaTable:
-    """Rows of one AVA csv as columns, in file order.
-
-    Attributes:
-        source: Path of the file, for messages.
-        videos: The distinct video ids, in order of their first appearance.
-        video_index: (N,) int32, position in ``videos``.
-        timestamps: (N,) float64, seconds. Whole numbers, or rounded to 6 decimals if the file was
-            read as AVA-Kinetics, so that equal key frames have equal floats.
-        boxes: (N, 4) float64, x1, y1, x2, y2 as fractions of the frame, neither clipped nor
-            ordered.
-        action_ids: (N,) int64, as in the file (AVA: 1 to 80).
-        last_column: (N,) float64, the optional 8th column (a score in predictions, a person id in
-            ground truth); NaN for rows without it.
-        lines: (N,) int32, 1-based line number of the row.
-        empty_key_frames: (video id, seconds) of the two-column rows: annotated, holding nobody.
-        empty_lines: 1-based line numbers of the two-column rows.
-    """
-
-    source: str
-    videos: tuple[str, ...]
-    video_index: np.ndarray
-    timestamps: np.ndarray
-    boxes: np.ndarray
-    action_ids: np.ndarray
-    last_column: np.ndarray
-    lines: np.ndarray
-    empty_key_frames: tuple[tuple[str, float], ...] = ()
-    empty_lines: tuple[int, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.video_index)
-
-    @property
-    def video_ids(self) -> np.ndarray:
-        """(N,) array of str."""
-        return np.array(self.videos, dtype=str)[self.video_index]
-
-    @property
-    def scores(self) -> np.ndarray:
-        """(N,) float64, the 8th column; 1.0 where it is missing, as in the official reader."""
-        return np.where(np.isnan(self.last_column), 1.0, self.last_column)
-
-    @property
-    def person_ids(self) -> np.ndarray:
-        """(N,) int64, the 8th column; -1 where it is missing."""
-        return np.where(np.isnan(self.last_column), -1, self.last_column).astype(np.int64)
 
 
 def read_ava_csv(

@@ -151,8 +151,9 @@ def load_key_frames(own: OwnData) -> list[dict]:
 def load_tubes(own: OwnData) -> dict[str, AnnotatedVideo]:
     """Makes the tubes of a data set with ``timestamps: frames``.
 
-    The rows of one person and one action in a video are a tube. With ``boxes: fractions`` the
-    videos are opened, to learn their sizes.
+    The rows of one person and one action in a video are a tube; it ends where an annotated frame of
+    the video does not have it, and another one of the same person may begin later. With
+    ``boxes: fractions`` the videos are opened, to learn their sizes.
 
     Args:
         own: its description.
@@ -175,12 +176,18 @@ def load_tubes(own: OwnData) -> dict[str, AnnotatedVideo]:
         boxes = boxes * _frame_scales(own, table)
 
     tubes: dict[str, list[ActionTube]] = {video_id: [] for video_id in sorted(key_frames)}
-    keep = np.array([key not in excluded for key in listed[: len(table)]], dtype=bool)
+    places = {
+        (video_id, number): place
+        for video_id, numbers in key_frames.items()
+        for place, number in enumerate(sorted(numbers))
+    }
+    row_places = np.array([places.get(key, -1) for key in listed[: len(table)]], dtype=np.int64)
     columns = (table.timestamps, table.action_ids, table.person_ids, table.video_index)
     rows = np.lexsort(columns)
-    rows = rows[keep[rows]]
+    rows = rows[row_places[rows] >= 0]  # the others are excluded
     identity = np.column_stack(columns[1:])[rows]
-    starts = np.flatnonzero((identity[1:] != identity[:-1]).any(axis=1)) + 1
+    is_start = (identity[1:] != identity[:-1]).any(axis=1) | (np.diff(row_places[rows]) > 1)
+    starts = np.flatnonzero(is_start) + 1
     for members in np.split(rows, starts) if len(rows) else ():
         first = members[0]
         tube = ActionTube(
@@ -207,7 +214,8 @@ def read_groundtruth(
 
     Args:
         own: its description.
-        ava_kinetics: see :func:`tubedet.data.ava_annotations.read_ava_csv`.
+        ava_kinetics: see :func:`tubedet.data.ava_annotations.read_ava_csv`. The protocol of 2020
+            knows no excluded key frames, so they are left out of the table.
 
     Returns:
         The table with boxes as fractions, the label map, and the excluded key frames.
@@ -218,14 +226,46 @@ def read_groundtruth(
     """
     table = _checked_table(own, ava_kinetics=ava_kinetics)
     if own.boxes == "pixels":
-        table = dataclasses.replace(table, boxes=table.boxes / _frame_scales(own, table))
-    return table, own.classes, _excluded(own, ava_kinetics=ava_kinetics)
+        table = dataclasses.replace(table, boxes=_fractions(own, table))
+    excluded = _excluded(own, ava_kinetics=ava_kinetics)
+    if ava_kinetics:
+        table, excluded = _without(table, excluded), set()
+    return table, own.classes, excluded
 
 
 def _excluded(own: OwnData, *, ava_kinetics: bool) -> set[tuple[str, float]]:
     if own.excluded is None:
         return set()
     return read_timestamps(own.excluded, ava_kinetics=ava_kinetics)
+
+
+def _without(table: AvaTable, excluded: set[tuple[str, float]]) -> AvaTable:
+    keys = zip(table.video_ids.tolist(), table.timestamps.tolist())
+    kept = table.select(np.array([key not in excluded for key in keys], dtype=bool))
+    empty = [
+        (key, line)
+        for key, line in zip(table.empty_key_frames, table.empty_lines)
+        if key not in excluded
+    ]
+    return dataclasses.replace(
+        kept,
+        empty_key_frames=tuple(key for key, _ in empty),
+        empty_lines=tuple(line for _, line in empty),
+    )
+
+
+def _fractions(own: OwnData, table: AvaTable) -> np.ndarray:
+    """(N, 4) boxes in pixels as fractions of their frames."""
+    scales = _frame_scales(own, table)
+    outside = (table.boxes > scales + 1).any(axis=1)  # tools differ by a pixel
+    if outside.any():
+        row = np.flatnonzero(outside)[0]
+        width, height = scales[row, :2].astype(int)
+        raise AnnotationError(
+            f"{own.annotations}:{table.lines[row]}: the box reaches beyond the frames, which have "
+            f"{width}x{height} pixels; were the videos made smaller after they were annotated?"
+        )
+    return table.boxes / scales
 
 
 def _frame_scales(own: OwnData, table: AvaTable) -> np.ndarray:

@@ -50,6 +50,9 @@ class Trainer(DefaultTrainer):
         # and fixes the checkpointer's class.
         TrainerBase.__init__(self)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        for name in cfg.DATASETS.TEST:  # what cannot be evaluated should not cost a training
+            check_actions(cfg, name)
+            self.build_evaluator(cfg, name)
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)

@@ -11,6 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tubedet.data.ava_annotations import AvaTable
 from tubedet.data.tube_annotations import ActionTube
 from tubedet.data.video_reader import open_video
+from tubedet.evaluation.tube_linking import MIN_TUBE_LENGTH
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class ActionTubeGroundtruth:
         frame_numbers: Video id to the ascending numbers of the frames to evaluate, from 1.
             Detections in other frames and videos do not count.
         frame_sizes: Video id to (height, width) in pixels.
+        min_tube_length: Evaluated frames of the shortest tube that is linked from detections.
     """
 
     source: str
@@ -31,6 +33,7 @@ class ActionTubeGroundtruth:
     tubes: Mapping[str, Sequence[ActionTube]]
     frame_numbers: Mapping[str, Sequence[int]]
     frame_sizes: Mapping[str, tuple[int, int]]
+    min_tube_length: int = MIN_TUBE_LENGTH
 
     def table(self) -> AvaTable:
         """One row per tube and frame, as in a csv of AVA: boxes are fractions of the frame.
@@ -98,12 +101,17 @@ def load_action_tube_groundtruth(dataset_name: str) -> ActionTubeGroundtruth:
                 else _stored_size(record)
             )
     tubes = metadata.tubes()
+    min_tube_length = MIN_TUBE_LENGTH
+    if metadata.get("own_data", None) is not None:  # its shortest tube must be detectable
+        lengths = [len(tube.frames) for video in numbers for tube in tubes.get(video, [])]
+        min_tube_length = min([MIN_TUBE_LENGTH, *lengths])
     return ActionTubeGroundtruth(
         source=dataset_name,
         action_names=list(metadata.action_names),
         tubes={video: tubes.get(video, []) for video in numbers},
         frame_numbers={video: sorted(frames) for video, frames in numbers.items()},
         frame_sizes=sizes,
+        min_tube_length=min_tube_length,
     )
 
 

@@ -286,6 +286,7 @@ def _linked(
         matches.classes,
         _pixel_boxes(table, rows, groundtruth),
         matches.scores,
+        min_length=groundtruth.min_tube_length,
     )
     frame_numbers = np.concatenate([*groundtruth.frame_numbers.values(), []]).astype(np.int64)
     return {

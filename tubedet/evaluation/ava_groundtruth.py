@@ -95,13 +95,5 @@ def persons_of(groundtruth: AvaGroundtruth) -> AvaGroundtruth:
     table = groundtruth.table
     places = np.column_stack((table.video_index, table.timestamps, table.boxes))
     rows = np.sort(np.unique(places, axis=0, return_index=True)[1])
-    persons = replace(
-        table,
-        video_index=table.video_index[rows],
-        timestamps=table.timestamps[rows],
-        boxes=table.boxes[rows],
-        action_ids=np.ones(len(rows), dtype=np.int64),
-        last_column=table.last_column[rows],
-        lines=table.lines[rows],
-    )
+    persons = replace(table.select(rows), action_ids=np.ones(len(rows), dtype=np.int64))
     return replace(groundtruth, table=persons, label_map={1: "person"})

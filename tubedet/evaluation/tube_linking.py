@@ -9,6 +9,8 @@ import numpy as np
 from tubedet.evaluation.detection_ap import overlapping_pairs
 from tubedet.evaluation.video_ap import DetectedTube
 
+MIN_TUBE_LENGTH = 15  # frames, of the published linking
+
 
 def link_detections(
     videos: np.ndarray,
@@ -21,7 +23,7 @@ def link_detections(
     nms_iou: float = 0.6,
     max_per_frame: int = 10,
     min_score: float = 0.005,
-    min_length: int = 15,
+    min_length: int = MIN_TUBE_LENGTH,
 ) -> dict[int, list[DetectedTube]]:
     """Links the detections of each video and class online, frame by frame.
 
