@@ -43,6 +43,7 @@ from tubedet.data.frame_sources import open_frame_source
 from tubedet.data.video_container import is_url
 from tubedet.data.video_reader import VIDEO_EXTENSIONS
 from tubedet.engine import VideoActionDetector, load_config
+from tubedet.engine.video_jobs import distinct_names
 from tubedet.video_output import (
     VideoOutputs,
     VideoSummary,
@@ -164,7 +165,7 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
         isinstance(s, str) and os.path.isdir(s) for s in sources
     ):
         raise ValueError("--fps is for folders of frames; videos have a rate of their own")
-    names = [_name_of(source) for source in sources]
+    names = _names_of(sources)
     jobs = []
     for source, name in zip(sources, names):
         paths = {}
@@ -362,10 +363,12 @@ def _expanded(path: str) -> list[str]:
     return [path]
 
 
-def _name_of(source: str | int) -> str:
-    if isinstance(source, int):
-        return f"camera{source}"
-    return Path(source).resolve().name if os.path.isdir(source) else Path(source).stem
+def _names_of(sources: list[str | int]) -> list[str]:
+    if isinstance(sources[0], int):
+        return [f"camera{sources[0]}"]
+    absolute = [source if is_url(source) else os.path.abspath(source) for source in sources]
+    names = distinct_names(list(dict.fromkeys(absolute)))
+    return [names[path] for path in absolute]
 
 
 def _file_of(source: str | int) -> Path | None:

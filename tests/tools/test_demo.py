@@ -240,7 +240,7 @@ def test_one_input_may_go_to_a_folder_under_its_own_name(video, tmp_path):
     [
         (("{empty}", "--output", "out"), "neither frames nor videos"),
         (("{empty}/*.mp4", "--output", "out"), "no file matches"),
-        (("{video}", "{empty}/film.avi", "--output", "{empty}/out"), "are the same file"),
+        (("{video}", "{video}", "--output", "{empty}/out"), "are the same file"),
         (("{video}", "other.mp4", "--output", "{video}"), "is a file; several inputs need"),
         (("{video}", "--output", "out", "--fps", "5"), "--fps is for folders"),
         (("{video}",), "say what is wanted"),
@@ -250,6 +250,13 @@ def test_unusable_inputs_and_outputs_are_status_2(video, tmp_path, capsys, input
     with pytest.raises(SystemExit) as caught:
         _run_inputs(*(text.format(empty=tmp_path, video=video) for text in inputs))
     assert caught.value.code == 2 and message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_videos_of_one_name_have_results_of_their_own(tmp_path):
+    arguments = ["--config-file", _CONFIG, "--json", f"{tmp_path}/out", "--input"]
+    arguments += [f"{tmp_path}/{folder}/film.mp4" for folder in ("one", "two")]
+    outputs = [job.outputs.json_lines for job in demo.parse_arguments(arguments).jobs]
+    assert outputs == [tmp_path / "out" / f"{folder}_film.jsonl" for folder in ("one", "two")]
 
 
 def test_a_folder_of_videos_and_pictures_is_refused(video, tmp_path, capsys):

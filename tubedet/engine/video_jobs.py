@@ -67,7 +67,10 @@ def read_video_list(path: str | PathLike) -> list[VideoJob]:
     sources = list(dict.fromkeys(sources))
     if not sources:
         raise ValueError(f"{path} names no video")
-    names = _distinct_names(sources)
+    names = distinct_names(sources)
+    for source, name in names.items():
+        if name.casefold() in _RESERVED_NAMES:
+            raise ValueError(f"{source}: {name} is a file of the results; rename the video")
     return [VideoJob(names[source], source) for source in sources]
 
 
@@ -123,7 +126,18 @@ def _process_one(job: VideoJob, results: ResultFolder, process: Callable, folder
         results.fail(job.name, f"{type(error).__name__}: {error}")
 
 
-def _distinct_names(sources: list[str]) -> dict[str, str]:
+def distinct_names(sources: Sequence[str]) -> dict[str, str]:
+    """Names for the results of some videos, see :func:`read_video_list`.
+
+    Args:
+        sources: absolute paths and URLs, each once.
+
+    Returns:
+        dict[str, str]: source to its name.
+
+    Raises:
+        ValueError: if two names cannot be told apart.
+    """
     names = {source: _name_parts(source)[1] for source in sources}
     for longer in (
         lambda folder, stem, _: f"{folder}_{stem}",
@@ -131,9 +145,6 @@ def _distinct_names(sources: list[str]) -> dict[str, str]:
     ):
         for group in _groups_of_one_name(names):
             names.update({source: longer(*_name_parts(source)) for source in group})
-    for source, name in names.items():
-        if name.casefold() in _RESERVED_NAMES:
-            raise ValueError(f"{source}: {name} is a file of the results; rename the video")
     for group in _groups_of_one_name(names):
         raise ValueError(
             f"{' and '.join(group)}: both results would be named {names[group[0]]}; rename one of "
