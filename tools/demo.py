@@ -343,7 +343,7 @@ def _expanded(path: str) -> list[str]:
     if os.path.isdir(path):
         names = sorted(name for name in os.listdir(path) if not name.startswith("."))
         frames = [n for n in names if n.lower().endswith(FRAME_EXTENSIONS)]
-        found = [n for n in names if n.lower().endswith((*VIDEO_EXTENSIONS, ".mov"))]
+        found = [n for n in names if n.lower().endswith(VIDEO_EXTENSIONS)]
         if frames and found:
             raise ValueError(
                 f"--input {path}: the folder holds both images ({frames[0]}) and videos "

@@ -20,6 +20,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from tubedet.data import AVAFiles, ensure_registered, load_ava
 from tubedet.data.ava_annotations import read_ava_csv
+from tubedet.data.input_files import check_output_file, input_files
 from tubedet.data.own_data import file_stem
 from tubedet.evaluation import (
     AVA_PROTOCOLS,
@@ -34,7 +35,12 @@ from tubedet.evaluation import (
     write_tube_result_json,
 )
 from tubedet.evaluation.ava_groundtruth import load_ava_groundtruth, read_ava_groundtruth
-from tubedet.evaluation.html_report import ReportContent, write_html_report
+from tubedet.evaluation.comparability import check_defined
+from tubedet.evaluation.html_report import (
+    ReportContent,
+    check_report_folder,
+    write_html_report,
+)
 from tubedet.evaluation.report_content import action_tube_report_content, ava_report_content
 
 PROTOCOLS = {"ava": AVA_PROTOCOLS, "action_tubes": TUBE_PROTOCOLS}
@@ -77,9 +83,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("--dataset knows its files: leave out --groundtruth and the like")
     if not options.dataset and not (options.groundtruth and options.labelmap):
         parser.error("give --dataset, or --groundtruth and --labelmap")
-    inputs = (options.groundtruth, options.labelmap, options.exclude, options.predictions)
-    if options.json and options.json.resolve() in (path.resolve() for path in inputs if path):
-        parser.error(f"--json would overwrite the input {options.json}")
     return options
 
 
@@ -95,6 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
+        _check_outputs(options)
         if _evaluator_type(options.dataset) == "action_tubes":
             content = evaluate_tubes(options)
         else:
@@ -132,6 +136,7 @@ def evaluate_key_frames(options: argparse.Namespace) -> ReportContent | None:
     result = evaluate_ava(
         groundtruth.table, predictions, groundtruth.label_map, groundtruth.exclusions, protocol
     )
+    check_defined(result.mean_ap, groundtruth.table, list(groundtruth.label_map))
     print(result_table(result))
     if options.json:
         write_result_json(result, options.json)
@@ -159,6 +164,8 @@ def evaluate_tubes(options: argparse.Namespace) -> ReportContent | None:
     groundtruth = load_action_tube_groundtruth(options.dataset)
     predictions = read_tube_predictions(options.predictions)
     result = evaluate_action_tubes(groundtruth, predictions, protocol)
+    class_ids = range(1, len(groundtruth.action_names) + 1)
+    check_defined(result.frame_map, groundtruth.table(), class_ids)
     print(tube_result_table(result))
     if options.json:
         write_tube_result_json(result, options.json)
@@ -170,6 +177,19 @@ def evaluate_tubes(options: argparse.Namespace) -> ReportContent | None:
     return action_tube_report_content(
         groundtruth, predictions, protocol, title=title, records=records
     )
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Refuses what could not be written at the end, or would replace what is no output."""
+    inputs = [options.groundtruth, options.labelmap, options.exclude, options.predictions]
+    inputs += input_files(options.dataset) if options.dataset else []
+    if options.json:
+        try:
+            check_output_file(options.json, [path for path in inputs if path])
+        except (OSError, ValueError) as error:
+            raise ValueError(f"--json: {error}") from error
+    if options.report:
+        check_report_folder(options.report)
 
 
 def _evaluator_type(dataset: str | None) -> str:

@@ -1,14 +1,16 @@
 #!/usr/bin/env python
 """Report every problem of data sets: file, line and reason.
 
-The exit status is 0 if training can start (there may be warnings), 1 if there are errors. Data sets
-given together are checked for common videos, as those of training and validation must have none.
+The exit status is 0 if training can start (there may be warnings), 1 if there are errors, 2 if the
+command line is wrong. Data sets given together are checked for common videos, as those of training
+and validation must have none.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -21,16 +23,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from tubedet.data import AnnotationError
 from tubedet.data.ava import AVAFiles, load_ava
+from tubedet.data.checked_dataset import CheckedDataset, Problem
+from tubedet.data.input_files import check_output_file, input_files
 from tubedet.data.media_validation import check_media
 from tubedet.data.own_data import ensure_registered
-from tubedet.data.validation import (
-    CheckedDataset,
-    Problem,
-    check_ava,
-    check_own_data,
-    check_tubes,
-    shared_videos,
-)
+from tubedet.data.validation import check_ava, check_own_data, check_tubes, shared_videos
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -60,7 +57,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         choices=("sample", "all"),
         help="open the videos too; decode 3 key frames of each (sample, default) or all",
     )
-    parser.add_argument("--jobs", type=int, default=2, help="videos at the same time")
+    parser.add_argument("--jobs", type=_positive, default=2, help="videos at the same time")
     parser.add_argument("--json", type=Path, help="where to write all problems; - for stdout")
     parser.add_argument(
         "--show", type=int, default=20, help="problems printed per kind and file; 0: all"
@@ -70,6 +67,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("give names of data sets, or --groundtruth")
     if options.groundtruth and not options.labelmap:
         parser.error("--groundtruth needs --labelmap")
+    if options.json and str(options.json) != "-":
+        try:
+            check_output_file(options.json, _input_files(options))
+        except (OSError, ValueError) as error:
+            parser.exit(2, f"{parser.prog}: error: --json: {error}\n")
     return options
 
 
@@ -90,14 +92,24 @@ def main(arguments: list[str] | None = None) -> int:
     problems = [problem for checked in datasets for problem in checked.problems]
     problems += shared_videos(datasets)
     if options.media:
-        records = [record for checked in datasets for record in checked.records]
+        records = [
+            record
+            for checked in datasets
+            for record in checked.records
+            if record["video_id"] not in checked.missing_videos
+        ]
         everything = options.media == "all"
         problems += check_media(records, every_key_frame=everything, jobs=options.jobs)
     num_errors = sum(problem.severity == "error" for problem in problems)
-    if options.json:
-        _write_json(options.json, datasets, problems, num_errors)
-    if str(options.json) != "-":
-        _print_report(datasets, problems, num_errors, options.show)
+    try:
+        if options.json:
+            _write_json(options.json, datasets, problems, num_errors)
+        if str(options.json) != "-":
+            _print_report(datasets, problems, num_errors, options.show)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads, such as head, has enough. Python would flush once more at its end, and fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1 if num_errors else 0
 
 
@@ -122,7 +134,7 @@ def check_dataset(name: str) -> CheckedDataset:
             checked = check_own_data(metadata.own_data)
         elif metadata.get("ava_files") is not None:
             checked = check_ava(name, metadata.ava_files)
-        else:
+        elif metadata.get("tubes") is not None:
             checked = check_tubes(
                 name,
                 metadata.tubes(),
@@ -130,10 +142,27 @@ def check_dataset(name: str) -> CheckedDataset:
                 DatasetCatalog.get(name),
                 num_actions=len(metadata.action_names),
             )
+        else:
+            kinds = "AVA's format, action tubes, and yamls of one's own data"
+            checked.error("name", f"there is no check for data sets of this kind, only for {kinds}")
+            return checked
         _check_loading(checked, lambda: DatasetCatalog.get(name))
     except (AnnotationError, OSError) as error:
         checked.unreadable(checked.source, "load")(error)
     return checked
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 on, got {number}")
+    return number
+
+
+def _input_files(options: argparse.Namespace) -> list[str]:
+    lists = (options.labelmap, options.exclude, options.seconds, options.file_names)
+    files = [*options.groundtruth, *(path for path in lists if path)]
+    return files + [path for name in options.datasets for path in input_files(name)]
 
 
 def _check_csv(path: str, options: argparse.Namespace) -> CheckedDataset:

@@ -1,4 +1,4 @@
-from tubedet.data.media_paths import video_paths
+from tubedet.data.media_paths import missing_media, video_paths
 
 
 def test_frame_folders_go_before_files_and_ids_may_have_folders(tmp_path):
@@ -31,3 +31,32 @@ def test_missing_video_is_expected_where_the_folders_are(tmp_path):
     assert video_paths(["a"], frames_dir=frames, videos_dir=videos) == {"a": f"{videos}/a.mp4"}
     (tmp_path / "frames").mkdir()
     assert video_paths(["a"], frames_dir=frames, videos_dir=videos) == {"a": f"{frames}/a"}
+
+
+def test_endings_in_capitals_and_of_cameras(tmp_path):
+    for name in ("a.AVI", "b.MOV", "c.m4v", "d.mpg", "e.MP4", "e.mp4", "f.txt"):
+        (tmp_path / name).touch()
+    found = video_paths("abcdef", frames_dir=str(tmp_path), videos_dir=str(tmp_path))
+    names = {video_id: path.removeprefix(f"{tmp_path}/") for video_id, path in found.items()}
+    assert names == {
+        "a": "a.AVI",
+        "b": "b.MOV",
+        "c": "c.m4v",
+        "d": "d.mpg",
+        "e": "e.mp4",
+        "f": "f.mp4",
+    }
+
+
+def test_what_was_looked_for():
+    assert missing_media("films/a.mp4") == (
+        "there is no video films/a with one of the endings .mp4, .mkv, .webm, .avi, .mov, .m4v, "
+        ".mpg and no folder of that name with frames"
+    )
+    assert missing_media("frames/a") == (
+        "there is no such folder with frames (.jpg, .jpeg, .png): frames/a"
+    )
+
+
+def test_a_nul_in_an_id_is_no_video():
+    assert video_paths(["x\0/a"], frames_dir="no", videos_dir="no") == {"x\0/a": "no/x\0/a.mp4"}

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tubedet.data.checked_dataset import PixelBoxes
 from tubedet.data.media_validation import check_media
 
 
@@ -56,9 +57,26 @@ def test_missing_short_and_wrong_size(record, tmp_path):
             "error",
             "missing-media",
             "gone.mp4",
-            "there is no such file or folder; 2 key frames need it",
+            f"there is no video {tmp_path}/gone with one of the endings .mp4, .mkv, .webm, .avi, "
+            ".mov, .m4v, .mpg and no folder of that name with frames; 2 key frames need it",
         ),
     ]
+
+
+def test_boxes_in_pixels_must_be_within_the_frames(record):
+    far = [[0, 0, 64, 48], [0, 0, 65, 49], [60, 0, 66, 9], [0, 5, 9, 700]]
+    boxes = PixelBoxes("rows.csv", np.array([3, 4, 7, 9]), np.array(far, float))
+    records = [record(second, pixel_boxes=boxes) for second in (900, 901)]
+    assert [str(problem) for problem in check_media(records)] == [
+        f"error: rows.csv:{line}: x2 = {x2}, y2 = {y2}, but the frames of the video have 64x48 "
+        "pixels [out-of-range]"
+        for line, x2, y2 in ((7, 66, 9), (9, 9, 700))
+    ]
+
+
+def test_a_time_beyond_all_numbers_is_behind_the_end(record):
+    ((kind, message),) = found([record(1e30)])
+    assert kind == "media" and message.endswith("s on: the video is 3.000 s long")
 
 
 def test_damage_between_is_found_when_every_key_frame_is_decoded(record, tmp_path):

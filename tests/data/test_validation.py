@@ -150,6 +150,7 @@ def own(tmp_path):
     def run(csv, **options):
         path = tmp_path / "own.csv"
         path.write_text(csv)
+        (tmp_path / "a").mkdir(exist_ok=True)  # the frames of the video
         options = {"classes": {1: "stand", 2: "walk"}, "fps": 25.0, **options}
         own = OwnData(str(tmp_path / "my.yaml"), str(tmp_path), str(path), **options)
         run.checked = check_own_data(own)
@@ -163,8 +164,12 @@ def test_own_data_in_pixels(own):
     assert own(rows, boxes="pixels") == [("error", "class", 2), ("error", "out-of-range", 2)][::-1]
     assert own(rows.replace(",-5,", ",5,"), boxes="pixels", timestamps="frames") == [
         ("error", "class", 2),
+        ("error", "person", 3),
         ("error", "time", 3),
     ]
+    for record in own.checked.records:
+        assert record["pixel_boxes"].lines.tolist() == [1, 2, 3]
+        assert record["pixel_boxes"].boxes[:, 2:].tolist() == [[200, 30]] * 3
     assert [r["frame_number"] for r in own.checked.records] == [2, 3]
     assert own("a,2,0,0,0.5,1,1\n", boxes="pixels") == [("error", "fraction-boxes", 1)]
 
@@ -180,6 +185,59 @@ def test_own_data_in_fractions_and_seconds(own, tmp_path):
         ("error", "time", 2),
     ]
     assert [r["timestamp"] for r in own.checked.records] == [9]
+
+
+def test_videos_of_own_data_must_be_stored(own, tmp_path):
+    rows = "a,2,0,0,0.5,1,1\ngone,3,0,0,0.5,1,1\ngone,2,0,0,0.5,1,1\nempty,2\n"
+    assert own(rows) == [("error", "unknown-video", 2), ("error", "unknown-video", 4)]
+    message = own.checked.problems[0].message
+    assert message.startswith(f"video 'gone': there is no video {tmp_path}/gone with one of the")
+    assert own.checked.missing_videos == {"gone", "empty"}
+
+
+def test_a_nul_in_a_video_id_is_an_error(own):
+    rows = "a\0,2,0,0,0.5,1,1,0\na\0,3,0,0,0.5,1,1,0\na,2,0,0,0.5,1,1,0\nb\0c,4\n"
+    found = own(rows, timestamps="frames")
+    assert [problem for problem in found if problem[1] == "row"] == [
+        ("error", "row", 1),
+        ("error", "row", 4),
+    ]
+    assert "b\0c" in own.checked.missing_videos
+    assert not any("b\0c" in problem.message for problem in own.checked.problems)
+
+
+def test_a_frame_number_beyond_all_videos_is_an_error(own):
+    assert own("a,1e30,0,0,0.5,1,1,0\n", timestamps="frames") == [("error", "time", 1)]
+    assert own.checked.problems[0].message == "1e+30 is not a frame number 1, 2, ..."
+
+
+def test_all_rows_against_the_rules_about_persons(own):
+    box = "0,0,0.5,1"
+    rows = (
+        f"a,2,{box},1,0\na,2,{box},2,0\na,2,{box},2,1\n"  # person 0 does two things
+        f"a,2,0.1,0,0.5,1,1,1\na,2,{box},2,0\n"  # person 1 has two boxes; line 2 again
+    )
+    assert own(rows, exclusive=True) == [
+        ("warning", "duplicate", 5),
+        ("error", "exclusive", 2),
+        ("error", "exclusive", 5),
+    ]
+    assert own.checked.problems[1].message == (
+        "this person has an action already, in line 1, and 'exclusive' is true"
+    )
+    rows += f"a,2,{box},1\na,2,{box},1,0.5\n"
+    found = own(rows, exclusive=True, timestamps="frames")
+    assert found == [
+        ("warning", "duplicate", 5),
+        ("error", "person", 6),
+        ("error", "person", 7),
+        ("error", "person", 5),
+        ("error", "exclusive", 2),
+        ("error", "exclusive", 4),
+    ]
+    messages = [problem.message for problem in own.checked.problems]
+    assert messages[1] == "'timestamps: frames' needs a person id, a whole number, in column 8"
+    assert messages[3] == "this person has this action in this frame already, in line 2"
 
 
 def test_tubes():

@@ -271,3 +271,8 @@ def test_forked_process_does_not_free_the_decoders_of_its_parent(three_videos):
     finally:
         gc.enable()
         gc.collect()
+
+
+def test_a_nul_in_a_path_is_told():
+    with pytest.raises(VideoError, match="'films/a.x00.mp4': no path has a NUL character"):
+        open_video("films/a\0.mp4")

@@ -144,7 +144,11 @@ def test_unusable_input_is_refused():
     with pytest.raises(ValueError, match=r"'ava' .*TEST\.TUBE_PROTOCOL.*act, voc"):
         evaluate_action_tubes(GROUNDTRUTH, predictions(row), "ava")
     for wrong, message in (
-        (("x", 1, (10, 10, 49, 49), 1, 0.5), "no evaluated key frame in common"),
+        (
+            ("x", 1, (10, 10, 49, 49), 1, 0.5),
+            "no evaluated key frame in common.* none that is evaluated, the first row is 0001 of "
+            "video 'x'",
+        ),
         (("a", 1, (10, 10, 49, 49), 2, 0.5), "no evaluated class in common"),
         (("a", 1, (2000, 1000, 9800, 4900), 1, 0.5), "look like pixels"),
     ):

@@ -1,10 +1,12 @@
 """Predictions that cannot belong to the ground truth stop the evaluation."""
 
+import math
+
 import pytest
 
 from tubedet.data.ava_annotations import parse_ava_csv
 from tubedet.evaluation.ava_protocol import evaluate_ava
-from tubedet.evaluation.comparability import EvaluationError
+from tubedet.evaluation.comparability import EvaluationError, check_defined
 
 LABEL_MAP = {1: "one", 2: "two", 3: "three"}
 GROUNDTRUTH = [
@@ -13,6 +15,7 @@ GROUNDTRUTH = [
     "b,0902,0.1,0.1,0.5,0.9,7\n",
 ]
 BOX = "0.1,0.1,0.5,0.9"
+FIRST_ROW = r"predictions have none that is evaluated, the first row is 0902 of video 'a'; the gr"
 
 
 def evaluate(rows, groundtruth=GROUNDTRUTH, exclusions=(), protocol="official"):
@@ -43,7 +46,7 @@ def test_only_excluded_key_frames_in_common():
     rows = [f"a,0902,{BOX},1,0.5\n", f"c,0902,{BOX},1,0.5\n"]
     with pytest.raises(EvaluationError, match="predictions have 1, such as 0902 of video 'c'"):
         evaluate(rows, exclusions={("a", 902.0)})
-    with pytest.raises(EvaluationError, match="predictions have none that is not excluded"):
+    with pytest.raises(EvaluationError, match=FIRST_ROW):
         evaluate(rows[:1], exclusions={("a", 902.0)})
     rows.append(f"a,0903,{BOX},2,0.5\n")
     assert evaluate(rows, exclusions={("a", 902.0)}).mean_ap == 1
@@ -90,6 +93,23 @@ def test_nothing_predicted_is_a_warning(caplog):
     assert "pred.csv: there are no predictions, so every AP is 0" in caplog.text
 
 
-def test_nothing_annotated_is_no_error():
-    assert evaluate([f"a,0902,{BOX},1,0.5\n"], []).num_groundtruth == 0
-    assert evaluate([f"a,0902,{BOX},1,0.5\n"], [f"a,0902,{BOX},7\n"]).num_groundtruth == 0
+@pytest.mark.parametrize(
+    ("groundtruth", "there"),
+    [
+        ([], "no box"),
+        ([f"a,0902,{BOX},9\n", f"a,0902,{BOX},7\n"], "boxes of the action ids 7, 9 only"),
+        (GROUNDTRUTH[:1], "boxes of evaluated classes on excluded key frames only"),
+    ],
+)
+def test_nothing_to_find_is_nan_as_in_the_official_script(groundtruth, there):
+    rows = [f"a,0903,{BOX},1,0.5\n"] if there == "no box" else []
+    result = evaluate(rows, groundtruth, exclusions={("a", 902.0)})
+    assert math.isnan(result.mean_ap) and result.num_groundtruth == 0
+    table = parse_ava_csv(groundtruth, source="gt.csv")
+    with pytest.raises(EvaluationError) as caught:
+        check_defined(result.mean_ap, table, list(LABEL_MAP))
+    assert str(caught.value) == (
+        f"gt.csv: the ground truth has {there}; without a box of one of the evaluated action ids, "
+        "1, 2, 3, no AP is defined. Are these the right file and the right label map?"
+    )
+    check_defined(0.0, table, list(LABEL_MAP))

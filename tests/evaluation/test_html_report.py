@@ -14,6 +14,7 @@ from tubedet.evaluation.error_analysis import ClassFigures, ErrorAnalysis, Examp
 from tubedet.evaluation.html_report import (
     ProtocolFigure,
     ReportContent,
+    check_report_folder,
     render_html,
     write_html_report,
 )
@@ -114,6 +115,20 @@ def test_report_without_anything(tmp_path):
     path = write_html_report(ReportContent("empty", (), (), analysis), tmp_path / "new" / "out")
     assert path == tmp_path / "new" / "out" / "index.html"
     assert "No class has ground truth" in path.read_text(encoding="utf-8")
+
+
+def test_only_reports_are_replaced(tmp_path, content):
+    path = write_html_report(content, tmp_path)
+    assert write_html_report(content, tmp_path) == path
+    path.write_text("<html>my home page</html>")
+    for check in (check_report_folder, lambda folder: write_html_report(content, folder)):
+        with pytest.raises(FileExistsError, match=f"{path} would be replaced and is no report of"):
+            check(tmp_path)
+    assert path.read_text() == "<html>my home page</html>"
+    for folder in (path, path / "below"):
+        with pytest.raises(NotADirectoryError, match=f"{path} is a file, the report needs a fol"):
+            check_report_folder(folder)
+    check_report_folder(tmp_path / "new" / "folder")
 
 
 @pytest.fixture(scope="module")

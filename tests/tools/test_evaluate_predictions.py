@@ -91,10 +91,38 @@ def test_bad_input_is_one_clear_line(command, tmp_path, capsys):
 def test_input_is_not_overwritten(command, tmp_path, capsys):
     predictions = tmp_path / "det.csv"
     predictions.write_bytes((FIXTURES / "cases" / "perfect" / "det.csv").read_bytes())
-    with pytest.raises(SystemExit) as caught:
-        command(options("perfect", predictions=predictions, json=tmp_path / "." / "det.csv"))
-    assert caught.value.code == 2
-    assert "would overwrite" in capsys.readouterr().err
+    assert command(options("perfect", predictions=predictions, json=tmp_path / "./det.csv")) == 2
+    captured = capsys.readouterr()
+    assert f"--json: would overwrite the input {predictions}; choose" in captured.err
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["own.yaml", "truth.csv", "found.csv", "link.csv"])
+def test_data_of_ones_own_are_not_overwritten(command, own_yaml, tmp_path, capsys, name):
+    (tmp_path / "link.csv").symlink_to(tmp_path / "truth.csv")
+    before = (tmp_path / name).read_bytes()
+    arguments = ["--dataset", str(own_yaml), "--predictions", str(tmp_path / "found.csv")]
+    assert command([*arguments, "--json", str(tmp_path / name)]) == 2
+    captured = capsys.readouterr()
+    assert f"would overwrite the input {tmp_path / name}" in captured.err
+    assert captured.out == "" and (tmp_path / name).read_bytes() == before
+
+
+def test_outputs_that_cannot_be_written_are_told_before_the_evaluation(command, tmp_path, capsys):
+    page = tmp_path / "site" / "index.html"
+    page.parent.mkdir()
+    page.write_text("<h1>mine</h1>")
+    for arguments, message in (
+        (["--json", str(tmp_path / "no" / "x.json")], f"--json: there is no folder {tmp_path}/no"),
+        (["--json", str(tmp_path)], f"--json: {tmp_path} is a folder"),
+        (["--report", str(page)], f"{page} is a file, the report needs a folder"),
+        (["--report", str(page.parent)], f"{page} would be replaced and is no report"),
+    ):
+        assert command([*options("perfect"), *arguments]) == 2
+        captured = capsys.readouterr()
+        assert message in captured.err and captured.err.count("\n") == 1
+        assert captured.out == ""
+    assert page.read_text() == "<h1>mine</h1>"
 
 
 def write_frames(folder, num_frames):
@@ -210,6 +238,42 @@ def test_wrong_combinations_are_explained(command, tube_dataset, tmp_path, capsy
         with pytest.raises(SystemExit):
             command([*arguments, *predictions])
         assert message in capsys.readouterr().err
+
+
+def test_nothing_to_find_is_an_error(command, tmp_path, capsys):
+    (tmp_path / "empty.csv").touch()
+    for groundtruth, message in (
+        (FIXTURES / "cases" / "gt_only_unlisted" / "gt.csv", "has boxes of the action ids 2 only"),
+        (tmp_path / "empty.csv", f"{tmp_path}/empty.csv: the ground truth has no box; without"),
+    ):
+        target = tmp_path / "figures.json"
+        given = options("gt_only_unlisted", groundtruth=groundtruth, json=target)
+        assert command(given) == 2
+        captured = capsys.readouterr()
+        assert message in captured.err and captured.out == "" and not target.exists()
+
+
+def test_tubes_without_one_are_an_error(command, tmp_path, capsys):
+    name = f"no tubes of {tmp_path}"
+    register_action_tubes(
+        name,
+        lambda: {"film": AnnotatedVideo([], 8, size=(40, 80))},
+        action_names=["wait", "go"],
+        frames_dir=str(tmp_path),
+        videos_dir=str(tmp_path),
+        fps=10,
+        exclusive_actions=True,
+    )
+    (tmp_path / "found.csv").write_text("film,1,0,0,0.5,1,1,0.9\n")
+    try:
+        arguments = ["--dataset", name, "--predictions", str(tmp_path / "found.csv")]
+        assert command(arguments) == 2
+        assert "has no box; without a box of one of the evaluated action ids, 1, 2, no AP" in (
+            capsys.readouterr().err
+        )
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
 def test_boxes_in_pixels_stop_it(command, own_yaml, tmp_path, capsys):

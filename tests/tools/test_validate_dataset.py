@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import time
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def test_lists_and_media_of_a_csv(command, csv, capsys, tmp_path):
     output = capsys.readouterr().out
     for kind in ("time", "unknown-video", "row", "missing-media"):
         assert f"[{kind}]" in output
-    assert "films/a.mp4: there is no such file" in output and "4 errors" in output
+    assert "films/a.mp4: there is no video" in output and "4 errors" in output
 
 
 def test_a_data_set_without_any_box_is_no_data_set(command, csv, capsys):
@@ -138,6 +139,7 @@ def test_registered_data_sets_with_their_media(command, registered, toy_datasets
 def test_own_data_and_unknown_names(command, tmp_path, capsys):
     (tmp_path / "films").mkdir()
     (tmp_path / "rows.csv").write_text("a,2,10,20,30,40,1,0\na,2,50,20,70,40,2,1\n")
+    (tmp_path / "films/a.mp4").touch()
     path = tmp_path / "my.yaml"
     text = "videos: films\nannotations: rows.csv\nclasses: [stand, walk]\nfps: 25\n"
     path.write_text(text + "boxes: pixels\n")
@@ -154,12 +156,73 @@ def test_own_data_and_unknown_names(command, tmp_path, capsys):
     assert "error: no_such_name: no such data set; known: " in output
 
 
+def test_missing_videos_of_own_data_are_told_once(command, tmp_path, capsys):
+    (tmp_path / "films").mkdir()
+    (tmp_path / "rows.csv").write_text("a,2,0,0,1,1,1,0\n")
+    path = tmp_path / "my.yaml"
+    path.write_text("videos: films\nannotations: rows.csv\nclasses: [stand]\nfps: 25\n")
+    for media in ([], ["--media"]):
+        assert command([str(path), *media]) == 1
+        output = capsys.readouterr().out
+        assert f"error: {tmp_path}/rows.csv:1: video 'a': there is no video" in output
+        assert "[unknown-video]" in output and "1 errors" in output
+
+
+def test_data_sets_without_a_check_are_told(command, capsys):
+    assert command(["coco_2017_val_persons"]) == 1
+    output = capsys.readouterr().out
+    assert "error: coco_2017_val_persons: there is no check for data sets of this kind" in output
+
+
+def test_inputs_are_not_overwritten(command, csv, tmp_path, capsys):
+    (tmp_path / "films").mkdir()
+    (tmp_path / "map.pbtxt").write_text('item { name: "stand" id: 1 }\n')
+    own = tmp_path / "my.yaml"
+    own.write_text("videos: films\nannotations: val.csv\nclasses: map.pbtxt\nfps: 25\n")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("videos: [\n")
+    rows = csv(ROW)
+    for arguments, target in (
+        (rows, tmp_path / "val.csv"),
+        (rows, ACTION_LIST),
+        ([str(own)], own),
+        ([str(own)], tmp_path / "val.csv"),
+        ([str(own)], tmp_path / "map.pbtxt"),
+        ([str(broken)], broken),
+    ):
+        before = target.read_bytes()
+        with pytest.raises(SystemExit) as caught:
+            command([*arguments, "--json", str(target)])
+        error = capsys.readouterr().err
+        assert caught.value.code == 2 and error.count("\n") == 1
+        assert f"error: --json: would overwrite the input {target}" in error
+        assert target.read_bytes() == before
+
+
+def test_a_json_that_cannot_be_written_is_told_before_the_check(command, csv, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        command([*csv(ROW), "--json", str(tmp_path / "no" / "x.json")])
+    captured = capsys.readouterr()
+    assert caught.value.code == 2 and captured.out == "" and captured.err.count("\n") == 1
+    assert f"error: --json: there is no folder {tmp_path}/no to write x.json to" in captured.err
+
+
+def test_a_reader_that_stops_early_is_no_error(command, csv, monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    arguments = csv(ROW + ROW.replace(",12,", ",99,"))
+    with open(writing, "w") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        assert command(arguments) == 1
+        assert command([*arguments, "--json", "-"]) == 1
+
+
 def test_arguments(command, csv, capsys):
-    for arguments in ([], ["name", *csv(ROW)], csv(ROW)[:2]):
+    for arguments in ([], ["name", *csv(ROW)], csv(ROW)[:2], [*csv(ROW), "--jobs", "0"]):
         with pytest.raises(SystemExit) as caught:
             command(arguments)
         assert caught.value.code == 2
-    capsys.readouterr()
+    assert "--jobs: expected a number from 1 on, got 0" in capsys.readouterr().err
 
 
 def test_the_real_ava_validation_csv_takes_seconds(command, capsys):

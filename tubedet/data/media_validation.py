@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tqdm import tqdm
 
+from .checked_dataset import PixelBoxes, Problem
 from .clip_sampling import stored_key_time
-from .validation import Problem
+from .media_paths import missing_media
 from .video_reader import VideoError, open_video
 
 
@@ -20,13 +21,15 @@ def check_media(
 
     Args:
         records: dataset dicts; needed are ``video_id``, ``video``, ``fps``, ``start_second``,
-            ``timestamp`` or ``frame_number``, and, if known, ``height`` and ``width``.
+            ``timestamp`` or ``frame_number``, and, if known, ``height`` and ``width``, and
+            ``pixel_boxes``, see :class:`.checked_dataset.CheckedDataset`.
         every_key_frame: decode all key frames instead of the first, middle and last one.
         jobs: videos at the same time.
 
     Returns:
         Errors of the kinds "missing-media", "media" (does not decode, or is shorter than
-        annotated) and "size" (the data set says another one), in the order of the paths.
+        annotated), "size" (the data set says another one) and "out-of-range" (a box in pixels
+        leaves the frame), in the order of the paths.
     """
     by_video: dict[str, list[dict]] = {}
     for record in records:
@@ -43,7 +46,7 @@ def check_media(
 
 def _check_video(path: str, records: list[dict], every_key_frame: bool) -> list[Problem]:
     if not os.path.exists(path):
-        message = f"there is no such file or folder; {len(records)} key frames need it"
+        message = f"{missing_media(path)}; {len(records)} key frames need it"
         return [Problem("error", "missing-media", path, None, message)]
     problems = []
     try:
@@ -55,6 +58,8 @@ def _check_video(path: str, records: list[dict], every_key_frame: bool) -> list[
                     f"{expected[0]}x{expected[1]}"
                 )
                 problems.append(Problem("error", "size", path, None, message))
+            for boxes in dict.fromkeys(r["pixel_boxes"] for r in records if "pixel_boxes" in r):
+                problems += _check_boxes(boxes, reader.width, reader.height)
             times = sorted(stored_key_time(record, stored_fps=reader.fps) for record in records)
             if not every_key_frame:
                 times = sorted({times[0], times[len(times) // 2], times[-1]})
@@ -62,6 +67,22 @@ def _check_video(path: str, records: list[dict], every_key_frame: bool) -> list[
     except VideoError as error:
         problems.append(Problem("error", "media", path, None, _without(path, error)))
     return problems
+
+
+def _check_boxes(pixel_boxes: PixelBoxes, width: int, height: int) -> list[Problem]:
+    far_edges = pixel_boxes.boxes[:, 2:]
+    outside = (far_edges > (width + 1, height + 1)).any(axis=1)  # tools differ by a pixel
+    return [
+        Problem(
+            "error",
+            "out-of-range",
+            pixel_boxes.file,
+            int(line),
+            f"x2 = {x2:.6g}, y2 = {y2:.6g}, but the frames of the video have {width}x{height} "
+            "pixels",
+        )
+        for line, (x2, y2) in zip(pixel_boxes.lines[outside], far_edges[outside])
+    ]
 
 
 def _check_times(reader, path: str, times: list[float]) -> list[Problem]:

@@ -4,99 +4,21 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 
-from .annotation_text import AnnotationError
 from .ava import AVAFiles
 from .ava_annotations import AvaTable, read_ava_csv, read_label_map, read_timestamps
-from .media_paths import video_paths
+from .checked_dataset import CheckedDataset, PixelBoxes, Problem
+from .media_paths import missing_media, video_paths
 from .own_data_yaml import OwnData
 from .tube_annotations import ActionTube
 from .video_lists import VideoInfo, read_file_names, read_seconds, read_video_infos
 
 # Fractions a little outside of the frame are sloppy; beyond that they are no fractions.
 _LARGEST_FRACTION = 2.0
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something wrong with a data set.
-
-    Attributes:
-        severity: "error" if training would stop or learn something wrong, else "warning".
-        kind: what is wrong, as a short fixed word.
-        file: path of the file at fault, or the name of the data set.
-        line: its 1-based line, or None.
-        message: what is wrong there.
-    """
-
-    severity: str
-    kind: str
-    file: str
-    line: int | None
-    message: str
-
-    def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{self.severity}: {place}: {self.message} [{self.kind}]"
-
-
-@dataclass
-class CheckedDataset:
-    """What a check of one data set found.
-
-    Attributes:
-        name: of the data set.
-        source: path of its annotation, or its name.
-        problems: in the order of finding.
-        first_lines: first line of each annotated video (None for annotations without lines).
-        num_rows: annotation rows that could be read.
-        records: dataset dicts for checks of the media, without annotations.
-    """
-
-    name: str
-    source: str
-    problems: list[Problem] = field(default_factory=list)
-    first_lines: dict[str, int | None] = field(default_factory=dict)
-    num_rows: int = 0
-    records: list[dict] = field(default_factory=list)
-
-    def error(self, kind: str, message: str, *, line: int | None = None, file: str = "") -> None:
-        """Adds an error; without a file it is the annotation's."""
-        self.problems.append(Problem("error", kind, file or self.source, line, message))
-
-    def warn(self, kind: str, message: str, *, line: int | None = None) -> None:
-        """Adds a warning about the annotation."""
-        self.problems.append(Problem("warning", kind, self.source, line, message))
-
-    def unreadable(self, file: str, kind: str) -> Callable[[AnnotationError], None]:
-        """A function that adds the errors of the reader of a file.
-
-        Args:
-            file: the file.
-            kind: of these problems.
-        """
-
-        def add(error: AnnotationError) -> None:
-            place, _, message = str(error).removeprefix(file).removeprefix(":").partition(": ")
-            line = int(place) if place.isdecimal() else None
-            self.error(kind, message if line else str(error), line=line, file=file)
-
-        return add
-
-    def read(self, kind: str, file: str, read: Callable[..., object], default, **options):
-        """Reads a file; what stops its reader becomes a problem, and the default is returned."""
-        add = self.unreadable(file, kind)
-        try:
-            return read(file, **options)
-        except AnnotationError as error:
-            add(error)
-        except OSError as error:
-            self.error("missing-file", error.strerror or str(error), file=file)
-        return default
+_END_OF_FRAMES = 2**31  # no video has so many
 
 
 def check_ava(name: str, files: AVAFiles) -> CheckedDataset:
@@ -161,11 +83,14 @@ def check_own_data(own: OwnData) -> CheckedDataset:
     _check_boxes(checked, table, pixels=own.boxes == "pixels")
     _check_actions(checked, table, own.classes)
     _check_duplicates(checked, table)
+    _check_persons(checked, table, own)
     _check_excluded(checked, table, excluded)
     lines = _lines_of_key_frames(table)
     paths = video_paths(checked.first_lines, frames_dir=own.videos, videos_dir=own.videos)
+    _check_stored(checked, paths)
+    pixel_boxes = _pixel_boxes(table) if own.boxes == "pixels" else {}
     for (video_id, time), line in sorted(lines.items()):
-        if own.timestamps == "frames" and (time < 1 or time % 1):
+        if own.timestamps == "frames" and (not 1 <= time < _END_OF_FRAMES or time % 1):
             checked.error("time", f"{time:g} is not a frame number 1, 2, ...", line=line)
         elif own.timestamps == "seconds" and time < own.start_second:
             begin = f"{own.start_second:g} s"
@@ -174,6 +99,8 @@ def check_own_data(own: OwnData) -> CheckedDataset:
             record = _record(video_id, time, paths[video_id], own.fps, own.start_second)
             if own.timestamps == "frames":
                 record["frame_number"] = int(time)
+            if video_id in pixel_boxes:
+                record["pixel_boxes"] = pixel_boxes[video_id]
             checked.records.append(record)
     return checked
 
@@ -245,6 +172,11 @@ def _read_table(checked: CheckedDataset, path: str) -> AvaTable:
     add = checked.unreadable(path, "row")
     table = checked.read("row", path, read_ava_csv, empty, ava_kinetics=True, on_error=add)
     checked.num_rows = len(table) + len(table.empty_lines)
+    bad = [code for code, video_id in enumerate(table.videos) if "\0" in video_id]
+    lines = [int(line) for code in bad for line in table.lines[table.video_index == code][:1]]
+    listed = zip(table.empty_key_frames, table.empty_lines)
+    for line in sorted([*lines, *(line for (video_id, _), line in listed if "\0" in video_id)]):
+        checked.error("row", "a NUL character in the video id", line=line)
     for (video_id, _), line in _lines_of_key_frames(table).items():
         known = checked.first_lines.get(video_id, line)
         checked.first_lines[video_id] = min(known, line)
@@ -297,14 +229,40 @@ def _check_actions(checked: CheckedDataset, table: AvaTable, actions: Collection
 
 def _check_duplicates(checked: CheckedDataset, table: AvaTable) -> None:
     person = np.nan_to_num(table.last_column, nan=-1)
-    rows = np.column_stack(
-        [table.video_index, table.timestamps, table.boxes, table.action_ids, person]
-    )
-    order = np.lexsort(rows.T)  # stable, so equal rows stay in file order
-    same = (rows[order][1:] == rows[order][:-1]).all(axis=1)
-    for before, row in sorted(zip(order[:-1][same].tolist(), order[1:][same].tolist())):
+    columns = [table.video_index, table.timestamps, table.boxes, table.action_ids, person]
+    for before, row in _repeated(np.column_stack(columns)):
         message = f"the same row as line {table.lines[before]}"
         checked.warn("duplicate", message, **_at(table, row))
+
+
+def _check_persons(checked: CheckedDataset, table: AvaTable, own: OwnData) -> None:
+    """The rules of :mod:`.own_data` about who a person is and what one does in a frame."""
+    persons = np.column_stack([table.video_index, table.timestamps, table.boxes, table.person_ids])
+    rows, twice = np.arange(len(table)), set()
+    if own.timestamps == "frames":
+        unknown = table.last_column % 1 != 0
+        for row in np.flatnonzero(unknown):
+            message = "'timestamps: frames' needs a person id, a whole number, in column 8"
+            checked.error("person", message, **_at(table, row))
+        rows = rows[~unknown]
+        persons = persons[:, [0, 1, -1]]
+        for before, row in _repeated(np.column_stack([persons, table.action_ids])[rows]):
+            line = table.lines[rows[before]]
+            message = f"this person has this action in this frame already, in line {line}"
+            checked.error("person", message, **_at(table, rows[row]))
+            twice.add(row)
+    for before, row in _repeated(persons[rows]) if own.exclusive else ():
+        if row not in twice:
+            line = table.lines[rows[before]]
+            message = f"this person has an action already, in line {line}, and 'exclusive' is true"
+            checked.error("exclusive", message, **_at(table, rows[row]))
+
+
+def _repeated(rows: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of equal rows of (N, C): the earlier one, and the next one that equals it."""
+    order = np.lexsort(rows.T)  # stable, so equal rows stay in file order
+    same = (rows[order][1:] == rows[order][:-1]).all(axis=1)
+    return sorted(zip(order[:-1][same].tolist(), order[1:][same].tolist()))
 
 
 def _check_videos(checked: CheckedDataset, table: AvaTable, known: Collection[str]) -> None:
@@ -313,6 +271,26 @@ def _check_videos(checked: CheckedDataset, table: AvaTable, known: Collection[st
             if video_id not in known:
                 message = f"video {video_id!r} is not in the list of videos"
                 checked.error("unknown-video", message, line=line)
+
+
+def _check_stored(checked: CheckedDataset, paths: dict[str, str]) -> None:
+    for video_id, line in checked.first_lines.items():
+        if not os.path.exists(paths[video_id]):
+            checked.missing_videos.add(video_id)
+            if "\0" in video_id:  # reported as such
+                continue
+            message = f"video {video_id!r}: {missing_media(paths[video_id])}"
+            checked.error("unknown-video", message, line=line)
+
+
+def _pixel_boxes(table: AvaTable) -> dict[str, PixelBoxes]:
+    """The boxes of each video, in file order."""
+    rows = np.argsort(table.video_index, kind="stable")
+    ends = np.cumsum(np.bincount(table.video_index, minlength=len(table.videos)))
+    return {
+        video_id: PixelBoxes(table.source, table.lines[members], table.boxes[members])
+        for video_id, members in zip(table.videos, np.split(rows, ends[:-1]))
+    }
 
 
 def _check_seconds(

@@ -248,7 +248,7 @@ class VideoFileReader(AbstractContextManager):
             return True
         try:
             self._container.seek(max(int(pts), self._first_pts), stream=self._stream)
-        except av.error.FFmpegError:
+        except (av.error.FFmpegError, OverflowError):  # the latter: beyond what 64 bits count
             return False
         return True
 

@@ -28,7 +28,7 @@ _REDUCED_READING = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
     1: cv2.IMREAD_COLOR,
 }
-VIDEO_EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi")
+VIDEO_EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg")
 
 
 def open_video(
@@ -49,6 +49,8 @@ def open_video(
         VideoError: if nothing is there, or it cannot be read.
     """
     path = os.fspath(path)
+    if "\0" in path:  # which the system refuses with a ValueError that names no file
+        raise VideoError(f"{path!r}: no path has a NUL character; look at the video id")
     if os.path.isdir(path):
         return FrameFolderReader(path, fps=folder_fps)
     if path.lower().endswith(FRAME_EXTENSIONS) and os.path.isfile(path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -73,6 +75,36 @@ def check_comparable(
         )
 
 
+def check_defined(mean_ap: float, groundtruth: AvaTable, class_ids: Sequence[int]) -> None:
+    """Stops a command whose only figure would be NaN.
+
+    Without ground truth of an evaluated class the official script gives NaN, and so do the
+    functions of this package; who asks for figures most likely gave the wrong file.
+
+    Args:
+        mean_ap: The mean over the classes that have ground truth.
+        groundtruth: The ground truth that was evaluated.
+        class_ids: The action ids that were evaluated.
+
+    Raises:
+        EvaluationError: The mean is NaN.
+    """
+    if not math.isnan(mean_ap):
+        return
+    class_ids, action_ids = np.sort(class_ids), np.unique(groundtruth.action_ids)
+    if len(action_ids) == 0:
+        there = "no box"
+    elif np.isin(action_ids, class_ids).any():
+        there = "boxes of evaluated classes on excluded key frames only"
+    else:
+        there = f"boxes of the action ids {_listed(action_ids)} only"
+    raise EvaluationError(
+        f"{groundtruth.source}: the ground truth has {there}; without a box of one of the "
+        f"evaluated action ids, {_listed(class_ids)}, no AP is defined. Are these the right file "
+        "and the right label map?"
+    )
+
+
 def _check_units(groundtruth: AvaTable, predictions: AvaTable) -> None:
     gt_edge, edge = (float(np.median(t.boxes.max(axis=1))) for t in (groundtruth, predictions))
     if (gt_edge > _LARGEST_FRACTION) == (edge > _LARGEST_FRACTION):
@@ -88,13 +120,14 @@ def _check_units(groundtruth: AvaTable, predictions: AvaTable) -> None:
 
 def _describe_key_frames(table: AvaTable, keys: np.ndarray, counted: np.ndarray) -> str:
     rows = np.flatnonzero(counted)
-    if len(rows) == 0:
-        return "none that is not excluded"
-    first = rows[0]
-    return (
-        f"{len(np.unique(keys[rows]))}, such as {format_timestamp(table.timestamps[first])} of "
-        f"video {table.videos[table.video_index[first]]!r}"
+    first = rows[0] if len(rows) else 0
+    shown = (
+        f"{format_timestamp(table.timestamps[first])} of video "
+        f"{table.videos[table.video_index[first]]!r}"
     )
+    if len(rows) == 0:  # excluded, or of a frame that is not part of the data set
+        return f"none that is evaluated, the first row is {shown}"
+    return f"{len(np.unique(keys[rows]))}, such as {shown}"
 
 
 def _listed(action_ids: np.ndarray) -> str:

@@ -15,6 +15,10 @@ from tubedet.evaluation.error_analysis import ClassFigures, ErrorAnalysis, Examp
 from tubedet.evaluation.report import open_whole
 
 _MAX_CURVES = 90
+_FILE_NAME = "index.html"
+# By this, which stands in the head of every report, older reports are known from foreign pages.
+_GENERATOR = '<meta name="generator" content="tubedet evaluation report">'
+_HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,34 @@ class ReportContent:
     missed_pictures: Sequence[bytes | None] = field(default=())
 
 
+def check_report_folder(folder: str | PathLike) -> None:
+    """Makes sure that a report can be written without loss, before the work that it shows.
+
+    Args:
+        folder: Where to write; it need not exist.
+
+    Raises:
+        OSError: A file is in the way: in place of the folder, or an ``index.html`` that is no
+            report.
+    """
+    path = Path(folder) / _FILE_NAME
+    for parent in path.parents:
+        if parent.is_dir():
+            break
+        if parent.exists():
+            raise NotADirectoryError(f"{parent} is a file, the report needs a folder")
+    if path.exists():
+        if not path.is_file():
+            raise IsADirectoryError(f"{path} is a folder, the report needs this name for a file")
+        with open(path, "rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+        if _GENERATOR.encode() not in head:
+            raise FileExistsError(
+                f"{path} would be replaced and is no report of this program; remove it or choose "
+                "another folder"
+            )
+
+
 def write_html_report(content: ReportContent, folder: str | PathLike) -> Path:
     """Writes ``index.html``: pictures, style and script are part of it, nothing is loaded.
 
@@ -70,11 +102,12 @@ def write_html_report(content: ReportContent, folder: str | PathLike) -> Path:
         Path: the file.
 
     Raises:
-        OSError: The file cannot be written.
+        OSError: The file cannot be written, see also :func:`check_report_folder`.
     """
+    check_report_folder(folder)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "index.html"
+    path = folder / _FILE_NAME
     with open_whole(path) as stream:
         stream.write(render_html(content))
     return path
@@ -259,6 +292,7 @@ _PAGE = Template(
 <html lang="en">
 <head>
 <meta charset="utf-8">
+GENERATOR
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:;
  style-src 'unsafe-inline'; script-src 'unsafe-inline'">
@@ -318,5 +352,7 @@ $missed
 <script>SCRIPT</script>
 </body>
 </html>
-""".replace("STYLE", _STYLE).replace("SCRIPT", _SCRIPT)
+""".replace("GENERATOR", _GENERATOR)
+    .replace("STYLE", _STYLE)
+    .replace("SCRIPT", _SCRIPT)
 )
