@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import tubedet  # noqa: F401  (before the packages whose import-time notices it silences)
 
@@ -20,6 +22,7 @@ from tubedet.data import AnnotationError
 from tubedet.data.own_data_export import PersonBox, write_own_data
 
 _LARGEST = 10**7  # coordinate or frame number
+_Value = TypeVar("_Value")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -61,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         write_own_data(
             options.output,
             boxes,
+            inputs=[options.json],
             empty_frames=empty_frames,
             classes=classes,
             videos=options.videos,
@@ -97,26 +101,31 @@ def read_coco_video(
         content = json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
         raise AnnotationError(f"{path}:{error.lineno}: no valid json: {error.msg}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise AnnotationError(f"{path}:1: no valid json: {error}") from None
+    # ValueError: undecodable text, or a number too long for Python (whose advice is left out).
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(f"{path}: no valid json: {str(error).partition(';')[0]}") from None
     if not isinstance(content, dict):
         raise AnnotationError(f"{path}:1: expected an object with annotations and categories")
-    names = {entry.get("id"): entry.text("name") for entry in _entries(path, content, "categories")}
+    names = _by_id(path, content, "categories", lambda entry: entry.text("name"))
     if len(set(names.values())) < len(names) or not all(isinstance(k, int) for k in names):
         raise AnnotationError(f"{path}: 'categories' need different names and whole numbers as ids")
     action_ids = {category: rank for rank, category in enumerate(sorted(names), start=1)}
-    video_ids = {entry.get("id"): _video_id(entry) for entry in _entries(path, content, "videos")}
+    video_ids = _by_id(path, content, "videos", _video_id)
 
     def place(entry: _Entry) -> tuple[str, int]:
         video = entry.get("video_id")
         if video_ids and video not in video_ids:
             raise entry.error(f"has the video_id {video!r}, which no entry of 'videos' has")
         frame = entry.get("frame", "frame_id")
-        if not isinstance(frame, int) or not first_frame <= frame < _LARGEST:
-            raise entry.error(f"has the frame {frame!r}, but the first one is {first_frame}")
+        if not isinstance(frame, int):
+            raise entry.error(f"has the frame {frame!r}, expected a whole number")
+        if frame < first_frame:
+            raise entry.error(f"has the frame {frame}, but the first one is {first_frame}")
+        if frame >= _LARGEST:
+            raise entry.error(f"has the frame {frame}, expected less than {_LARGEST}")
         return video_ids.get(video, str(video)), frame - first_frame + 1
 
-    images = {entry.get("id"): place(entry) for entry in _entries(path, content, "images")}
+    images = _by_id(path, content, "images", place)
     boxes = []
     for entry in _entries(path, content, "annotations"):
         if entry.value.get("iscrowd"):
@@ -169,6 +178,16 @@ def _entries(path: Path, content: dict, name: str) -> list[_Entry]:
     if not entries and name in ("annotations", "categories"):
         raise AnnotationError(f"{path}: {name!r} is missing or empty")
     return [_Entry(value, f"{path}: {name}[{i}]") for i, value in enumerate(entries)]
+
+
+def _by_id(path: Path, content: dict, name: str, read: Callable[[_Entry], _Value]) -> dict:
+    """What is read from each entry of a list, by its id."""
+    values: dict[object, _Value] = {}
+    for entry in _entries(path, content, name):
+        if (number := entry.get("id")) in values:
+            raise entry.error(f"has the id {number!r}, which an entry before it has, too")
+        values[number] = read(entry)
+    return values
 
 
 def _video_id(entry: _Entry) -> str:

@@ -31,7 +31,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         argparse.Namespace: the options.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("xml", type=Path, nargs="+", help="one export for each video")
+    parser.add_argument(
+        "xml",
+        type=Path,
+        nargs="+",
+        help="exports, each of one task; several of a video are put together",
+    )
     parser.add_argument("--videos", type=Path, required=True, help="folder of the videos")
     parser.add_argument("--output", type=Path, required=True, help="yaml to write; csv beside it")
     parser.add_argument("--fps", type=float, required=True, help="frames per second of the videos")
@@ -46,6 +51,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if len(set(options.classes)) < len(options.classes):
         parser.error("--classes: a name occurs twice")
+    if len({path.resolve() for path in options.xml}) < len(options.xml):
+        parser.error("xml: a file occurs twice")
     return options
 
 
@@ -59,16 +66,13 @@ def main(arguments: list[str] | None = None) -> int:
         int: exit status, 1 on input that cannot be read.
     """
     options = parse_arguments(arguments)
-    boxes: list[PersonBox] = []
-    empty_frames: list[tuple[str, int]] = []
     try:
-        for path in options.xml:
-            export = _Export(path, options.classes, options.attribute)
-            boxes += export.boxes
-            empty_frames += export.empty_frames
+        exports = [_Export(path, options.classes, options.attribute) for path in options.xml]
+        boxes, empty_frames = _merged(exports)
         write_own_data(
             options.output,
             boxes,
+            inputs=options.xml,
             empty_frames=empty_frames,
             classes=options.classes,
             videos=options.videos,
@@ -79,16 +83,35 @@ def main(arguments: list[str] | None = None) -> int:
     except (AnnotationError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{options.output}: {len(boxes)} boxes in {len(options.xml)} videos")
+    print(f"{options.output}: {len(boxes)} boxes in {len({e.video_id for e in exports})} videos")
     return 0
+
+
+def _merged(exports: Sequence[_Export]) -> tuple[list[PersonBox], set[tuple[str, int]]]:
+    """Boxes and empty frames of all exports; a video may be spread over several of them."""
+    boxes: list[PersonBox] = []
+    empty: set[tuple[str, int]] = set()
+    seen: set[tuple[str, int]] = set()
+    next_person: dict[str, int] = {}
+    for export in exports:
+        # Every export counts its tracks from 0.
+        offset = next_person.get(export.video_id, 0)
+        boxes += [box._replace(person_id=box.person_id + offset) for box in export.boxes]
+        persons = [box.person_id for box in export.boxes]
+        next_person[export.video_id] = offset + max(persons, default=-1) + 1
+        empty |= export.empty_frames
+        seen |= export.seen_frames
+    return boxes, empty - seen
 
 
 class _Export:
     """One xml file, read in a single pass; documents with entities are refused.
 
     Attributes:
+        video_id: name of the video without its ending.
         boxes: a :class:`PersonBox` for each action.
-        empty_frames: (video id, frame number) of the frames of the task without a person.
+        seen_frames: (video id, frame number) of the frames with a person.
+        empty_frames: those of the other frames of the task.
 
     Raises:
         AnnotationError: the file is no such export; the message names file and line.
@@ -106,7 +129,8 @@ class _Export:
         self._track: dict[str, str] = {}
         self._box: dict[str, str] | None = None
         self._actions: list[str] = []
-        self._seen_frames: set[int] = set()
+        self._seen_numbers: set[int] = set()
+        self._task_ids: set[str] = set()
 
         parser = self._parser = xml.parsers.expat.ParserCreate()
         parser.StartElementHandler = self._start
@@ -120,14 +144,18 @@ class _Export:
             raise self._error(f"no valid xml: {error}") from None
         self.video_id = self._source_stem()
         self.boxes = [box._replace(video_id=self.video_id) for box in self.boxes]
-        self.empty_frames = [
-            (self.video_id, frame + 1)
-            for frame in self._task_frames()
-            if frame not in self._seen_frames
-        ]
+        self.seen_frames = {(self.video_id, frame + 1) for frame in self._seen_numbers}
+        task_frames = {(self.video_id, frame + 1) for frame in self._task_frames()}
+        self.empty_frames = task_frames - self.seen_frames
 
     def _error(self, problem: str) -> AnnotationError:
         return AnnotationError(f"{self._path}:{self._parser.CurrentLineNumber}: {problem}")
+
+    def _several_tasks(self) -> AnnotationError:
+        return self._error(
+            "a second task: this is the export of a project or of several videos, whose frames "
+            "cannot be told apart; export every task for itself and name all the files"
+        )
 
     def _refuse_doctype(self, *_declaration: object) -> None:
         raise self._error("document type and entity declarations are not accepted")
@@ -141,6 +169,9 @@ class _Export:
         self._text.clear()
         if tag == "track":
             self._track = attributes
+            self._task_ids.add(attributes.get("task_id", ""))
+            if len(self._task_ids) > 1:
+                raise self._several_tasks()
         elif tag == "box" and "track" in self._open:
             self._box, self._actions = attributes, []
         elif tag == "attribute" and self._box is not None:
@@ -150,6 +181,10 @@ class _Export:
         text = "".join(self._text).strip()
         self._open.pop()
         if self._open[1:2] == ["meta"]:
+            if (tag == "task" and tag in self._meta) or (
+                tag == "source" and self._meta.get(tag, text) != text
+            ):
+                raise self._several_tasks()
             self._meta.setdefault(tag, text)
         elif tag == "attribute" and self._box is not None:
             self._add_attribute(self._attribute_name, text)
@@ -168,7 +203,7 @@ class _Export:
         corners = [self._number(box, name) for name in ("xtl", "ytl", "xbr", "ybr")]
         if not (corners[0] < corners[2] and corners[1] < corners[3]):
             raise self._error(f"not a box: {corners}")
-        self._seen_frames.add(frame)
+        self._seen_numbers.add(frame)
         actions = self._actions if self._attributes else [self._track.get("label", "")]
         for action in actions:
             if action not in self._action_ids:

@@ -9,6 +9,7 @@ videos       or as small mp4s, which are read in place
 """
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -19,13 +20,13 @@ from ava_preparation.conversion import (
     RESAMPLING,
     Encoding,
     Folders,
-    Section,
     make_frames,
     make_videos,
     trim,
 )
 from ava_preparation.downloading import fetch, mirror_url
 from ava_preparation.ffmpeg import Ffmpeg
+from ava_preparation.section import Section, trimmed_section
 
 from tubedet.data.ava_annotations import AnnotationError
 from tubedet.data.video_lists import read_file_names
@@ -71,13 +72,15 @@ def _convert(
     video_ids: dict[str, str], folders: Folders, options: argparse.Namespace
 ) -> tuple[dict[str, str], Path]:
     ffmpeg = Ffmpeg(options.ffmpeg)
-    section = Section(options.start, options.length)
+    given = {name: getattr(options, name) for name in ("start", "length") if name in options}
     if options.step == "trim":
+        section = Section(**given)
         encoding = Encoding(options.quality)
         failures = trim(
             video_ids, folders, ffmpeg, section=section, encoding=encoding, jobs=options.jobs
         )
         return failures, folders.trimmed
+    section = trimmed_section(folders.trimmed, **given)
     if options.step == "frames":
         failures = make_frames(
             video_ids,
@@ -145,8 +148,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
             part.add_argument("--jobs", type=_positive(int), default=jobs, help="at the same time")
         if name in ("trim", "frames", "videos"):
             part.add_argument("--ffmpeg", default="ffmpeg", help="the program")
-            part.add_argument("--start", type=float, default=900.0, help="first second to keep")
-            part.add_argument("--length", type=_positive(float), default=901.0, help="seconds")
+            # Absent unless given: what trim did goes before the default.
+            default = argparse.SUPPRESS
+            of_trimmed = "" if name == "trim" else "as trimmed, or else "
+            for option, kind, meaning in (
+                ("start", _second, "first second to keep"),
+                ("length", _positive(float), "seconds to keep"),
+            ):
+                help_text = f"{meaning} (default: {of_trimmed}{getattr(Section, option)})"
+                part.add_argument(f"--{option}", type=kind, default=default, help=help_text)
     parts["annotations"].add_argument("--version", choices=("v2.1", "v2.2"), default="v2.2")
     parts["annotations"].add_argument(
         "--source",
@@ -169,6 +179,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--gop", type=_positive(int), default=30, help="largest distance of key pictures, frames"
     )
     return parser.parse_args(arguments)
+
+
+def _second(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be 0 or a positive number, got {text}")
+    return value
 
 
 def _positive(kind: type):

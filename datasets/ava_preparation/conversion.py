@@ -12,6 +12,7 @@ from tubedet.data.video_lists import VideoInfo, read_video_infos, write_video_in
 
 from .batch import PreparationError, StepRecord, for_each, read_record, sole_user
 from .ffmpeg import Ffmpeg, Measurements, measure_frames, measure_video
+from .section import Section
 
 FRAME_RATE = 30
 RESAMPLING = {"filter": ["-vf", f"fps={FRAME_RATE}"], "output-rate": ["-r", str(FRAME_RATE)]}
@@ -53,24 +54,6 @@ class Folders:
     def videos(self) -> Path:
         """Videos that are read in place."""
         return self.root / "videos"
-
-
-@dataclass(frozen=True)
-class Section:
-    """The annotated part of the films.
-
-    Attributes:
-        start: its first second.
-        length: seconds.
-    """
-
-    start: float = 900.0
-    length: float = 901.0
-
-    @property
-    def arguments(self) -> list[str]:
-        """ffmpeg's options in front of the input."""
-        return ["-ss", f"{self.start:g}", "-t", f"{self.length:g}"]
 
 
 @dataclass(frozen=True)
@@ -156,7 +139,7 @@ def make_videos(
         video_ids: file name of the original by video id.
         folders: of the data set.
         ffmpeg: the program.
-        section: what to keep of a film.
+        section: what the trimmed videos hold, and what to keep of a film.
         encoding: of the result.
         jobs: videos at the same time.
 
@@ -320,16 +303,23 @@ def _remove(path: Path) -> None:
 
 
 def _update_video_info(folders: Folders, section: Section) -> None:
-    """Tells the data set the size of each stored video; a frame folder goes before a video."""
+    """Tells the data set the size of each stored video; a frame folder goes before a video.
+
+    Args:
+        folders: of the data set.
+        section: what the stored videos hold whose record does not tell.
+    """
     path = folders.annotations / "video_info.csv"
     infos = read_video_infos(path) if path.is_file() else {}
     for folder in (folders.videos, folders.frames):
-        for video_id, figures in read_record(folder)["results"].items():
+        record = read_record(folder)
+        start = record["settings"].get("section", {}).get("start", section.start)
+        for video_id, figures in record["results"].items():
             infos[video_id] = VideoInfo(
                 height=figures["height"],
                 width=figures["width"],
                 fps=figures["fps"],
-                start_second=section.start,
+                start_second=start,
                 num_frames=figures["num_frames"],
             )
     folders.annotations.mkdir(parents=True, exist_ok=True)

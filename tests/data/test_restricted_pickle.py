@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from tubedet.data import AnnotationError
-from tubedet.data.restricted_pickle import RefusedPickleError, load_restricted_pickle
+from tubedet.data.restricted_pickle import RefusedPickleError, brief, load_restricted_pickle
+
+try:
+    from numpy._core.numeric import _frombuffer
+except ImportError:
+    from numpy.core.numeric import _frombuffer
 
 _JHMDB = Path(__file__).parents[3] / "shared/data/jhmdb/JHMDB-GT.pkl"
 
@@ -145,3 +150,77 @@ def test_size_limit(tmp_path):
     path = write(tmp_path / "a.pkl", list(range(100)))
     with pytest.raises(AnnotationError, match="more than the 50 that"):
         load_restricted_pickle(path, max_bytes=50)
+
+
+def _deep(depth):
+    """Instructions for a tuple that holds the same tuple twice, which holds ... and so on."""
+    return b"K\x01" + b"2\x86" * depth
+
+
+# Every one of them hashes, shows or compares a tuple which would take 2 ** 60 steps.
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"\x80\x02}" + _deep(60) + b"K\x01s.",
+            r"\(a tuple, a tuple\) is a dict key or set member",
+        ),
+        (b"\x80\x02}(" + _deep(60) + b"K\x01u.", "is a dict key or set member"),
+        (b"\x80\x02(" + _deep(60) + b"K\x01d.", "is a dict key or set member"),
+        (b"\x80\x04\x8f(" + _deep(60) + b"\x90.", "is a dict key or set member"),
+        (b"\x80\x04(" + _deep(60) + b"\x91.", "is a dict key or set member"),
+        (b"\x80\x02cbuiltins\nset\n](" + _deep(60) + b"e\x85R.", "is a dict key or set member"),
+        (
+            b"\x80\x02ccollections\nOrderedDict\n](" + _deep(60) + b"K\x01\x86e\x85R.",
+            "is a dict key or set member",
+        ),
+        (b"\x80\x02" + _deep(60) + b"Q.", r"persistent id \(a tuple, a tuple\)"),
+        (b"\x80\x02cnumpy\ndtype\n" + _deep(60) + b"\x85R.", "dtype.*a tuple, a tuple"),
+        (b"\x80\x02]K\x01a" + b"K\x00" + _deep(60) + b"s.", "items are set in a list"),
+    ],
+)
+def test_deep_tuples_are_never_hashed_shown_or_converted(tmp_path, content, message):
+    with pytest.raises(AnnotationError, match=message) as error:
+        load_restricted_pickle(write(tmp_path / "a.pkl", content))
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("key", [2**64, (1, (2, 3)), (0,) * 17, frozenset([1])])
+def test_keys_that_are_slow_to_hash_are_refused(tmp_path, key):
+    for value in ({key: 1}, {key}):
+        with pytest.raises(AnnotationError, match="is a dict key or set member"):
+            load_restricted_pickle(write(tmp_path / "a.pkl", value))
+
+
+def test_plain_keys_and_members(tmp_path):
+    keys = [None, True, -(2**63), 2.5, "text", b"bytes", ("a", 1, None), (0,) * 16]
+    for value in (dict.fromkeys(keys, 0), set(keys), collections.OrderedDict.fromkeys(keys)):
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            path = write(tmp_path / "a.pkl", value, protocol=protocol)
+            assert load_restricted_pickle(path) == value
+
+
+def test_messages_about_foreign_values_are_short():
+    deep = (1,)
+    for _ in range(60):
+        deep = (deep, deep)
+    assert brief(deep) == "(a tuple, a tuple)"
+    assert brief(["a", 2, None, 0.5, {}]) == "['a', 2, None, 0.5, a dict]"
+    assert brief(10**5000) == "a number of 16610 bits"
+    for value in ("x" * 10**6, b"x" * 10**6, list(range(10**6)), ["x" * 10**6]):
+        assert len(brief(value)) == 203
+
+
+@pytest.mark.parametrize("content", [b"F" + b"x" * 10**5 + b"\n.", b"c" + b"x" * 10**5 + b"\na\n."])
+def test_long_words_of_a_file_do_not_flood_the_message(tmp_path, content):
+    with pytest.raises(AnnotationError) as error:
+        load_restricted_pickle(write(tmp_path / "a.pkl", content))
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("shape", [(2**40, 0), (1,) * 33])
+def test_array_shapes_beyond_reason(tmp_path, shape):
+    array = _Call(_frombuffer, b"", np.dtype("u1"), shape, "C")
+    content = pickle.dumps(array, protocol=2)
+    with pytest.raises(AnnotationError, match=rf"an array has the shape \({shape[0]}, "):
+        load_restricted_pickle(write(tmp_path / "a.pkl", content))

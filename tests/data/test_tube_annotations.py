@@ -119,6 +119,46 @@ def test_damaged_act_file_names_file_video_and_key(tmp_path, path, value, messag
         read_act(tmp_path, _damage(ACT, *path, value=value))
 
 
+def _nested(depth):
+    value = ()
+    for _ in range(depth):
+        value = (value, value)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("labels", ["x" * 10**6, "wave"], "expected \\['run', 'wave'\\]"),
+        ("labels", [str(i) for i in range(10**5)], "expected \\['run', 'wave'\\]"),
+        ("gttubes", {"wave/b": {"x" * 10**6: []}}, "has the label 'xxx"),
+        ("gttubes", {"wave/b": {2**64 - 1: []}}, "has the label 18446744073709551615, there"),
+        ("nframes", {"wave/b": _nested(60)}, "is a tuple, expected int"),
+        ("nframes", {"wave/b": -(10**5000)}, "at most a number of 16610 bits"),
+    ],
+    ids=range(6),
+)
+def test_huge_values_do_not_flood_the_message(tmp_path, key, value, message):
+    with pytest.raises(AnnotationError, match=message) as error:
+        read_act(tmp_path, {**ACT, key: value})
+    assert len(str(error.value)) < len(str(tmp_path)) + 400
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("label", 10**5000, "has the label a number of 16610 bits"),
+        ("ef", 10**5000, "from 1 to before a number of 16610 bits"),
+    ],
+    ids=["label", "end"],
+)
+def test_huge_numbers_of_the_corrected_file(tmp_path, key, value, message):
+    data = copy.deepcopy(CORRECTED)
+    data["Run/a"]["annotations"][0][key] = value
+    with pytest.raises(AnnotationError, match=message):
+        read_corrected(tmp_path, data)
+
+
 def test_corrected_ucf101_does_not_overflow_and_counts_from_one(tmp_path):
     videos = read_corrected(tmp_path, CORRECTED)
     assert list(videos) == ["Run/a"] and videos["Run/a"].num_frames == 6

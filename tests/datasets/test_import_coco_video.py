@@ -102,7 +102,12 @@ def test_existing_files_are_kept(tmp_path, capsys):
         (("annotations",), [], "'annotations' is missing or empty"),
         (("categories", 1, "name"), "run", "'categories' need different names"),
         (("categories",), {}, "'categories' is no list"),
-        (("images", 0, "frame"), 1.5, "images[0] has the frame 1.5"),
+        (("images", 0, "frame"), 3.0, "images[0] has the frame 3.0, expected a whole number"),
+        (("images", 0, "frame"), 10**7, "has the frame 10000000, expected less than 10000000"),
+        (("images", 2, "id"), 101, "images[2] has the id 101, which an entry before it has, too"),
+        (("videos", 1, "id"), 7, "videos[1] has the id 7, which an entry before it has, too"),
+        (("categories", 1, "id"), 5, "categories[1] has the id 5, which an entry before it has"),
+        (("annotations", slice(0, 4)), [], "no box of a person with an action"),
     ],
 )
 def test_errors_name_the_entry(tmp_path, capsys, where, value, message):
@@ -115,6 +120,13 @@ def test_errors_name_the_entry(tmp_path, capsys, where, value, message):
     error = capsys.readouterr().err
     assert "boxes.json: " in error and message in error
     assert not (tmp_path / "out").exists()
+
+
+def test_a_number_too_long_for_python(tmp_path, capsys):
+    assert run(tmp_path, f'{{"images": [{{"id": {"9" * 5000}}}]}}') == 1
+    error = capsys.readouterr().err
+    assert "boxes.json: no valid json: Exceeds the limit" in error
+    assert error.endswith(" 5000 digits\n") and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("text", ['{"a": [1,\n}', "[]", "[" * 100_000])

@@ -45,11 +45,32 @@ EXPORT = """\
 """
 
 
-def run(tmp_path, text, *options, classes=("run", "wave"), name="export.xml"):
+# Frames and tracks of the same video as in EXPORT, as another annotator has them.
+SECOND = """\
+<annotations>
+  <meta>
+    <task><size>4</size><start_frame>4</start_frame></task>
+    <source>gym.mp4</source>
+  </meta>
+  <track id="0" label="wave"><box frame="4" xtl="50" ytl="2" xbr="60" ybr="40"/></track>
+  <track id="1" label="run"><box frame="6" xtl="50" ytl="2" xbr="60" ybr="40"/></track>
+</annotations>
+"""
+
+
+def run(tmp_path, text, *options, classes=("run", "wave"), name="export.xml", others=()):
     (tmp_path / "videos").mkdir(exist_ok=True)
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    arguments = [str(path), "--videos", str(tmp_path / "videos"), "--fps", "25", *options]
+    arguments = [
+        str(path),
+        *map(str, others),
+        "--videos",
+        str(tmp_path / "videos"),
+        "--fps",
+        "25",
+        *options,
+    ]
     return importer.main([*arguments, "--output", str(tmp_path / "my.yaml"), "--classes", *classes])
 
 
@@ -86,6 +107,92 @@ def test_an_export_without_a_source_is_named_after_its_file(tmp_path):
     assert run(tmp_path, text, name="hall.xml") == 0
     lines = (tmp_path / "my.csv").read_text().splitlines()
     assert len(lines) == 3 and all(line.startswith("hall,") for line in lines)
+
+
+def test_exports_of_the_same_video_are_put_together(tmp_path, capsys):
+    first, third = tmp_path / "first.xml", tmp_path / "third.xml"
+    first.write_text(EXPORT)
+    third.write_text(SECOND.replace("gym.mp4", "hall.mp4"))
+    assert run(tmp_path, SECOND, name="second.xml", others=[first, third]) == 0
+    assert "my.yaml: 7 boxes in 2 videos" in capsys.readouterr().out
+    # Persons 0 and 1 of the file named first, then 2 and 5, which are 0 and 3 there.
+    assert (tmp_path / "my.csv").read_text().splitlines() == [
+        "gym,3,1.5,2,30,40,1,2",
+        "gym,5,2.5,2,31,40,1,2",
+        "gym,5,50,2,60,40,2,0",
+        "gym,5,0,0,9,9,2,5",
+        "gym,6",
+        "gym,7,50,2,60,40,1,1",
+        "gym,8",
+        "gym,9",
+        "hall,5,50,2,60,40,2,0",
+        "hall,6",
+        "hall,7,50,2,60,40,1,1",
+        "hall,8",
+    ]
+    own = read_own_data_yaml(tmp_path / "my.yaml")
+    assert sorted(t.person_id for t in load_tubes(own)["gym"].tubes) == [0, 1, 2, 5]
+
+
+def test_a_frame_with_a_person_without_an_action_is_empty_in_no_export(tmp_path):
+    first = tmp_path / "first.xml"
+    first.write_text(EXPORT)
+    # The person in frame 6 of the second export has no attribute.
+    options = {"classes": ["stand"], "name": "second.xml", "others": [first]}
+    assert run(tmp_path, SECOND, "--attribute", "pose", **options) == 0
+    assert (tmp_path / "my.csv").read_text().splitlines() == [
+        "gym,3,1.5,2,30,40,1,0",
+        "gym,5,2.5,2,31,40,1,0",
+        "gym,6",
+        "gym,8",
+        "gym,9",
+    ]
+
+
+def test_a_file_named_twice(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(tmp_path, EXPORT, others=[f"{tmp_path}/videos/../export.xml"])
+    assert "xml: a file occurs twice" in capsys.readouterr().err
+
+
+TASK = "<task><size>4</size></task>"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("<version>1.1</version>", f"<meta><project><tasks>\n{TASK}\n{TASK}</tasks>", 5),
+        ("</source>", "</source><source>hall.mp4</source>", 12),
+        ('<track id="3"', '<track task_id="4" id="3"', 26),
+    ],
+)
+def test_several_tasks_in_one_file_are_refused(tmp_path, capsys, old, new, line):
+    assert old in EXPORT
+    assert run(tmp_path, EXPORT.replace(old, new)) == 1
+    error = capsys.readouterr().err
+    assert f"export.xml:{line}: a second task: this is the export of a project" in error
+    assert "export every task for itself" in error
+    assert not (tmp_path / "my.csv").exists()
+
+
+def test_a_project_of_one_task_is_read(tmp_path):
+    text = EXPORT.replace("<task>", "<project><tasks><task>")
+    text = text.replace("</task>", "</task></tasks></project>")
+    assert run(tmp_path, text.replace("<track id=", '<track task_id="4" id=')) == 0
+    assert len((tmp_path / "my.csv").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("fps", ["0", "-25", "nan", "inf"])
+def test_a_frame_rate_is_positive(tmp_path, capsys, fps):
+    assert run(tmp_path, EXPORT, f"--fps={fps}") == 1
+    assert f"--fps {fps}: expected a positive number" in capsys.readouterr().err
+    assert not (tmp_path / "my.csv").exists()
+
+
+def test_an_export_without_boxes(tmp_path, capsys):
+    assert run(tmp_path, EXPORT, "--attribute", "other") == 1
+    assert "export.xml: no box of a person with an action" in capsys.readouterr().err
+    assert not (tmp_path / "my.csv").exists()
 
 
 ENTITIES = '<!DOCTYPE a [<!ENTITY x "xxxxxxxxxx"><!ENTITY y "&x;&x;&x;">]>\n<annotations>&y;'

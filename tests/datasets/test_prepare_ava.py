@@ -270,6 +270,22 @@ def test_frames_and_small_videos_give_the_same_clips(downloaded, mirror, capsys)
 
 
 @NEEDS_FFMPEG
+def test_later_steps_know_what_was_trimmed(downloaded, capsys):
+    root = downloaded
+    assert run("trim", root, *SECTION) == 0
+    capsys.readouterr()
+    assert run("frames", root, "--start", 2) == 1
+    assert f"the videos in {root / 'trimmed'} were made with --start 1" in capsys.readouterr().err
+    for step, options in (("frames", ["--length", 4]), ("videos", ["--short-side", 0])):
+        assert run(step, root, *options) == 0
+        (root / "annotations/video_info.csv").rename(root / f"{step}.csv")
+    assert (root / "frames.csv").read_text() == (root / "videos.csv").read_text()
+    assert "%slow film,96,128,30,1,120" in (root / "videos.csv").read_text()
+    record = json.loads((root / "videos/preparation.json").read_text())
+    assert record["settings"]["section"] == {"start": 1.0, "length": 4.0}
+
+
+@NEEDS_FFMPEG
 def test_videos_without_the_step_trim_hold_the_same_frames(downloaded):
     root = downloaded
     assert run("videos", root, *SECTION, "--short-side", 0) == 0
@@ -365,7 +381,8 @@ def test_a_missing_ffmpeg_and_a_second_process_are_told(downloaded, tmp_path, ca
 
 
 def test_arguments_are_checked(capsys):
-    for arguments in (["trim", "--jobs", "0"], ["videos", "--length", "nan"], ["frames", "--gop"]):
+    wrong = ("trim --jobs 0", "trim --start -1", "trim --start nan", "videos --length nan")
+    for arguments in (*wrong, "frames --gop"):
         with pytest.raises(SystemExit):
-            prepare_ava.main(arguments)
+            prepare_ava.main(arguments.split())
     capsys.readouterr()

@@ -10,7 +10,7 @@ from os import PathLike
 import numpy as np
 
 from .annotation_text import AnnotationError, open_text
-from .restricted_pickle import load_restricted_pickle
+from .restricted_pickle import brief, load_restricted_pickle
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,9 @@ def read_act_groundtruth(
     data = _Checked(load_restricted_pickle(path), str(path), dict)
     labels = [name.value for name in data.get("labels", list).items(str)]
     if labels != list(action_names):
-        raise AnnotationError(f"{path}: 'labels' are {labels}, expected {list(action_names)}")
+        raise AnnotationError(
+            f"{path}: 'labels' are {brief(labels)}, expected {list(action_names)}"
+        )
     splits = data.get(f"{subset}_videos", list).items(list)
     if split > len(splits):
         raise AnnotationError(f"{path}: {len(splits)} splits, there is no split {split}")
@@ -100,7 +102,7 @@ def read_act_groundtruth(
         tubes: list[ActionTube] = []
         for label in by_label.value:
             if not isinstance(label, int) or not 0 <= label < len(labels):
-                raise by_label.error(f"has the label {label!r}, there are {len(labels)}")
+                raise by_label.error(f"has the label {brief(label)}, there are {len(labels)}")
             for rows in by_label.get(label, list).items(np.ndarray):
                 table = rows.table(5)
                 frames = table[:, 0].astype(np.int64)
@@ -149,10 +151,11 @@ def read_corrected_ucf101(
             rows = entry.get("boxes", np.ndarray)
             corners = rows.table(4)
             if not 0 <= label < len(action_names):
-                raise entry.error(f"has the label {label}, there are {len(action_names)}")
+                raise entry.error(f"has the label {brief(label)}, there are {len(action_names)}")
             if end - start != len(corners):
                 raise entry.error(
-                    f"has {len(corners)} boxes for the frames from {start} to before {end}"
+                    f"has {len(corners)} boxes for the frames from {brief(start)} "
+                    f"to before {brief(end)}"
                 )
             boxes = np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], axis=1)
             frames = np.arange(start + 1, end + 1)
@@ -179,7 +182,7 @@ def _checked_tube(
     person_id: int,
 ) -> ActionTube:
     if len(frames) == 0 or frames[0] < 1 or frames[-1] > num_frames or (np.diff(frames) < 1).any():
-        raise rows.error(f"has frames that do not ascend from 1 to at most {num_frames}")
+        raise rows.error(f"has frames that do not ascend from 1 to at most {brief(num_frames)}")
     if (boxes[:, :2] > boxes[:, 2:]).any():
         raise rows.error("has a box whose right or lower edge comes before the other")
     return ActionTube(label, frames, boxes.astype(np.float32), person_id)
@@ -199,12 +202,14 @@ class _Checked:
         return AnnotationError(f"{self._place} {problem}")
 
     def keys(self, expected: type) -> list:
-        return [_Checked(key, f"{self._place}: key {key!r}", expected).value for key in self.value]
+        return [
+            _Checked(key, f"{self._place}: key {brief(key)}", expected).value for key in self.value
+        ]
 
     def get(self, key: object, expected: type) -> _Checked:
         if key not in self.value:
-            raise self.error(f"has no key {key!r}")
-        return _Checked(self.value[key], f"{self._place}[{key!r}]", expected)
+            raise self.error(f"has no key {brief(key)}")
+        return _Checked(self.value[key], f"{self._place}[{brief(key)}]", expected)
 
     def items(self, expected: type) -> list[_Checked]:
         pairs = zip(itertools.count(), self.value)
