@@ -165,6 +165,7 @@ def test_excluded_frames_are_in_no_tube(make, tmp_path):
         ("gym,1,0,0,1,1,1,0.5\n", {"timestamps": "frames"}, 1, "needs a person id"),
         ("gym,1.5,0,0,1,1,1,0\n", {"timestamps": "frames"}, 1, "say 'timestamps: seconds'"),
         ("gym,1,0,0,1,1,1,0\ngym,0\n", {"timestamps": "frames"}, 2, "not a frame number 1, 2"),
+        ("gym,1e30,0,0,1,1,1,0\n", {"timestamps": "frames"}, 1, "not a frame number 1, 2"),
         (
             "gym,1,0,0,1,1,1,0\ngym,1,0,0,0.5,1,1,0\n",
             {"timestamps": "frames"},

@@ -26,6 +26,7 @@ from .video_reader import open_video
 logger = logging.getLogger(__name__)
 
 _ENDINGS = (".yaml", ".yml")
+END_OF_FRAMES = 2**31  # no video has so many
 
 
 def ensure_registered(name: str) -> None:
@@ -305,7 +306,7 @@ def _checked_table(own: OwnData, *, ava_kinetics: bool) -> AvaTable:
     if own.timestamps == "frames":
         listed = np.array([number for _, number in table.empty_key_frames])
         for numbers, lines in ((table.timestamps, table.lines), (listed, table.empty_lines)):
-            bad = (numbers < 1) | (numbers % 1 != 0)
+            bad = (numbers < 1) | (numbers % 1 != 0) | (numbers >= END_OF_FRAMES)
             if bad.any():
                 raise AnnotationError(
                     f"{own.annotations}:{np.array(lines)[bad].min()}: not a frame number 1, 2, ..."

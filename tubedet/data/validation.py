@@ -12,13 +12,13 @@ from .ava import AVAFiles
 from .ava_annotations import AvaTable, read_ava_csv, read_label_map, read_timestamps
 from .checked_dataset import CheckedDataset, PixelBoxes, Problem
 from .media_paths import missing_media, video_paths
+from .own_data import END_OF_FRAMES
 from .own_data_yaml import OwnData
 from .tube_annotations import ActionTube
 from .video_lists import VideoInfo, read_file_names, read_seconds, read_video_infos
 
 # Fractions a little outside of the frame are sloppy; beyond that they are no fractions.
 _LARGEST_FRACTION = 2.0
-_END_OF_FRAMES = 2**31  # no video has so many
 
 
 def check_ava(name: str, files: AVAFiles) -> CheckedDataset:
@@ -90,7 +90,7 @@ def check_own_data(own: OwnData) -> CheckedDataset:
     _check_stored(checked, paths)
     pixel_boxes = _pixel_boxes(table) if own.boxes == "pixels" else {}
     for (video_id, time), line in sorted(lines.items()):
-        if own.timestamps == "frames" and (not 1 <= time < _END_OF_FRAMES or time % 1):
+        if own.timestamps == "frames" and (not 1 <= time < END_OF_FRAMES or time % 1):
             checked.error("time", f"{time:g} is not a frame number 1, 2, ...", line=line)
         elif own.timestamps == "seconds" and time < own.start_second:
             begin = f"{own.start_second:g} s"

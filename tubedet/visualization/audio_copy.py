@@ -96,7 +96,7 @@ class AudioCopy:
                 self._streams[stream.index] = self._output.add_stream_from_template(stream)
             else:
                 container = self._output.format.name
-                hint = "" if container == "matroska" else "; .mkv may hold it"
+                hint = "" if container == "matroska" else "; .mkv holds it"
                 logger.warning(
                     f"{self._source}: its sound ({codec}) is left out, which a file of type "
                     f"{container} cannot hold{hint}"
