@@ -40,6 +40,7 @@ from detectron2.utils.logger import setup_logger
 from tubedet.checkpoint import CheckpointError
 from tubedet.data.frame_names import FRAME_EXTENSIONS
 from tubedet.data.frame_sources import open_frame_source
+from tubedet.data.input_files import check_distinct
 from tubedet.data.video_container import is_url
 from tubedet.data.video_reader import VIDEO_EXTENSIONS
 from tubedet.engine import VideoActionDetector, load_config
@@ -181,7 +182,7 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
         jobs.append(Job(source, name, VideoOutputs(**paths)))
     files = [path for path in map(_file_of, sources) if path is not None]
     files += [path for job in jobs for path in vars(job.outputs).values() if path is not None]
-    _check_distinct(files)
+    check_distinct(files)
     return jobs
 
 
@@ -378,19 +379,6 @@ def _file_of(source: str | int) -> Path | None:
     if source.startswith("file:"):
         return Path(source.removeprefix("file:"))  # as FFmpeg reads it
     return None if is_url(source) else Path(source)
-
-
-def _check_distinct(files: list[Path]) -> None:
-    seen: dict[object, Path] = {}
-    for path in files:
-        places: list[object] = [path.resolve()]
-        if path.exists():  # file systems may ignore case, which resolve() does not notice
-            status = path.stat()
-            places.append((status.st_dev, status.st_ino))
-        for place in places:
-            if place in seen:
-                raise ValueError(f"{seen[place]} and {path} are the same file")
-            seen[place] = path
 
 
 def _print_error(message: object) -> None:

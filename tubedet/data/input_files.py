@@ -1,4 +1,4 @@
-"""The files that a data set is read from, which no output may replace."""
+"""Files that are read, which no output may replace."""
 
 from __future__ import annotations
 
@@ -50,6 +50,27 @@ def check_output_file(path: Path, inputs: Iterable[str | os.PathLike]) -> None:
         for other in inputs:
             if os.path.exists(other) and path.samefile(other):
                 raise ValueError(f"would overwrite the input {path}; choose another path")
+
+
+def check_distinct(files: Iterable[Path]) -> None:
+    """Makes sure that no two paths lead to the same file, existing or not.
+
+    Args:
+        files: paths of inputs and outputs.
+
+    Raises:
+        ValueError: two of them do; the message names both.
+    """
+    seen: dict[object, Path] = {}
+    for path in files:
+        places: list[object] = [path.resolve()]
+        if path.exists():  # file systems may ignore case, which resolve() does not notice
+            status = path.stat()
+            places.append((status.st_dev, status.st_ino))
+        for place in places:
+            if place in seen:
+                raise ValueError(f"{seen[place]} and {path} are the same file")
+            seen[place] = path
 
 
 def _values_as_paths(path: str) -> list[str]:
