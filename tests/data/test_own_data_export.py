@@ -47,7 +47,9 @@ def test_inputs_are_never_replaced(tmp_path, target, link):
     source.write_text("mine")
     if link:
         link(source, tmp_path / target)
-    with pytest.raises(AnnotationError, match=f"{target}: this is the input and would be replaced"):
+    with pytest.raises(
+        AnnotationError, match=f"{target} are the same file: the input would be replaced"
+    ):
         write(tmp_path, inputs=["other.xml", source], overwrite=True)
     assert source.read_text() == (tmp_path / target).read_text() == "mine"
     assert len(os.listdir(tmp_path)) == (3 if link else 2)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import yaml
 
 from .annotation_text import AnnotationError
+from .input_files import check_distinct
 
 
 class PersonBox(NamedTuple):
@@ -103,15 +104,13 @@ def _check_targets(
             f"--output {targets[0]}: expected a name that ends in .yaml or .yml; the csv gets the "
             "same name with .csv"
         )
+    try:
+        check_distinct([*map(Path, inputs), *targets])
+    except ValueError as error:
+        raise AnnotationError(
+            f"{error}: the input would be replaced; use another --output"
+        ) from None
     for target in targets:
-        for file in inputs:
-            # resolve for inputs that are gone; samefile also knows hard links.
-            if target.resolve() == Path(file).resolve() or (
-                target.exists() and os.path.exists(file) and target.samefile(file)
-            ):
-                raise AnnotationError(
-                    f"{target}: this is the input and would be replaced; use another --output"
-                )
         if target.exists() and not overwrite:
             raise FileExistsError(f"{target} exists already; use --overwrite or another --output")
 
