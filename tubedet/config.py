@@ -245,6 +245,12 @@ def _add_run_keys(cfg: CN) -> None:
     # until its IMS_PER_BATCH are through. 0: all at once. Batch norms and the losses' counts of
     # persons see one pass, not the batch.
     cfg.SOLVER.CLIPS_PER_PASS = 0
+    # Keep an exponential moving average of the weights: it is evaluated, and saved in checkpoints
+    # beside the weights, and whatever loads such a checkpoint but --resume takes it.
+    cfg.SOLVER.EMA = CN()
+    cfg.SOLVER.EMA.ENABLED = False
+    # Share of the average that an iteration keeps; it spans about 1 / (1 - DECAY) iterations.
+    cfg.SOLVER.EMA.DECAY = 0.999
     # Type of the automatic mixed precision switched on by AMP.ENABLED: "float16" or "bfloat16".
     cfg.SOLVER.AMP.DTYPE = "float16"
 

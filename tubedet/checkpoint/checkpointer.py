@@ -22,6 +22,9 @@ class TubedetCheckpointer(DetectionCheckpointer):
     A checkpoint is written beside its final name and then renamed, and ``last_checkpoint`` is
     changed only after that, so a killed run always leaves the previous checkpoint whole.
 
+    Of a checkpoint with a moving average of the weights the average is loaded, unless a training
+    is resumed (``checkpointables``).
+
     Args:
         model: as for ``DetectionCheckpointer``; may be wrapped in DistributedDataParallel.
         save_dir: folder for checkpoints.
@@ -48,6 +51,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
         self.min_matched = min_matched
         self.part_sources = {"backbone": backbone, "transformer": transformer}
         self.reports: list[LoadReport] = []
+        self._takes_average = True
 
     @property
     def report(self) -> LoadReport | None:
@@ -95,6 +99,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
             FileNotFoundError, CheckpointError: see :meth:`load`.
         """
         if resume and self.has_checkpoint():
+            self._takes_average = not self.checkpointables
             return super().resume_or_load(path, resume=True)
         try:
             for part, source in self.part_sources.items():
@@ -120,7 +125,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
             self._parsed_url_during_load = None  # the base class keeps it when loading fails
 
     def _load_file(self, filename: str) -> dict:
-        return load_checkpoint_file(filename)
+        return load_checkpoint_file(filename, averaged=self._takes_average)
 
     def _load_model(self, checkpoint: dict) -> None:
         self._load_weights(checkpoint.pop("model"), self._source, "model")

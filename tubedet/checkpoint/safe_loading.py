@@ -31,9 +31,11 @@ _HARMLESS = [
 ]
 # Where the weights are: ours and DETR's kind, mmaction2, pytorchvideo, Caffe2.
 _ENTRIES = ("model", "state_dict", "model_state", "blobs")
+# Beside them in ours: the moving average of the weights.
+AVERAGED = "model_ema"
 
 
-def load_checkpoint_file(path: str) -> dict:
+def load_checkpoint_file(path: str, *, averaged: bool = True) -> dict:
     """Read a checkpoint on the CPU.
 
     ``.safetensors``, ``.mat`` (MATLAB 5) and ``.pkl`` (numpy arrays) are told by their endings;
@@ -41,6 +43,8 @@ def load_checkpoint_file(path: str) -> dict:
 
     Args:
         path: local file.
+        averaged: take the moving average of the weights, if the file has one, for the weights. It
+            is what was evaluated; a training goes on from the weights themselves.
 
     Returns:
         the dict in the file, its weights {name: tensor} as ``"model"``, whatever they were called.
@@ -67,7 +71,11 @@ def load_checkpoint_file(path: str) -> dict:
             break
     else:
         data = {"model": data}
-    data["model"] = _checked_weights(data["model"], path)
+    if averaged and isinstance(data.get(AVERAGED), dict):
+        data["model"] = data.pop(AVERAGED)
+    for entry in ("model", AVERAGED):
+        if entry in data:
+            data[entry] = _checked_weights(data[entry], path)
     return data
 
 

@@ -11,7 +11,7 @@ from detectron2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
 )
-from detectron2.engine import DefaultTrainer, TrainerBase
+from detectron2.engine import DefaultTrainer, TrainerBase, hooks
 from detectron2.evaluation import verify_results
 from detectron2.modeling import build_model
 from detectron2.utils import comm
@@ -19,6 +19,7 @@ from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from torch import nn
 
 from tubedet.checkpoint import TubedetCheckpointer
+from tubedet.checkpoint.safe_loading import AVERAGED
 from tubedet.data import AVADatasetMapper
 from tubedet.data.own_data import check_actions
 from tubedet.evaluation import ActionTubeEvaluator, AVAEvaluator
@@ -29,6 +30,7 @@ from .model_loading import build_checkpointer
 from .optimizer import build_optimizer
 from .progress_printer import ProgressPrinter
 from .step_trainer import StepTrainer, exchanging_gradients
+from .weight_average import WeightAverage
 
 AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -40,6 +42,10 @@ class Trainer(DefaultTrainer):
 
     Args:
         cfg: frozen config of the run.
+
+    Attributes:
+        average: the moving average of the weights (``SOLVER.EMA``), which is evaluated instead of
+            the model and saved beside it; None without one.
 
     Raises:
         ValueError: for a precision or a data set's evaluator that does not exist.
@@ -68,9 +74,12 @@ class Trainer(DefaultTrainer):
             clips_per_pass=cfg.SOLVER.CLIPS_PER_PASS,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = build_checkpointer(
-            cfg, model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
-        )
+        states = {"trainer": weakref.proxy(self)}
+        self.average = None
+        if cfg.SOLVER.EMA.ENABLED:
+            self.average = states[AVERAGED] = WeightAverage(model, cfg.SOLVER.EMA.DECAY)
+            self.register_hooks([self.average])
+        self.checkpointer = build_checkpointer(cfg, model, cfg.OUTPUT_DIR, **states)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -155,6 +164,20 @@ class Trainer(DefaultTrainer):
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, 0)
         return super().test(cfg, prepare_for_inference(model), evaluators)
+
+    def build_hooks(self) -> list:
+        """detectron2's; what is evaluated is the moving average, if there is one."""
+        return [
+            hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate)
+            if isinstance(hook, hooks.EvalHook)
+            else hook
+            for hook in super().build_hooks()
+        ]
+
+    def _evaluate(self) -> dict:
+        model = self.model if self.average is None else self.average.module
+        self._last_eval_results = self.test(self.cfg, model)
+        return self._last_eval_results
 
     def build_writers(self):
         """A short console line, ``metrics.json`` and TensorBoard."""
