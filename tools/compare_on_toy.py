@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""Train every architecture on the toy data set and print one table.
+"""Train every architecture on the toy data set, with several seeds, and print one table.
 
     python tools/compare_on_toy.py --output output/toy_table
+    python tools/compare_on_toy.py --configs configs/quick_schedules/TubeR_toy.yaml --seeds 1 2 3 4
 
-Each row is one run of tools/train_net.py with a config of configs/quick_schedules. Rows that are
-already in OUTPUT are not made again; delete the folder of a row to repeat it.
+Each run is one of tools/train_net.py with a config of configs/quick_schedules. Runs that are
+already in OUTPUT are not made again; delete the folder of a run to repeat it.
 """
 
 import argparse
@@ -16,67 +17,98 @@ import time
 from pathlib import Path
 
 import torch
+from detectron2.modeling import build_model
 from model_zoo import count_flops
 from tabulate import tabulate
 
-from tubedet import load_model
 from tubedet.engine import load_config
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs" / "quick_schedules"
-HEADERS = ("config", "mAP@0.5", "minutes", "parameters", "GFLOP per clip")
+RUN_HEADERS = ("config", "seed", "CPU kernels", "mAP@0.5", "minutes")
+HEADERS = ("config", "runs", "mAP@0.5", "lowest", "highest", "minutes", "parameters", "GFLOP")
 
 
-def main() -> None:
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the tool."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("output/toy_table"))
     parser.add_argument(
         "--configs", nargs="+", type=Path, help="default: all *_toy.yaml of configs/quick_schedules"
     )
-    args = parser.parse_args()
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="default: 1 2 3")
+    return parser
+
+
+def main() -> None:
+    """Make the runs that are missing and print all of them, then a row per config."""
+    args = build_parser().parse_args()
     # One GPU, or two CPU processes, which are faster than one with two threads.
     num_processes = 1 if torch.cuda.is_available() or os.cpu_count() == 1 else 2
-    rows = []
+    runs, rows = [], []
     for config in args.configs or sorted(CONFIGS.glob("*_toy.yaml")):
-        row_file = args.output / config.stem / "row.json"
-        if not row_file.exists():
-            row_file.parent.mkdir(parents=True, exist_ok=True)
-            row = measure(config, row_file.parent, num_processes)
-            row_file.write_text(json.dumps(row))
-        row = json.loads(row_file.read_text())
-        rows.append([row[header] for header in HEADERS])
-    table = tabulate(rows, HEADERS, tablefmt="pipe", floatfmt=("", ".3f", ".1f", ",", ".2f"))
-    print(f"\n{table}")
+        of_config = [
+            finished_run(config, seed, args.output / config.stem / f"seed{seed}", num_processes)
+            for seed in args.seeds
+        ]
+        runs += of_config
+        rows.append(summary(config, of_config))
+    print(f"\n{tabulate(runs, 'keys', tablefmt='pipe', floatfmt=('', '', '', '.3f', '.1f'))}")
+    formats = ("", "", ".3f", ".3f", ".3f", ".1f", ",", ".3f")
+    print(f"\n{tabulate(rows, HEADERS, tablefmt='pipe', floatfmt=formats, intfmt=',')}")
 
 
-def measure(config: Path, output: Path, num_processes: int) -> dict:
-    """Train and evaluate one config; a row of the table.
+def finished_run(config: Path, seed: int, folder: Path, num_processes: int) -> dict:
+    """The run of a folder, which is made if it is not there.
 
     Args:
         config: its first test data set is evaluated.
-        output: folder of the run.
+        seed: ``SEED`` of the run.
+        folder: of the run; ``run.json`` in it is what is returned.
         num_processes: for ``tools/train_net.py --num-gpus``.
+
+    Returns:
+        a value for each of :data:`RUN_HEADERS`.
 
     Raises:
         subprocess.CalledProcessError: if the run fails.
     """
-    start = time.perf_counter()
-    command = [sys.executable, str(ROOT / "tools" / "train_net.py"), "--config-file", str(config)]
-    command += ["--num-gpus", str(num_processes), "OUTPUT_DIR", str(output)]
-    subprocess.run(command, check=True)
-    minutes = (time.perf_counter() - start) / 60
+    result = folder / "run.json"
+    if not result.exists():
+        start = time.perf_counter()
+        command = [sys.executable, str(ROOT / "tools" / "train_net.py")]
+        command += ["--config-file", str(config), "--num-gpus", str(num_processes)]
+        subprocess.run([*command, "OUTPUT_DIR", str(folder), "SEED", str(seed)], check=True)
+        minutes = (time.perf_counter() - start) / 60
+        dataset = load_config(str(config)).DATASETS.TEST[0]
+        figures = json.loads((folder / "inference" / f"{dataset}_results.json").read_text())
+        kernels = torch.backends.cpu.get_cpu_capability()
+        values = (config.stem, seed, kernels, figures["mAP@0.5IOU"], minutes)
+        result.write_text(json.dumps(dict(zip(RUN_HEADERS, values))))
+    return json.loads(result.read_text())
 
+
+def summary(config: Path, runs: list[dict]) -> tuple:
+    """The row of a config: a value for each of :data:`HEADERS`, means and extremes over its runs.
+
+    Args:
+        config: of the runs.
+        runs: as :func:`finished_run` returned them.
+    """
     cfg = load_config(str(config), ["MODEL.DEVICE", "cpu"])
-    results = output / "inference" / f"{cfg.DATASETS.TEST[0]}_results.json"
-    model = load_model(cfg)
+    model = build_model(cfg).eval()
     side = cfg.INPUT.MIN_SIZE_TEST
-    return {
-        "config": config.stem,
-        "mAP@0.5": json.loads(results.read_text())["mAP@0.5IOU"],
-        "minutes": minutes,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "GFLOP per clip": count_flops(model, (cfg.INPUT.CLIP.NUM_FRAMES, side, side)) / 1e9,
-    }
+    precisions = [run["mAP@0.5"] for run in runs]
+    return (
+        config.stem,
+        len(runs),
+        sum(precisions) / len(runs),
+        min(precisions),
+        max(precisions),
+        sum(run["minutes"] for run in runs) / len(runs),
+        sum(p.numel() for p in model.parameters()),
+        count_flops(model, (cfg.INPUT.CLIP.NUM_FRAMES, side, side)) / 1e9,
+    )
 
 
 if __name__ == "__main__":
