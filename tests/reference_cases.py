@@ -3,6 +3,10 @@
 A case is NAME.json (shape and scale of each weight of two or more dimensions, what was run) and
 NAME.npz (the other weights as ``w/<key>``, and the outputs). Large weights are normal numbers from
 numpy's legacy generator, seeded by the weight's name, so that 75 M parameters need one megabyte.
+
+Gradients and whole models are compared in float64. In float32 the processor decides on which side
+of its edge a ReLU falls, and a gradient behind it differs by more than any rounding. The outputs
+are stored in float32, so they are met to its rounding.
 """
 
 import json
@@ -40,6 +44,11 @@ class ReferenceCase:
                 value = np.float32(scale) * value.astype(np.float32).reshape(shape)
             weights[key] = torch.from_numpy(np.array(value))
         return weights
+
+    def tensor(self, name: str, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+        """A stored array; floating-point numbers in ``dtype``."""
+        value = torch.from_numpy(self.outputs[name])
+        return value.to(dtype) if value.is_floating_point() else value
 
     def clips(self, run: str) -> list[torch.Tensor]:
         """The clips of a run: uint8 (3, T, H, W)."""

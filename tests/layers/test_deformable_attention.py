@@ -17,17 +17,16 @@ def test_output_and_gradients_equal_the_published(reference_dim):
         meta["d_model"], meta["n_heads"], meta["n_levels"], meta["n_points"]
     )
     attention.load_state_dict(case.state_dict())
+    attention.double()
     names = ("query", "reference_points", "input_flatten")
-    query, references, memory = (
-        torch.from_numpy(case.outputs[f"in/{name}"]).requires_grad_() for name in names
-    )
-    mask = torch.from_numpy(case.outputs["in/padding_mask"])
+    query, references, memory = (case.tensor(f"in/{name}").requires_grad_() for name in names)
+    mask = case.tensor("in/padding_mask")
     shapes = [tuple(shape) for shape in meta["spatial_shapes"]]
     output = attention(query, references, memory, shapes, mask)
-    assert_close(output, case.outputs["out/output"], 2e-5)
-    (output * torch.from_numpy(case.outputs["in/grad_output"])).sum().backward()
+    assert_close(output, case.outputs["out/output"], 1e-6)
+    (output * case.tensor("in/grad_output")).sum().backward()
     for name, tensor in zip(names, (query, references, memory)):
-        assert_close(tensor.grad, case.outputs[f"out/grad_{name}"], 1e-4)
+        assert_close(tensor.grad, case.outputs[f"out/grad_{name}"], 1e-5)
 
 
 def test_a_point_between_cells_is_interpolated():

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from reference_cases import BLOCKS, ReferenceCase
+from reference_cases import BLOCKS, ReferenceCase, assert_close
 
 from tubedet.modeling import ClipTarget, HungarianMatcher, LayerOutput, SetCriterion
 
@@ -99,14 +99,14 @@ def test_half_precision_outputs_are_lifted_and_double_kept():
 def test_terms_matches_and_gradients_equal_the_published_tuber():
     case = ReferenceCase(BLOCKS / "detr_matcher_like")
     inputs = {
-        name: torch.from_numpy(case.outputs[f"in/{name}"]).requires_grad_()
+        name: case.tensor(f"in/{name}").requires_grad_()
         for name in ("pred_logits", "pred_boxes", "pred_logits_b")
     }
     layers = [LayerOutput(*layer) for layer in zip(*inputs.values())]
     targets = [
         ClipTarget(
-            torch.from_numpy(case.outputs[f"in/target{b}/boxes_cxcywh"]),
-            torch.from_numpy(case.outputs[f"in/target{b}/labels"]),
+            case.tensor(f"in/target{b}/boxes_cxcywh"),
+            case.tensor(f"in/target{b}/labels"),
         )
         for b in range(3)
     ]
@@ -114,8 +114,7 @@ def test_terms_matches_and_gradients_equal_the_published_tuber():
     for stage, layer in enumerate(layers):
         cost = criterion.matcher.cost(*criterion._matcher_inputs(layer, targets))
         for b, part in enumerate(cost.split([len(t.boxes) for t in targets], dim=-1)):
-            expected = torch.from_numpy(case.outputs[f"out/cost/stage{stage}/clip{b}"])
-            torch.testing.assert_close(part[b], expected, rtol=0, atol=1e-4)
+            assert_close(part[b], case.outputs[f"out/cost/stage{stage}/clip{b}"], 1e-5)
         for b, pair in enumerate(criterion.match(layer, targets)):
             expected = case.outputs[f"out/match/stage{stage}/clip{b}"].tolist()
             assert [indices.tolist() for indices in pair] == expected
@@ -130,8 +129,7 @@ def test_terms_matches_and_gradients_equal_the_published_tuber():
         ("pred_boxes", "boxes"),
         ("pred_logits_b", "logits_b"),
     ):
-        expected = torch.from_numpy(case.outputs[f"out/grad_{key}"])
-        torch.testing.assert_close(inputs[name].grad, expected, rtol=0, atol=1e-5)
+        assert_close(inputs[name].grad, case.outputs[f"out/grad_{key}"], 1e-6)
 
 
 def test_focal_terms_by_hand():

@@ -28,9 +28,9 @@ def criterion():
 @pytest.fixture
 def predictions(case):
     """Leaves (logits, boxes in pixels) and the layers made of them."""
-    logits = torch.from_numpy(case.outputs["in/pred_logits"]).requires_grad_()
-    boxes = torch.from_numpy(case.outputs["in/pred_boxes"]).requires_grad_()
-    size = torch.from_numpy(case.outputs["in/images_whwh"])[:, None]
+    logits = case.tensor("in/pred_logits").requires_grad_()
+    boxes = case.tensor("in/pred_boxes").requires_grad_()
+    size = case.tensor("in/images_whwh")[:, None]
     layers = [
         LayerOutput(action_logits=logits[i], boxes=box_convert(boxes[i] / size, "xyxy", "cxcywh"))
         for i in range(NUM_STAGES)
@@ -41,10 +41,9 @@ def predictions(case):
 @pytest.fixture
 def targets(case):
     targets = []
-    for b, size in enumerate(torch.from_numpy(case.outputs["in/images_whwh"])):
-        boxes = torch.from_numpy(case.outputs[f"in/target{b}/boxes_xyxy"]) / size
-        labels = torch.from_numpy(case.outputs[f"in/target{b}/labels"])
-        actions = F.one_hot(labels, case.meta["num_classes"]).float()
+    for b, size in enumerate(case.tensor("in/images_whwh")):
+        boxes = case.tensor(f"in/target{b}/boxes_xyxy") / size
+        actions = F.one_hot(case.tensor(f"in/target{b}/labels"), case.meta["num_classes"]).double()
         targets.append(ClipTarget(box_convert(boxes, "xyxy", "cxcywh"), actions))
     return targets
 

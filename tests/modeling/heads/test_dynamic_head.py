@@ -16,7 +16,7 @@ from tubedet.modeling.heads.dynamic_head import DynamicConv
 def _inputs(case):
     """The arrays of a case that are inputs, as leaves of a graph."""
     return {
-        name.removeprefix("in/"): torch.from_numpy(case.outputs[name]).requires_grad_()
+        name.removeprefix("in/"): case.tensor(name).requires_grad_()
         for name in case.outputs
         if name.startswith("in/")
     }
@@ -26,15 +26,16 @@ def test_dynamic_conv_equals_the_published():
     case = ReferenceCase(BLOCKS / "sparse_dynamic_conv")
     conv = DynamicConv(case.meta["hidden_dim"], case.meta["dim_dynamic"], num_cells=7 * 7)
     conv.load_state_dict(case.state_dict())
+    conv.double()
     inputs = _inputs(case)
     output = conv(inputs["pro_features"][0], inputs["roi_features"].transpose(0, 1))
-    assert_close(output, case.outputs["out/output"], 2e-5)
+    assert_close(output, case.outputs["out/output"], 1e-6)
     (output * inputs["grad_output"]).sum().backward()
-    assert_close(inputs["pro_features"].grad, case.outputs["out/grad_pro_features"], 1e-4)
+    assert_close(inputs["pro_features"].grad, case.outputs["out/grad_pro_features"], 1e-5)
     assert_close(
         inputs["roi_features"].grad.sum(-1),
         case.outputs["out/grad_roi_features_sum_over_channels"],
-        1e-4,
+        1e-5,
     )
 
 
@@ -73,9 +74,10 @@ def head(case):
 
 
 def test_every_stage_equals_the_published(case, head):
+    head.double()
     inputs = _inputs(case)
-    proposals = case.state_dict()["init_proposal_features.weight"]
-    boxes = torch.from_numpy(case.outputs["out/proposal_boxes"])
+    proposals = case.state_dict()["init_proposal_features.weight"].double()
+    boxes = case.tensor("out/proposal_boxes")
     seen = []  # what goes into and comes out of each stage
     for stage in head.head_series:
         stage.register_forward_hook(lambda _, given, result: seen.append((given, result)))
@@ -84,15 +86,14 @@ def test_every_stage_equals_the_published(case, head):
     )
 
     regions = seen[0][0][2].transpose(1, 2).unflatten(2, (7, 7))
-    assert_close(regions[:, :4], case.outputs["out/roi_stage0_channels0to3"], 2e-5)
+    assert_close(regions[:, :4], case.outputs["out/roi_stage0_channels0to3"], 1e-6)
     for i, (logits, refined) in enumerate(outputs):
-        tolerance = 2e-5 if i == 0 else 2e-4
         (_, given_boxes, _), (_, _, features) = seen[i]
         levels = assign_boxes_to_levels([Boxes(b) for b in given_boxes], 2, 5, 224, 4)
         assert levels.view(2, -1).tolist() == case.outputs["out/levels"][i].tolist()
-        assert_close(logits, case.outputs["out/logits"][i], tolerance)
-        assert_close(refined, case.outputs["out/boxes"][i], tolerance)
-        assert_close(features, case.outputs["out/object_features"][i], tolerance)
+        assert_close(logits, case.outputs["out/logits"][i], 1e-5)
+        assert_close(refined, case.outputs["out/boxes"][i], 1e-5)
+        assert_close(features, case.outputs["out/object_features"][i], 1e-5)
     assert {*case.outputs["out/levels"].flatten().tolist()} == {0, 1, 2, 3}
 
     total = sum(
@@ -104,9 +105,9 @@ def test_every_stage_equals_the_published(case, head):
     for name in (n for n in case.outputs if n.startswith("out/grad/")):
         key = name.removeprefix("out/grad/")
         if key.endswith("_sum_over_channels"):
-            assert_close(inputs[key[:2]].grad.sum(1), case.outputs[name], 1e-3)
+            assert_close(inputs[key[:2]].grad.sum(1), case.outputs[name], 1e-5)
         elif key in parameters:
-            assert_close(parameters[key].grad, case.outputs[name], 1e-3)
+            assert_close(parameters[key].grad, case.outputs[name], 1e-5)
 
 
 def test_boxes_pass_no_gradient_between_stages():
@@ -146,8 +147,7 @@ def test_parameter_count_is_the_published_one():
 
 def test_half_precision_maps_keep_float32_boxes(case, head):
     """Rounded to bfloat16, boxes of some hundred pixels would move by up to a pixel."""
-    inputs = _inputs(case)
-    levels = [inputs[name].detach() for name in ("p2", "p3", "p4", "p5")]
+    levels = [case.tensor(f"in/{name}", torch.float32) for name in ("p2", "p3", "p4", "p5")]
     boxes = torch.from_numpy(case.outputs["out/proposal_boxes"])
     proposals = case.state_dict()["init_proposal_features.weight"].expand(2, -1, -1)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

@@ -1,11 +1,10 @@
 """Sparse R-CNN: proposals and head as published, and the contracts of an architecture."""
 
-import numpy as np
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone, build_model
-from reference_cases import BLOCKS, ReferenceCase
+from reference_cases import BLOCKS, ReferenceCase, assert_close
 from short_training import assert_all_persons_are_found, assert_trains_in_bfloat16, train_on
 from torchvision.ops import box_convert
 
@@ -50,7 +49,7 @@ def case():
 
 def test_proposals_and_predictions_equal_the_published(case):
     meta, outputs = case.meta, case.outputs
-    maps = {name: torch.from_numpy(outputs[f"in/{name}"]) for name in ("p2", "p3", "p4", "p5")}
+    maps = {name: case.tensor(f"in/{name}") for name in ("p2", "p3", "p4", "p5")}
     model = SparseRCNN(
         backbone=StoredPyramid(maps),
         in_features=["p2", "p3", "p4", "p5"],
@@ -77,28 +76,23 @@ def test_proposals_and_predictions_equal_the_published(case):
         pixel_std=[1.0] * 3,
     )
     model.load_state_dict(case.state_dict())  # all official names outside the backbone
+    model.double()
     first_boxes = []
     model.head.head_series[0].register_forward_hook(lambda _, x, y: first_boxes.append(x[1]))
 
     clips = ClipBatch(torch.zeros(2, 3, 1, 128, 192), None, meta["image_sizes"])
     layers = model.predict(clips, all_layers=True)
-    np.testing.assert_allclose(
-        first_boxes[0].detach(), outputs["out/proposal_boxes"], rtol=0, atol=1e-4
-    )
-    size = torch.from_numpy(outputs["in/images_whwh"])[:, None]
+    assert_close(first_boxes[0], outputs["out/proposal_boxes"], 1e-6)
+    size = case.tensor("in/images_whwh")[:, None]
     total = 0
     for i, layer in enumerate(layers):
         boxes = box_convert(layer.boxes, "cxcywh", "xyxy") * size
         for value, name in ((layer.action_logits, "logits"), (boxes, "boxes")):
-            expected = outputs[f"out/{name}"][i]
-            atol = 2e-4 * max(1, np.abs(expected).max())
-            np.testing.assert_allclose(value.detach(), expected, rtol=0, atol=atol)
-            total = total + (value * torch.from_numpy(outputs[f"in/grad_{name}"][i])).sum()
+            assert_close(value, outputs[f"out/{name}"][i], 1e-5)
+            total = total + (value * case.tensor(f"in/grad_{name}")[i]).sum()
     total.backward()
     for name in ("init_proposal_features.weight", "init_proposal_boxes.weight"):
-        expected = outputs[f"out/grad/{name}"]
-        atol = 1e-3 * max(1, np.abs(expected).max())
-        np.testing.assert_allclose(model.get_parameter(name).grad, expected, rtol=0, atol=atol)
+        assert_close(model.get_parameter(name).grad, outputs[f"out/grad/{name}"], 1e-5)
 
 
 def test_proposals_start_as_the_whole_unpadded_clip(make_clip_input):

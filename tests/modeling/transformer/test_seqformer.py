@@ -39,10 +39,10 @@ def case_and_results():
     )
     weights = {k: v for k, v in case.state_dict().items() if not k.endswith(WITHOUT_EFFECT)}
     model.load_state_dict(weights)
-    model.eval()
+    model.eval().double()
 
     def stored(name):
-        return torch.from_numpy(case.outputs[f"in/{name}"])
+        return case.tensor(f"in/{name}")
 
     results = {"memory": [], "hs_box": []}
     model.transformer.encoder.register_forward_hook(
@@ -72,11 +72,11 @@ def test_outputs_equal_the_published(case_and_results):
     (memory,) = results["memory"]
     expected = case.outputs["out/memory"]
     assert_close(memory.view(expected.shape), expected, 1e-4)
-    assert_close(results["hs"], case.outputs["out/hs"], 1e-4)
-    assert_close(torch.stack(results["hs_box"]), case.outputs["out/hs_box"], 1e-4)
-    assert_close(results["logits"], case.outputs["out/logits"], 1e-4)
-    assert_close(results["boxes"], case.outputs["out/boxes"], 5e-5)
-    assert_close(results["boxes"], case.outputs["out/inter_references"], 5e-5)
+    assert_close(results["hs"], case.outputs["out/hs"], 1e-5)
+    assert_close(torch.stack(results["hs_box"]), case.outputs["out/hs_box"], 1e-5)
+    assert_close(results["logits"], case.outputs["out/logits"], 1e-5)
+    assert_close(results["boxes"], case.outputs["out/boxes"], 1e-5)
+    assert_close(results["boxes"], case.outputs["out/inter_references"], 1e-5)
 
 
 def test_gradients_equal_the_published(case_and_results):
@@ -91,7 +91,7 @@ def test_gradients_equal_the_published(case_and_results):
             gradient = results["src"][0].grad.sum(2)
         else:
             gradient = parameters[key].grad
-        assert_close(gradient, case.outputs[name], 5e-4)
+        assert_close(gradient, case.outputs[name], 1e-5)
         compared += 1
     assert compared == 10
 
