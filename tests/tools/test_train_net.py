@@ -96,6 +96,19 @@ def test_two_processes_train_and_evaluate_like_one(run_tool, tmp_path):
     np.testing.assert_allclose(tables[0], tables[1], rtol=0, atol=1e-5)
 
 
+def test_processes_of_torchrun_train_together(run_tool, tmp_path):
+    output = tmp_path / "out"
+    opts = ["SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()"]
+    _, *command = _command(output, opts=opts)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    run_tool([*torchrun, "--nproc_per_node", "2", *command])
+    log = (output / "log.txt").read_text()
+    assert "Rank of current process: 0. World size: 2" in log
+    assert "Rank of current process: 1. World size: 2" in (output / "log.txt.rank1").read_text()
+    assert log.count("Saving checkpoint to") == 1 and (output / "model_final.pth").exists()
+    assert [m["iteration"] for m in _metrics(output) if "total_loss" in m] == [1]
+
+
 def test_the_console_is_brief_and_the_files_are_complete(run_tool, tmp_path):
     output = tmp_path / "out"
     text = run_tool(_command(output, opts=["SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()"]))
@@ -111,7 +124,7 @@ def test_weights_that_do_not_fit_end_with_one_line(toy_datasets, tmp_path):
     command = _command(tmp_path / "out", opts=["MODEL.WEIGHTS", str(weights)])
     environment = {**os.environ, "DETECTRON2_DATASETS": str(toy_datasets)}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert result.returncode == 1
+    assert result.returncode == 2
     last = result.stderr.splitlines()[-1]
     assert re.match(r"train_net.py: error: .*few.pth.*MODEL.INIT.MIN_MATCHED", last), last
     assert "Traceback" not in result.stderr + result.stdout
