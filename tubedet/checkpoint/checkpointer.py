@@ -48,6 +48,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
         self.min_matched = min_matched
         self.part_sources = {"backbone": backbone, "transformer": transformer}
         self.reports: list[LoadReport] = []
+        self._is_resuming = False
 
     @property
     def report(self) -> LoadReport | None:
@@ -92,10 +93,11 @@ class TubedetCheckpointer(DetectionCheckpointer):
             what the checkpoint holds besides its weights.
 
         Raises:
-            FileNotFoundError, CheckpointError: see :meth:`load`.
+            FileNotFoundError, CheckpointError: see :meth:`load`. A checkpoint that is resumed must
+                fit the model completely.
         """
         if resume and self.has_checkpoint():
-            return super().resume_or_load(path, resume=True)
+            return self._resume()
         try:
             for part, source in self.part_sources.items():
                 if source:
@@ -103,6 +105,21 @@ class TubedetCheckpointer(DetectionCheckpointer):
             return super().resume_or_load(path, resume=False)
         finally:
             self._write_reports()
+
+    def _resume(self) -> dict:
+        path = self.get_checkpoint_file()
+        self._is_resuming = True
+        try:
+            return self.load(path)
+        except CheckpointError as error:
+            if path in str(error):
+                raise
+            raise CheckpointError(
+                f"{path} cannot be resumed with this config: {error}. Use the config of that run, "
+                "or another OUTPUT_DIR"
+            ) from error
+        finally:
+            self._is_resuming = False
 
     def load(self, path: str, *args, **kwargs) -> dict:
         """As in detectron2; see the class for what is accepted.
@@ -148,6 +165,8 @@ class TubedetCheckpointer(DetectionCheckpointer):
         self.logger.info(report.summary())
         if report.missing or report.mismatched or report.unexpected:
             self.logger.warning("What did not match:\n" + report.details())
+        if self._is_resuming and (differences := report.differences()):
+            raise CheckpointError(differences)
         if report.share < self.min_matched:
             hint = "do the config's architecture and depth fit the file?"
             found = {key.split(".")[0] for key in report.matched}
