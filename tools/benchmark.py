@@ -28,6 +28,7 @@ from tubedet.benchmarking import (
 )
 from tubedet.benchmarking.fresh_process import MeasurementError
 from tubedet.benchmarking.measurement import environment
+from tubedet.engine import check_started_once
 from tubedet.evaluation.report import open_whole
 
 # Name -> module with DESCRIPTION, add_arguments(parser), run(options) -> dict and table(dict).
@@ -83,6 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     seed_all_rng(options.seed)
     versions = environment()
     try:
+        check_started_once()
         result = task.run(options)
         print(task.table(result))
         if options.json:

@@ -43,7 +43,7 @@ from tubedet.data.frame_sources import open_frame_source
 from tubedet.data.input_files import check_distinct
 from tubedet.data.video_container import is_url
 from tubedet.data.video_reader import VIDEO_EXTENSIONS
-from tubedet.engine import VideoActionDetector, load_config
+from tubedet.engine import VideoActionDetector, check_started_once, load_config
 from tubedet.engine.video_jobs import distinct_names
 from tubedet.video_output import (
     VideoOutputs,
@@ -198,6 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     setup_logger(name="tubedet")
     try:
+        check_started_once()
         if options.show:
             with VideoWindow("tubedet") as window:
                 return run_jobs(options, window)

@@ -26,7 +26,7 @@ from tabulate import tabulate
 
 from tubedet import load_model
 from tubedet.checkpoint import CheckpointError
-from tubedet.engine import load_config
+from tubedet.engine import check_started_once, load_config
 from tubedet.export import (
     FORMATS,
     ClipShape,
@@ -141,6 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     setup_logger(name="tubedet")
     try:
+        check_started_once()
         cfg = load_config(options.config_file, options.opts)
         if options.format == "onnx":
             cfg.MODEL.DEVICE = "cpu"  # the file knows no device

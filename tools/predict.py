@@ -40,7 +40,12 @@ from torch.multiprocessing import ProcessExitedException
 
 from tubedet.checkpoint import CheckpointError
 from tubedet.data.frame_sources import open_frame_source
-from tubedet.engine import VideoActionDetector, launch_processes, load_config
+from tubedet.engine import (
+    VideoActionDetector,
+    check_started_once,
+    launch_processes,
+    load_config,
+)
 from tubedet.engine.result_folder import ResultFolder, run_with_settings
 from tubedet.engine.video_jobs import VideoJob, process_videos, read_video_list
 from tubedet.evaluation.report import write_json
@@ -126,6 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     setup_logger(name="tubedet")
     try:
+        check_started_once()
         jobs = read_video_list(options.inputs)
         settings = result_settings(options)
         with run_with_settings(options.output, settings):

@@ -27,7 +27,7 @@ from tubedet.data import AnnotationError, AVADatasetMapper, VideoError, ensure_r
 from tubedet.data.clip_sampling import stored_key_time
 from tubedet.data.own_data import check_actions, file_stem
 from tubedet.data.video_reader import VideoReaderCache
-from tubedet.engine import load_config
+from tubedet.engine import check_started_once, load_config
 from tubedet.visualization import ActionVisualizer, VideoWriter
 
 
@@ -68,10 +68,11 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: without the program's name; None: those of the process.
 
     Returns:
-        int: exit status, 1 on a data set that cannot be drawn.
+        int: exit status, 2 on a config or data set that cannot be drawn.
     """
     options = parse_arguments(arguments)
     try:
+        check_started_once()
         cfg = load_config(options.config_file, options.opts)
         seed_all_rng(cfg.SEED if cfg.SEED >= 0 else None)
         names = cfg.DATASETS.TRAIN if options.split == "train" else cfg.DATASETS.TEST
@@ -79,8 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
             count = draw_data_set(name, cfg, options)
             print(f"{name}: {count} drawings in {options.output / file_stem(name)}")
     except (AnnotationError, VideoError, KeyError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        message = error.args[0] if isinstance(error, KeyError) else error
+        print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -26,7 +26,7 @@ import tubedet  # noqa: F401  (before the packages whose import-time notices it 
 from detectron2.utils.logger import setup_logger
 
 from tubedet.checkpoint import CheckpointError
-from tubedet.engine import VideoActionDetector, load_config
+from tubedet.engine import VideoActionDetector, check_started_once, load_config
 from tubedet.video_output import action_names_of
 
 
@@ -85,6 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail("the page needs gradio: pip install 'tubedet[web]', or pip install gradio")
     setup_logger(name="tubedet")
     try:
+        check_started_once()
         cfg = load_config(options.config_file, options.opts)
         if not cfg.MODEL.WEIGHTS:
             raise ValueError("MODEL.WEIGHTS is empty: without weights detections are meaningless")

@@ -170,3 +170,26 @@ def test_a_crash_while_saving_leaves_the_previous_checkpoint(tmp_path, monkeypat
     resumed = TubedetCheckpointer(model, str(tmp_path)).resume_or_load("", resume=True)
     assert resumed["iteration"] == 4
     assert torch.equal(model.weight, before)
+
+
+def test_what_is_resumed_must_fit_completely(tmp_path):
+    saved = nn.ModuleDict({"big": nn.Linear(40, 40), "queries": nn.Embedding(6, 4)})
+    TubedetCheckpointer(saved, str(tmp_path)).save("model_0000004", iteration=4)
+    model = nn.ModuleDict({"big": nn.Linear(40, 40), "queries": nn.Embedding(10, 4)})
+    checkpointer = TubedetCheckpointer(model, str(tmp_path), min_matched=0.5)
+    message = (
+        r"model_0000004.pth cannot be resumed .*queries.weight \(\[6, 4\] in the file, \[10, 4"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        checkpointer.resume_or_load("", resume=True)
+    checkpointer.resume_or_load(str(tmp_path / "model_0000004.pth"), resume=False)
+
+    more = nn.ModuleDict({"big": nn.Linear(40, 40), "queries": nn.Embedding(6, 4)})
+    more["new"] = nn.Linear(1, 1)
+    for model, message in (
+        (more, "missing in the file: new.weight, new.bias. Use the config of that run"),
+        (nn.ModuleDict({"big": nn.Linear(40, 40)}), "unknown to the model: queries.weight. Use"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            TubedetCheckpointer(model, str(tmp_path)).resume_or_load("", resume=True)
+    assert TubedetCheckpointer(saved, str(tmp_path)).resume_or_load("")["iteration"] == 4

@@ -62,6 +62,7 @@ def test_defaults_and_a_label_map(read, tmp_path):
         ("exclusive: true", "exclusive: 7", r"6: key 'exclusive': expected true or false"),
         ("boxes: pixels", "boxes: meters", r"7: key 'boxes': .*fractions or pixels, got 'meters'"),
         ("boxes: pixels", "boxes: [pixels]", r"7: key 'boxes': expected one value"),
+        ("pixels", '!!python/object/apply:os.system ["false"]', r"7: key 'boxes': expected one"),
         ("boxes: pixels", "box: pixels", r"7: unknown key 'box'; known: videos,"),
         ("boxes: pixels", "fps: 25", r"7: key 'fps' occurs twice"),
         ("boxes: pixels", "? [a]\n: b", r"7: unknown key None"),

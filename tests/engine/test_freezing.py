@@ -33,6 +33,15 @@ def test_a_pattern_that_fits_nothing_is_an_error():
         freeze_parameters(_model(), ["stem"])
 
 
+def test_everything_stays_on_its_device():
+    opts = ["MODEL.CSN.WIDTH_MULTIPLIER", 0.125, "MODEL.DEVICE", "meta"]
+    cfg = load_config("", [*opts, "MODEL.CSN.NORM", "SyncBN", "MODEL.FREEZE", ["backbone.*"]])
+    model = Trainer.build_model(cfg)
+    assert any(isinstance(module, FrozenBatchNorm3d) for module in model.modules())
+    tensors = [*model.parameters(), *model.buffers()]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
 def test_the_config_names_what_to_freeze():
     opts = ["MODEL.CSN.DEPTH", 26, "MODEL.CSN.WIDTH_MULTIPLIER", 0.125, "MODEL.DEVICE", "cpu"]
     opts += ["MODEL.TUBER.TEMPORAL_POOLING", "avg", "MODEL.FREEZE", ["backbone.*"]]

@@ -30,7 +30,7 @@ def test_a_process_whose_parent_has_ended_does_nothing(is_orphan):
 def test_too_many_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(SystemExit, match="--num-gpus 3, but there are 2 GPUs"):
+    with pytest.raises(ValueError, match="--num-gpus 3, but there are 2 GPUs"):
         launching.launch_processes(print, argparse.Namespace(num_gpus=3, num_machines=1))
 
 

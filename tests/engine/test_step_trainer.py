@@ -1,9 +1,14 @@
+import copy
+
 import pytest
 import torch
+from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import nn
 
+from tubedet.checkpoint import CheckpointError
+from tubedet.engine import load_config
 from tubedet.engine.step_trainer import StepTrainer, exchanging_gradients
 
 
@@ -41,6 +46,32 @@ def test_clipping_takes_the_norm_over_all_parameters():
     assert model.b.item() == pytest.approx(4 - 0.4, rel=1e-4)
 
 
+@pytest.mark.parametrize("clip_type", ["value", "norm", "full_model"])
+@pytest.mark.parametrize("is_fused", [False, True])
+def test_what_is_clipped_is_not_scaled(clip_type, is_fused):
+    """As on a GPU in float16, whose loss is scaled; the scaler works on CPUs, too."""
+    model = _Quadratic()
+    if is_fused:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, fused=True)
+        average, share = "exp_avg", 0.1
+    else:
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9)
+        average, share = "momentum_buffer", 1.0
+    if clip_type != "full_model":
+        clipping = ["ENABLED", True, "CLIP_TYPE", clip_type, "CLIP_VALUE", 3.5]
+        opts = [f"SOLVER.CLIP_GRADIENTS.{x}" if i % 2 == 0 else x for i, x in enumerate(clipping)]
+        optimizer = maybe_add_gradient_clipping(load_config("", opts), optimizer)
+    max_norm = 2.5 if clip_type == "full_model" else None
+    trainer = StepTrainer(model, [[1.0]], optimizer, device_type="cpu", max_grad_norm=max_norm)
+    trainer.grad_scaler = torch.amp.GradScaler("cpu", init_scale=1024)
+    trainer.iter = 0
+    with EventStorage():
+        trainer.run_step()
+    used = [optimizer.state[p][average].item() / share for p in (model.a, model.b)]
+    expected = [1.5, 2.0] if clip_type == "full_model" else [3.0, 3.5]  # of (3, 4)
+    assert used == pytest.approx(expected, rel=1e-5)
+
+
 def test_autocast_on_the_cpu():
     model, trainer = _step(amp_dtype=torch.bfloat16)
     assert model.seen_dtype == torch.bfloat16
@@ -59,6 +90,15 @@ def test_state_round_trip():
     _, other = _step(amp_dtype=torch.bfloat16)
     other.load_state_dict(trainer.state_dict())
     assert other.iter == trainer.iter
+
+
+def test_the_state_of_another_shape_is_refused():
+    """A fused optimiser would read beyond its end."""
+    state = _step(max_grad_norm=1.0)[1].state_dict()
+    state = copy.deepcopy(state)
+    state["optimizer"]["state"] = {1: {"exp_avg": torch.zeros(1, 3)}}
+    with pytest.raises(CheckpointError, match=r"parameter 1 has the shape \[1, 3\].* \[1\]"):
+        _step()[1].load_state_dict(state)
 
 
 class _Linear(nn.Module):

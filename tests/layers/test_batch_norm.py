@@ -33,6 +33,18 @@ def test_convert_reaches_nested_norms_and_keeps_keys():
     assert all(torch.equal(after[key], before[key]) for key in after)
 
 
+@pytest.mark.parametrize("norm", ["BN", "SyncBN"])
+@pytest.mark.parametrize("place", [torch.float64, torch.bfloat16, torch.device("meta")], ids=str)
+def test_convert_keeps_device_and_precision(norm, place):
+    module = nn.Sequential(get_norm_3d(norm, 4)).to(place)
+    before = module.state_dict()
+    after = FrozenBatchNorm3d.convert(module).state_dict()
+    assert len(after) == 4
+    for key, value in after.items():
+        assert (value.device, value.dtype) == (before[key].device, before[key].dtype)
+        assert value is not before[key]
+
+
 def test_group_norm_keeps_the_clips_of_a_batch_apart():
     norm = get_norm_3d("GN", 64, eps=1e-5)
     x = torch.randn(2, 64, 3, 4, 5)

@@ -101,6 +101,16 @@ def test_all_weights_but_the_folded_ones_are_shared(name):
     assert model.pixel_mean is prepared.pixel_mean
 
 
+@pytest.mark.parametrize("name", ["TubeR", "D4", "SeqFormer", "SparseRCNN"])
+def test_devices_and_precision_are_those_of_the_model(name):
+    model = small_detector(name)[1].to("meta", torch.float64)
+    prepared = prepare_for_inference(model)
+    assert any(isinstance(module, FOLDED) for module in prepared.modules())
+    tensors = [*prepared.parameters(), *prepared.buffers()]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert {t.dtype for t in tensors if t.is_floating_point()} == {torch.float64}
+
+
 def test_the_model_stays_as_it_is_and_trains_on(make_clip_input):
     model = _trained_detector().train()
     before = {key: value.clone() for key, value in model.state_dict().items()}

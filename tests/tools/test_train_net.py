@@ -12,6 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.modeling import build_model
+
+from tubedet.checkpoint import TubedetCheckpointer
+from tubedet.engine import load_config
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "configs/quick_schedules/TubeR_toy.yaml"
@@ -29,7 +33,7 @@ def _command(output, *flags, opts=()):
 def run_tool(toy_datasets):
     environment = {**os.environ, "DETECTRON2_DATASETS": str(toy_datasets), "OMP_NUM_THREADS": "1"}
 
-    def run(command, wait=True):
+    def run(command, wait=True, status=0):
         process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -41,7 +45,7 @@ def run_tool(toy_datasets):
         if not wait:
             return process
         text, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, text
+        assert process.returncode == status, text
         return text
 
     return run
@@ -96,6 +100,19 @@ def test_two_processes_train_and_evaluate_like_one(run_tool, tmp_path):
     np.testing.assert_allclose(tables[0], tables[1], rtol=0, atol=1e-5)
 
 
+def test_processes_of_torchrun_train_together(run_tool, tmp_path):
+    output = tmp_path / "out"
+    opts = ["SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()"]
+    _, *command = _command(output, opts=opts)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    run_tool([*torchrun, "--nproc_per_node", "2", *command])
+    log = (output / "log.txt").read_text()
+    assert "Rank of current process: 0. World size: 2" in log
+    assert "Rank of current process: 1. World size: 2" in (output / "log.txt.rank1").read_text()
+    assert log.count("Saving checkpoint to") == 1 and (output / "model_final.pth").exists()
+    assert [m["iteration"] for m in _metrics(output) if "total_loss" in m] == [1]
+
+
 def test_the_console_is_brief_and_the_files_are_complete(run_tool, tmp_path):
     output = tmp_path / "out"
     text = run_tool(_command(output, opts=["SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()"]))
@@ -111,9 +128,21 @@ def test_weights_that_do_not_fit_end_with_one_line(toy_datasets, tmp_path):
     command = _command(tmp_path / "out", opts=["MODEL.WEIGHTS", str(weights)])
     environment = {**os.environ, "DETECTRON2_DATASETS": str(toy_datasets)}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert result.returncode == 1
+    assert result.returncode == 2
     last = result.stderr.splitlines()[-1]
     assert re.match(r"train_net.py: error: .*few.pth.*MODEL.INIT.MIN_MATCHED", last), last
     assert "Traceback" not in result.stderr + result.stdout
     (report,) = json.loads((tmp_path / "out" / "load_report.json").read_text())["sources"]
     assert report["matched"] == ["box_head.layers.2.bias"] and report["share"] < 0.01
+
+
+def test_a_run_of_another_shape_is_not_resumed(run_tool, tmp_path):
+    cfg = load_config(CONFIG, SMALL)
+    TubedetCheckpointer(build_model(cfg), str(tmp_path)).save("model_0000007", iteration=7)
+    opts = ["DATASETS.TEST", "()", "MODEL.TUBER.NUM_QUERIES", "10"]
+    text = run_tool(_command(tmp_path, "--resume", opts=opts), status=2)
+    assert re.match(
+        r"train_net.py: error: .*model_0000007.pth cannot be resumed with this config: of another "
+        r"shape: query_embed.weight \(\[6, 64\] in the file, \[10, 64\] in the model\)",
+        text.splitlines()[-1],
+    ), text[-2000:]

@@ -93,7 +93,7 @@ def test_earlier_drawings_are_replaced_only_if_asked(data_set, tmp_path, capsys)
     path = tmp_path / "out" / data_set / "film_0901.png"
     path.parent.mkdir(parents=True)
     path.write_text("mine")
-    assert _run(data_set, tmp_path / "out") == 1
+    assert _run(data_set, tmp_path / "out") == 2
     assert str(path) in capsys.readouterr().err and path.read_text() == "mine"
     assert _run(data_set, tmp_path / "out", "--overwrite") == 0
     assert cv2.imread(str(path)) is not None
@@ -101,7 +101,7 @@ def test_earlier_drawings_are_replaced_only_if_asked(data_set, tmp_path, capsys)
 
 def test_a_missing_video_is_an_error_with_its_name(data_set, tmp_path, capsys):
     (tmp_path / "media" / "film.mp4").unlink()
-    assert _run(data_set, tmp_path / "out") == 1
+    assert _run(data_set, tmp_path / "out") == 2
     assert "film" in capsys.readouterr().err
 
 
@@ -147,5 +147,5 @@ def test_tubes_are_drawn_in_every_frame(own_data, tmp_path):
 
 
 def test_another_number_of_actions_is_an_error(own_data, tmp_path, capsys):
-    assert _run(own_data, tmp_path / "out", "--augmented", *_SMALL_CLIPS) == 1
+    assert _run(own_data, tmp_path / "out", "--augmented", *_SMALL_CLIPS) == 2
     assert "has 1 actions, MODEL.NUM_ACTIONS is 80" in capsys.readouterr().err

@@ -51,7 +51,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
         self.min_matched = min_matched
         self.part_sources = {"backbone": backbone, "transformer": transformer}
         self.reports: list[LoadReport] = []
-        self._takes_average = True
+        self._is_resuming = False
 
     @property
     def report(self) -> LoadReport | None:
@@ -96,11 +96,11 @@ class TubedetCheckpointer(DetectionCheckpointer):
             what the checkpoint holds besides its weights.
 
         Raises:
-            FileNotFoundError, CheckpointError: see :meth:`load`.
+            FileNotFoundError, CheckpointError: see :meth:`load`. A checkpoint that is resumed must
+                fit the model completely.
         """
         if resume and self.has_checkpoint():
-            self._takes_average = not self.checkpointables
-            return super().resume_or_load(path, resume=True)
+            return self._resume()
         try:
             for part, source in self.part_sources.items():
                 if source:
@@ -108,6 +108,21 @@ class TubedetCheckpointer(DetectionCheckpointer):
             return super().resume_or_load(path, resume=False)
         finally:
             self._write_reports()
+
+    def _resume(self) -> dict:
+        path = self.get_checkpoint_file()
+        self._is_resuming = True
+        try:
+            return self.load(path)
+        except CheckpointError as error:
+            if path in str(error):
+                raise
+            raise CheckpointError(
+                f"{path} cannot be resumed with this config: {error}. Use the config of that run, "
+                "or another OUTPUT_DIR"
+            ) from error
+        finally:
+            self._is_resuming = False
 
     def load(self, path: str, *args, **kwargs) -> dict:
         """As in detectron2; see the class for what is accepted.
@@ -125,7 +140,8 @@ class TubedetCheckpointer(DetectionCheckpointer):
             self._parsed_url_during_load = None  # the base class keeps it when loading fails
 
     def _load_file(self, filename: str) -> dict:
-        return load_checkpoint_file(filename, averaged=self._takes_average)
+        resumes_training = self._is_resuming and bool(self.checkpointables)
+        return load_checkpoint_file(filename, averaged=not resumes_training)
 
     def _load_model(self, checkpoint: dict) -> None:
         self._load_weights(checkpoint.pop("model"), self._source, "model")
@@ -153,6 +169,8 @@ class TubedetCheckpointer(DetectionCheckpointer):
         self.logger.info(report.summary())
         if report.missing or report.mismatched or report.unexpected:
             self.logger.warning("What did not match:\n" + report.details())
+        if self._is_resuming and (differences := report.differences()):
+            raise CheckpointError(differences)
         if report.share < self.min_matched:
             hint = "do the config's architecture and depth fit the file?"
             found = {key.split(".")[0] for key in report.matched}

@@ -72,6 +72,23 @@ class LoadReport:
             f"{len(self.ignored)} ignored on purpose"
         )
 
+    def differences(self, limit: int = 3) -> str:
+        """What did not match in one line, ``limit`` keys of each kind; empty if all matched."""
+        kinds = {
+            "of another shape": [
+                f"{key} ({list(theirs)} in the file, {list(ours)} in the model)"
+                for key, (theirs, ours) in self.mismatched.items()
+            ],
+            "missing in the file": list(self.missing),
+            "unknown to the model": self.unexpected,
+        }
+        return "; ".join(
+            f"{kind}: {', '.join(keys[:limit])}"
+            + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
+            for kind, keys in kinds.items()
+            if keys
+        )
+
     def modules(self) -> dict[str, dict]:
         """Numbers of tensors by top-level module and outcome, and the module's share.
 

@@ -12,6 +12,8 @@ import torch
 from detectron2.engine import default_argument_parser, launch
 from torch.multiprocessing import ProcessExitedException
 
+from .torchrun import check_torchrun, join_processes, num_started_processes
+
 
 def argument_parser(description: str) -> argparse.ArgumentParser:
     """detectron2's arguments (``--config-file``, ``--num-gpus``, ``--resume``, ...).
@@ -29,7 +31,7 @@ def launch_processes(
 ):
     """Run ``main(args)`` in ``args.num_gpus`` processes: one per GPU, or on the CPU over gloo.
 
-    Exits with a message if there are fewer GPUs than asked for.
+    Processes that torchrun has started join each other instead, and each runs ``main``.
 
     Args:
         main: function of a module.
@@ -37,9 +39,15 @@ def launch_processes(
         refusals: exceptions that say what is wrong with the input. One that ends a process is
             raised here as it is, whatever the number of processes; any other one of several
             processes arrives as PyTorch's ``ProcessRaisedException``, with its traceback.
+
+    Raises:
+        ValueError: see :func:`check_processes`.
     """
-    if torch.cuda.is_available() and args.num_gpus > torch.cuda.device_count():
-        sys.exit(f"--num-gpus {args.num_gpus}, but there are {torch.cuda.device_count()} GPUs")
+    check_processes(args)
+    if num_started_processes() > 1:
+        main(join_processes(args))
+        torch.distributed.destroy_process_group()
+        return
     if args.num_gpus * args.num_machines == 1:
         main(args)
         return
@@ -62,6 +70,23 @@ def launch_processes(
             process.terminate()
             process.join()
         raise
+
+
+def check_processes(args: argparse.Namespace) -> None:
+    """Refuse numbers of processes that cannot be started here.
+
+    Args:
+        args: with ``num_gpus`` and ``num_machines``.
+
+    Raises:
+        ValueError: if there are fewer GPUs than asked for, or torchrun says something else, see
+            :func:`~tubedet.engine.torchrun.check_torchrun`.
+    """
+    check_torchrun(args)
+    if torch.cuda.is_available() and args.num_gpus > torch.cuda.device_count():
+        raise ValueError(
+            f"--num-gpus {args.num_gpus}, but there are {torch.cuda.device_count()} GPUs"
+        )
 
 
 def _run_until_parent_ends(

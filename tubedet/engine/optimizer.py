@@ -54,7 +54,8 @@ def parameter_groups(
         weight_decay_norm, weight_decay_bias: for norm layers and biases; None: as the others.
 
     Returns:
-        groups for a PyTorch optimiser, in the order of the model's parameters.
+        groups for a PyTorch optimiser, in the order of the model's parameters, whose names are in
+        "param_names".
     """
     for pattern, _ in lr_factors:
         if not any(fnmatchcase(name, pattern) for name, _ in model.named_parameters()):
@@ -66,7 +67,7 @@ def parameter_groups(
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
                 continue
-            full_name = f"{module_name}.{name}"
+            full_name = f"{module_name}.{name}" if module_name else name
             lr, decay = base_lr, weight_decay
             for pattern, factor in lr_factors:
                 if fnmatchcase(full_name, pattern):
@@ -75,6 +76,8 @@ def parameter_groups(
                 decay = weight_decay_norm
             elif name.endswith("bias") and weight_decay_bias is not None:
                 decay = weight_decay_bias
-            group = groups.setdefault((lr, decay), {"params": [], "lr": lr, "weight_decay": decay})
+            new_group = {"params": [], "param_names": [], "lr": lr, "weight_decay": decay}
+            group = groups.setdefault((lr, decay), new_group)
             group["params"].append(parameter)
+            group["param_names"].append(full_name)
     return list(groups.values())

@@ -6,6 +6,7 @@ import os
 import sys
 
 import torch
+import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
 from detectron2.utils import comm
@@ -21,7 +22,8 @@ _FILE_ONLY = ("Environment info", "Contents of args.config_file", "Running with 
 def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
     """Read a config file on top of detectron2's and tubedet's defaults.
 
-    Data sets of one's own that it names are registered.
+    Data sets of one's own that it names are registered. A yaml holds plain values only; nothing in
+    it is executed.
 
     Args:
         config_file: a yaml file; empty for the defaults alone.
@@ -33,6 +35,8 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
     Raises:
         FileNotFoundError: if the file does not exist.
         KeyError: if it sets a key that does not exist.
+        ValueError: if the file is no config; the message names the file, and the line if the yaml
+            is at fault.
         AnnotationError: if the yaml of a data set is wrong.
     """
     cfg = get_cfg()
@@ -40,7 +44,7 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
     if config_file:
         if not os.path.isfile(config_file):
             raise FileNotFoundError(f"config file {config_file} does not exist (--config-file)")
-        cfg.merge_from_file(config_file)
+        _merge_file(cfg, config_file)
     try:
         cfg.merge_from_list(list(opts or []))
     except AssertionError as error:  # what yacs raises for an unknown key
@@ -48,6 +52,27 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         ensure_registered(name)
     return cfg
+
+
+def _merge_file(cfg: CfgNode, path: str) -> None:
+    """Merge a yaml and its ``_BASE_`` files; detectron2's default would run Python tags in them."""
+    try:
+        cfg.merge_from_file(path, allow_unsafe=False)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ValueError(
+            f"{mark.name}:{mark.line + 1}: {error.problem}; a config holds plain yaml values"
+        ) from error
+    except KeyError as error:
+        raise KeyError(f"{path}: {error.args[0]}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: nested too deeply, or its own _BASE_") from error
+    except (AttributeError, TypeError) as error:  # yacs takes for granted that there are keys
+        raise ValueError(
+            f"{path} or its _BASE_: expected sections with lines of 'KEY: value' ({error})"
+        ) from error
+    except (yaml.YAMLError, AssertionError, ValueError) as error:
+        raise ValueError(f"{path} or its _BASE_: {' '.join(str(error).split())}") from error
 
 
 def setup_run(args: argparse.Namespace) -> CfgNode:

@@ -9,6 +9,8 @@ from detectron2.engine import SimpleTrainer, create_ddp_model
 from detectron2.utils import comm
 from torch.nn.parallel import DistributedDataParallel
 
+from .optimizer_state import check_optimizer_state
+
 
 def exchanging_gradients(model: torch.nn.Module) -> torch.nn.Module:
     """The model with gradients averaged over all processes; itself if there is one process.
@@ -76,8 +78,9 @@ class StepTrainer(SimpleTrainer):
         self.after_backward()
         self._write_metrics(loss_dict, data_time)
 
+        # Before anything is clipped, here or by the optimiser; nothing without a scale.
+        self.grad_scaler.unscale_(self.optimizer)
         if self.max_grad_norm is not None:
-            self.grad_scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
@@ -115,7 +118,12 @@ class StepTrainer(SimpleTrainer):
         return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict):
-        """Undo :meth:`state_dict`; a checkpoint trained in another precision has no scale."""
+        """Undo :meth:`state_dict`; a checkpoint trained in another precision has no scale.
+
+        Raises:
+            CheckpointError: if the state is of an optimiser of other parameters.
+        """
+        check_optimizer_state(self.optimizer, state_dict["optimizer"])
         super().load_state_dict(state_dict)
         if state_dict.get("grad_scaler") and self.grad_scaler.is_enabled():
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

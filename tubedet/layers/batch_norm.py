@@ -44,13 +44,15 @@ class FrozenBatchNorm3d(nn.Module):
     def convert(cls, module: nn.Module) -> nn.Module:
         """Replace every 3-D or synchronised batch norm in ``module`` by a frozen one.
 
+        The vectors stay on their devices and in their precision.
+
         Returns:
             the module itself, or its replacement if it is a batch norm.
         """
         if isinstance(module, (nn.BatchNorm3d, nn.SyncBatchNorm)):
             frozen = cls(module.num_features, module.eps)
             for name in ("weight", "bias", "running_mean", "running_var"):
-                getattr(frozen, name).copy_(getattr(module, name).detach())
+                setattr(frozen, name, getattr(module, name).detach().clone())
             return frozen
         for name, child in module.named_children():
             setattr(module, name, cls.convert(child))

@@ -1,0 +1,77 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from tubedet.checkpoint import CheckpointError
+from tubedet.engine.optimizer import parameter_groups
+from tubedet.engine.optimizer_state import check_optimizer_state
+
+
+def _model(queries=6):
+    return nn.ModuleDict(
+        {"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2), "queries": nn.Embedding(queries, 4)}
+    )
+
+
+def _optimizer(model, factors=(("backbone.*", 0.1),), frozen=()):
+    """After one step, so that there is a state."""
+    for name in frozen:
+        model.get_parameter(name).requires_grad = False
+    groups = parameter_groups(model, base_lr=1.0, lr_factors=factors, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(groups, lr=1.0, fused=True)
+    sum(p.sum() for p in model.parameters()).backward()
+    optimizer.step()
+    return optimizer
+
+
+def _without_names(state):
+    state = copy.deepcopy(state)
+    for group in state["param_groups"]:
+        del group["param_names"]
+    return state
+
+
+def test_the_state_of_the_same_parameters_is_taken():
+    state = _optimizer(_model()).state_dict()
+    other = _optimizer(_model(), factors=(("backbone.*", 0.2),))  # another rate of the same group
+    for saved in (state, _without_names(state)):
+        check_optimizer_state(other, saved)
+    other.load_state_dict(state)
+    check_optimizer_state(other, state)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"frozen": ["backbone.bias"]}, "backbone.bias trained, but do not now .*MODEL.FREEZE"),
+        ({"factors": ()}, "head.bias, head.weight, queries.weight are in .*SOLVER.LR"),
+        ({"factors": [("head.*", 0.1)]}, "parameters queries.weight are in another group"),
+    ],
+)
+def test_other_parameters_are_named(changes, message):
+    before, now = _optimizer(_model()), _optimizer(_model(), **changes)
+    with pytest.raises(CheckpointError, match=message):
+        check_optimizer_state(now, before.state_dict())
+
+
+def test_parameters_that_train_anew_are_named():
+    before = _optimizer(_model(), frozen=["head.weight", "head.bias"])
+    with pytest.raises(CheckpointError, match="head.bias, head.weight did not train, but do now"):
+        check_optimizer_state(_optimizer(_model()), before.state_dict())
+
+
+def test_without_names_sizes_are_compared():
+    before = _without_names(_optimizer(_model(), factors=()).state_dict())
+    with pytest.raises(CheckpointError, match=r"of \[5\] parameters .* of \[2, 3\] do now"):
+        check_optimizer_state(_optimizer(_model()), before)
+
+
+@pytest.mark.parametrize("has_names", [True, False])
+def test_another_shape_is_named(has_names):
+    before = _optimizer(_model(queries=6)).state_dict()
+    before = before if has_names else _without_names(before)
+    shapes = r"queries.weight has the shape \[6, 4\], the parameter \[10, 4\]"
+    with pytest.raises(CheckpointError, match=shapes):
+        check_optimizer_state(_optimizer(_model(queries=10)), before)

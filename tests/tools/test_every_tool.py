@@ -1,0 +1,77 @@
+"""What all tools that take --config-file have in common."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[2]
+_CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")
+_TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+_TORCHRUN |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+# What each needs besides the config.
+_ARGUMENTS = {
+    "benchmark inference": ["--task", "inference"],
+    "benchmark processes": ["--task", "processes"],
+    "benchmark scaling": ["--task", "scaling"],
+    "benchmark train": ["--task", "train"],
+    "demo": ["--video-input", "film.mp4", "--json", "out.jsonl"],
+    "export_model": ["--format", "onnx", "--output", "out.onnx"],
+    "predict": ["--inputs", "list.txt", "--output", "out"],
+    "train_net": ["OUTPUT_DIR", "out"],
+    "visualize_data": ["--output", "out"],
+    "web_demo": [],
+}
+
+
+@pytest.fixture(params=_ARGUMENTS)
+def run(request, tmp_path, monkeypatch):
+    """Runs a tool in an empty folder; returns its exit status."""
+    name = request.param.split()[0]
+    if name == "web_demo":
+        pytest.importorskip("gradio")
+    spec = importlib.util.spec_from_file_location(name, _ROOT / "tools" / f"{name}.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    # detectron2 keeps the stream of the first call, which pytest closes.
+    monkeypatch.setattr(tool, "setup_logger", lambda **_: None, raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path("list.txt").write_text("film.mp4\n")
+    monkeypatch.setattr("sys.argv", [f"{name}.py"])
+    main = tool.run if name == "train_net" else tool.main
+    return lambda config: main(["--config-file", config, *_ARGUMENTS[request.param]])
+
+
+def _error(capsys):
+    """The one line that was printed, without the name of the tool."""
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    tool, _, message = line.partition(": error: ")
+    assert tool.endswith(".py") and out == ""
+    return message
+
+
+@pytest.mark.parametrize("through_base", [False, True])
+def test_no_code_in_a_config_is_run(run, through_base, capsys):
+    code = '!!python/object/apply:os.system ["touch it_ran"]'
+    Path("strange.yaml").write_text(f"SEED: 1\nOUTPUT_DIR: {code}\n")
+    Path("above.yaml").write_text("_BASE_: strange.yaml\n")
+    assert run("above.yaml" if through_base else "strange.yaml") == 2
+    message = _error(capsys)
+    assert message.startswith("strange.yaml:2: ") and "os.system" in message
+    assert {path.name for path in Path().iterdir()} == {"strange.yaml", "above.yaml", "list.txt"}
+
+
+def test_a_config_that_does_not_exist_is_named(run, capsys):
+    assert run("none.yaml") == 2
+    assert "config file none.yaml does not exist" in _error(capsys)
+
+
+def test_processes_of_torchrun_do_not_all_do_the_same(run, request, monkeypatch, capsys):
+    if "train_net" in request.node.name:
+        pytest.skip("its processes work together")
+    for name, value in _TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    assert run(_CONFIG) == 2
+    assert "torchrun has started 2 processes" in _error(capsys)
+    assert [path.name for path in Path().iterdir()] == ["list.txt"]
