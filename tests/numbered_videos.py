@@ -1,6 +1,8 @@
 """Small videos whose frames carry their own number."""
 
+import struct
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -38,14 +40,13 @@ def write_video(
     """Writes frame i = numbered_frame(i) and returns the path as str.
 
     times: seconds of each frame, rounded to 1 ms; default: the constant rate.
+    rotation: degrees by which players turn an mp4, counterclockwise, a multiple of 90.
     """
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=Fraction(rate).limit_denominator(1001))
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p"
         stream.options = {"g": str(gop), "bf": str(b_frames)}
-        if rotation:
-            stream.set_display_rotation(rotation)
         time_base = 1 / Fraction(rate).limit_denominator(1001)
         if times is not None:
             time_base = Fraction(1, 1000)
@@ -56,4 +57,16 @@ def write_video(
             frame.pts = first_pts + (number if times is None else round(times[number] * 1000))
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    if rotation:
+        _mark_rotation(Path(path), rotation)
     return str(path)
+
+
+def _mark_rotation(path: Path, degrees: int) -> None:
+    """Writes the matrix of the track header as phones do; PyAV does that from 17.1 on only."""
+    content = bytearray(path.read_bytes())
+    cosine, sine = [(1, 0), (0, 1), (-1, 0), (0, -1)][degrees // 90 % 4]
+    one = 1 << 16
+    matrix = (one * cosine, -one * sine, 0, one * sine, one * cosine, 0, 0, 0, 1 << 30)
+    struct.pack_into(">9i", content, content.index(b"tkhd") + 44, *matrix)
+    path.write_bytes(content)

@@ -12,6 +12,11 @@ import sys
 import av
 import numpy as np
 
+# Until PyAV 18 a title that is not UTF-8 stops the opening of a video unless it is told otherwise.
+ANY_METADATA = (
+    {"metadata_errors": "replace"} if hasattr(av.container.Container, "metadata_errors") else {}
+)
+
 
 def load(path):
     """The program and what it says about itself."""
@@ -34,7 +39,7 @@ def read_clip(video, second, about):
     slots = np.arange(about["num_frames"]) - about["key_frame"]
     times = second + slots * about["frame_stride"] / about["fps"]
     frames, start = [], None
-    with av.open(video) as container:
+    with av.open(video, **ANY_METADATA) as container:
         for index, frame in enumerate(container.decode(video=0)):
             start = start if index else frame.time
             frames.append((frame.time - start, frame))

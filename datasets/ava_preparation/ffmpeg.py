@@ -7,9 +7,9 @@ import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import av
 import av.error
 
+from tubedet.data.pyav_versions import open_for_reading
 from tubedet.data.video_file import VideoError, VideoFileReader
 from tubedet.data.video_reader import FrameFolderReader
 
@@ -105,7 +105,7 @@ def measure_video(path: Path) -> Measurements:
     begins, ends = [], []
     with VideoFileReader(path) as reader:
         try:
-            with av.open(f"file:{path}") as container:
+            with open_for_reading(f"file:{path}") as container:
                 stream = container.streams.best("video")
                 for packet in container.demux(stream):
                     if packet.pts is not None:

@@ -1,8 +1,10 @@
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from video_with_sound import write_video_with_sound
 
 from tubedet.data.augmentation import build_clip_augmentations
 from tubedet.data.dataset_mapper import AVADatasetMapper
@@ -156,6 +158,19 @@ def test_rotation_mark_is_applied(tmp_path, write_video, rotation, turns):
         frames, upright = reader.read([0.1]), plain_reader.read([0.1])[0]
         assert frames.shape[1:3] == (reader.height, reader.width)
         np.testing.assert_array_equal(frames[0], np.rot90(upright, turns))
+
+
+def test_the_rate_is_an_exact_fraction(tmp_path, write_video):
+    path = write_video(tmp_path / "ntsc.mp4", 5, rate=Fraction(30000, 1001))
+    with VideoFileReader(path) as reader:
+        assert type(reader.rate) is Fraction and reader.rate == Fraction(30000, 1001)
+
+
+def test_titles_that_are_not_utf8_are_no_obstacle(tmp_path):
+    path = write_video_with_sound(tmp_path / "film.mkv", odd_titles=True)
+    with VideoFileReader(path) as reader:
+        brightness = reader.read([0.5, 1.8, 0.0]).mean(axis=(1, 2, 3))  # rewinds for the last one
+    np.testing.assert_allclose(brightness, (4 * 5, 4 * 18, 0), atol=3)
 
 
 def test_iteration_gives_every_frame_once_and_leaves_read_alone(tmp_path, write_video, numbers_in):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 from small_detectors import StridedBackbone
+from video_with_sound import write_video_with_sound
 
 from tubedet.data.video_file import VideoFileReader
 from tubedet.engine import load_config
@@ -114,6 +115,16 @@ def test_the_example_turns_videos_as_evaluation_does(tmp_path, rotation):
     assert np.abs(found.astype(int) - expected).mean() < 2
     with pytest.raises(SystemExit, match=r"phone.mp4 ends at 1.9 s"):
         example["read_clip"](str(path), 500.0, about)
+
+
+def test_the_example_reads_videos_whose_titles_are_not_utf8(tmp_path):
+    example = runpy.run_path("tools/run_exported_model.py")
+    path = write_video_with_sound(tmp_path / "film.mp4", odd_titles=True)
+    about = {"num_frames": 2, "key_frame": 1, "frame_stride": 5, "fps": 10}
+    about |= {"short_side": 24, "max_size": 100, "side_multiple": 8}
+    clip = example["read_clip"](path, 1.5, about)
+    assert clip.shape == (3, 2, 24, 32)
+    np.testing.assert_allclose(clip.mean(axis=(0, 2, 3)), (4 * 10, 4 * 15), atol=3)
 
 
 def test_a_file_that_deviates_is_not_left(tmp_path, monkeypatch, capsys):

@@ -49,6 +49,13 @@ def test_sound_is_copied_as_it_is(tmp_path, codec, source_suffix, suffix):
         )
 
 
+def test_sound_with_a_title_that_is_not_utf8_is_copied(tmp_path):
+    source = write_video_with_sound(tmp_path / "in.mkv", odd_titles=True)
+    output = copy(source, tmp_path / "out.mkv")
+    before, after = audio_packets(source), audio_packets(output)
+    assert [data for _, data in after] == [data for _, data in before] and len(after) > 5
+
+
 def test_a_part_begins_and_ends_with_the_pictures(tmp_path):
     source = write_video_with_sound(tmp_path / "in.mp4", seconds=5.0)
     output = copy(source, tmp_path / "out.mp4", num_frames=15, start=2.0, end=3.5)

@@ -1,6 +1,7 @@
 import av
 import numpy as np
 import pytest
+from video_with_sound import write_video_with_sound
 
 from tubedet.web import upload_checks
 from tubedet.web.upload_checks import UploadError, check_upload
@@ -13,6 +14,11 @@ def test_a_video_is_accepted(tmp_path, make_film, suffix):
     path = make_film(tmp_path / f"film{suffix}", 3.0)
     assert check_upload(path, **LIMITS) == pytest.approx(3.0, abs=1e-3)
     assert suffix in upload_checks.VIDEO_SUFFIXES
+
+
+def test_titles_that_are_not_utf8_are_accepted(tmp_path):
+    path = write_video_with_sound(tmp_path / "film.mp4", odd_titles=True)
+    assert check_upload(path, **LIMITS) == pytest.approx(2.0, abs=1e-3)
 
 
 def test_limits(tmp_path, make_film, film):

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 from detectron2.data import build_detection_test_loader
@@ -22,6 +21,7 @@ from tubedet.benchmarking.media import Film, write_film
 from tubedet.data.augmentation import build_clip_augmentations
 from tubedet.data.clip_sampling import clip_times, frame_indices
 from tubedet.data.dataset_mapper import AVADatasetMapper
+from tubedet.data.pyav_versions import open_for_reading
 
 DESCRIPTION = "Reading clips: tubedet's loader and the naive way, from jpg folders and mp4 files."
 # More than a loader keeps open, so that nearly every clip opens its video, as in training on AVA.
@@ -145,7 +145,7 @@ class NaiveMapper:
     def _file(self, path: str, times: np.ndarray, fps: float, num_frames: int) -> list:
         indices = frame_indices(times, fps=fps, num_stored=num_frames).tolist()
         images = {}
-        with av.open(path) as container:
+        with open_for_reading(path) as container:
             for number, frame in enumerate(container.decode(video=0)):
                 if number in indices:
                     images[number] = self._resized(frame.to_image())

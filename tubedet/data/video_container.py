@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 
-import av
 import av.error
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
+
+from .pyav_versions import open_for_reading
 
 _NETWORK_TIMEOUT_SECONDS = 20.0
 
@@ -71,8 +72,8 @@ def is_url(path: str) -> bool:
 
 def _open(path: str) -> InputContainer:
     if is_url(path):
-        return av.open(path, metadata_errors="replace", timeout=_NETWORK_TIMEOUT_SECONDS)
+        return open_for_reading(path, timeout=_NETWORK_TIMEOUT_SECONDS)
     if os.path.getsize(path) == 0:
         raise VideoError(f"{path}: the file is empty")
     # "file:" keeps a colon in the path from being taken for a protocol.
-    return av.open(f"file:{path}", metadata_errors="replace")
+    return open_for_reading(f"file:{path}")

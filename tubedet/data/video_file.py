@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from fractions import Fraction
 
 import av
 import av.error
@@ -15,6 +16,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from .clip_sampling import TIME_TOLERANCE, display_limits
+from .pyav_versions import to_rgb
 from .video_container import VideoError, open_video_container, video_stream
 
 # How far before the wanted time to look when a seek landed behind it: the first tries are cheap,
@@ -76,9 +78,10 @@ class VideoFileReader(AbstractContextManager):
         self._coded_size = (first.width, first.height)
         size = self._coded_size[::-1] if self._quarter_turns % 2 else self._coded_size
         self.width, self.height = size
-        self.rate = self._stream.average_rate or self._stream.guessed_rate
-        if not self.rate:
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        if not rate:
             raise VideoError(f"{self.path}: the file states no frame rate")
+        self.rate = Fraction(rate)  # PyAV 19 has a type of its own
         self.fps = float(self.rate)
         # Taken up by frames_from: a live stream does not show its first frame a second time.
         self._head = itertools.chain((first,), frames)
@@ -224,9 +227,9 @@ class VideoFileReader(AbstractContextManager):
         Returns:
             uint8 array (H, W, 3).
         """
-        to_rgb = self._per_thread.__dict__.setdefault("to_rgb", VideoReformatter())
+        reformatter = self._per_thread.__dict__.setdefault("reformatter", VideoReformatter())
         width, height = self._coded_size
-        image = to_rgb.reformat(frame, width, height, format="rgb24", threads=1).to_ndarray()
+        image = to_rgb(reformatter, frame, width=width, height=height)
         return np.rot90(image, self._quarter_turns) if self._quarter_turns else image
 
     def close(self) -> None:

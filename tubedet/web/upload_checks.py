@@ -9,6 +9,7 @@ import av
 
 from tubedet.data import VideoError
 from tubedet.data.frame_sources import open_frame_source
+from tubedet.data.pyav_versions import open_for_reading
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"),
@@ -47,7 +48,7 @@ def check_upload(path: str | PathLike, *, max_megabytes: float, max_seconds: flo
         )
     try:
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-        with av.open(str(path), options=options) as container:
+        with open_for_reading(str(path), options=options) as container:
             duration = _measured_duration(container)
         with open_frame_source(path) as source:
             pixels = source.height * source.width
