@@ -195,6 +195,42 @@ def test_proposals_learn_to_find_persons(exclusive):
     assert pushed_up.tolist() == rows.tolist() and len(rows) == 2
 
 
+@pytest.mark.parametrize("kind", ["actions", "exclusive", "persons", "proposals", "frames"])
+def test_costs_and_losses_under_autocast_are_those_in_full_precision(kind, monkeypatch):
+    torch.manual_seed(0)
+    logits, boxes = torch.randn(2, 5, 4).bfloat16(), torch.rand(2, 5, 4) * 0.3 + 0.3
+    half = LayerOutput(logits, boxes.bfloat16() if kind == "frames" else boxes)
+    targets = [ClipTarget(torch.rand(2, 4) * 0.3 + 0.3, torch.eye(4)[[0, 2]]) for _ in range(2)]
+    if kind == "persons":
+        half.person_logits = torch.randn(2, 5, 3).bfloat16()
+    elif kind == "proposals":
+        half.action_logits, half.is_proposal = logits[..., :1], True
+    elif kind == "frames":
+        half.frame_boxes = (torch.rand(2, 4, 5, 4) * 0.3 + 0.3).bfloat16()
+        truth, valid = torch.rand(2, 4, 4) * 0.3 + 0.3, torch.ones(2, 4, dtype=torch.bool)
+        targets[0].frame_boxes, targets[0].frame_valid = truth, valid
+    criterion = _criterion(kind == "exclusive", action_loss="focal")
+    costs, matching_cost = [], HungarianMatcher.cost
+    monkeypatch.setattr(
+        HungarianMatcher, "cost", lambda *args: costs.append(matching_cost(*args)) or costs[-1]
+    )
+    # As a layer of another precision, whose numbers are the same.
+    full = LayerOutput(**{k: v.float() if torch.is_tensor(v) else v for k, v in vars(half).items()})
+    expected = criterion([full], targets)
+    pairs = criterion.match(full, targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = criterion([half], targets)
+        pairs_of_half = criterion.match(half, targets)
+    assert {cost.dtype for cost in costs} == {torch.float32} and len(costs) == 4
+    assert all(torch.equal(cost, costs[0]) for cost in costs)
+    assert losses.keys() == expected.keys()
+    for name, loss in losses.items():
+        assert loss.dtype == torch.float32 and torch.equal(loss, expected[name])
+    assert [[x.tolist() for x in pair] for pair in pairs_of_half] == [
+        [x.tolist() for x in pair] for pair in pairs
+    ]
+
+
 def test_an_unknown_action_loss_is_named():
     with pytest.raises(ValueError, match="ACTION_LOSS is 'mse'"):
         _criterion(action_loss="mse")

@@ -83,6 +83,16 @@ def test_boxes_of_several_frames_count_by_the_mean_over_annotated_ones():
     torch.testing.assert_close(cost, expected)
 
 
+def test_the_cost_is_at_least_float32():
+    generator = torch.Generator().manual_seed(0)
+    matcher = HungarianMatcher(cost_class=1, cost_bbox=5, cost_giou=2)
+    predicted, truth = _boxes(3, generator), _boxes(2, generator)
+    prob = torch.rand(1, 3, 2, generator=generator)
+    for dtype, expected in ((torch.bfloat16, torch.float32), (torch.float64, torch.float64)):
+        cost = matcher.cost(prob.to(dtype), predicted[None, None].to(dtype), [truth[:, None]])
+        assert cost.dtype == expected
+
+
 def test_l1_may_be_of_corners():
     generator = torch.Generator().manual_seed(0)
     predicted, truth = _boxes(3, generator), _boxes(2, generator)

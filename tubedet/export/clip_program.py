@@ -8,8 +8,8 @@ from detectron2.layers import ROIAlign
 from torch import nn
 from torchvision.ops import box_convert
 
+from tubedet.layers import at_least_float32
 from tubedet.modeling.clip_batch import ClipBatch
-from tubedet.modeling.losses import at_least_float32
 from tubedet.modeling.meta_arch import ClipDetector
 from tubedet.modeling.postprocessing import scores_from_queries
 

@@ -5,6 +5,8 @@ cost are those of Deformable DETR, SeqFormer and Sparse R-CNN, for several label
 number of boxes is averaged over the processes and never below one.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +15,8 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import nn
 from torchvision.ops import box_convert, generalized_box_iou_loss, sigmoid_focal_loss
+
+from tubedet.layers import at_least_float32, without_autocast
 
 from .matcher import HungarianMatcher
 
@@ -59,11 +63,15 @@ class LayerOutput:
     frame_boxes: torch.Tensor | None = None
     is_proposal: bool = False
 
-
-def at_least_float32(x: torch.Tensor | None) -> torch.Tensor | None:
-    """Half precision to float32; other dtypes, and None, unchanged."""
-    half = x is not None and x.dtype in (torch.float16, torch.bfloat16)
-    return x.float() if half else x
+    def at_least_float32(self) -> LayerOutput:
+        """The same with half precision turned into float32."""
+        return LayerOutput(
+            action_logits=at_least_float32(self.action_logits),
+            boxes=at_least_float32(self.boxes),
+            person_logits=at_least_float32(self.person_logits),
+            frame_boxes=at_least_float32(self.frame_boxes),
+            is_proposal=self.is_proposal,
+        )
 
 
 def average_num_boxes(targets: list[ClipTarget]) -> float:
@@ -134,6 +142,10 @@ class SetCriterion(nn.Module):
             scalar weighted losses; those of the last layer under their plain names, those of
             earlier decoder layer l with the suffix ``_l``, those of proposals with ``_enc``.
         """
+        with without_autocast(layers[-1].boxes.device):
+            return self._losses([layer.at_least_float32() for layer in layers], targets)
+
+    def _losses(self, layers, targets):
         num_boxes = average_num_boxes(targets)
         num_decoder_layers = sum(not layer.is_proposal for layer in layers)
         suffixes = iter([*(f"_{i}" for i in range(num_decoder_layers - 1)), ""])
@@ -148,7 +160,8 @@ class SetCriterion(nn.Module):
         self, layer: LayerOutput, targets: list[ClipTarget]
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Matched (query rows, box rows) of each clip, see :class:`HungarianMatcher`."""
-        return self.matcher(*self._matcher_inputs(layer, targets))
+        with without_autocast(layer.boxes.device):
+            return self.matcher(*self._matcher_inputs(layer.at_least_float32(), targets))
 
     def _matcher_inputs(self, layer, targets):
         if layer.is_proposal:
@@ -171,13 +184,6 @@ class SetCriterion(nn.Module):
         return yes - no
 
     def _layer_losses(self, layer, targets, num_boxes):
-        layer = LayerOutput(
-            action_logits=at_least_float32(layer.action_logits),
-            boxes=at_least_float32(layer.boxes),
-            person_logits=at_least_float32(layer.person_logits),
-            frame_boxes=at_least_float32(layer.frame_boxes),
-            is_proposal=layer.is_proposal,
-        )
         pairs = self.match(layer, targets)
         clips = torch.cat([torch.full_like(rows, b) for b, (rows, _) in enumerate(pairs)])
         matched = (clips, torch.cat([rows for rows, _ in pairs]))

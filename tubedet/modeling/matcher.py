@@ -5,6 +5,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import nn
 from torchvision.ops import box_convert, generalized_box_iou
 
+from tubedet.layers import at_least_float32
+
 L1_FORMATS = ("cxcywh", "xyxy")
 
 
@@ -70,7 +72,11 @@ class HungarianMatcher(nn.Module):
         ]
 
     def cost(self, class_cost, pred_boxes, gt_boxes, gt_valid=None) -> torch.Tensor:
-        """Cost (B, Q, N) of every query for every box; arguments as in :meth:`forward`."""
+        """Cost (B, Q, N) of every query for every box; arguments as in :meth:`forward`.
+
+        It is at least float32: half precision would make ties of queries that differ.
+        """
+        class_cost, pred_boxes = at_least_float32(class_cost), at_least_float32(pred_boxes)
         boxes = torch.cat(gt_boxes).to(pred_boxes)
         frame_weight = boxes.new_ones(boxes.shape[:2])
         if gt_valid is not None:

@@ -4,7 +4,9 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torchvision.ops import box_convert
 
-from .losses import PERSON, LayerOutput, at_least_float32
+from tubedet.layers import at_least_float32
+
+from .losses import PERSON, LayerOutput
 
 
 def detections_from_queries(

@@ -44,6 +44,27 @@ def test_start_at_references(head):
     torch.testing.assert_close(boxes, expected)
 
 
+def test_boxes_under_autocast_are_finer_than_a_pixel(head):
+    """The last layer and what follows are in float32, given what the layers before computed."""
+    x, references = torch.randn(1000, 16), torch.rand(1000, 4) * 0.8 + 0.1
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = head.layers[1](head.layers[0](x).relu()).relu()
+        boxes, refined = head(x), head.refine(x, references)
+    assert hidden.dtype == torch.bfloat16
+    delta = hidden.double() @ head.layers[2].weight.double().T + head.layers[2].bias
+    expected = (delta + references.double().logit()).sigmoid()
+    torch.testing.assert_close(boxes, delta.sigmoid().float(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(refined, expected.float(), rtol=0, atol=1e-6)
+    steps = boxes.flatten().unique().diff()
+    assert steps.min() < 1e-6 and boxes.dtype == refined.dtype == torch.float32
+
+
+def test_absolute_boxes_are_at_least_float32(head):
+    x = torch.randn(3, 16)
+    assert head.double()(x.double()).dtype == torch.float64
+    assert head.bfloat16()(x.bfloat16()).dtype == torch.float32
+
+
 def test_refined_boxes_are_at_least_float32(head):
     x, references = torch.randn(3, 16), torch.rand(3, 4)
     assert head.to(torch.bfloat16).refine(x.bfloat16(), references).dtype == torch.float32

@@ -3,9 +3,13 @@
 import torch
 from torch import nn
 
+from tubedet.layers import precise_linear
+
 
 class BoxHead(nn.Module):
     """Three-layer perceptron: query features -> normalised boxes, absolute or refined.
+
+    Boxes are at least float32, also under autocast: half precision is coarser than a pixel.
 
     Args:
         dim: channels C of the queries and the hidden layers.
@@ -23,7 +27,7 @@ class BoxHead(nn.Module):
         """(..., C) -> (..., 4): the boxes before the sigmoid."""
         for layer in self.layers[:-1]:
             x = layer(x).relu_()
-        return self.layers[-1](x)
+        return precise_linear(self.layers[-1], x)
 
     def refine(self, x: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
         """Boxes relative to references, added before the sigmoid.
@@ -34,10 +38,9 @@ class BoxHead(nn.Module):
                 or (..., 4) boxes (cx, cy, w, h); in 0..1.
 
         Returns:
-            (..., 4) cxcywh, at least float32: half precision is coarser than a pixel.
+            (..., 4) cxcywh.
         """
         delta = self.delta(x)
-        delta = delta.to(torch.promote_types(delta.dtype, torch.float32))
         offset = torch.logit(references.to(delta.dtype), eps=1e-5)
         if references.shape[-1] == 2:
             offset = nn.functional.pad(offset, (0, 2))

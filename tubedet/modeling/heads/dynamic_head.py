@@ -12,7 +12,7 @@ from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes
 from torch import nn
 
-from tubedet.layers import MultiHeadAttention
+from tubedet.layers import MultiHeadAttention, precise_linear
 from tubedet.modeling.transformer.detr import FeedForward
 
 from .action_head import set_prior
@@ -125,7 +125,7 @@ class DynamicHeadStage(FeedForward):
         x = self.norm2(x + self.dropout(gathered))
         x = self.norm3(self.feed_forward(x))
         logits = self.class_logits(self.cls_module(x))
-        deltas = self.bboxes_delta(self.reg_module(x))
+        deltas = precise_linear(self.bboxes_delta, self.reg_module(x))
         refined = self.box_transform.apply_deltas(deltas.flatten(0, 1), boxes.flatten(0, 1))
         return logits, refined.view_as(boxes), x
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from tubedet.layers import MultiHeadAttention, MultiScaleDeformableAttention
+from tubedet.layers import MultiHeadAttention, MultiScaleDeformableAttention, precise_linear
 
 from .detr import FeedForward
 from .level_tokens import LevelTokens
@@ -243,8 +243,7 @@ class DeformableTransformer(nn.Module):
 
     def first_references(self, query_pos: torch.Tensor) -> torch.Tensor:
         """The learned references (B, Q, 2), fractions of the images, of positions (B, Q, C)."""
-        points = self.reference_points(query_pos)
-        return points.to(torch.promote_types(points.dtype, torch.float32)).sigmoid()
+        return precise_linear(self.reference_points, query_pos).sigmoid()
 
     def _reset_parameters(self) -> None:
         """The published initialisation."""
