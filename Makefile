@@ -1,7 +1,7 @@
 # make demo   install, make the toy data set, train, evaluate, and draw a video
 # make test   install and run the test suite, on all cores
 # make lint   ruff check and format
-# make toy-table   train every architecture on the toy data set and compare them
+# make toy-table   train every architecture on the toy data set three times and compare them
 #
 # PYTHON  interpreter to start from           VENV  environment to make; empty: use PYTHON itself
 # DEMO    where the demo writes its results   DATASETS  folder of data sets
