@@ -1,43 +1,55 @@
 """Package metadata of tubedet; `make setup` is the short way to install it with detectron2."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+ROOT = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+?)"', (ROOT / "tubedet" / "__init__.py").read_text("utf-8"), re.MULTILINE
+)[1]
+
 setup(
     name="tubedet",
-    version="0.1.0",
+    version=VERSION,
     description="Spatio-temporal action detection on detectron2",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=("tubedet", "tubedet.*")),
+    # Said aloud, it makes an editable install put this folder on sys.path. Otherwise setuptools
+    # installs a finder, which loses to any folder named "tubedet" beside a script.
+    package_dir={"": "."},
     package_data={"tubedet.data": ["label_maps/*.pbtxt"]},
-    # detectron2 is not on PyPI and so not listed, see the README; what it imports is.
+    # detectron2 is not on PyPI and so not listed, see the README; what it imports is. The lower
+    # bounds are the oldest releases that work, or the first without a fault that files of
+    # strangers could use; all of them run on Python 3.10.
     install_requires=[
-        "av>=14",
-        "cloudpickle",
-        "fvcore",
-        "hydra-core>=1.1",
-        "iopath",
-        "matplotlib",
-        "numpy",
-        "omegaconf>=2.1",
-        "opencv-python",
-        "packaging",
-        "Pillow",
-        "pycocotools>=2.0.2",
-        "PyYAML",
-        "safetensors",
-        "scipy",
-        "setuptools<81",  # detectron2 imports pkg_resources
-        "tabulate",
-        "tensorboard",
-        "termcolor",
-        "torch>=2.6",
-        "torchvision",
-        "tqdm",
+        "av>=14.1",
+        "cloudpickle>=2.2",
+        "fvcore>=0.1.5.post20221221",
+        "hydra-core>=1.3.2",
+        "iopath>=0.1.9",
+        "matplotlib>=3.9",
+        "numpy>=2.0",
+        "omegaconf>=2.3",
+        "opencv-python>=4.13",  # CVE-2025-53644: JPEG 2000
+        "packaging>=22",
+        "Pillow>=12.3",  # CVE-2026-25990 and others: writes outside of an image's memory
+        "pycocotools>=2.0.8",
+        "PyYAML>=6.0",
+        "safetensors>=0.4.3",
+        "scipy>=1.13",
+        # 78.1.1: CVE-2025-47273. detectron2.model_zoo imports pkg_resources, which 82 dropped.
+        "setuptools>=78.1.1,<82",
+        "tabulate>=0.9",
+        "tensorboard>=2.18",
+        "termcolor>=1.1",
+        "torch>=2.10",  # CVE-2026-24747: torch.load(weights_only=True)
+        "torchvision>=0.25",  # the one for torch 2.10
+        "tqdm>=4.66.3",  # CVE-2024-34062
         "yacs>=0.1.8",
     ],
     extras_require={

@@ -3,7 +3,7 @@
 #
 #   sh tools/install.sh PYTHON VENV
 #
-# What is importable already is used as it is. A second run is quick.
+# A PyTorch, torchvision or detectron2 that is there stays as it is. A second run is quick.
 set -eu
 base_python=$1
 venv=$2
@@ -22,22 +22,24 @@ fi
 }
 
 stamp=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/.tubedet-setup
-wanted=$(cat setup.py requirements-detectron2.txt tools/install.sh | cksum; pwd)
+inputs="setup.py pyproject.toml requirements-detectron2.txt tools/install.sh"
+wanted=$(cat $inputs tools/install_detectron2.py tools/list_requirements.py | cksum; pwd)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
     exit 0
 fi
 
 echo "Installing tubedet into $("$python" -c 'import sys; print(sys.prefix)'); PyTorch is large ..."
-"$python" -m pip install -qq --disable-pip-version-check --editable ".[dev]"
-if ! "$python" -W ignore -c 'import detectron2' 2>/dev/null; then
-    # The repack's files are plain Python but its wheel is tagged for one version, and its
-    # requirements pin an old numpy; hence the explicit target and --no-deps.
-    "$python" -m pip install -qq --disable-pip-version-check --no-deps \
-        --only-binary=:all: --implementation cp --python-version 3.10 \
-        --target "$(dirname "$stamp")" --requirement requirements-detectron2.txt
-fi
+# Dependencies come second, because pip alone would replace a PyTorch that is too old.
+"$python" -m pip install -qq --disable-pip-version-check --no-deps --editable .
+requirements=$("$python" tools/list_requirements.py dev)
+set -f # one requirement per line, and none is a pattern
+"$python" -m pip install -qq --disable-pip-version-check $requirements
+"$python" -W ignore tools/install_detectron2.py
 "$python" -W ignore -c '
 import sys, detectron2, torch, torchvision, tubedet
+from tubedet.checkpoint.safe_loading import torch_warning
 print("Python", sys.version.split()[0], "| torch", torch.__version__,
-      "| torchvision", torchvision.__version__, "| detectron2", detectron2.__version__)'
+      "| torchvision", torchvision.__version__, "| detectron2", detectron2.__version__)
+if torch_warning():
+    print("warning: your PyTorch was left as it is.", torch_warning())'
 printf '%s' "$wanted" > "$stamp"

@@ -5,6 +5,8 @@ Importing the package registers its backbones, architectures and data sets with 
 
 from .third_party_warnings import silence_third_party_warnings
 
+__version__ = "0.1.0"  # setup.py reads it here
+
 silence_third_party_warnings()
 
 from . import data, modeling  # noqa: E402

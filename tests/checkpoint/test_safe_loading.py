@@ -1,11 +1,14 @@
+import logging
 import os
 import pickle
 import zipfile
+from collections import Counter
 
 import numpy as np
 import pytest
 import scipy.io
 import torch
+from detectron2.utils import logger as detectron2_logger
 from safetensors.torch import save_file
 from yacs.config import CfgNode
 
@@ -116,3 +119,29 @@ def test_other_contents_are_refused(tmp_path, data, message):
     torch.save(data, path)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint_file(path)
+
+
+@pytest.mark.parametrize("version", ["2.6.0", "2.9.1+cu128", "2.10.0a0+git1234567"])
+def test_an_older_pytorch_is_named_once_for_pickles_alone(tmp_path, monkeypatch, caplog, version):
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion(version))
+    monkeypatch.setattr(detectron2_logger, "_LOG_COUNTER", Counter())
+    monkeypatch.setattr(logging.getLogger("tubedet"), "propagate", True)
+    pickled, plain = str(tmp_path / "a.pth"), str(tmp_path / "a.safetensors")
+    torch.save({"model": {"a": torch.ones(2)}}, pickled)
+    save_file({"a": torch.ones(2)}, plain)
+    load_checkpoint_file(plain)
+    assert caplog.messages == []
+    for _ in range(3):
+        load_checkpoint_file(pickled)
+    (message,) = caplog.messages
+    assert message.startswith(f"PyTorch {version} has a fault (CVE-2026-24747)")
+    assert "Update to PyTorch 2.10 or newer" in message and ".safetensors" in message
+
+
+@pytest.mark.parametrize("version", ["2.10.0", "2.10.0+cpu", "2.14.1", "3.0.0"])
+def test_a_pytorch_without_the_fault_is_not_named(tmp_path, monkeypatch, caplog, version):
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion(version))
+    monkeypatch.setattr(logging.getLogger("tubedet"), "propagate", True)
+    torch.save({"model": {"a": torch.ones(2)}}, tmp_path / "a.pth")
+    load_checkpoint_file(str(tmp_path / "a.pth"))
+    assert caplog.messages == []

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -198,12 +199,13 @@ def test_videos_of_own_data_must_be_stored(own, tmp_path):
 def test_a_nul_in_a_video_id_is_an_error(own):
     rows = "a\0,2,0,0,0.5,1,1,0\na\0,3,0,0,0.5,1,1,0\na,2,0,0,0.5,1,1,0\nb\0c,4\n"
     found = own(rows, timestamps="frames")
-    assert [problem for problem in found if problem[1] == "row"] == [
-        ("error", "row", 1),
-        ("error", "row", 4),
-    ]
-    assert "b\0c" in own.checked.missing_videos
+    lines = {line for severity, kind, line in found if (severity, kind) == ("error", "row")}
     assert not any("b\0c" in problem.message for problem in own.checked.problems)
+    if sys.version_info < (3, 11):  # its csv module reads no line with a NUL
+        assert lines == {1, 2, 4}
+        return
+    assert lines == {1, 4}  # each video is reported once
+    assert "b\0c" in own.checked.missing_videos
 
 
 def test_a_frame_number_beyond_all_videos_is_an_error(own):

@@ -1,5 +1,6 @@
 """Reading checkpoint files without executing anything in them."""
 
+import logging
 import os
 import re
 import zipfile
@@ -7,6 +8,7 @@ from collections import OrderedDict
 
 import numpy as np
 import torch
+from detectron2.utils.logger import log_first_n
 from safetensors.torch import load_file
 
 from .array_files import read_array_pickle, read_mat
@@ -15,6 +17,9 @@ from .array_files import read_array_pickle, read_mat
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be read, or too little of it fits the model."""
 
+
+# The first release in which torch.load(weights_only=True) has no known memory corruption.
+SAFE_TORCH = (2, 10)
 
 _numpy_scalar = np.float64(0).__reduce__()[0]  # its module moved between numpy 1 and 2
 
@@ -35,11 +40,24 @@ _ENTRIES = ("model", "state_dict", "model_state", "blobs")
 AVERAGED = "model_ema"
 
 
+def torch_warning() -> str | None:
+    """What is wrong with this PyTorch's reader of checkpoints; None if nothing is known."""
+    if torch.__version__ >= SAFE_TORCH:
+        return None
+    fixed = ".".join(map(str, SAFE_TORCH))
+    return (
+        f"PyTorch {torch.__version__} has a fault (CVE-2026-24747) by which a prepared checkpoint "
+        f"file can damage memory. Update to PyTorch {fixed} or newer; until then load only "
+        ".safetensors files and checkpoints that you trust."
+    )
+
+
 def load_checkpoint_file(path: str, *, averaged: bool = True) -> dict:
     """Read a checkpoint on the CPU.
 
     ``.safetensors``, ``.mat`` (MATLAB 5) and ``.pkl`` (numpy arrays) are told by their endings;
-    everything else is read by PyTorch's restricted unpickler.
+    everything else is read by PyTorch's restricted unpickler; one warning says so where that has a
+    known fault.
 
     Args:
         path: local file.
@@ -87,6 +105,8 @@ def _read(path: str):
     if path.endswith(".pkl"):
         return read_array_pickle(path)
     _check_archive(path)
+    if warning := torch_warning():
+        log_first_n(logging.WARNING, warning, name=__name__)
     with torch.serialization.safe_globals(_HARMLESS):
         return torch.load(path, map_location="cpu", weights_only=True)
 

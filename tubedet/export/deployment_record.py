@@ -1,10 +1,9 @@
 """What a user of an exported file must know about it; stored in the file as json."""
 
-from importlib.metadata import PackageNotFoundError, version
-
 import torch
 from detectron2.config import CfgNode
 
+import tubedet
 from tubedet.video_output import action_names_of
 
 from .trace import MAX_BATCH, MAX_SIDE, MIN_SIDE, ClipShape
@@ -26,10 +25,6 @@ def deployment_record(cfg: CfgNode, shape: ClipShape) -> dict:
         ``torch`` (versions).
     """
     clip = cfg.INPUT.CLIP
-    try:
-        tubedet_version = version("tubedet")
-    except PackageNotFoundError:  # used from its source folder
-        tubedet_version = None
     sides = {"size": list(shape.size)} if shape.size else {"sides": [MIN_SIDE, MAX_SIDE]}
     return {
         "architecture": cfg.MODEL.META_ARCHITECTURE,
@@ -43,6 +38,6 @@ def deployment_record(cfg: CfgNode, shape: ClipShape) -> dict:
         "short_side": cfg.INPUT.MIN_SIZE_TEST,
         "max_size": cfg.INPUT.MAX_SIZE_TEST,
         "action_names": action_names_of(cfg),
-        "tubedet": tubedet_version,
+        "tubedet": tubedet.__version__,
         "torch": torch.__version__,
     }
