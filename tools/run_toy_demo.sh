@@ -27,6 +27,11 @@ video=$(head -n 1 "$datasets/ava_toy/annotations/ava_file_names_val_v2.1.txt")
     --confidence-threshold 0.3 --predictions "$output/annotated.csv" \
     MODEL.WEIGHTS "$output/model_final.pth"
 
+results=$output/inference/ava_toy_val_results.json
+precision=$("$python" -c '
+import json, sys
+print("%.3f" % json.load(open(sys.argv[1]))["mAP@0.5IOU"])' "$results")
 echo
-echo "Results:         $output/inference/ava_toy_val_results.json"
+echo "frame-mAP@0.5:   $precision (the README says what to expect)"
+echo "Results:         $results"
 echo "Annotated video: $output/annotated.mp4"

@@ -1,8 +1,13 @@
-"""What tests of detection in videos share."""
+"""What tests of training, and of detection in videos, share."""
+
+import dataclasses
 
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from numbered_videos import write_video
 
+from tubedet.data.ava import register_ava
+from tubedet.data.builtin import ava_files
 from tubedet.engine import load_config
 
 
@@ -19,3 +24,21 @@ def cfg():
 def film(tmp_path):
     """4.1 seconds at 30 frames a second, the number of each in the picture."""
     return write_video(tmp_path / "film.mp4", 123, b_frames=2, gop=12)
+
+
+@pytest.fixture
+def two_key_frames(toy_datasets, tmp_path):
+    """A registered data set of the first two annotated key frames of the toy set."""
+    files = ava_files(str(toy_datasets / "ava_toy"), split="train", version="v2.1")
+    with open(files.groundtruth_csv) as f:
+        rows = f.readlines()
+    keys = list(dict.fromkeys(tuple(row.split(",")[:2]) for row in rows))[:2]
+    subset = tmp_path / "two.csv"
+    subset.write_text("".join(row for row in rows if tuple(row.split(",")[:2]) in keys))
+    name = "toy_two_key_frames"
+    register_ava(
+        name, dataclasses.replace(files, groundtruth_csv=str(subset), included_timestamps=None)
+    )
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)

@@ -1,36 +1,15 @@
 """Learning, for real but briefly."""
 
-import dataclasses
 import os
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
-from tubedet.data.ava import register_ava
-from tubedet.data.builtin import ava_files
 from tubedet.engine import Trainer, load_config
 
 CONFIG = "configs/quick_schedules/TubeR_toy.yaml"
-
-
-@pytest.fixture
-def two_key_frames(toy_datasets, tmp_path):
-    """A registered data set of the first two annotated key frames of the toy set."""
-    files = ava_files(str(toy_datasets / "ava_toy"), split="train", version="v2.1")
-    with open(files.groundtruth_csv) as f:
-        rows = f.readlines()
-    keys = list(dict.fromkeys(tuple(row.split(",")[:2]) for row in rows))[:2]
-    subset = tmp_path / "two.csv"
-    subset.write_text("".join(row for row in rows if tuple(row.split(",")[:2]) in keys))
-    name = "toy_two_key_frames"
-    register_ava(
-        name, dataclasses.replace(files, groundtruth_csv=str(subset), included_timestamps=None)
-    )
-    yield name
-    DatasetCatalog.remove(name)
-    MetadataCatalog.remove(name)
 
 
 def test_two_key_frames_are_learned_by_heart(two_key_frames, tmp_path):

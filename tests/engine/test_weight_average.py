@@ -50,23 +50,22 @@ def test_every_architecture_can_be_averaged(architecture, make_clip_input):
     )
 
 
-def _train(folder, toy_datasets, monkeypatch, *opts, resume=False):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_datasets))
-    cfg = load_config(CONFIG, [*OPTS, "OUTPUT_DIR", str(folder), *opts])
+def _train(folder, data_set, monkeypatch, *opts, resume=False):
+    data = ["DATASETS.TRAIN", (data_set,)]
+    cfg = load_config(CONFIG, [*OPTS, *data, "OUTPUT_DIR", str(folder), *opts])
     os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=resume)
     evaluated = []
-    monkeypatch.setattr(
-        Trainer, "test", classmethod(lambda cls, cfg, model: evaluated.append(model) or {})
-    )
-    trainer.train()
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "test", staticmethod(lambda cfg, model: evaluated.append(model)))
+        trainer.train()
     assert evaluated == [trainer.average.module if trainer.average else trainer.model]
     return trainer
 
 
-def test_it_is_evaluated_saved_and_loaded(toy_datasets, tmp_path, monkeypatch):
-    trainer = _train(tmp_path, toy_datasets, monkeypatch)
+def test_it_is_evaluated_saved_and_loaded(two_key_frames, tmp_path, monkeypatch):
+    trainer = _train(tmp_path, two_key_frames, monkeypatch)
     path = str(tmp_path / "model_final.pth")
     both = load_checkpoint_file(path, averaged=False)
     for weights, model in (
@@ -84,12 +83,11 @@ def test_it_is_evaluated_saved_and_loaded(toy_datasets, tmp_path, monkeypatch):
     assert torch.equal(other.state_dict()[name], both["model_ema"][name])
 
 
-def test_a_resumed_training_goes_on_with_both(toy_datasets, tmp_path, monkeypatch):
-    _train(tmp_path, toy_datasets, monkeypatch, "SOLVER.MAX_ITER", 2)
+def test_a_resumed_training_goes_on_with_both(two_key_frames, tmp_path, monkeypatch):
+    _train(tmp_path, two_key_frames, monkeypatch, "SOLVER.MAX_ITER", 2)
     saved = load_checkpoint_file(str(tmp_path / "model_final.pth"), averaged=False)
-    monkeypatch.undo()
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_datasets))
-    cfg = load_config(CONFIG, [*OPTS, "OUTPUT_DIR", str(tmp_path)])
+    data = ["DATASETS.TRAIN", (two_key_frames,)]
+    cfg = load_config(CONFIG, [*OPTS, *data, "OUTPUT_DIR", str(tmp_path)])
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=True)
     name = next(key for key, value in saved["model"].items() if value.is_floating_point())
@@ -104,8 +102,7 @@ def test_a_resumed_training_goes_on_with_both(toy_datasets, tmp_path, monkeypatc
     torch.testing.assert_close(average, expected)
 
 
-def test_a_run_that_had_no_average_gets_one(toy_datasets, tmp_path, monkeypatch):
-    _train(tmp_path, toy_datasets, monkeypatch, "SOLVER.MAX_ITER", 2, "SOLVER.EMA.ENABLED", False)
-    monkeypatch.undo()
-    trainer = _train(tmp_path, toy_datasets, monkeypatch, resume=True)
+def test_a_run_that_had_no_average_gets_one(two_key_frames, tmp_path, monkeypatch):
+    _train(tmp_path, two_key_frames, monkeypatch, "SOLVER.MAX_ITER", 2, "SOLVER.EMA.ENABLED", False)
+    trainer = _train(tmp_path, two_key_frames, monkeypatch, resume=True)
     assert trainer.average is not None
