@@ -43,11 +43,12 @@ def write_video(
     rotation: degrees by which players turn an mp4, counterclockwise, a multiple of 90.
     """
     with av.open(str(path), "w", options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=Fraction(rate).limit_denominator(1001))
+        options = {"g": str(gop), "bf": str(b_frames)}
+        rate = Fraction(rate).limit_denominator(1001)
+        stream = container.add_stream(codec, rate=rate, options=options)
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p"
-        stream.options = {"g": str(gop), "bf": str(b_frames)}
-        time_base = 1 / Fraction(rate).limit_denominator(1001)
+        time_base = 1 / rate
         if times is not None:
             time_base = Fraction(1, 1000)
             stream.codec_context.time_base = time_base

@@ -1,7 +1,9 @@
 """The measured loaders give the same clips, and the figures are complete."""
 
 import argparse
+import multiprocessing
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -89,6 +91,20 @@ def test_naive_way_gives_the_same_clip(film, storage, second):
     naive = data_loading.NaiveMapper(short_side=48, **clip)(record)["clip"]
     assert ours.shape == naive.shape == (3, 8, 48, 80)
     assert (ours.int() - naive.int()).abs().float().mean() < 1.5
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
+def test_naive_way_works_in_a_worker_of_a_process_that_converted_frames(film):
+    mapper = data_loading.NaiveMapper(short_side=48, num_frames=2, frame_stride=2, fps=30.0)
+    record = {"video": str(film.video), "timestamp": 0.5, "fps": 30.0, "num_frames": 40}
+    av.VideoFrame(1280, 720, "yuv420p").reformat(format="rgb24")  # PyAV may keep its threads
+    worker = multiprocessing.get_context("fork").Process(target=mapper, args=(record,))
+    worker.start()
+    worker.join(timeout=30)
+    if worker.exitcode is None:
+        worker.kill()
+        worker.join()
+    assert worker.exitcode == 0
 
 
 def test_every_case_is_measured():

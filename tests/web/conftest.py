@@ -42,9 +42,9 @@ def action_names():
 def write_film(path: Path, seconds: float, size=(96, 64)):
     """A grey video of 10 frames per second."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
+        stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
         stream.width, stream.height = size
-        stream.pix_fmt, stream.options = "yuv420p", {"preset": "ultrafast"}
+        stream.pix_fmt = "yuv420p"
         for number in range(round(10 * seconds)):
             image = np.full((size[1], size[0], 3), 60 + number % 60, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from av.video.reformatter import VideoReformatter
 from detectron2.data import build_detection_test_loader
 from PIL import Image
 from tabulate import tabulate
@@ -21,7 +22,7 @@ from tubedet.benchmarking.media import Film, write_film
 from tubedet.data.augmentation import build_clip_augmentations
 from tubedet.data.clip_sampling import clip_times, frame_indices
 from tubedet.data.dataset_mapper import AVADatasetMapper
-from tubedet.data.pyav_versions import open_for_reading
+from tubedet.data.pyav_versions import open_for_reading, to_rgb
 
 DESCRIPTION = "Reading clips: tubedet's loader and the naive way, from jpg folders and mp4 files."
 # More than a loader keeps open, so that nearly every clip opens its video, as in training on AVA.
@@ -145,10 +146,13 @@ class NaiveMapper:
     def _file(self, path: str, times: np.ndarray, fps: float, num_frames: int) -> list:
         indices = frame_indices(times, fps=fps, num_stored=num_frames).tolist()
         images = {}
+        # Frames of PyAV 19 share one of these, whose threads a forked worker waits for in vain.
+        reformatter = VideoReformatter()
         with open_for_reading(path) as container:
             for number, frame in enumerate(container.decode(video=0)):
                 if number in indices:
-                    images[number] = self._resized(frame.to_image())
+                    image = to_rgb(reformatter, frame, width=frame.width, height=frame.height)
+                    images[number] = self._resized(Image.fromarray(image))
                 if number == max(indices):
                     break
         return [images[i] for i in indices]

@@ -74,9 +74,9 @@ def write_film(
     if source is None:
         scene = (cv2.resize(image, (width, height)) for image in scene)
     with av.open(str(film.video), "w") as container:
-        stream = container.add_stream("libx264", rate=fps)
+        options = {"g": str(gop), "preset": "veryfast"}
+        stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"g": str(gop), "preset": "veryfast"}
         for number, image in zip(range(num_frames), scene):
             cv2.imwrite(
                 str(film.frames / f"{name}_{number + 1:06d}.jpg"),

@@ -137,6 +137,6 @@ def _first_frame_time(container: InputContainer) -> float:
     stream = video_stream(container)
     for packet in container.demux(stream):
         with contextlib.suppress(FFmpegError):  # readers leave out undecodable frames, too
-            for frame in packet.decode():
+            for frame in stream.decode(packet):
                 return 0.0 if frame.time is None else frame.time
     return 0.0

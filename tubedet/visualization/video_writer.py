@@ -69,12 +69,12 @@ class VideoWriter(AbstractContextManager):
                 f"{self.path}: no video container has the suffix {self.path.suffix!r}; use .mp4"
             ) from error
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-        self._stream = self._container.add_stream(codec, rate=self.fps)
+        # Without B-frames, whose reordering makes the muxers state a wrong duration where frames
+        # last differently long.
+        x264_options = {"crf": "18", "preset": "veryfast", "bf": "0"}
+        options = x264_options if codec == "libx264" else None
+        self._stream = self._container.add_stream(codec, rate=self.fps, options=options)
         self._stream.pix_fmt = "yuv420p"
-        if codec == "libx264":
-            # Without B-frames, whose reordering makes the muxers state a wrong duration where
-            # frames last differently long.
-            self._stream.options = {"crf": "18", "preset": "veryfast", "bf": "0"}
         self._ticks_per_frame = self.fps.denominator * -(-_TICKS_PER_SECOND // self.fps.numerator)
         if self.path.suffix.lower() == ".avi":  # knows no time stamps: frames are counted
             self._ticks_per_frame = 1

@@ -1,0 +1,1 @@
+"""Checks our uses of PyAV against its type stubs, without running them."""
