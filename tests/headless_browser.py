@@ -77,12 +77,16 @@ class Page:
         self.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
 
     def click(self, expression):
-        """Clicks with the mouse on the element that the expression gives."""
-        x, y = self.evaluate(
+        """Clicks with the mouse on the element that the expression gives, when it stands still."""
+        centre = (
             f"(() => {{ const e = {expression}; e.scrollIntoView({{block: 'center'}});"
             "const r = e.getBoundingClientRect();"
             "return [r.x + r.width / 2, r.y + r.height / 2]; })()"
         )
+        before, (x, y) = None, self.evaluate(centre)
+        while before != (x, y):
+            time.sleep(0.2)
+            before, (x, y) = (x, y), self.evaluate(centre)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import time
 import urllib.request
 import uuid
@@ -22,12 +23,17 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def serve(detector, action_names):
-    def start(keep_seconds=600, max_megabytes=1.0):
+    """Serves a page and adds it to ``pages``, if there is such a list."""
+
+    def start(keep_seconds=600, max_megabytes=1.0, pages=None):
         def page(work_folder):
             limits = {"max_megabytes": max_megabytes, "max_seconds": 10.0}
-            return make_page(
+            made = make_page(
                 detector, action_names, work_folder, keep_seconds=keep_seconds, **limits
             )
+            if pages is not None:
+                pages.append(made)
+            return made
 
         return serving(page, host="127.0.0.1", port=None, max_megabytes=max_megabytes)
 
@@ -75,6 +81,62 @@ def detect(address, path):
                 if messages[-1]["msg"] == "process_completed":
                     return messages
     raise AssertionError(messages)
+
+
+def routes_of(router):
+    """Method and path of everything that an application would answer."""
+    for route in router.routes:
+        if hasattr(route, "methods"):
+            yield from ((method, route.path) for method in route.methods)
+        else:  # newer FastAPIs keep the routers that were included
+            yield from routes_of(getattr(route, "original_router", route))
+
+
+def test_every_route_that_the_page_does_not_need_is_closed(serve):
+    pages = []
+    with serve(pages=pages) as address:
+        routes = set(routes_of(pages[0].app))
+        open_routes = set()
+        for method, path in routes:
+            # Nothing is sent, so that what is open refuses or answers at once.
+            connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
+            connection.request(method, re.sub(r"\{[^}]*\}", "/x", path).replace("//", "/"))
+            response = connection.getresponse()
+            is_closed = response.status == 403 and response.headers["Content-Length"] == "11"
+            if not is_closed:  # "Not allowed"; gradio's own refusals are longer
+                open_routes.add((method, path))
+            connection.close()
+    assert len(routes) > 60 and ("POST", "/gradio_api/process_recording") in routes
+    assert open_routes == {
+        ("GET", "/"),
+        ("HEAD", "/"),
+        ("GET", "/assets/{path:path}"),
+        ("GET", "/static/{path:path}"),
+        ("GET", "/favicon.ico"),
+        ("GET", "/manifest.json"),
+        ("GET", "/theme.css"),
+        ("GET", "/gradio_api/app_id"),
+        ("GET", "/gradio_api/file={path_or_url:path}"),
+        ("HEAD", "/gradio_api/file={path_or_url:path}"),
+        ("POST", "/gradio_api/queue/join"),
+        ("GET", "/gradio_api/queue/data"),
+        ("GET", "/gradio_api/startup-events"),
+        ("POST", "/gradio_api/upload"),
+        ("GET", "/gradio_api/upload_progress"),
+    }
+
+
+def test_recordings_are_not_converted(serve, film):
+    """gradio would run FFmpeg on it."""
+    boundary = uuid.uuid4().hex
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"'
+    body = f"{head}\r\n\r\n".encode() + film.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    with serve() as address:
+        for path in ("/gradio_api/process_recording", "/gradio_api/process_recording/"):
+            connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
+            connection.request("POST", path, body, headers)
+            assert connection.getresponse().status == 403
 
 
 def test_only_uploads_and_results_can_be_had(serve, film, tmp_path, monkeypatch):

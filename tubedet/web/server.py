@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import tempfile
 import time
@@ -23,18 +24,46 @@ _THEME = gr.themes.Default(
 )
 
 
-class _NoForeignAddresses:
-    """Refuses to fetch other addresses for a visitor, which gradio's file route would do."""
+# What the page asks for: everything else that gradio answers is closed.
+_ROUTES = {
+    "GET": (
+        "/",
+        "/favicon.ico",
+        "/manifest.json",
+        "/theme.css",
+        "/(assets|static)/.+",
+        "/gradio_api/app_id",
+        "/gradio_api/file=/.+",  # absolute paths; gradio would fetch an address for a visitor
+        "/gradio_api/queue/data",
+        "/gradio_api/startup-events",
+        "/gradio_api/upload_progress",
+    ),
+    "POST": ("/gradio_api/queue/join", "/gradio_api/upload"),
+}
+_ROUTES["HEAD"] = _ROUTES["GET"]
+
+
+class _PageRoutesOnly:
+    """Answers the requests of :data:`_ROUTES` and no other."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
-        if "/file=http" in path or "/proxy=" in path:
-            await PlainTextResponse("Not allowed", status_code=403)(scope, receive, send)
-        else:
+        if scope["type"] == "lifespan" or is_page_route(scope.get("method"), scope["path"]):
             await self.app(scope, receive, send)
+        else:
+            await PlainTextResponse("Not allowed", status_code=403)(scope, receive, send)
+
+
+def is_page_route(method: str | None, path: str) -> bool:
+    """Whether the page needs a request.
+
+    Args:
+        method: of HTTP; None for other protocols.
+        path: decoded, as the application looks it up.
+    """
+    return any(re.fullmatch(route, path) for route in _ROUTES.get(method, ()))
 
 
 @contextlib.contextmanager
@@ -44,8 +73,9 @@ def serving(
     """Serves a page for the time of the block.
 
     Uploads and results lie in a temporary folder, which is removed at the end. Only files that were
-    uploaded, or handed out as results, can be asked for, under names that nobody can guess. Neither
-    page nor server asks anything of other computers.
+    uploaded, or handed out as results, can be asked for, under names that nobody can guess. What
+    the page does not need is not answered. Neither page nor server asks anything of other
+    computers.
 
     Args:
         make_page: makes the page; it is given a folder to make results in, which is not served.
@@ -88,7 +118,7 @@ def serving(
                     footer_links=[],
                     allowed_paths=[],
                     max_file_size=int(max_megabytes * 2**20),
-                    app_kwargs={"middleware": [Middleware(_NoForeignAddresses)]},
+                    app_kwargs={"middleware": [Middleware(_PageRoutesOnly)]},
                     theme=_THEME,
                     css=CSS,
                 )
