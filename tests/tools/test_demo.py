@@ -316,7 +316,15 @@ def test_ctrl_c_finishes_the_files(video, tmp_path, monkeypatch, number):
     assert signal.getsignal(number) is before
 
 
-def test_a_second_ctrl_c_drops_them(video, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def heeded_ctrl_c():
+    """Ctrl-C raises KeyboardInterrupt; processes that shells start in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_ctrl_c_drops_them(video, tmp_path, monkeypatch, capsys, heeded_ctrl_c):
     _interrupting(monkeypatch, 2)
     (tmp_path / "out.mp4").write_text("older")
     assert _run(video, tmp_path / "out.mp4", "--json", tmp_path / "out.jsonl", *_OPTS) == 130
