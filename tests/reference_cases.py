@@ -54,7 +54,7 @@ class ReferenceCase:
         """The clips of a run: uint8 (3, T, H, W)."""
         spec = self.meta["runs"][run]
         return [
-            _waves(seed, self.meta["num_frames"], h, w)
+            waves(seed, self.meta["num_frames"], h, w)
             for seed, (h, w) in zip(spec["seeds"], spec["sizes"])
         ]
 
@@ -66,7 +66,7 @@ class ReferenceCase:
         )
 
 
-def _waves(seed: int, num_frames: int, height: int, width: int) -> torch.Tensor:
+def waves(seed: int, num_frames: int, height: int, width: int) -> torch.Tensor:
     rng = np.random.RandomState(seed)
     t = np.arange(num_frames).reshape(1, -1, 1, 1) / num_frames
     y = np.linspace(0, 1, height).reshape(1, 1, -1, 1)

@@ -63,3 +63,18 @@ def test_published_tuber_groups():
         "transformer.weight": (1e-4, 1e-4),
         "transformer.bias": (1e-4, 1e-4),
     }
+
+
+def test_weights_shrink_by_the_decay_alone_where_the_gradient_is_zero():
+    """Decay added to the gradient would be divided by its own size, as gradients are."""
+    cfg = load_config("configs/AVA/TubeR_CSN50_AVA21.yaml", ["SOLVER.WEIGHT_DECAY", 0.5])
+    model = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)}).double()
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    optimizer = build_optimizer(cfg, model)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, parameter in model.named_parameters():
+        rate = 1e-5 if name.startswith("backbone") else 1e-4
+        expected = before[name] * (1 - rate * 0.5)
+        torch.testing.assert_close(parameter.detach(), expected, rtol=1e-12, atol=0)
