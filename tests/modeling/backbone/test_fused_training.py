@@ -290,7 +290,8 @@ def test_training_gives_the_same_loss_curve(make_clip_input):
     curves = {}
     for execution in ("modules", "fused"):
         _, model = small_detector("TubeR", opts=["MODEL.CSN.EXECUTION", execution])
-        optimizer = torch.optim.AdamW(model.train().parameters(), lr=5e-4)
+        # In float32 the curves drift apart: AdamW's steps are as large for a gradient of rounding.
+        optimizer = torch.optim.AdamW(model.double().train().parameters(), lr=5e-4)
         curves[execution] = []
         for step in range(20):
             loss = sum(model(inputs[step % len(inputs)]).values())
@@ -300,4 +301,4 @@ def test_training_gives_the_same_loss_curve(make_clip_input):
             curves[execution].append(loss.item())
     first, last = curves["modules"][0], curves["modules"][16]  # of the same clips
     assert last < 0.95 * first
-    assert curves["fused"] == pytest.approx(curves["modules"], rel=1e-3)
+    assert curves["fused"] == pytest.approx(curves["modules"], rel=1e-7)

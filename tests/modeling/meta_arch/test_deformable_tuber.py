@@ -199,7 +199,7 @@ def test_overfits_two_clips(variant, make_clip_input):
     inputs = [make_clip_input(8, 48, 64, 5, seed=s) for s in range(2)]
     totals = train_on(model, inputs, num_steps=110, learning_rate=1.5e-3, last_factor=0.05)
     assert totals[-1] < totals[0] / 10
-    assert_all_persons_are_found(model, inputs, min_score=0.5, min_overlap=0.6)
+    assert_all_persons_are_found(model, inputs, min_score=0.5, min_overlap=0.5)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
