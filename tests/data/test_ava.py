@@ -235,7 +235,7 @@ def test_real_validation_csv():
     )
     start = time.process_time()
     dataset_dicts = load_ava(files)
-    assert time.process_time() - start < 10  # about 1.5 s; the margin is for busy machines
+    assert time.process_time() - start < 20  # about 1.5 s; the margin is for slow machines
     assert len(dataset_dicts) == 50_029
     annotations = [a for record in dataset_dicts for a in record["annotations"]]
     assert len(annotations) == 93_393

@@ -76,7 +76,7 @@ def test_a_file_that_is_no_video_is_named(tmp_path, film, kind):
     begin = time.monotonic()
     with pytest.raises(VideoError, match=message) as caught:
         open_video(path)
-    assert str(caught.value).startswith(f"{path}: ") and time.monotonic() - begin < 10
+    assert str(caught.value).startswith(f"{path}: ") and time.monotonic() - begin < 60
 
 
 def test_a_video_with_a_wrong_name_is_read_all_the_same(tmp_path, film, numbers_in):

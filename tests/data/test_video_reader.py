@@ -253,7 +253,7 @@ def test_forked_process_has_its_own_readers(three_videos, numbers_in, num_thread
         os._exit(0 if ok else 1)
     for number in (28, 3, 15):
         assert numbers_in(cache.open(three_videos[0]).read([number / 30])) == [number]
-    assert exit_code_within(child, 20) == 0
+    assert exit_code_within(child, 120) == 0
 
 
 def test_forked_process_does_not_free_the_decoders_of_its_parent(three_videos):
@@ -267,7 +267,7 @@ def test_forked_process_does_not_free_the_decoders_of_its_parent(three_videos):
         if child == 0:
             gc.collect()
             os._exit(0)
-        assert exit_code_within(child, 20) == 0
+        assert exit_code_within(child, 120) == 0
     finally:
         gc.enable()
         gc.collect()

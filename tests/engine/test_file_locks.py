@@ -11,7 +11,7 @@ FORK = multiprocessing.get_context("fork")
 def hold(path, name, shared, taken):
     locks = FileLocks(path)
     taken.put(locks.acquire(name, shared=shared))
-    time.sleep(60)
+    time.sleep(600)
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def holder(tmp_path):
         taken = FORK.Queue()
         processes.append(FORK.Process(target=hold, args=(tmp_path / "locks", name, shared, taken)))
         processes[-1].start()
-        assert taken.get(timeout=20)
+        assert taken.get(timeout=120)
         return processes[-1]
 
     yield start

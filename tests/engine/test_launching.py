@@ -24,7 +24,7 @@ def test_a_process_whose_parent_has_ended_does_nothing(is_orphan):
     process.start()
     process.join()
     assert process.exitcode == is_orphan
-    assert done.empty() if is_orphan else done.get(timeout=10) == "started"
+    assert done.empty() if is_orphan else done.get(timeout=120) == "started"
 
 
 def test_too_many_gpus(monkeypatch):

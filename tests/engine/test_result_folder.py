@@ -18,7 +18,7 @@ def in_another_process():
         ready = FORK.Queue()
         processes.append(FORK.Process(target=function, args=(ready, *arguments)))
         processes[-1].start()
-        ready.get(timeout=20)
+        ready.get(timeout=120)
         return processes[-1]
 
     yield start
@@ -31,13 +31,13 @@ def make_half(ready, path, name):
     with ResultFolder(path) as results, results.claim(name) as partial:
         (partial / "half.csv").write_text("half")
         ready.put(True)
-        time.sleep(60)
+        time.sleep(600)
 
 
 def hold_run(ready, path, settings):
     with run_with_settings(path, settings):
         ready.put(True)
-        time.sleep(60)
+        time.sleep(600)
 
 
 def publish(path, name, text="whole"):

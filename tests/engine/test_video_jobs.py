@@ -134,7 +134,7 @@ def test_processes_killed_at_random_moments(tmp_path):
 def test_each_video_is_done_once(tmp_path):
     def note_and_write(job, folder):
         if not own_jobs:
-            all_have_one.wait(timeout=20)
+            all_have_one.wait(timeout=120)
         own_jobs.append(job)
         done.put((job.name, multiprocessing.current_process().pid))
         return write_result(job, folder)
@@ -149,9 +149,9 @@ def test_each_video_is_done_once(tmp_path):
     processes = [FORK.Process(target=work) for _ in range(3)]
     for process in processes:
         process.start()
-    notes = [done.get(timeout=20) for _ in JOBS]
+    notes = [done.get(timeout=120) for _ in JOBS]
     # Nobody leaves before all is done, so that someone is there if a process ends early.
-    assert [finished.get(timeout=20) for _ in processes] == [True] * 3
+    assert [finished.get(timeout=120) for _ in processes] == [True] * 3
     for process in processes:
         process.join()
     assert done.empty()

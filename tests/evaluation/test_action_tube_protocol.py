@@ -212,7 +212,7 @@ def test_jhmdb_frames_equal_published_scripts_in_seconds(jhmdb, protocol):
     start = time.process_time()
     table = jhmdb_table(groundtruth, stored["frame_dets"])
     result = evaluate_action_tubes(groundtruth, table, protocol)
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 5  # about 0.5 s; the margin is for slow machines
     assert 100 * result.frame_map == pytest.approx(expected[protocol]["frameAP@0.5"], abs=1e-3)
     assert (result.num_frames, result.num_detections) == (9139, 33288)
     # Own figures of the linked tubes: stored here to notice changes.

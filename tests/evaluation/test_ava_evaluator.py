@@ -206,7 +206,7 @@ def test_two_processes_give_the_figures_and_the_file_of_one(tmp_path):
         for rank in range(2)
     ]
     try:
-        assert [process.wait(timeout=300) for process in processes] == [0, 0]
+        assert [process.wait(timeout=900) for process in processes] == [0, 0]
     finally:
         for process in processes:
             process.kill()

@@ -86,7 +86,7 @@ def test_large_set_equals_official_script_in_seconds(name, groundtruth, protocol
         FIXTURES / "exclusions_val.csv",
         protocol,
     )
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 10  # about 1 s; the margin is for slow machines
     assert_equals_stored(result, json.loads((folder / f"expected_{stored}.json").read_text()))
 
 

@@ -44,7 +44,7 @@ def run_tool(toy_datasets):
         )
         if not wait:
             return process
-        text, _ = process.communicate(timeout=300)
+        text, _ = process.communicate(timeout=900)
         assert process.returncode == status, text
         return text
 
@@ -60,7 +60,7 @@ def test_killed_training_resumes_from_the_last_whole_checkpoint(run_tool, tmp_pa
     output = tmp_path / "out"
     opts = ["SOLVER.MAX_ITER", "60", "SOLVER.CHECKPOINT_PERIOD", "4", "DATASETS.TEST", "()"]
     process = run_tool(_command(output, opts=opts), wait=False)
-    deadline = time.time() + 200
+    deadline = time.time() + 600
     while not (output / "model_0000007.pth").exists():
         assert time.time() < deadline and process.poll() is None
         time.sleep(0.02)

@@ -73,7 +73,7 @@ def test_upload_result_and_download(page, film, detector, action_names, tmp_path
     for number, suffix in enumerate((".csv", ".jsonl")):
         page.click(f"document.querySelectorAll('#files a')[{number}]")
         file = downloads / f"my film{suffix}"
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not file.exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)
