@@ -6,6 +6,7 @@ from small_detectors import ARCHITECTURES, small_detector
 from torch import nn
 
 from tubedet.export import ClipProgram, ExportError
+from tubedet.export.max_pooling import AnySizeMaxPool3d
 from tubedet.export.verification import detections
 from tubedet.modeling.heads.dynamic_head import RegionPooler
 
@@ -45,6 +46,8 @@ def test_the_model_stays_as_it_is_and_weights_are_not_copied():
     program = ClipProgram(model.train())
     assert isinstance(model.head.box_pooler, RegionPooler) and model.training
     assert not program.model.training
+    pools = [[x for x in y.modules() if isinstance(x, nn.MaxPool3d)] for y in (model, program)]
+    assert [[type(x) for x in found] for found in pools] == [[nn.MaxPool3d], [AnySizeMaxPool3d]]
     pointers = {x.data_ptr() for x in model.parameters()}
     assert {x.data_ptr() for x in program.parameters()} == pointers
 

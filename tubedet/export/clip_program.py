@@ -14,6 +14,7 @@ from tubedet.modeling.meta_arch import ClipDetector
 from tubedet.modeling.postprocessing import scores_from_queries
 
 from .export_errors import ExportError
+from .max_pooling import pool_any_size
 from .region_sampling import RegionSampling
 
 # The last one is that before the person threshold. Of random clips, in which nobody is seen, it is
@@ -24,8 +25,9 @@ OUTPUTS = ("boxes", "scores", "action_scores", "all_action_scores")
 class ClipProgram(nn.Module):
     """Clips of one size to detections, as :class:`ClipDetector` in evaluation but in tensors only.
 
-    Nothing in it depends on values, and the regions of Sparse R-CNN are sampled by an operator
-    that PyTorch and ONNX have, see :class:`RegionSampling`.
+    Nothing in it depends on values, the regions of Sparse R-CNN are sampled by an operator that
+    PyTorch and ONNX have, see :class:`RegionSampling`, and max poolings take maps of any size in
+    every PyTorch, see :class:`~tubedet.export.max_pooling.AnySizeMaxPool3d`.
 
     Args:
         model: its parameters are shared; it is left as it is.
@@ -39,9 +41,10 @@ class ClipProgram(nn.Module):
         super().__init__()
         if not isinstance(model, ClipDetector):
             raise ExportError(f"MODEL.META_ARCHITECTURE {type(model).__name__} is not tubedet's")
-        # Weights are shared, modules are not: one of them is about to be replaced.
+        # Weights are shared, modules are not: some of them are about to be replaced.
         shared = {id(x): x for x in (*model.parameters(), *model.buffers())}
         self.model = copy.deepcopy(model, shared).eval()
+        pool_any_size(self.model)
         pooler = getattr(getattr(model, "head", None), "box_pooler", None)
         if pooler is not None:
             self.model.head.box_pooler = RegionSampling(**_pooling(pooler))

@@ -14,7 +14,7 @@ import torch
 from torch.export import ExportedProgram
 
 from .clip_program import OUTPUTS
-from .export_errors import ExportError
+from .export_errors import ExportError, first_line, root_cause
 
 RECORD = "tubedet.json"
 # The first one with grid_sample, group norm and layer norm in today's form.
@@ -80,7 +80,10 @@ def _write_onnx(program: ExportedProgram, path: Path, record: dict) -> None:
                 verbose=False,
             )
     except Exception as error:  # whatever the converter raises is the reason why it gave up
-        raise ExportError(f"ONNX has no form of the program: {error}") from error
+        raise ExportError(
+            f"PyTorch {torch.__version__} cannot write the program as ONNX: "
+            f"{first_line(root_cause(error))}"
+        ) from error
     exported.model.metadata_props[RECORD] = json.dumps(record)
     exported.save(path)
 

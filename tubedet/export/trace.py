@@ -10,7 +10,7 @@ from torch.export import Dim, ExportedProgram
 from tubedet.modeling.meta_arch import ClipDetector
 
 from .clip_program import ClipProgram
-from .export_errors import ExportError
+from .export_errors import ExportError, first_line
 
 MAX_BATCH = 1024
 MIN_SIDE, MAX_SIDE = 32, 4096
@@ -77,16 +77,14 @@ def trace_detector(model: ClipDetector, shape: ClipShape) -> ExportedProgram:
                 program, (clips.to(model.device),), dynamic_shapes=(axes,), strict=False
             )
     except Exception as error:  # whatever a tracer raises is the reason why it gave up
-        name = type(model).__name__
-        raise ExportError(f"PyTorch cannot trace {name}: {_first_line(error)}") from error
+        advice = "; a fixed --batch and --size ask less of PyTorch" if axes else ""
+        raise ExportError(
+            f"PyTorch {torch.__version__} cannot trace {type(model).__name__}: "
+            f"{first_line(error)}{advice}"
+        ) from error
 
 
 def _side(name: str, multiple: int) -> Dim:
     if multiple == 1:
         return Dim(name, min=MIN_SIDE, max=MAX_SIDE)
     return multiple * Dim(f"{name}_units", min=MIN_SIDE // multiple, max=MAX_SIDE // multiple)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
