@@ -139,7 +139,7 @@ def test_weights_that_do_not_fit_end_with_one_line(toy_datasets, tmp_path):
 def test_a_run_of_another_shape_is_not_resumed(run_tool, tmp_path):
     cfg = load_config(CONFIG, SMALL)
     TubedetCheckpointer(build_model(cfg), str(tmp_path)).save("model_0000007", iteration=7)
-    opts = ["DATASETS.TEST", "()", "MODEL.TUBER.NUM_QUERIES", "10"]
+    opts = ["DATASETS.TEST", "()", "SOLVER.MAX_ITER", "9", "MODEL.TUBER.NUM_QUERIES", "10"]
     text = run_tool(_command(tmp_path, "--resume", opts=opts), status=2)
     assert re.match(
         r"train_net.py: error: .*model_0000007.pth cannot be resumed with this config: of another "
