@@ -7,6 +7,8 @@ Each row is one run of tools/train_net.py with a config of configs/quick_schedul
 already in OUTPUT are not made again; delete the folder of a row to repeat it.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -27,13 +29,25 @@ CONFIGS = ROOT / "configs" / "quick_schedules"
 HEADERS = ("config", "mAP@0.5", "minutes", "parameters", "GFLOP per clip")
 
 
-def main() -> None:
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+
+    Returns:
+        argparse.Namespace: the options.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("output/toy_table"))
     parser.add_argument(
         "--configs", nargs="+", type=Path, help="default: all *_toy.yaml of configs/quick_schedules"
     )
-    args = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    args = parse_arguments()
     # One GPU, or two CPU processes, which are faster than one with two threads.
     num_processes = 1 if torch.cuda.is_available() or os.cpu_count() == 1 else 2
     rows = []

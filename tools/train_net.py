@@ -8,10 +8,25 @@
 On a machine without a GPU, --num-gpus N starts N CPU processes.
 """
 
+from __future__ import annotations
+
+import argparse
 import sys
 
 from tubedet.checkpoint import CheckpointError
 from tubedet.engine import Trainer, argument_parser, launch_processes, setup_run
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+
+    Returns:
+        argparse.Namespace: the options.
+    """
+    return argument_parser(__doc__).parse_args(arguments)
 
 
 def main(args):
@@ -26,7 +41,6 @@ def main(args):
 
 if __name__ == "__main__":
     try:
-        arguments = argument_parser(__doc__).parse_args()
-        launch_processes(main, arguments, refusals=(CheckpointError,))
+        launch_processes(main, parse_arguments(), refusals=(CheckpointError,))
     except CheckpointError as error:
         sys.exit(f"train_net.py: error: {error}")
