@@ -8,6 +8,8 @@ Each run is one of tools/train_net.py with a config of configs/quick_schedules. 
 already in OUTPUT are not made again; delete the folder of a run to repeat it.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -29,20 +31,27 @@ RUN_HEADERS = ("config", "seed", "CPU kernels", "mAP@0.5", "minutes")
 HEADERS = ("config", "runs", "mAP@0.5", "lowest", "highest", "minutes", "parameters", "GFLOP")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The options of the tool."""
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+
+    Returns:
+        argparse.Namespace: the options.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("output/toy_table"))
     parser.add_argument(
         "--configs", nargs="+", type=Path, help="default: all *_toy.yaml of configs/quick_schedules"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="default: 1 2 3")
-    return parser
+    return parser.parse_args(arguments)
 
 
 def main() -> None:
     """Make the runs that are missing and print all of them, then a row per config."""
-    args = build_parser().parse_args()
+    args = parse_arguments()
     # One GPU, or two CPU processes, which are faster than one with two threads.
     num_processes = 1 if torch.cuda.is_available() or os.cpu_count() == 1 else 2
     runs, rows = [], []

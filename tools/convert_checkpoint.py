@@ -46,7 +46,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         default="tubedet",
         help="whose names to write (default: tubedet)",
     )
-    parser.add_argument("--force", action="store_true", help="overwrite the output")
+    parser.add_argument(
+        "--overwrite", "--force", action="store_true", help="replace an existing output"
+    )
     options = parser.parse_args(arguments)
     if options.output.suffix not in (".pth", ".safetensors"):
         parser.error(f"{options.output}: the output ends with .pth or .safetensors")
@@ -115,8 +117,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = parse_arguments(arguments)
     try:
-        if options.output.exists() and not options.force:
-            raise FileExistsError(f"{options.output} exists; --force overwrites it")
+        if options.output.exists() and not options.overwrite:
+            raise FileExistsError(f"{options.output} exists; --overwrite replaces it")
         weights, layout = convert(options.input, options.to)
         digest = write(weights, options.output)
     except (OSError, CheckpointError) as error:

@@ -62,7 +62,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="HEIGHTxWIDTH",
         help=f"of the clips, pixels (default: any, sides of {MIN_SIDE} to {MAX_SIDE})",
     )
-    parser.add_argument("--force", action="store_true", help="overwrite the output")
+    parser.add_argument(
+        "--overwrite", "--force", action="store_true", help="replace an existing output"
+    )
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys")
     options = parser.parse_args(arguments)
     suffix = FORMATS[options.format].suffix
@@ -97,8 +99,8 @@ def export(cfg: CfgNode, options: argparse.Namespace) -> None:
         OSError: if the file cannot be written.
     """
     file_format = FORMATS[options.format]
-    if options.output.exists() and not options.force:
-        raise FileExistsError(f"{options.output} exists; --force overwrites it")
+    if options.output.exists() and not options.overwrite:
+        raise FileExistsError(f"{options.output} exists; --overwrite replaces it")
     file_format.check_packages()
     model = load_model(cfg)
     shape = ClipShape.of(model, cfg.INPUT.CLIP.NUM_FRAMES, options.batch, options.size)

@@ -7,8 +7,9 @@ detectron2 has no release on PyPI; requirements-detectron2.txt names the repack 
 wheel is tagged for one version of Python, but tubedet needs none of its compiled operators.
 
 Only the package detectron2 is installed: the repack also has a package "tools", which would hide
-every folder of that name. Its requirements (an old numpy, a code formatter) are left out of its
-metadata, because pip would report them as conflicts; setup.py lists what detectron2 imports.
+every folder of that name. Its requirements (an old numpy, a code formatter) and its version of
+Python are left out of its metadata, because pip would report them as conflicts; setup.py lists what
+detectron2 imports.
 """
 
 from __future__ import annotations
@@ -127,21 +128,24 @@ def place(unpacked: Path, target: Path) -> None:
     for path in (package, metadata):
         if (target / path.name).exists():
             raise InstallationError(f"{target / path.name} is in the way; remove it")
-    _drop_lines(metadata / "METADATA", ("Requires-Dist:", "Provides-Extra:"))
-    # What `pip uninstall` removes; the changed file stands there without its hash.
-    record = metadata / "RECORD"
-    _drop_lines(record, ("tools/", f"{metadata.name}/METADATA,"))
-    with open(record, "a", encoding="utf-8") as stream:
-        stream.write(f"{metadata.name}/METADATA,,\n")
+    _rewrite(metadata / "METADATA", drop=("Requires-Dist:", "Provides-Extra:"))
+    # Installed are Python files for every version, which `pip check` would doubt.
+    _rewrite(metadata / "WHEEL", drop=("Tag:",), add=("Tag: py3-none-any",))
+    # What `pip uninstall` removes; changed files stand there without their hashes.
+    changed = tuple(f"{metadata.name}/{name}," for name in ("METADATA", "WHEEL"))
+    added = tuple(f"{line}," for line in changed)
+    _rewrite(metadata / "RECORD", drop=("tools/", *changed), add=added)
     target.mkdir(parents=True, exist_ok=True)
     shutil.move(metadata, target)
     shutil.move(package, target)
 
 
-def _drop_lines(path: Path, beginnings: tuple[str, ...]) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if not line.startswith(beginnings)]
-    path.write_text("".join(kept), encoding="utf-8")
+def _rewrite(path: Path, *, drop: tuple[str, ...], add: tuple[str, ...] = ()) -> None:
+    """Leave out the header lines that begin with ``drop``, and put ``add`` in their place."""
+    header, blank, body = path.read_text(encoding="utf-8").partition("\n\n")
+    lines = [line for line in header.splitlines() if not line.startswith(drop)]
+    text = "\n".join([*lines, *add]) + (blank + body if blank else "\n")
+    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ Floating-point operations are those of one clip of the test size, in eager mode 
 by PyTorch; a multiply-add counts as two.
 """
 
+from __future__ import annotations
+
 import argparse
 import logging
 from pathlib import Path
@@ -24,10 +26,22 @@ FOLDERS = ("AVA", "JHMDB", "UCF101-24")
 ASPECT_RATIO = 4 / 3
 
 
-def main() -> None:
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+
+    Returns:
+        argparse.Namespace: the options.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--configs", nargs="+", type=Path, help="default: all of " + str(FOLDERS))
-    args = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    args = parse_arguments()
     logging.getLogger("detectron2").setLevel(logging.WARNING)
     paths = args.configs or [
         path

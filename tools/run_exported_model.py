@@ -6,6 +6,7 @@
 prints the persons at that second of the video as json lines.
 """
 
+import argparse
 import json
 import sys
 
@@ -16,6 +17,15 @@ import numpy as np
 ANY_METADATA = (
     {"metadata_errors": "replace"} if hasattr(av.container.Container, "metadata_errors") else {}
 )
+
+
+def parse_arguments(arguments=None):
+    """The command line: exported file, video and time."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", help="of export_model.py: .pt2 or .onnx")
+    parser.add_argument("video", help="file to look at")
+    parser.add_argument("second", type=float, help="time in the video")
+    return parser.parse_args(arguments)
 
 
 def load(path):
@@ -62,9 +72,9 @@ def read_clip(video, second, about):
 
 
 if __name__ == "__main__":
-    path, video, second = sys.argv[1:]
-    run, about = load(path)
-    clips = np.ascontiguousarray(read_clip(video, float(second), about))[None]
+    options = parse_arguments()
+    run, about = load(options.file)
+    clips = np.ascontiguousarray(read_clip(options.video, options.second, about))[None]
     for box, score, actions in zip(*(x[0] for x in run(clips)[:3])):
         named = dict(zip(about["action_names"], actions.tolist()))
         print(json.dumps({"box": box.tolist(), "score": float(score), "actions": named}))

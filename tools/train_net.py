@@ -9,6 +9,9 @@ On a machine without a GPU, --num-gpus N starts N CPU processes. torchrun may st
 as well: torchrun --nproc_per_node 8 tools/train_net.py --config-file X
 """
 
+from __future__ import annotations
+
+import argparse
 import sys
 from pathlib import Path
 
@@ -21,6 +24,18 @@ from tubedet.engine import (
     load_config,
     setup_run,
 )
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+
+    Returns:
+        argparse.Namespace: the options.
+    """
+    return argument_parser(__doc__).parse_args(arguments)
 
 
 def main(args):
@@ -42,7 +57,7 @@ def run(arguments: list[str] | None = None) -> int:
     Returns:
         exit status, 2 on a command line, config or weights that cannot be used.
     """
-    args = argument_parser(__doc__).parse_args(arguments)
+    args = parse_arguments(arguments)
     try:
         check_processes(args)
         load_config(args.config_file, args.opts)  # every process reads it again

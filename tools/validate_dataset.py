@@ -41,6 +41,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("datasets", nargs="*", help="registered names, or yamls of own data")
+    parser.add_argument(
+        "--dataset", nargs="+", default=[], metavar="NAME", help="the same, as other tools have it"
+    )
     csvs = parser.add_argument_group("csv files in the format of AVA, instead of names")
     csvs.add_argument("--groundtruth", nargs="+", default=[], help="the csvs")
     csvs.add_argument("--labelmap", help="pbtxt with their actions")
@@ -63,6 +66,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--show", type=int, default=20, help="problems printed per kind and file; 0: all"
     )
     options = parser.parse_args(arguments)
+    options.datasets += options.dataset
     if bool(options.datasets) == bool(options.groundtruth):
         parser.error("give names of data sets, or --groundtruth")
     if options.groundtruth and not options.labelmap:

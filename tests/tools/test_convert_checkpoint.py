@@ -85,7 +85,7 @@ def test_what_cannot_be_converted_ends_with_one_line(tmp_path, capsys):
         ("empty", "out", "names such as None are unknown"),
         ("broken", "out", "broken.pth cannot be read"),
         ("nothing", "out", "nothing.pth"),
-        ("good", "there", "there.pth exists; --force overwrites it"),
+        ("good", "there", "there.pth exists; --overwrite replaces it"),
     ):
         arguments = [str(tmp_path / f"{source}.pth"), str(tmp_path / f"{output}.pth")]
         if source == "sparse":
@@ -94,5 +94,6 @@ def test_what_cannot_be_converted_ends_with_one_line(tmp_path, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert re.search(f"error: .*{reason}", line), line
         assert not (tmp_path / "out.pth").exists() and there.read_bytes() == b"precious"
-    assert main([str(tmp_path / "good.pth"), str(there), "--force"]) == 0
+    for option in ("--overwrite", "--force"):
+        assert main([str(tmp_path / "good.pth"), str(there), option]) == 0
     assert set(torch.load(there)["model"]) == {"box_head.layers.0.bias"}

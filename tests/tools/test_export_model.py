@@ -162,7 +162,7 @@ def test_wrong_input_ends_with_one_line(tmp_path, monkeypatch, capsys):
         assert reason in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     for arguments, reason in (
-        (options(there), "there.pt2 exists; --force overwrites it"),
+        (options(there), "there.pt2 exists; --overwrite replaces it"),
         (options(tmp_path / "a.onnx"), "pip install 'tubedet[export]'"),
         (options(tmp_path / "a.pt2", "MODEL.WEIGHTS", "nothing.pth"), "nothing.pth"),
         (options(tmp_path / "a.pt2", "MODEL.NOTHING", "1"), "MODEL.NOTHING"),

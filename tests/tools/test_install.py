@@ -69,9 +69,11 @@ def _unpacked(folder):
         "Metadata-Version: 2.1\nName: sal-detectron2\nVersion: 0.7.2\nRequires-Dist: numpy<2\n"
         "Requires-Dist: black\nProvides-Extra: all\n\nText.\n"
     )
+    (metadata / "WHEEL").write_text("Wheel-Version: 1.0\nTag: cp310-cp310-linux_x86_64\n\n")
     (metadata / "RECORD").write_text(
         "detectron2/__init__.py,sha256=x,1\ntools/__init__.py,sha256=x,0\n"
         "sal_detectron2-0.7.2.dist-info/METADATA,sha256=x,9\n"
+        "sal_detectron2-0.7.2.dist-info/WHEEL,sha256=x,9\n"
         "sal_detectron2-0.7.2.dist-info/RECORD,,\n"
     )
 
@@ -85,6 +87,8 @@ def test_the_repack_comes_without_its_requirements_and_its_package_tools(install
     assert (metadata / "METADATA").read_text() == (
         "Metadata-Version: 2.1\nName: sal-detectron2\nVersion: 0.7.2\n\nText.\n"
     )
+    assert (metadata / "WHEEL").read_text() == "Wheel-Version: 1.0\nTag: py3-none-any\n\n"
+    assert "sal_detectron2-0.7.2.dist-info/WHEEL,,\n" in (metadata / "RECORD").read_text()
     recorded = [line.split(",")[0] for line in (metadata / "RECORD").read_text().splitlines()]
     assert sorted(recorded) == sorted(
         str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()

@@ -125,6 +125,8 @@ def registered(toy_datasets):
 def test_registered_data_sets_with_their_media(command, registered, toy_datasets, capsys):
     assert command([*registered, "--media", "all"]) == 0
     assert "0 errors, 0 warnings" in capsys.readouterr().out
+    assert command(["--media", "all", "--dataset", *registered]) == 0
+    assert "0 errors, 0 warnings" in capsys.readouterr().out
     folder = toy_datasets / "ava_toy/videos"
     victim = min(folder.iterdir())
     content = victim.read_bytes()
