@@ -2,6 +2,7 @@
 
 import torch
 from detectron2.modeling import build_model
+from random_norms import with_random_norms
 from torch import nn
 
 from tubedet.engine import load_config
@@ -43,8 +44,20 @@ class StridedBackbone(nn.Module):
         return maps if self.in_time else {name: x.mean(2) for name, x in maps.items()}
 
 
+def with_varied_weights(model):
+    """``model``, whose results differ between queries and clips, as they hardly do at the start."""
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            nn.init.normal_(parameter, std=0.1)
+        elif parameter.dim() == 2 and parameter.any():
+            parameter.data *= 5
+        elif parameter.dim() == 2:
+            nn.init.normal_(parameter, std=0.1)
+    return with_random_norms(model)
+
+
 def small_detector(name, *, own_backbone=True, opts=()):
-    """A config of :data:`ARCHITECTURES` and its model with random weights in evaluation mode."""
+    """A config of :data:`ARCHITECTURES` and its model with varied weights in evaluation mode."""
     config, changes = ARCHITECTURES[name]
     changes = ["MODEL.DEVICE", "cpu", *changes, *opts]
     cfg = load_config(f"configs/quick_schedules/{config}.yaml", changes)
@@ -52,6 +65,4 @@ def small_detector(name, *, own_backbone=True, opts=()):
     model = build_model(cfg)
     if not own_backbone:
         model.backbone = StridedBackbone(model.backbone)
-    for parameter in model.parameters():  # no score or box is the same for all queries
-        nn.init.normal_(parameter, std=0.1) if parameter.dim() == 1 else None
-    return cfg, model.eval()
+    return cfg, with_varied_weights(model).eval()

@@ -25,7 +25,10 @@ def test_outputs_are_the_models_detections(name, size):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
     boxes, scores, action_scores, all_action_scores = found
     assert scores.shape == boxes.shape[:2] == action_scores.shape[:2]
-    assert action_scores.shape[2] == model.num_actions and all_action_scores.std() > 0
+    assert action_scores.shape[2] == model.num_actions
+    # What would be the same for all queries or clips shows no order of them.
+    assert boxes.std(1).max() > 1e-4
+    assert batch == 1 or (all_action_scores[0] - all_action_scores[1]).abs().max() > 1e-4
     results = model([{"clip": clip} for clip in clips])
     gated = torch.stack([x["instances"].action_scores for x in results])
     torch.testing.assert_close(action_scores, gated, rtol=0, atol=1e-5)

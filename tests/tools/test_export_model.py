@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
-from small_detectors import StridedBackbone
+from small_detectors import StridedBackbone, with_varied_weights
 from video_with_sound import write_video_with_sound
 
 from tubedet.data.video_file import VideoFileReader
@@ -72,7 +72,7 @@ def test_file_gives_the_models_numbers_without_tubedet(suffix, tmp_path, capsys,
         monkeypatch.setattr(tool, "load_model", with_strided_backbone)
     cfg = load_config(D2 if suffix == "onnx" else TUBER, SMALL)
     torch.manual_seed(5)
-    model = tool.load_model(cfg)
+    model = with_varied_weights(tool.load_model(cfg))
     weights, output = tmp_path / "weights.pth", tmp_path / f"model.{suffix}"
     torch.save({"model": model.state_dict()}, weights)
     # A fixed size traces faster; free ones are tested with the package.
@@ -86,7 +86,12 @@ def test_file_gives_the_models_numbers_without_tubedet(suffix, tmp_path, capsys,
     # Slots around second 0.6, frame 9: every second frame, the last one is the video's frame 15.
     clip = torch.from_numpy(frames[[1, 3, 5, 7, 9, 11, 13, 15]]).permute(3, 0, 1, 2)
     with torch.no_grad():
-        expected = model([{"clip": clip, "height": 1, "width": 1}])[0]["instances"]
+        expected, reversed_clip = (
+            model([{"clip": x, "height": 1, "width": 1}])[0]["instances"]
+            for x in (clip, clip.flip(1))
+        )
+    assert (expected.action_scores - reversed_clip.action_scores).abs().max() > 1e-3
+    assert expected.pred_boxes.tensor.std(0).max() > 1e-3
     program = WITHOUT.format(blocked=blocked)
     example = ["tools/run_exported_model.py", str(output), str(tmp_path / "noise.mkv"), "0.6"]
     command = [sys.executable, "-c", program, *example]
