@@ -19,13 +19,13 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=("tubedet", "tubedet.*")),
-    # Said aloud, it makes an editable install put this folder on sys.path. Otherwise setuptools
-    # installs a finder, which loses to any folder named "tubedet" beside a script.
+    # This is the default. Stated, it makes an editable install put this folder on sys.path;
+    # otherwise setuptools installs a finder, which loses to a folder "tubedet" beside a script.
     package_dir={"": "."},
     package_data={"tubedet.data": ["label_maps/*.pbtxt"]},
     # detectron2 is not on PyPI and so not listed, see the README; what it imports is. The lower
-    # bounds are the oldest releases that work, or the first without a fault that files of
-    # strangers could use; all of them run on Python 3.10.
+    # bounds are releases that were tried on Python 3.10, or the first without a fault that files
+    # of strangers could use.
     install_requires=[
         "av>=14.1",
         "cloudpickle>=2.2",

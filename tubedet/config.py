@@ -245,8 +245,9 @@ def _add_run_keys(cfg: CN) -> None:
     # until its IMS_PER_BATCH are through. 0: all at once. Batch norms and the losses' counts of
     # persons see one pass, not the batch.
     cfg.SOLVER.CLIPS_PER_PASS = 0
-    # Keep an exponential moving average of the weights: it is evaluated, and saved in checkpoints
-    # beside the weights, and whatever loads such a checkpoint but --resume takes it.
+    # Keep an exponential moving average of the weights. Evaluation uses the average, and
+    # checkpoints hold it beside the weights. --resume goes on with both; everything else loads
+    # the average.
     cfg.SOLVER.EMA = CN()
     cfg.SOLVER.EMA.ENABLED = False
     # Share of the average that an iteration keeps; it spans about 1 / (1 - DECAY) iterations.

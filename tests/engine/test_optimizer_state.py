@@ -40,6 +40,11 @@ def test_the_state_of_the_same_parameters_is_taken():
         check_optimizer_state(other, saved)
     other.load_state_dict(state)
     check_optimizer_state(other, state)
+    names = [group["param_names"] for group in other.param_groups]  # loading keeps them
+    assert names == [
+        ["backbone.weight", "backbone.bias"],
+        ["head.weight", "head.bias", "queries.weight"],
+    ]
 
 
 @pytest.mark.parametrize(

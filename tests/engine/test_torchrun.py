@@ -65,5 +65,6 @@ def test_every_process_needs_a_gpu_where_there_are_any(started, monkeypatch):
 
 def test_one_process_of_torchrun_is_as_without_it(started):
     started(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", LOCAL_WORLD_SIZE="1")
+    assert num_started_processes() == 1
     check_started_once()
     check_processes(_args(num_gpus=1))

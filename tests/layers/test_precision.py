@@ -32,6 +32,12 @@ def test_gradients_have_the_precision_of_the_parameters():
     assert layer.weight.grad.dtype == x.grad.dtype == torch.bfloat16
 
 
+def test_a_device_without_autocast_needs_none():
+    layer = nn.Linear(8, 3, device="meta", dtype=torch.bfloat16)
+    found = precise_linear(layer, torch.empty(5, 8, device="meta", dtype=torch.bfloat16))
+    assert (found.device.type, found.dtype, found.shape) == ("meta", torch.float32, (5, 3))
+
+
 def test_operators_within_run_in_the_precision_of_their_arguments():
     x = torch.randn(3, 3)
     with torch.autocast("cpu", torch.bfloat16), without_autocast(x.device):

@@ -22,8 +22,8 @@ class TubedetCheckpointer(DetectionCheckpointer):
     A checkpoint is written beside its final name and then renamed, and ``last_checkpoint`` is
     changed only after that, so a killed run always leaves the previous checkpoint whole.
 
-    Of a checkpoint with a moving average of the weights the average is loaded, unless a training
-    is resumed (``checkpointables``).
+    If a checkpoint has a moving average of the weights, the average is loaded. Only a training that
+    is resumed, with ``checkpointables``, loads both.
 
     Args:
         model: as for ``DetectionCheckpointer``; may be wrapped in DistributedDataParallel.

@@ -61,8 +61,8 @@ def load_checkpoint_file(path: str, *, averaged: bool = True) -> dict:
 
     Args:
         path: local file.
-        averaged: take the moving average of the weights, if the file has one, for the weights. It
-            is what was evaluated; a training goes on from the weights themselves.
+        averaged: if the file has a moving average of the weights, return it as the weights. The
+            average is what was evaluated; a training goes on from the weights themselves.
 
     Returns:
         the dict in the file, its weights {name: tensor} as ``"model"``, whatever they were called.
@@ -90,6 +90,7 @@ def load_checkpoint_file(path: str, *, averaged: bool = True) -> dict:
     else:
         data = {"model": data}
     if averaged and isinstance(data.get(AVERAGED), dict):
+        logging.getLogger(__name__).info(f"{path}: taking the moving average of the weights")
         data["model"] = data.pop(AVERAGED)
     for entry in ("model", AVERAGED):
         if entry in data:

@@ -73,12 +73,11 @@ def join_processes(args: argparse.Namespace) -> argparse.Namespace:
     """Join the process group of torchrun, as ``launch`` does in the processes that it starts.
 
     Args:
-        args: see :func:`check_torchrun`.
+        args: those that :func:`check_torchrun` let pass.
 
     Returns:
         the same arguments, with the numbers of processes and machines that there are.
     """
-    check_torchrun(args)
     num_local = int(os.environ["LOCAL_WORLD_SIZE"])
     has_gpu = torch.cuda.is_available()
     if has_gpu:

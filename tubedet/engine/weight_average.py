@@ -12,9 +12,9 @@ from torch.optim.swa_utils import AveragedModel
 class WeightAverage(HookBase):
     """Keep the exponential moving average of a model's weights, after every iteration.
 
-    Parameters and the statistics of norms are averaged. The average starts from the weights after
-    the first iteration, and lags behind the model by about ``1 / (1 - decay)`` iterations: noise of
-    single updates cancels, which mostly gives a better model than the last weights.
+    Parameters and the statistics of norms are averaged, so that the noise of single updates
+    cancels. The average starts from the weights after the first iteration, and lags behind the
+    model by about ``1 / (1 - decay)`` iterations.
 
     Register it before the hooks that save and evaluate.
 

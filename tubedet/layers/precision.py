@@ -21,9 +21,11 @@ def at_least_float32(x: torch.Tensor | None) -> torch.Tensor | None:
 
 def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """Within, operators on a device run in the precision of their arguments."""
-    if not torch.is_autocast_enabled(device.type):  # exporters had better not see the context
+    kind = device.type
+    # Some devices, such as "meta", have no autocast, and exporters do not need to see the context.
+    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
         return contextlib.nullcontext()
-    return torch.autocast(device.type, enabled=False)
+    return torch.autocast(kind, enabled=False)
 
 
 def precise_linear(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
