@@ -46,6 +46,7 @@ def test_boxes_are_float32_from_the_last_layer_on(name, made):
     assert made and {x.dtype for x in (*made, *boxes)} == {torch.float32}
     # Not rounded on the way: hardly any coordinate is a number that bfloat16 knows.
     for x in (*made, *boxes):
+        x = x[(x != 0) & (x != 1)]  # where a sigmoid ends, every precision has the number
         known = (x == x.bfloat16().float()).float().mean()
         assert known < 0.1 or x.unique().numel() <= 4, known
     last = layers[-1]
