@@ -22,7 +22,7 @@ setup(
     # This is the default. Stated, it makes an editable install put this folder on sys.path;
     # otherwise setuptools installs a finder, which loses to a folder "tubedet" beside a script.
     package_dir={"": "."},
-    package_data={"tubedet.data": ["label_maps/*.pbtxt"]},
+    package_data={"tubedet.data.datasets": ["label_maps/*.pbtxt"]},
     # detectron2 is not on PyPI and so not listed, see the README; what it imports is. The lower
     # bounds are releases that were tried on Python 3.10, or the first without a fault that files
     # of strangers could use.

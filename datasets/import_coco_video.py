@@ -19,7 +19,7 @@ import tubedet  # noqa: F401  (before the packages whose import-time notices it 
 
 # isort: split
 from tubedet.data import AnnotationError
-from tubedet.data.own_data_export import PersonBox, write_own_data
+from tubedet.data.importers.dataset_writer import PersonBox, write_own_data
 
 _LARGEST = 10**7  # coordinate or frame number
 _Value = TypeVar("_Value")

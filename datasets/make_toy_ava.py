@@ -28,7 +28,7 @@ _LOCK = "unfinished.lock"
 _GENERATOR_VERSION = 1  # raise it whenever the same arguments give other videos or annotations
 _ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _SPLITS = ("train", "val")
-_LABEL_MAPS = Path(__file__).resolve().parents[1] / "tubedet" / "data" / "label_maps"
+_LABEL_MAPS = Path(__file__).resolve().parents[1] / "tubedet" / "data" / "datasets" / "label_maps"
 _LABEL_MAP_NAMES = (
     "ava_action_list_v2.1.pbtxt",
     "ava_action_list_v2.1_for_activitynet_2018.pbtxt",

@@ -28,8 +28,8 @@ from ava_preparation.downloading import fetch, mirror_url
 from ava_preparation.ffmpeg import Ffmpeg
 from ava_preparation.section import Section, trimmed_section
 
-from tubedet.data.ava_annotations import AnnotationError
-from tubedet.data.video_lists import read_file_names
+from tubedet.data.annotations.ava_csv import AnnotationError
+from tubedet.data.annotations.video_lists import read_file_names
 
 _MIRROR = "https://s3.amazonaws.com/ava-dataset"
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
-from tubedet.data.frame_sources import FrameSource
+from tubedet.data.video.sources import FrameSource
 from tubedet.engine import VideoActionDetector
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tubedet.data.pyav_versions import open_for_reading
+from tubedet.data.video.pyav_versions import open_for_reading
 
 _TITLE, _ODD_TITLE = b"Cafe in the evening", b"Caf\xe9 in the evening"  # the latter is latin-1
 

@@ -38,11 +38,11 @@ from av.error import FFmpegError
 from detectron2.utils.logger import setup_logger
 
 from tubedet.checkpoint import CheckpointError
-from tubedet.data.frame_names import FRAME_EXTENSIONS
-from tubedet.data.frame_sources import open_frame_source
-from tubedet.data.input_files import check_distinct
-from tubedet.data.video_container import is_url
-from tubedet.data.video_reader import VIDEO_EXTENSIONS
+from tubedet.data.datasets.input_files import check_distinct
+from tubedet.data.video.container import is_url
+from tubedet.data.video.frame_names import FRAME_EXTENSIONS
+from tubedet.data.video.reader import VIDEO_EXTENSIONS
+from tubedet.data.video.sources import open_frame_source
 from tubedet.engine import VideoActionDetector, check_started_once, load_config
 from tubedet.engine.video_jobs import distinct_names
 from tubedet.video_output import (

@@ -19,9 +19,9 @@ import tubedet  # noqa: F401  (before the packages whose import-time notices it 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from tubedet.data import AVAFiles, ensure_registered, load_ava
-from tubedet.data.ava_annotations import read_ava_csv
-from tubedet.data.input_files import check_output_file, input_files
-from tubedet.data.own_data import file_stem
+from tubedet.data.annotations.ava_csv import read_ava_csv
+from tubedet.data.datasets.custom import file_stem
+from tubedet.data.datasets.input_files import check_output_file, input_files
 from tubedet.evaluation import (
     AVA_PROTOCOLS,
     TUBE_PROTOCOLS,

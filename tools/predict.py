@@ -39,7 +39,7 @@ from detectron2.utils.logger import setup_logger
 from torch.multiprocessing import ProcessExitedException
 
 from tubedet.checkpoint import CheckpointError
-from tubedet.data.frame_sources import open_frame_source
+from tubedet.data.video.sources import open_frame_source
 from tubedet.engine import (
     VideoActionDetector,
     check_started_once,

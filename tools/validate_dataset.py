@@ -22,12 +22,17 @@ import tubedet  # noqa: F401  (before the packages whose import-time notices it 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from tubedet.data import AnnotationError
-from tubedet.data.ava import AVAFiles, load_ava
-from tubedet.data.checked_dataset import CheckedDataset, Problem
-from tubedet.data.input_files import check_output_file, input_files
-from tubedet.data.media_validation import check_media
-from tubedet.data.own_data import ensure_registered
-from tubedet.data.validation import check_ava, check_own_data, check_tubes, shared_videos
+from tubedet.data.datasets.ava import AVAFiles, load_ava
+from tubedet.data.datasets.custom import ensure_registered
+from tubedet.data.datasets.input_files import check_output_file, input_files
+from tubedet.data.validation.annotation_checks import (
+    check_ava,
+    check_own_data,
+    check_tubes,
+    shared_videos,
+)
+from tubedet.data.validation.checked_dataset import CheckedDataset, Problem
+from tubedet.data.validation.media_checks import check_media
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

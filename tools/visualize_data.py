@@ -25,8 +25,8 @@ from detectron2.utils.env import seed_all_rng
 
 from tubedet.data import AnnotationError, AVADatasetMapper, VideoError, ensure_registered
 from tubedet.data.clip_sampling import stored_key_time
-from tubedet.data.own_data import check_actions, file_stem
-from tubedet.data.video_reader import VideoReaderCache
+from tubedet.data.datasets.custom import check_actions, file_stem
+from tubedet.data.video.reader import VideoReaderCache
 from tubedet.engine import check_started_once, load_config
 from tubedet.visualization import ActionVisualizer, VideoWriter
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-from tubedet.data.ava_annotations import read_ava_csv
-from tubedet.data.video_lists import read_file_names
+from tubedet.data.annotations.ava_csv import read_ava_csv
+from tubedet.data.annotations.video_lists import read_file_names
 
 from .batch import PreparationError, write_atomically
 from .downloading import fetch, mirror_url

@@ -7,8 +7,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tubedet.data.video_file import VideoFileReader
-from tubedet.data.video_lists import VideoInfo, read_video_infos, write_video_infos
+from tubedet.data.annotations.video_lists import VideoInfo, read_video_infos, write_video_infos
+from tubedet.data.video.video_file import VideoFileReader
 
 from .batch import PreparationError, StepRecord, for_each, read_record, sole_user
 from .ffmpeg import Ffmpeg, Measurements, measure_frames, measure_video

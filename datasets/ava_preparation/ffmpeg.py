@@ -9,9 +9,9 @@ from pathlib import Path
 
 import av.error
 
-from tubedet.data.pyav_versions import open_for_reading
-from tubedet.data.video_file import VideoError, VideoFileReader
-from tubedet.data.video_reader import FrameFolderReader
+from tubedet.data.video.pyav_versions import open_for_reading
+from tubedet.data.video.reader import FrameFolderReader
+from tubedet.data.video.video_file import VideoError, VideoFileReader
 
 from .batch import PreparationError
 

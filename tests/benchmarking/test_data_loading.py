@@ -12,7 +12,7 @@ from tubedet.benchmarking import data_loading
 from tubedet.benchmarking.media import write_film
 from tubedet.data.augmentation import build_clip_augmentations
 from tubedet.data.dataset_mapper import AVADatasetMapper
-from tubedet.data.video_reader import open_video
+from tubedet.data.video.reader import open_video
 
 
 def parsed(*arguments):

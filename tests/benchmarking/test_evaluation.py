@@ -7,7 +7,7 @@ import pytest
 
 from tubedet.benchmarking import evaluation
 from tubedet.benchmarking.synthetic_annotations import write_annotations
-from tubedet.data.ava_annotations import read_ava_csv, read_label_map
+from tubedet.data.annotations.ava_csv import read_ava_csv, read_label_map
 
 
 def test_drawn_annotations_are_those_of_a_validation_set(tmp_path):

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tubedet.data.video_reader import VideoError, VideoReaderCache, open_video
+from tubedet.data.video.reader import VideoError, VideoReaderCache, open_video
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from tubedet.data.broken_videos import BrokenVideoPolicy
-from tubedet.data.video_file import VideoError
+from tubedet.data.video.video_file import VideoError
 
 ERROR = VideoError("film.mp4: the file is empty")
 

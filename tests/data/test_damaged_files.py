@@ -10,16 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tubedet
-from tubedet.data.annotation_text import AnnotationError
-from tubedet.data.ava import AVAFiles, load_ava
-from tubedet.data.ava_annotations import read_ava_csv, read_label_map, read_timestamps
-from tubedet.data.own_data import load_key_frames, load_tubes
-from tubedet.data.own_data_yaml import read_own_data_yaml
-from tubedet.data.tube_annotations import read_act_groundtruth, read_corrected_ucf101
-from tubedet.data.validation import check_ava
-from tubedet.data.video_lists import read_file_names, read_seconds, read_video_infos
+from tubedet.data.annotations.ava_csv import read_ava_csv, read_label_map, read_timestamps
+from tubedet.data.annotations.text import AnnotationError
+from tubedet.data.annotations.tube_files import read_act_groundtruth, read_corrected_ucf101
+from tubedet.data.annotations.video_lists import read_file_names, read_seconds, read_video_infos
+from tubedet.data.datasets.ava import AVAFiles, load_ava
+from tubedet.data.datasets.custom import load_key_frames, load_tubes
+from tubedet.data.datasets.custom_yaml import read_own_data_yaml
+from tubedet.data.validation.annotation_checks import check_ava
 
-ACTION_LIST = Path(tubedet.__file__).parent / "data/label_maps/ava_action_list_v2.1.pbtxt"
+ACTION_LIST = Path(tubedet.__file__).parent / "data/datasets/label_maps/ava_action_list_v2.1.pbtxt"
 CSV = b"""\
 -a.1,0902,0.077,0.151,0.283,0.811,1,1
 -a.1,0902,0.077,0.151,0.283,0.811,2,1

@@ -17,10 +17,10 @@ from detectron2.structures import Boxes, BoxMode
 
 from tubedet.config import add_tubedet_config
 from tubedet.data import ActionTube, register_action_tubes
+from tubedet.data.annotations.tube_files import AnnotatedVideo
 from tubedet.data.augmentation import build_clip_augmentations
 from tubedet.data.dataset_mapper import AVADatasetMapper
-from tubedet.data.tube_annotations import AnnotatedVideo
-from tubedet.data.video_reader import VideoError
+from tubedet.data.video.reader import VideoError
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import pytest
 
 from tubedet.data.clip_sampling import clip_times, display_limits
 from tubedet.data.frame_stream import ClipWindow
-from tubedet.data.video_file import VideoFileReader
+from tubedet.data.video.video_file import VideoFileReader
 
 CLIP = {"num_frames": 8, "frame_stride": 2, "fps": 30.0}
 

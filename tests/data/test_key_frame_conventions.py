@@ -8,7 +8,7 @@ import pytest
 
 from tubedet.data.clip_sampling import clip_times, frame_indices
 from tubedet.data.dataset_mapper import AVADatasetMapper
-from tubedet.data.video_reader import VideoError
+from tubedet.data.video.reader import VideoError
 
 START = 900.0
 NUM_STORED = 27_030

@@ -11,7 +11,7 @@ from pyav_interface.calls import argument_names
 from pyav_interface.stubs import Class, Function, Stubs
 from pyav_interface.uses import find_faults
 
-from tubedet.data import pyav_versions
+from tubedet.data.video import pyav_versions
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = Path(av.__file__).parent

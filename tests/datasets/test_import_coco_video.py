@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tubedet.data.own_data import load_tubes
-from tubedet.data.own_data_yaml import read_own_data_yaml
+from tubedet.data.datasets.custom import load_tubes
+from tubedet.data.datasets.custom_yaml import read_own_data_yaml
 
 _SCRIPT = Path(__file__).parents[2] / "datasets/import_coco_video.py"
 _spec = importlib.util.spec_from_file_location("import_coco_video", _SCRIPT)

@@ -55,6 +55,6 @@ def test_the_commands_draw_train_and_evaluate(folder):
 
 
 def test_every_key_of_the_yaml_is_described():
-    from tubedet.data.own_data_yaml import _READERS
+    from tubedet.data.datasets.custom_yaml import _READERS
 
     assert set(re.findall(r"^\| `(\w+)` \|", _section(), re.MULTILINE)) == set(_READERS)

@@ -21,11 +21,11 @@ import prepare_ava
 from ava_preparation import downloading
 from ava_preparation.batch import PreparationError, sole_user
 
-from tubedet.data.ava import load_ava
-from tubedet.data.builtin import ava_files
 from tubedet.data.dataset_mapper import AVADatasetMapper
-from tubedet.data.validation import check_ava
-from tubedet.data.video_reader import open_video
+from tubedet.data.datasets.ava import load_ava
+from tubedet.data.datasets.builtin import ava_files
+from tubedet.data.validation.annotation_checks import check_ava
+from tubedet.data.video.reader import open_video
 
 NEEDS_FFMPEG = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 VIDEOS = {"train": ("-fast film", "a.mkv", 30), "val": ("%slow film", "b.mp4", 24)}

@@ -6,8 +6,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from numbered_videos import write_video
 
-from tubedet.data.ava import register_ava
-from tubedet.data.builtin import ava_files
+from tubedet.data.datasets.ava import register_ava
+from tubedet.data.datasets.builtin import ava_files
 from tubedet.engine import load_config
 
 

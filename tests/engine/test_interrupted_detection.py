@@ -11,8 +11,8 @@ from numbered_videos import write_video
 from recording_detector import CountingSource, recording_detector
 
 from tubedet.data import VideoError
-from tubedet.data.frame_sources import open_frame_source
-from tubedet.data.video_file import VideoFileReader
+from tubedet.data.video.sources import open_frame_source
+from tubedet.data.video.video_file import VideoFileReader
 
 
 def read_ahead_threads():

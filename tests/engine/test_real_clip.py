@@ -7,7 +7,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
-from tubedet.data.builtin import UCF101_24_ACTIONS
+from tubedet.data.datasets.builtin import UCF101_24_ACTIONS
 from tubedet.engine import Trainer, load_config
 
 _SHARED = Path(__file__).parents[3] / "shared/data"

@@ -10,8 +10,8 @@ from numbered_videos import read_numbers, write_video
 from recording_detector import CountingSource, recording_detector
 
 from tubedet.data import AVADatasetMapper
-from tubedet.data.frame_sources import open_frame_source
-from tubedet.data.video_file import VideoFileReader
+from tubedet.data.video.sources import open_frame_source
+from tubedet.data.video.video_file import VideoFileReader
 from tubedet.engine import VideoActionDetector, load_config
 
 CLIPS = Path(__file__).resolve().parents[2] / "../shared/data/clips"

@@ -9,8 +9,8 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
-from tubedet.data.action_tubes import register_action_tubes
-from tubedet.data.tube_annotations import ActionTube, AnnotatedVideo
+from tubedet.data.annotations.tube_files import ActionTube, AnnotatedVideo
+from tubedet.data.datasets.action_tubes import register_action_tubes
 from tubedet.evaluation import (
     ActionTubeEvaluator,
     evaluate_action_tubes,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from tubedet.data.action_tubes import register_action_tubes
-from tubedet.data.tube_annotations import ActionTube, AnnotatedVideo
+from tubedet.data.annotations.tube_files import ActionTube, AnnotatedVideo
+from tubedet.data.datasets.action_tubes import register_action_tubes
 from tubedet.evaluation.action_tube_groundtruth import load_action_tube_groundtruth
 
 NAME = "groundtruth_test"

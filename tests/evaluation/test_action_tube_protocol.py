@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubedet.data.ava_annotations import AvaTable, parse_ava_csv
-from tubedet.data.builtin import JHMDB_ACTIONS
-from tubedet.data.tube_annotations import ActionTube, read_act_groundtruth
+from tubedet.data.annotations.ava_csv import AvaTable, parse_ava_csv
+from tubedet.data.annotations.tube_files import ActionTube, read_act_groundtruth
+from tubedet.data.datasets.builtin import JHMDB_ACTIONS
 from tubedet.evaluation.action_tube_groundtruth import ActionTubeGroundtruth
 from tubedet.evaluation.action_tube_protocol import (
     TUBE_PROTOCOLS,

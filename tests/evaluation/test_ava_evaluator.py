@@ -12,7 +12,7 @@ import torch
 from detectron2.data import MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
-from tubedet.data.ava_annotations import AnnotationError, read_ava_csv
+from tubedet.data.annotations.ava_csv import AnnotationError, read_ava_csv
 from tubedet.evaluation import AVAEvaluator, evaluate_ava_files
 
 ROOT = Path(__file__).parents[2]

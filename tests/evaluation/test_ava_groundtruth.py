@@ -3,7 +3,7 @@
 import pytest
 from detectron2.data import MetadataCatalog
 
-from tubedet.data.ava_annotations import parse_ava_csv
+from tubedet.data.annotations.ava_csv import parse_ava_csv
 from tubedet.evaluation.ava_groundtruth import (
     AvaGroundtruth,
     load_ava_groundtruth,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubedet.data.ava_annotations import AnnotationError, parse_ava_csv
+from tubedet.data.annotations.ava_csv import AnnotationError, parse_ava_csv
 from tubedet.evaluation.ava_protocol import evaluate_ava, evaluate_ava_files
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "ava_eval"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tubedet.data.ava_annotations import parse_ava_csv
+from tubedet.data.annotations.ava_csv import parse_ava_csv
 from tubedet.evaluation.ava_protocol import match_ava
 from tubedet.evaluation.error_analysis import (
     CORRECT,

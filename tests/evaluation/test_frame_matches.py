@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tubedet.data.ava_annotations import parse_ava_csv
+from tubedet.data.annotations.ava_csv import parse_ava_csv
 from tubedet.evaluation.frame_matches import FrameMatches, mean_over_classes
 
 

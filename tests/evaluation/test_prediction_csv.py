@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 
-from tubedet.data.ava_annotations import AnnotationError
+from tubedet.data.annotations.ava_csv import AnnotationError
 from tubedet.evaluation.prediction_csv import (
     format_timestamp,
     read_tube_predictions,

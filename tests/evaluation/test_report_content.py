@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tubedet.data.ava_annotations import AnnotationError, parse_ava_csv, read_ava_csv
+from tubedet.data.annotations.ava_csv import AnnotationError, parse_ava_csv, read_ava_csv
 from tubedet.evaluation.ava_groundtruth import AvaGroundtruth, read_ava_groundtruth
 from tubedet.evaluation.ava_protocol import AVA_PROTOCOLS, evaluate_ava_files
 from tubedet.evaluation.report_content import ava_report_content

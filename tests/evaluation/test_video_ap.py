@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tubedet.data.tube_annotations import ActionTube
+from tubedet.data.annotations.tube_files import ActionTube
 from tubedet.evaluation.video_ap import (
     DetectedTube,
     suppress_tubes,

@@ -14,7 +14,7 @@ import torch
 from detectron2.modeling import build_model
 
 from tubedet.data import AVADatasetMapper
-from tubedet.data.ava_annotations import read_ava_csv
+from tubedet.data.annotations.ava_csv import read_ava_csv
 from tubedet.engine import load_config
 from tubedet.visualization import ActionVisualizer, VideoWriter
 

@@ -11,7 +11,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from tubedet.data import ActionTube, register_action_tubes
-from tubedet.data.tube_annotations import AnnotatedVideo
+from tubedet.data.annotations.tube_files import AnnotatedVideo
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures" / "ava_eval"

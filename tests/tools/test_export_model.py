@@ -15,7 +15,7 @@ from detectron2.modeling import build_model
 from small_detectors import StridedBackbone, with_varied_weights
 from video_with_sound import write_video_with_sound
 
-from tubedet.data.video_file import VideoFileReader
+from tubedet.data.video.video_file import VideoFileReader
 from tubedet.engine import load_config
 from tubedet.export import Deviation
 

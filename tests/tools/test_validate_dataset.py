@@ -10,12 +10,12 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import tubedet
-from tubedet.data.ava import register_ava
-from tubedet.data.builtin import ava_files
+from tubedet.data.datasets.ava import register_ava
+from tubedet.data.datasets.builtin import ava_files
 
 ROOT = Path(__file__).parents[2]
 AVA = ROOT / "../shared/data/ava"
-ACTION_LIST = Path(tubedet.__file__).parent / "data/label_maps/ava_action_list_v2.1.pbtxt"
+ACTION_LIST = Path(tubedet.__file__).parent / "data/datasets/label_maps/ava_action_list_v2.1.pbtxt"
 ROW = "a,0902,0.1,0.2,0.5,0.9,12,0\n"
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tubedet.data.ava_annotations import read_ava_csv
+from tubedet.data.annotations.ava_csv import read_ava_csv
 from tubedet.video_output import PredictionCsvWriter
 
 

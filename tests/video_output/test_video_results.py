@@ -13,8 +13,8 @@ from pycocotools.coco import COCO
 from video_with_sound import audio_packets, write_video_with_sound
 
 from tubedet.data import VideoError
-from tubedet.data.ava_annotations import read_ava_csv
-from tubedet.data.frame_sources import open_frame_source
+from tubedet.data.annotations.ava_csv import read_ava_csv
+from tubedet.data.video.sources import open_frame_source
 from tubedet.engine import VideoActionDetector
 from tubedet.video_output import VideoOutputs, write_video_results
 

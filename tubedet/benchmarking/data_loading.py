@@ -17,12 +17,13 @@ from detectron2.data import build_detection_test_loader
 from PIL import Image
 from tabulate import tabulate
 
-from tubedet.benchmarking.measurement import process_memory, summary
-from tubedet.benchmarking.media import Film, write_film
 from tubedet.data.augmentation import build_clip_augmentations
 from tubedet.data.clip_sampling import clip_times, frame_indices
 from tubedet.data.dataset_mapper import AVADatasetMapper
-from tubedet.data.pyav_versions import open_for_reading, to_rgb
+from tubedet.data.video.pyav_versions import open_for_reading, to_rgb
+
+from .measurement import process_memory, summary
+from .media import Film, write_film
 
 DESCRIPTION = "Reading clips: tubedet's loader and the naive way, from jpg folders and mp4 files."
 # More than a loader keeps open, so that nearly every clip opens its video, as in training on AVA.

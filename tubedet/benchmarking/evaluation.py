@@ -11,14 +11,15 @@ import torch
 from tabulate import tabulate
 
 import tubedet.data
-from tubedet.benchmarking.fresh_process import FreshProcess
-from tubedet.benchmarking.measurement import summary
-from tubedet.benchmarking.memory import PeakMemory
-from tubedet.benchmarking.model_arguments import positive
-from tubedet.benchmarking.synthetic_annotations import write_annotations
-from tubedet.benchmarking.timing import timed
-from tubedet.data.ava_annotations import read_ava_csv, read_label_map
+from tubedet.data.annotations.ava_csv import read_ava_csv, read_label_map
 from tubedet.evaluation.ava_protocol import AVA_PROTOCOLS, evaluate_ava, get_protocol
+
+from .fresh_process import FreshProcess
+from .measurement import summary
+from .memory import PeakMemory
+from .model_arguments import positive
+from .synthetic_annotations import write_annotations
+from .timing import timed
 
 DESCRIPTION = "frame-mAP of drawn predictions against a drawn ground truth, on one core."
 PHASES = ("read ground truth", "read predictions", "evaluate")

@@ -9,10 +9,10 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from tubedet.benchmarking.measured_model import MeasuredModel
-from tubedet.benchmarking.model_arguments import add_model_arguments, model_run
-from tubedet.benchmarking.model_variants import DETECTION_VARIANTS, build_for_detection
-from tubedet.benchmarking.variant_comparison import measure_in_turns, tables
+from .measured_model import MeasuredModel
+from .model_arguments import add_model_arguments, model_run
+from .model_variants import DETECTION_VARIANTS, build_for_detection
+from .variant_comparison import measure_in_turns, tables
 
 DESCRIPTION = "Detecting in random clips: the model as written and prepared for inference."
 

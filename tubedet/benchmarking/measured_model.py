@@ -14,11 +14,12 @@ from detectron2.utils.env import seed_all_rng
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tubedet.benchmarking.memory import PeakMemory
-from tubedet.benchmarking.random_clips import random_batch
-from tubedet.benchmarking.timing import MatrixRate, ModuleTimes, timed
 from tubedet.engine import load_config
 from tubedet.engine.trainer import AMP_DTYPES
+
+from .memory import PeakMemory
+from .random_clips import random_batch
+from .timing import MatrixRate, ModuleTimes, timed
 
 
 def _product_operations(

@@ -11,7 +11,7 @@ import av
 import cv2
 import numpy as np
 
-from tubedet.data.video_reader import open_video
+from tubedet.data.video.reader import open_video
 
 _JPEG_QUALITY = 95  # about what ffmpeg -q:v 2 writes
 

@@ -6,8 +6,9 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 
-from tubedet.benchmarking.measured_model import ModelRun
 from tubedet.engine.trainer import AMP_DTYPES
+
+from .measured_model import ModelRun
 
 # AVA's films are mostly a little wider than 4:3.
 _ASPECT_RATIO = 4 / 3

@@ -15,17 +15,18 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from tabulate import tabulate
 
-from tubedet.benchmarking.fresh_process import FreshProcess
-from tubedet.benchmarking.measured_model import ModelRun
-from tubedet.benchmarking.measurement import summary
-from tubedet.benchmarking.memory import PeakMemory
-from tubedet.benchmarking.model_arguments import add_model_arguments, model_run, positive
-from tubedet.benchmarking.model_variants import build_for_training
-from tubedet.benchmarking.random_clips import random_batch
 from tubedet.engine import launch_processes
 from tubedet.engine.optimizer import build_optimizer
 from tubedet.engine.step_trainer import StepTrainer, exchanging_gradients
 from tubedet.engine.trainer import AMP_DTYPES
+
+from .fresh_process import FreshProcess
+from .measured_model import ModelRun
+from .measurement import summary
+from .memory import PeakMemory
+from .model_arguments import add_model_arguments, model_run, positive
+from .model_variants import build_for_training
+from .random_clips import random_batch
 
 DESCRIPTION = "Training on random clips in one process and in several, each with its own clips."
 

@@ -12,24 +12,20 @@ import torch
 from detectron2.utils.env import seed_all_rng
 from tabulate import tabulate
 
-from tubedet.benchmarking.fresh_process import FreshProcess
-from tubedet.benchmarking.inference import Detection
-from tubedet.benchmarking.measured_model import ModelRun
-from tubedet.benchmarking.measurement import summary
-from tubedet.benchmarking.media import write_film
-from tubedet.benchmarking.memory import PeakMemory
-from tubedet.benchmarking.model_arguments import (
-    add_run_arguments,
-    clip_width,
-    model_run,
-    positive,
-)
-from tubedet.benchmarking.model_variants import TRAINING_VARIANTS
-from tubedet.benchmarking.process_scaling import TrainingInProcesses
-from tubedet.benchmarking.scaling_figure import draw_scaling
-from tubedet.benchmarking.timing import timed
-from tubedet.benchmarking.training import Training
 from tubedet.engine import VideoActionDetector
+
+from .fresh_process import FreshProcess
+from .inference import Detection
+from .measured_model import ModelRun
+from .measurement import summary
+from .media import write_film
+from .memory import PeakMemory
+from .model_arguments import add_run_arguments, clip_width, model_run, positive
+from .model_variants import TRAINING_VARIANTS
+from .process_scaling import TrainingInProcesses
+from .scaling_figure import draw_scaling
+from .timing import timed
+from .training import Training
 
 DESCRIPTION = (
     "Detecting in longer, larger and more clips, and training in more processes: nothing may grow "

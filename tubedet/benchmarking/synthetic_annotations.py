@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tubedet.data.ava_annotations import read_label_map
+from tubedet.data.annotations.ava_csv import read_label_map
 
 # As in AVA v2.1: key frames per video, and how many rows each person has on average.
 _SECONDS = range(902, 1799)

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from detectron2.config import CfgNode
 from torch import nn
 
-from tubedet.benchmarking.measured_model import MeasuredModel
-from tubedet.benchmarking.model_arguments import add_model_arguments, model_run
-from tubedet.benchmarking.model_variants import TRAINING_VARIANTS, build_for_training
-from tubedet.benchmarking.variant_comparison import measure_in_turns, tables
 from tubedet.engine.optimizer import build_optimizer
+
+from .measured_model import MeasuredModel
+from .model_arguments import add_model_arguments, model_run
+from .model_variants import TRAINING_VARIANTS, build_for_training
+from .variant_comparison import measure_in_turns, tables
 
 DESCRIPTION = "Losses and gradients of random clips: module by module, fused, and with checkpoints."
 

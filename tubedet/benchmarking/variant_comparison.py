@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from tubedet.benchmarking.fresh_process import FreshProcess
-from tubedet.benchmarking.measured_model import MeasuredModel, ModelRun
-from tubedet.benchmarking.measurement import summary
+from .fresh_process import FreshProcess
+from .measured_model import MeasuredModel, ModelRun
+from .measurement import summary
 
 
 def measure_in_turns(

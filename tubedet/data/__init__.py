@@ -1,13 +1,14 @@
 """Data sets, video reading, augmentation and the dataset mapper; importing it registers names."""
 
-from . import builtin  # noqa: F401  (registers the data sets)
-from .action_tubes import register_action_tubes
-from .ava import AVAFiles, load_ava, register_ava
-from .ava_annotations import AnnotationError
+from tubedet.data.annotations.ava_csv import AnnotationError
+from tubedet.data.annotations.tube_files import ActionTube
+from tubedet.data.datasets.action_tubes import register_action_tubes
+from tubedet.data.datasets.ava import AVAFiles, load_ava, register_ava
+from tubedet.data.datasets.custom import ensure_registered
+from tubedet.data.video.reader import VideoError, open_video
+
 from .dataset_mapper import AVADatasetMapper
-from .own_data import ensure_registered
-from .tube_annotations import ActionTube
-from .video_reader import VideoError, open_video
+from .datasets import builtin  # noqa: F401  (registers the data sets)
 
 __all__ = [
     "AVADatasetMapper",

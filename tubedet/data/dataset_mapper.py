@@ -10,12 +10,13 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 
-from .action_tubes import tube_boxes
+from tubedet.data.datasets.action_tubes import tube_boxes
+from tubedet.data.datasets.custom import ensure_registered
+from tubedet.data.video.reader import VideoError, VideoReaderCache
+
 from .augmentation import ClipAugInput, build_clip_augmentations, clip_tubes, keep_visible_boxes
 from .broken_videos import BrokenVideoPolicy
 from .clip_sampling import clip_times, stored_key_time
-from .own_data import ensure_registered
-from .video_reader import VideoError, VideoReaderCache
 
 
 class AVADatasetMapper:
@@ -110,7 +111,7 @@ class AVADatasetMapper:
         """Maps one key frame.
 
         Args:
-            dataset_dict: as made by :func:`tubedet.data.ava.load_ava`; it is not changed.
+            dataset_dict: as made by :func:`tubedet.data.datasets.ava.load_ava`; it is not changed.
 
         Returns:
             The input of the model, or None if another key frame shall be drawn (training only).

@@ -13,7 +13,7 @@ class ClipWindow:
     """The last frames of a video that is being decoded, as many as a clip needs.
 
     Feed it every frame in order and ask it for clips in the order of their key frames. A clip holds
-    the frames which a :class:`~tubedet.data.video_file.VideoFileReader` reads for it.
+    the frames which a :class:`~tubedet.data.video.video_file.VideoFileReader` reads for it.
     """
 
     def __init__(self, *, num_frames: int, frame_stride: float, fps: float):

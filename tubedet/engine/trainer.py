@@ -21,7 +21,7 @@ from torch import nn
 from tubedet.checkpoint import TubedetCheckpointer
 from tubedet.checkpoint.safe_loading import AVERAGED
 from tubedet.data import AVADatasetMapper
-from tubedet.data.own_data import check_actions
+from tubedet.data.datasets.custom import check_actions
 from tubedet.evaluation import ActionTubeEvaluator, AVAEvaluator
 from tubedet.modeling import prepare_for_inference
 

@@ -19,10 +19,10 @@ from detectron2.structures import Instances
 from torch import nn
 
 from tubedet.data.dataset_mapper import AVADatasetMapper
-from tubedet.data.frame_sources import FrameSource, open_frame_source
 from tubedet.data.key_frame_clips import KeyFrameClip, KeyFrameClips
 from tubedet.data.read_ahead import ReadAhead
-from tubedet.data.video_file import VideoError
+from tubedet.data.video.sources import FrameSource, open_frame_source
+from tubedet.data.video.video_file import VideoError
 from tubedet.modeling import prepare_for_inference
 
 from .clip_inference import ClipInference, check_device
@@ -196,7 +196,7 @@ class VideoActionDetector:
         Clips at the edges of the part show what is beyond it.
 
         Args:
-            source: anything that :func:`~tubedet.data.frame_sources.open_frame_source` opens, or an
+            source: anything that :func:`~tubedet.data.video.sources.open_frame_source` opens, or an
                 opened source, which is left open.
             every: seconds between key frames.
             start, end: seconds since the first frame; None: to the end.

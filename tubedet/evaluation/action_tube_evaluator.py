@@ -8,15 +8,12 @@ from collections import OrderedDict
 from os import PathLike
 from pathlib import Path
 
-from tubedet.data.ava_annotations import AvaTable
-from tubedet.evaluation.action_tube_groundtruth import load_action_tube_groundtruth
-from tubedet.evaluation.action_tube_protocol import (
-    ActionTubeResult,
-    evaluate_action_tubes,
-    get_tube_protocol,
-)
-from tubedet.evaluation.action_tube_report import tube_result_table, write_tube_result_json
-from tubedet.evaluation.key_frame_evaluator import KeyFrameEvaluator
+from tubedet.data.annotations.ava_csv import AvaTable
+
+from .action_tube_groundtruth import load_action_tube_groundtruth
+from .action_tube_protocol import ActionTubeResult, evaluate_action_tubes, get_tube_protocol
+from .action_tube_report import tube_result_table, write_tube_result_json
+from .key_frame_evaluator import KeyFrameEvaluator
 
 logger = logging.getLogger(__name__)
 

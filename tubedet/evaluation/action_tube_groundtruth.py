@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from tubedet.data.ava_annotations import AvaTable
-from tubedet.data.tube_annotations import ActionTube
-from tubedet.data.video_reader import open_video
-from tubedet.evaluation.tube_linking import MIN_TUBE_LENGTH
+from tubedet.data.annotations.ava_csv import AvaTable
+from tubedet.data.annotations.tube_files import ActionTube
+from tubedet.data.video.reader import open_video
+
+from .tube_linking import MIN_TUBE_LENGTH
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tubedet.data.ava_annotations import AvaTable
-from tubedet.evaluation.action_tube_groundtruth import ActionTubeGroundtruth
-from tubedet.evaluation.comparability import check_comparable
-from tubedet.evaluation.detection_ap import average_precision, match_pairs, overlapping_pairs
-from tubedet.evaluation.frame_matches import FrameMatches, mean_over_classes
-from tubedet.evaluation.tube_linking import link_detections
-from tubedet.evaluation.video_ap import DetectedTube, video_average_precisions
+from tubedet.data.annotations.ava_csv import AvaTable
+
+from .action_tube_groundtruth import ActionTubeGroundtruth
+from .comparability import check_comparable
+from .detection_ap import average_precision, match_pairs, overlapping_pairs
+from .frame_matches import FrameMatches, mean_over_classes
+from .tube_linking import link_detections
+from .video_ap import DetectedTube, video_average_precisions
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from os import PathLike
 
 from tabulate import tabulate
 
-from tubedet.evaluation.action_tube_protocol import FRAME_IOU, ActionTubeResult
-from tubedet.evaluation.report import none_if_nan, write_json
+from .action_tube_protocol import FRAME_IOU, ActionTubeResult
+from .report import none_if_nan, write_json
 
 
 def tube_result_table(result: ActionTubeResult) -> str:

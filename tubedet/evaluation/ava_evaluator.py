@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tubedet.data.ava_annotations import AvaTable
-from tubedet.evaluation.ava_groundtruth import load_ava_groundtruth, persons_of
-from tubedet.evaluation.ava_protocol import AvaResult, evaluate_ava, get_protocol
-from tubedet.evaluation.key_frame_evaluator import KeyFrameEvaluator
-from tubedet.evaluation.prediction_csv import format_timestamp
-from tubedet.evaluation.report import result_table, write_result_json
+from tubedet.data.annotations.ava_csv import AvaTable
+
+from .ava_groundtruth import load_ava_groundtruth, persons_of
+from .ava_protocol import AvaResult, evaluate_ava, get_protocol
+from .key_frame_evaluator import KeyFrameEvaluator
+from .prediction_csv import format_timestamp
+from .report import result_table, write_result_json
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from os import PathLike
 import numpy as np
 from detectron2.data import MetadataCatalog
 
-from tubedet.data.ava_annotations import AvaTable, read_ava_csv, read_label_map, read_timestamps
+from tubedet.data.annotations.ava_csv import AvaTable, read_ava_csv, read_label_map, read_timestamps
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def read_ava_groundtruth(
         label_map: pbtxt of the classes to evaluate.
         exclusions: csv of key frames that do not count, or None.
         ava_kinetics: Read the format of 2020, see
-            :func:`tubedet.data.ava_annotations.read_ava_csv`.
+            :func:`tubedet.data.annotations.ava_csv.read_ava_csv`.
 
     Returns:
         AvaGroundtruth: what the files say.
@@ -63,7 +63,7 @@ def load_ava_groundtruth(dataset_name: str, *, ava_kinetics: bool) -> AvaGroundt
     Args:
         dataset_name: Name in ``MetadataCatalog``; its metadata hold the paths ``groundtruth_csv``,
             ``label_map`` and perhaps ``exclusions_csv``, or a callable ``groundtruth``
-            (:mod:`tubedet.data.own_data`).
+            (:mod:`tubedet.data.datasets.custom`).
         ava_kinetics: See :func:`read_ava_groundtruth`.
 
     Returns:

@@ -11,16 +11,17 @@ from os import PathLike
 
 import numpy as np
 
-from tubedet.data.ava_annotations import (
+from tubedet.data.annotations.ava_csv import (
     AnnotationError,
     AvaTable,
     read_ava_csv,
     read_label_map,
     read_timestamps,
 )
-from tubedet.evaluation.comparability import check_comparable
-from tubedet.evaluation.detection_ap import match_detections
-from tubedet.evaluation.frame_matches import FrameMatches, mean_over_classes
+
+from .comparability import check_comparable
+from .detection_ap import match_detections
+from .frame_matches import FrameMatches, mean_over_classes
 
 logger = logging.getLogger(__name__)
 

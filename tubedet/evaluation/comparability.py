@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tubedet.data.ava_annotations import AvaTable
-from tubedet.evaluation.prediction_csv import format_timestamp
+from tubedet.data.annotations.ava_csv import AvaTable
+
+from .prediction_csv import format_timestamp
 
 logger = logging.getLogger(__name__)
 

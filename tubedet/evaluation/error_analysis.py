@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tubedet.evaluation.detection_ap import best_groundtruth
-from tubedet.evaluation.frame_matches import FrameMatches, mean_over_classes
+from .detection_ap import best_groundtruth
+from .frame_matches import FrameMatches, mean_over_classes
 
 IOU_THRESHOLD = 0.5
 # A box that overlaps a person at least this much is about that person, however badly it fits.

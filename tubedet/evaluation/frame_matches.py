@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tubedet.data.ava_annotations import AvaTable
-from tubedet.evaluation.detection_ap import average_precision, precision_recall
+from tubedet.data.annotations.ava_csv import AvaTable
+
+from .detection_ap import average_precision, precision_recall
 
 
 @dataclass(frozen=True)

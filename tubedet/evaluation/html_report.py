@@ -11,8 +11,8 @@ from os import PathLike
 from pathlib import Path
 from string import Template
 
-from tubedet.evaluation.error_analysis import ClassFigures, ErrorAnalysis, Example
-from tubedet.evaluation.report import open_whole
+from .error_analysis import ClassFigures, ErrorAnalysis, Example
+from .report import open_whole
 
 _MAX_CURVES = 90
 _FILE_NAME = "index.html"
@@ -123,7 +123,7 @@ def render_html(content: ReportContent) -> str:
         str: the whole html document.
     """
     # Loads matplotlib, half a second that an evaluation without a report does not wait for.
-    from tubedet.evaluation.report_figures import draw_curves, draw_error_kinds, draw_slices
+    from .report_figures import draw_curves, draw_error_kinds, draw_slices
 
     analysis = content.analysis
     by_ap = sorted(analysis.classes, key=lambda entry: -entry.average_precision)

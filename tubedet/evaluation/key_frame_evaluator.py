@@ -17,10 +17,11 @@ import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from tubedet.data.ava_annotations import AvaTable, parse_ava_csv, read_ava_csv
-from tubedet.data.own_data import file_stem
-from tubedet.evaluation.prediction_csv import format_timestamp, write_prediction_rows
-from tubedet.evaluation.report import open_whole
+from tubedet.data.annotations.ava_csv import AvaTable, parse_ava_csv, read_ava_csv
+from tubedet.data.datasets.custom import file_stem
+
+from .prediction_csv import format_timestamp, write_prediction_rows
+from .report import open_whole
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
                 ``<dataset_name>_results.json``, made if missing; None: no files.
             action_ids: Ids (from 1) of the evaluated classes.
             min_score: Scores up to this one count for nothing.
-            ava_kinetics: See :func:`tubedet.data.ava_annotations.read_ava_csv`.
+            ava_kinetics: See :func:`tubedet.data.annotations.ava_csv.read_ava_csv`.
             distributed: Gather the predictions of all processes on the main one. Otherwise each
                 process evaluates what it has processed itself.
         """

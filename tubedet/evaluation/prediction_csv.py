@@ -13,7 +13,7 @@ from typing import TextIO
 
 import numpy as np
 
-from tubedet.data.ava_annotations import AnnotationError, AvaTable, read_ava_csv
+from tubedet.data.annotations.ava_csv import AnnotationError, AvaTable, read_ava_csv
 
 
 def format_timestamp(timestamp: float) -> str:

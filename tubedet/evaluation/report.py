@@ -13,7 +13,7 @@ from typing import TextIO
 
 from tabulate import tabulate
 
-from tubedet.evaluation.ava_protocol import AvaResult
+from .ava_protocol import AvaResult
 
 
 def result_table(result: AvaResult) -> str:

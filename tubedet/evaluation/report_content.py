@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from tubedet.data.ava_annotations import AnnotationError, AvaTable
-from tubedet.evaluation.action_tube_groundtruth import ActionTubeGroundtruth
-from tubedet.evaluation.action_tube_protocol import (
-    TUBE_PROTOCOLS,
-    evaluate_action_tubes,
-    match_action_tubes,
-)
-from tubedet.evaluation.ava_groundtruth import AvaGroundtruth
-from tubedet.evaluation.ava_protocol import AVA_PROTOCOLS, ava_result, match_ava
-from tubedet.evaluation.error_analysis import analyse_errors
-from tubedet.evaluation.frame_matches import FrameMatches
-from tubedet.evaluation.html_report import ProtocolFigure, ReportContent
-from tubedet.evaluation.thumbnails import draw_thumbnails
+from tubedet.data.annotations.ava_csv import AnnotationError, AvaTable
+
+from .action_tube_groundtruth import ActionTubeGroundtruth
+from .action_tube_protocol import TUBE_PROTOCOLS, evaluate_action_tubes, match_action_tubes
+from .ava_groundtruth import AvaGroundtruth
+from .ava_protocol import AVA_PROTOCOLS, ava_result, match_ava
+from .error_analysis import analyse_errors
+from .frame_matches import FrameMatches
+from .html_report import ProtocolFigure, ReportContent
+from .thumbnails import draw_thumbnails
 
 Records = Mapping[tuple[str, float], dict]
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from tubedet.evaluation.error_analysis import CORRECT, ClassFigures, Slice
+from .error_analysis import CORRECT, ClassFigures, Slice
 
 _BLUE, _GREY, _LINE = "#33658a", "#8b959e", "#d5dade"
 _KIND_COLOURS = (_BLUE, "#86bbd8", "#f6ae2d", "#f26419", "#6c757d")

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 
 from tubedet.data.clip_sampling import stored_key_time
-from tubedet.data.video_reader import VideoError, VideoReaderCache
-from tubedet.evaluation.error_analysis import Example
+from tubedet.data.video.reader import VideoError, VideoReaderCache
+
+from .error_analysis import Example
 
 logger = logging.getLogger(__name__)
 

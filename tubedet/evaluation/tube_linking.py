@@ -6,8 +6,8 @@ from collections import defaultdict
 
 import numpy as np
 
-from tubedet.evaluation.detection_ap import overlapping_pairs
-from tubedet.evaluation.video_ap import DetectedTube
+from .detection_ap import overlapping_pairs
+from .video_ap import DetectedTube
 
 MIN_TUBE_LENGTH = 15  # frames, of the published linking
 

@@ -8,13 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tubedet.data.tube_annotations import ActionTube
-from tubedet.evaluation.detection_ap import (
-    average_precision,
-    match_pairs,
-    paired_iou,
-    precision_recall,
-)
+from tubedet.data.annotations.tube_files import ActionTube
+
+from .detection_ap import average_precision, match_pairs, paired_iou, precision_recall
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from os import PathLike
 
 import numpy as np
 
-from tubedet.data.frame_sources import FrameSource, VideoFileSource
+from tubedet.data.video.sources import FrameSource, VideoFileSource
 from tubedet.visualization import VideoWriter
 
 logger = logging.getLogger(__name__)

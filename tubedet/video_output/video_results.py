@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from detectron2.structures import Instances
 
-from tubedet.data.frame_sources import open_frame_source
+from tubedet.data.video.sources import open_frame_source
 from tubedet.engine.video_detector import (
     DetectedFrame,
     KeyFrameResult,
@@ -91,7 +91,7 @@ def write_video_results(
 
     Args:
         detector: the model.
-        source: whatever :func:`~tubedet.data.frame_sources.open_frame_source` takes; one that is
+        source: whatever :func:`~tubedet.data.video.sources.open_frame_source` takes; one that is
             open already stays so.
         outputs: the files to write. If it is no video and nothing is shown, only the key frames
             are looked at, which is faster.

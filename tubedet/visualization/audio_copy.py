@@ -11,7 +11,7 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 
-from tubedet.data.video_container import VideoError, open_video_container, video_stream
+from tubedet.data.video.container import VideoError, open_video_container, video_stream
 
 logger = logging.getLogger(__name__)
 

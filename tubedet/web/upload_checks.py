@@ -8,8 +8,8 @@ from pathlib import Path
 import av
 
 from tubedet.data import VideoError
-from tubedet.data.frame_sources import open_frame_source
-from tubedet.data.pyav_versions import open_for_reading
+from tubedet.data.video.pyav_versions import open_for_reading
+from tubedet.data.video.sources import open_frame_source
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"),

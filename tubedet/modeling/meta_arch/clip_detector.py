@@ -8,9 +8,9 @@ from detectron2.modeling import build_backbone
 from torch import nn
 from torchvision.ops import box_convert
 
-from ..clip_batch import ClipBatch
-from ..losses import ClipTarget, LayerOutput, SetCriterion, build_criterion
-from ..postprocessing import detections_from_queries
+from tubedet.modeling.clip_batch import ClipBatch
+from tubedet.modeling.losses import ClipTarget, LayerOutput, SetCriterion, build_criterion
+from tubedet.modeling.postprocessing import detections_from_queries
 
 
 class ClipDetector(nn.Module, ABC):

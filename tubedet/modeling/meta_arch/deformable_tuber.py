@@ -12,12 +12,17 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
 from tubedet.layers import sine_position_encoding_2d
+from tubedet.modeling.backbone import MultiLevelProjection, TemporalCollapse
+from tubedet.modeling.clip_batch import ClipBatch
+from tubedet.modeling.heads import BoxHead, ContextActionHead, set_prior
+from tubedet.modeling.losses import LayerOutput
+from tubedet.modeling.transformer import (
+    DeformableTransformer,
+    DETRTransformer,
+    EncoderProposals,
+    LevelTokens,
+)
 
-from ..backbone import MultiLevelProjection, TemporalCollapse
-from ..clip_batch import ClipBatch
-from ..heads import BoxHead, ContextActionHead, set_prior
-from ..losses import LayerOutput
-from ..transformer import DeformableTransformer, DETRTransformer, EncoderProposals, LevelTokens
 from .clip_detector import ClipDetector
 
 # Initial width and height of boxes that start from points, before the sigmoid.

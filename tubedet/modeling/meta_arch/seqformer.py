@@ -10,12 +10,12 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
 from tubedet.layers import sine_position_encoding_2d
+from tubedet.modeling.backbone import MultiLevelProjection, StepPooling
+from tubedet.modeling.clip_batch import ClipBatch
+from tubedet.modeling.heads import BoxHead, set_prior
+from tubedet.modeling.losses import LayerOutput
+from tubedet.modeling.transformer import SeqFormerTransformer
 
-from ..backbone import MultiLevelProjection, StepPooling
-from ..clip_batch import ClipBatch
-from ..heads import BoxHead, set_prior
-from ..losses import LayerOutput
-from ..transformer import SeqFormerTransformer
 from .clip_detector import ClipDetector
 
 

@@ -10,9 +10,10 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 from torchvision.ops import box_convert
 
-from ..clip_batch import ClipBatch
-from ..heads import DynamicHead
-from ..losses import LayerOutput
+from tubedet.modeling.clip_batch import ClipBatch
+from tubedet.modeling.heads import DynamicHead
+from tubedet.modeling.losses import LayerOutput
+
 from .clip_detector import ClipDetector
 
 

@@ -11,12 +11,12 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
 from tubedet.layers import sine_position_encoding_3d
+from tubedet.modeling.backbone import TemporalPooling
+from tubedet.modeling.clip_batch import ClipBatch
+from tubedet.modeling.heads import BoxHead, ContextActionHead
+from tubedet.modeling.losses import LayerOutput
+from tubedet.modeling.transformer import DETRTransformer
 
-from ..backbone import TemporalPooling
-from ..clip_batch import ClipBatch
-from ..heads import BoxHead, ContextActionHead
-from ..losses import LayerOutput
-from ..transformer import DETRTransformer
 from .clip_detector import ClipDetector
 
 QUERY_TYPES = ("key_frame", "tubelet")

@@ -1,0 +1,99 @@
+import pytest
+
+from tubedet.data import AnnotationError
+from tubedet.data.datasets.custom_yaml import read_own_data_yaml
+
+COMPLETE = """\
+# comment
+videos: media
+annotations: a.csv
+classes: [jump, "stand, still", wave]
+fps: 30000/1001
+exclusive: true
+boxes: pixels
+timestamps: seconds
+start_second: 900
+excluded: ex.csv
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    (tmp_path / "media").mkdir()
+    (tmp_path / "a.csv").touch()
+    (tmp_path / "ex.csv").touch()
+
+    def read(text):
+        path = tmp_path / "my.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return read_own_data_yaml(path)
+
+    return read
+
+
+def test_all_keys(read, tmp_path):
+    own = read(COMPLETE)
+    assert own.path == str(tmp_path / "my.yaml")
+    assert own.videos == str(tmp_path / "media") and own.annotations == str(tmp_path / "a.csv")
+    assert own.excluded == str(tmp_path / "ex.csv")
+    assert own.classes == {1: "jump", 2: "stand, still", 3: "wave"}
+    assert own.action_names == ["jump", "stand, still", "wave"]
+    assert own.fps == 30000 / 1001 and own.start_second == 900.0 and own.exclusive
+    assert (own.boxes, own.timestamps) == ("pixels", "seconds")
+
+
+def test_defaults_and_a_label_map(read, tmp_path):
+    (tmp_path / "map.pbtxt").write_text('item {\n  name: "sit"\n  id: 3\n}\n')
+    own = read("videos: media\nannotations: a.csv\nclasses: map.pbtxt\nfps: 25\n")
+    assert own.action_names == ["action 1", "action 2", "sit"]
+    assert (own.boxes, own.timestamps, own.start_second) == ("fractions", "seconds", 0.0)
+    assert own.exclusive is False and own.excluded is None and own.fps == 25.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("fps: 30000/1001", "fps: fast", r"5: key 'fps': expected a number such as"),
+        ("fps: 30000/1001", "fps: 1e999999999", r"5: key 'fps': expected a finite number"),
+        ("fps: 30000/1001", "fps: 30/0", r"5: key 'fps': expected a number"),
+        ("fps: 30000/1001", "fps: -25", r"5: key 'fps': expected a positive number, got -25"),
+        ("fps: 30000/1001", "fps:", r"5: key 'fps': expected a number such as"),
+        ("fps: 30000/1001\n", "", r"1: the keys fps are missing"),
+        ("exclusive: true", "exclusive: 7", r"6: key 'exclusive': expected true or false"),
+        ("boxes: pixels", "boxes: meters", r"7: key 'boxes': .*fractions or pixels, got 'meters'"),
+        ("boxes: pixels", "boxes: [pixels]", r"7: key 'boxes': expected one value"),
+        ("pixels", '!!python/object/apply:os.system ["false"]', r"7: key 'boxes': expected one"),
+        ("boxes: pixels", "box: pixels", r"7: unknown key 'box'; known: videos,"),
+        ("boxes: pixels", "fps: 25", r"7: key 'fps' occurs twice"),
+        ("boxes: pixels", "? [a]\n: b", r"7: unknown key None"),
+        ("videos: media", "videos: gone", r"2: key 'videos': there is no folder '.*gone'"),
+        ("a.csv", "gone.csv", r"3: key 'annotations': there is no file '.*gone\.csv'"),
+        ("a.csv", '"a\\0b"', r"3: key 'annotations': there is no file"),
+        ("wave]", "jump]", r"4: key 'classes': expected a list of different names"),
+        ("wave]", "[]]", r"4: key 'classes': expected one value"),
+        ("wave]", "wave", r"no valid yaml"),
+        ("timestamps: seconds", "timestamps: frames", r"9: key 'start_second': frame numbers"),
+        ("# comment", "\ttab: 1", r"1: no valid yaml"),
+    ],
+)
+def test_errors_name_file_line_and_key(read, old, new, message):
+    assert old in COMPLETE
+    with pytest.raises(AnnotationError, match=r"my\.yaml:\d+: ") as error:
+        read(COMPLETE.replace(old, new, 1))
+    assert error.match(r"my\.yaml:" + message if message[0].isdigit() else message)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"- a\n", b"text", b"\xff\xfe\xfa", b"a: &a [*a]\n", b"[" * 5000, b"#" * 300_000],
+    ids=["empty", "list", "scalar", "bytes", "recursive", "deep", "large"],
+)
+def test_other_files_are_refused(read, content):
+    with pytest.raises(AnnotationError, match=r"my\.yaml:1: "):
+        read(content)
+
+
+def test_broken_label_map_is_named(read, tmp_path):
+    (tmp_path / "map.pbtxt").write_text("sit")
+    with pytest.raises(AnnotationError, match=r"map\.pbtxt:1"):
+        read("videos: media\nannotations: a.csv\nclasses: map.pbtxt\nfps: 25\n")

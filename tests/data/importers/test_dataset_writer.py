@@ -1,0 +1,74 @@
+import math
+import os
+
+import pytest
+
+from tubedet.data import AnnotationError
+from tubedet.data.importers.dataset_writer import PersonBox, write_own_data
+
+BOXES = [PersonBox("b", 2, (0, 1, 2.5, 3), 1, 4), PersonBox("a", 10, (0, 1, 2, 3), 2, 0)]
+
+
+def write(folder, name="my.yaml", boxes=BOXES, **changes):
+    (folder / "videos").mkdir(exist_ok=True)
+    options = {
+        "inputs": ["export.xml"],
+        "classes": ["run", "wave"],
+        "videos": folder / "videos",
+        "fps": 25.0,
+        "exclusive": False,
+        **changes,
+    }
+    write_own_data(folder / name, boxes, **options)
+
+
+def test_rows_are_sorted_and_boxed_frames_are_not_empty(tmp_path):
+    empty = [("b", 2), ("b", 1), ("a", 11), ("a", 9), ("a", 9)]
+    write(tmp_path, "my.yml", empty_frames=empty)
+    assert (tmp_path / "my.csv").read_text() == (
+        "a,9\na,10,0,1,2,3,2,0\na,11\nb,1\nb,2,0,1,2.5,3,1,4\n"
+    )
+    assert "annotations: my.csv" in (tmp_path / "my.yml").read_text()
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t", "t.json", ".yaml"])
+def test_other_names_than_yaml_are_refused(tmp_path, name):
+    (tmp_path / "t.csv").write_text("mine")
+    with pytest.raises(AnnotationError, match=r"expected a name that ends in \.yaml or \.yml"):
+        write(tmp_path, name, overwrite=True)
+    assert (tmp_path / "t.csv").read_text() == "mine"
+    assert sorted(os.listdir(tmp_path)) == ["t.csv", "videos"]
+
+
+@pytest.mark.parametrize("target", ["my.yaml", "my.csv"])
+@pytest.mark.parametrize("link", [os.link, os.symlink, None])
+def test_inputs_are_never_replaced(tmp_path, target, link):
+    source = tmp_path / ("input.xml" if link else target)
+    source.write_text("mine")
+    if link:
+        link(source, tmp_path / target)
+    with pytest.raises(
+        AnnotationError, match=f"{target} are the same file: the input would be replaced"
+    ):
+        write(tmp_path, inputs=["other.xml", source], overwrite=True)
+    assert source.read_text() == (tmp_path / target).read_text() == "mine"
+    assert len(os.listdir(tmp_path)) == (3 if link else 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fps": 0.0}, "--fps 0: expected a positive number"),
+        ({"fps": -25.0}, "--fps -25: expected a positive number"),
+        ({"fps": math.nan}, "--fps nan: expected a positive number"),
+        ({"videos": "absent"}, "--videos absent: there is no such folder"),
+        ({"boxes": []}, r"^export\.xml: no box of a person with an action"),
+        ({"boxes": [BOXES[0]._replace(video_id="\ud800")]}, "a name is no text in UTF-8"),
+    ],
+)
+def test_nothing_is_written_that_cannot_be_used(tmp_path, changes, message):
+    for name in ("my.yaml", "my.csv"):
+        (tmp_path / name).write_text("before")
+    with pytest.raises(AnnotationError, match=message):
+        write(tmp_path, overwrite=True, **changes)
+    assert (tmp_path / "my.yaml").read_text() == (tmp_path / "my.csv").read_text() == "before"

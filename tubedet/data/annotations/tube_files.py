@@ -1,0 +1,228 @@
+"""Readers of the pickled tube annotations of JHMDB-21 and UCF101-24."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+
+import numpy as np
+
+from .restricted_pickle import brief, load_restricted_pickle
+from .text import AnnotationError, open_text
+
+
+@dataclass(frozen=True)
+class ActionTube:
+    """One action of one person: a box in each of some frames of a video.
+
+    Attributes:
+        label: 0-based action.
+        frames: (n,) int64, ascending numbers of stored frames, from 1.
+        boxes: (n, 4) float32, XYXY in pixels of the stored video, as annotated.
+        person_id: tubes of the same person in a video have the same one.
+    """
+
+    label: int
+    frames: np.ndarray
+    boxes: np.ndarray
+    person_id: int = -1
+
+    def boxes_at(self, frame_numbers: np.ndarray) -> np.ndarray:
+        """Boxes in the given frames.
+
+        Args:
+            frame_numbers: (T,) int, from 1, in any order.
+
+        Returns:
+            float64 array (T, 4), NaN in the frames without a box.
+        """
+        rows = np.searchsorted(self.frames, frame_numbers).clip(max=len(self.frames) - 1)
+        boxes = self.boxes[rows].astype(np.float64)
+        boxes[self.frames[rows] != frame_numbers] = np.nan
+        return boxes
+
+
+@dataclass(frozen=True)
+class AnnotatedVideo:
+    """The annotation of one video.
+
+    Attributes:
+        tubes: in the order of the file.
+        num_frames: number of the last frame.
+        key_frames: numbers of the annotated frames; None means every frame.
+        size: (height, width) in pixels, or None if the annotation does not tell.
+    """
+
+    tubes: list[ActionTube]
+    num_frames: int
+    key_frames: Sequence[int] | None = None
+    size: tuple[int, int] | None = None
+
+
+def read_act_groundtruth(
+    path: str | PathLike, *, action_names: Sequence[str], split: int, subset: str
+) -> dict[str, AnnotatedVideo]:
+    """Reads ``JHMDB-GT.pkl`` or ``UCF101v2-GT.pkl``, the format of ACT (Kalogeiton et al. 2017).
+
+    A row of a tube is ``frame, x1, y1, x2, y2``: the frame counts from 1, as the names of the
+    stored frames do, and belongs to the image of that very number.
+
+    Args:
+        path: the pickle; nothing in it is executed.
+        action_names: A names which the file must have.
+        split: number of the split, from 1.
+        subset: "train" or "test".
+
+    Returns:
+        The videos of the split in the order of its list.
+
+    Raises:
+        AnnotationError: the file breaks its format; the message names video and key.
+        OSError: the file cannot be read.
+    """
+    data = _Checked(load_restricted_pickle(path), str(path), dict)
+    labels = [name.value for name in data.get("labels", list).items(str)]
+    if labels != list(action_names):
+        raise AnnotationError(
+            f"{path}: 'labels' are {brief(labels)}, expected {list(action_names)}"
+        )
+    splits = data.get(f"{subset}_videos", list).items(list)
+    if split > len(splits):
+        raise AnnotationError(f"{path}: {len(splits)} splits, there is no split {split}")
+    videos = {}
+    for entry in splits[split - 1].items(str):
+        video_id = entry.value
+        num_frames = data.get("nframes", dict).get(video_id, int).value
+        size = data.get("resolution", dict).get(video_id, tuple)
+        if len(size.value) != 2 or not all(isinstance(v, int) and v > 0 for v in size.value):
+            raise size.error("is no (height, width)")
+        by_label = data.get("gttubes", dict).get(video_id, dict)
+        tubes: list[ActionTube] = []
+        for label in by_label.value:
+            if not isinstance(label, int) or not 0 <= label < len(labels):
+                raise by_label.error(f"has the label {brief(label)}, there are {len(labels)}")
+            for rows in by_label.get(label, list).items(np.ndarray):
+                table = rows.table(5)
+                frames = table[:, 0].astype(np.int64)
+                if (frames != table[:, 0]).any():
+                    raise rows.error("has frame numbers that are not whole")
+                tubes.append(
+                    _checked_tube(rows, label, frames, table[:, 1:], num_frames, len(tubes))
+                )
+        videos[video_id] = AnnotatedVideo(tubes, num_frames, size=size.value)
+    return videos
+
+
+def read_corrected_ucf101(
+    path: str | PathLike, *, action_names: Sequence[str], test_list: str | PathLike, subset: str
+) -> dict[str, AnnotatedVideo]:
+    """Reads ``pyannot.pkl``, the corrected annotation of UCF101-24 by Gurkirt Singh.
+
+    (https://github.com/gurkirt/corrected-UCF101-Annots.) Its tubes have 0-based first and one-past
+    last frames ``sf`` and ``ef`` and boxes x, y, width, height in 8 or 16 bits.
+
+    Args:
+        path: the pickle; nothing in it is executed.
+        action_names: A names; labels are positions among them.
+        test_list: text file with the video ids of the test split, one per line, with or without a
+            file ending; all other videos are for training.
+        subset: "train" or "test".
+
+    Returns:
+        The videos of the subset in alphabetical order.
+
+    Raises:
+        AnnotationError: a file breaks its format; the message names video and key, or line.
+        OSError: a file cannot be read.
+    """
+    data = _Checked(load_restricted_pickle(path), str(path), dict)
+    test_videos = _read_test_list(test_list, known=data.value, source=path)
+    videos = {}
+    for video_id in sorted(data.keys(str)):
+        if (video_id in test_videos) != (subset == "test"):
+            continue
+        video = data.get(video_id, dict)
+        num_frames = video.get("numf", int).value
+        tubes: list[ActionTube] = []
+        for entry in video.get("annotations", list).items(dict):
+            label, start, end = (entry.get(key, int).value for key in ("label", "sf", "ef"))
+            rows = entry.get("boxes", np.ndarray)
+            corners = rows.table(4)
+            if not 0 <= label < len(action_names):
+                raise entry.error(f"has the label {brief(label)}, there are {len(action_names)}")
+            if end - start != len(corners):
+                raise entry.error(
+                    f"has {len(corners)} boxes for the frames from {brief(start)} "
+                    f"to before {brief(end)}"
+                )
+            boxes = np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], axis=1)
+            frames = np.arange(start + 1, end + 1)
+            tubes.append(_checked_tube(rows, label, frames, boxes, num_frames, len(tubes)))
+        videos[video_id] = AnnotatedVideo(tubes, num_frames)
+    return videos
+
+
+def _read_test_list(path: str | PathLike, *, known: dict, source: str | PathLike) -> set[str]:
+    with open_text(path) as stream:
+        video_ids = {line.strip().removesuffix(".avi").removesuffix(".mp4") for line in stream}
+    # The list of all 101 classes is fine, too.
+    if not video_ids & known.keys():
+        raise AnnotationError(f"{path}: none of its {len(video_ids)} lines is a video of {source}")
+    return video_ids
+
+
+def _checked_tube(
+    rows: _Checked,
+    label: int,
+    frames: np.ndarray,
+    boxes: np.ndarray,
+    num_frames: int,
+    person_id: int,
+) -> ActionTube:
+    if len(frames) == 0 or frames[0] < 1 or frames[-1] > num_frames or (np.diff(frames) < 1).any():
+        raise rows.error(f"has frames that do not ascend from 1 to at most {brief(num_frames)}")
+    if (boxes[:, :2] > boxes[:, 2:]).any():
+        raise rows.error("has a box whose right or lower edge comes before the other")
+    return ActionTube(label, frames, boxes.astype(np.float32), person_id)
+
+
+class _Checked:
+    """A value of a pickle together with its place in it, for messages."""
+
+    def __init__(self, value: object, place: str, expected: type):
+        self.value = value
+        self._place = place
+        # In Python a truth value is a whole number, too.
+        if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+            raise self.error(f"is a {type(value).__name__}, expected {expected.__name__}")
+
+    def error(self, problem: str) -> AnnotationError:
+        return AnnotationError(f"{self._place} {problem}")
+
+    def keys(self, expected: type) -> list:
+        return [
+            _Checked(key, f"{self._place}: key {brief(key)}", expected).value for key in self.value
+        ]
+
+    def get(self, key: object, expected: type) -> _Checked:
+        if key not in self.value:
+            raise self.error(f"has no key {brief(key)}")
+        return _Checked(self.value[key], f"{self._place}[{brief(key)}]", expected)
+
+    def items(self, expected: type) -> list[_Checked]:
+        pairs = zip(itertools.count(), self.value)
+        return [_Checked(item, f"{self._place}[{i}]", expected) for i, item in pairs]
+
+    def table(self, columns: int) -> np.ndarray:
+        """The array as float64 (n, columns), all finite; unsigned bytes would overflow in sums."""
+        array = np.asarray(self.value)
+        if array.ndim != 2 or array.shape[1] != columns or array.dtype.kind not in "iuf":
+            raise self.error(
+                f"is a {array.dtype} array of shape {array.shape}, expected (n, {columns}) numbers"
+            )
+        table = array.astype(np.float64)
+        if not np.isfinite(table).all():
+            raise self.error("has numbers that are not finite")
+        return table

@@ -1,0 +1,1 @@
+"""Names of data sets, registered in detectron2's catalogs."""

@@ -1,0 +1,336 @@
+"""Data sets of one's own: a csv in the format of AVA and a small yaml, no code.
+
+A config names the yaml itself, ``DATASETS.TRAIN: ("/path/my.yaml",)``; it is registered under its
+path when it is first used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+
+from tubedet.data.annotations.ava_csv import (
+    AnnotationError,
+    AvaTable,
+    read_ava_csv,
+    read_timestamps,
+)
+from tubedet.data.annotations.tube_files import ActionTube, AnnotatedVideo
+from tubedet.data.video.media_paths import video_paths
+from tubedet.data.video.reader import open_video
+
+from .action_tubes import register_action_tubes
+from .ava import persons_by_key_frame
+from .custom_yaml import OwnData, read_own_data_yaml
+
+logger = logging.getLogger(__name__)
+
+_ENDINGS = (".yaml", ".yml")
+END_OF_FRAMES = 2**31  # no video has so many
+
+
+def ensure_registered(name: str) -> None:
+    """Registers a data set of one's own, unless that has been done.
+
+    Its metadata are those of :func:`tubedet.data.datasets.action_tubes.register_action_tubes` with
+    ``timestamps: frames`` in the yaml. With ``seconds`` they hold ``action_names``,
+    ``exclusive_actions``, ``evaluator_type`` "ava", and ``groundtruth``, a callable: see
+    :func:`read_groundtruth`. Both have ``own_data``, the :class:`OwnData`.
+
+    Args:
+        name: path of a yaml; names of other data sets are left alone.
+
+    Raises:
+        AnnotationError: the yaml is wrong; the message names file, line and key.
+        OSError: the yaml cannot be read.
+    """
+    if not name.endswith(_ENDINGS) or name in DatasetCatalog.list():
+        return
+    own = read_own_data_yaml(name)
+    if own.timestamps == "frames":
+        register_action_tubes(
+            name,
+            lambda: load_tubes(own),
+            action_names=own.action_names,
+            frames_dir=own.videos,
+            videos_dir=own.videos,
+            fps=own.fps,
+            exclusive_actions=own.exclusive,
+        )
+    else:
+        DatasetCatalog.register(name, lambda: load_key_frames(own))
+        MetadataCatalog.get(name).set(
+            action_names=own.action_names,
+            exclusive_actions=own.exclusive,
+            evaluator_type="ava",
+            groundtruth=lambda *, ava_kinetics: read_groundtruth(own, ava_kinetics=ava_kinetics),
+        )
+    MetadataCatalog.get(name).set(own_data=own)
+
+
+def check_actions(cfg: CfgNode, name: str) -> None:
+    """Makes sure that a config's model can learn or predict the actions of a data set.
+
+    Args:
+        cfg: the config.
+        name: name of a data set, or path of a yaml, which is registered.
+
+    Raises:
+        ValueError: the numbers of actions differ, or the model wants one action per person and
+            the data set has several.
+    """
+    ensure_registered(name)
+    if cfg.MODEL.PERSON_ONLY:  # no action is learned
+        return
+    metadata = MetadataCatalog.get(name)
+    names = metadata.get("action_names", None)
+    if names is not None and len(names) != cfg.MODEL.NUM_ACTIONS:
+        raise ValueError(
+            f"data set {name!r} has {len(names)} actions, MODEL.NUM_ACTIONS is "
+            f"{cfg.MODEL.NUM_ACTIONS}"
+        )
+    if cfg.MODEL.EXCLUSIVE_ACTIONS and not metadata.get("exclusive_actions", False):
+        raise ValueError(
+            f"MODEL.EXCLUSIVE_ACTIONS is True, but persons of the data set {name!r} may do several "
+            "actions at once; if they do not, say 'exclusive: true' in its yaml"
+        )
+
+
+def file_stem(name: str) -> str:
+    """What files that belong to a data set are named after.
+
+    Args:
+        name: name of a data set, or path of a yaml.
+
+    Returns:
+        str: without folders and the ending of a yaml.
+    """
+    return Path(name).stem if name.endswith(_ENDINGS) else name
+
+
+def load_key_frames(own: OwnData) -> list[dict]:
+    """Makes the list of key frames of a data set with ``timestamps: seconds``.
+
+    Args:
+        own: its description.
+
+    Returns:
+        dataset dicts as of :func:`.load_ava`, without ``height`` and ``width``.
+
+    Raises:
+        AnnotationError: a csv breaks its format; the message names file and line.
+        OSError: a csv cannot be read.
+    """
+    table = _checked_table(own, ava_kinetics=True)
+    persons = persons_by_key_frame(table, own.classes, {})
+    key_frames = set(zip(table.video_ids.tolist(), table.timestamps.tolist()))
+    key_frames.update(table.empty_key_frames)
+    key_frames -= _excluded(own, ava_kinetics=True)
+    videos = video_paths(
+        {video_id for video_id, _ in key_frames}, frames_dir=own.videos, videos_dir=own.videos
+    )
+    dicts = []
+    for video_id, timestamp in sorted(key_frames):
+        annotations = persons.get((video_id, timestamp), [])
+        if own.boxes == "pixels":
+            for annotation in annotations:
+                annotation["bbox_mode"] = BoxMode.XYXY_ABS
+        dicts.append(
+            {
+                "video_id": video_id,
+                "timestamp": timestamp,
+                "video": videos[video_id],
+                "fps": own.fps,
+                "start_second": own.start_second,
+                "annotations": annotations,
+            }
+        )
+    logger.info("%s: %d key frames of %d videos", own.path, len(dicts), len(videos))
+    return dicts
+
+
+def load_tubes(own: OwnData) -> dict[str, AnnotatedVideo]:
+    """Makes the tubes of a data set with ``timestamps: frames``.
+
+    The rows of one person and one action in a video are a tube; it ends where an annotated frame of
+    the video does not have it, and another one of the same person may begin later. With
+    ``boxes: fractions`` the videos are opened, to learn their sizes.
+
+    Args:
+        own: its description.
+
+    Returns:
+        Annotated videos in alphabetical order; their key frames are those which the csv lists.
+
+    Raises:
+        AnnotationError: a csv breaks its format; the message names file and line.
+        OSError: a csv, or a video whose size is needed, cannot be read.
+    """
+    table = _checked_table(own, ava_kinetics=True)
+    excluded = _excluded(own, ava_kinetics=True)
+    key_frames: dict[str, set[int]] = {}
+    listed = [*zip(table.video_ids.tolist(), table.timestamps.tolist()), *table.empty_key_frames]
+    for video_id, number in set(listed) - excluded:
+        key_frames.setdefault(video_id, set()).add(int(number))
+    boxes = table.boxes
+    if own.boxes == "fractions":
+        boxes = boxes * _frame_scales(own, table)
+
+    tubes: dict[str, list[ActionTube]] = {video_id: [] for video_id in sorted(key_frames)}
+    places = {
+        (video_id, number): place
+        for video_id, numbers in key_frames.items()
+        for place, number in enumerate(sorted(numbers))
+    }
+    row_places = np.array([places.get(key, -1) for key in listed[: len(table)]], dtype=np.int64)
+    columns = (table.timestamps, table.action_ids, table.person_ids, table.video_index)
+    rows = np.lexsort(columns)
+    rows = rows[row_places[rows] >= 0]  # the others are excluded
+    identity = np.column_stack(columns[1:])[rows]
+    is_start = (identity[1:] != identity[:-1]).any(axis=1) | (np.diff(row_places[rows]) > 1)
+    starts = np.flatnonzero(is_start) + 1
+    for members in np.split(rows, starts) if len(rows) else ():
+        first = members[0]
+        tube = ActionTube(
+            label=int(table.action_ids[first]) - 1,
+            frames=table.timestamps[members].astype(np.int64),
+            boxes=boxes[members].astype(np.float32),
+            person_id=int(table.person_ids[first]),
+        )
+        tubes[table.videos[table.video_index[first]]].append(tube)
+    return {
+        video_id: AnnotatedVideo(
+            tubes[video_id], max(key_frames[video_id]), key_frames=sorted(key_frames[video_id])
+        )
+        for video_id in tubes
+    }
+
+
+def read_groundtruth(
+    own: OwnData, *, ava_kinetics: bool
+) -> tuple[AvaTable, dict[int, str], set[tuple[str, float]]]:
+    """Reads what an evaluation of a data set with ``timestamps: seconds`` needs.
+
+    With ``boxes: pixels`` the videos are opened, to learn their sizes.
+
+    Args:
+        own: its description.
+        ava_kinetics: see :func:`.read_ava_csv`. The protocol of 2020
+            knows no excluded key frames, so they are left out of the table.
+
+    Returns:
+        The table with boxes as fractions, the label map, and the excluded key frames.
+
+    Raises:
+        AnnotationError: a csv breaks its format; the message names file and line.
+        OSError: a csv, or a video whose size is needed, cannot be read.
+    """
+    table = _checked_table(own, ava_kinetics=ava_kinetics)
+    if own.boxes == "pixels":
+        table = dataclasses.replace(table, boxes=_fractions(own, table))
+    excluded = _excluded(own, ava_kinetics=ava_kinetics)
+    if ava_kinetics:
+        table, excluded = _without(table, excluded), set()
+    return table, own.classes, excluded
+
+
+def _excluded(own: OwnData, *, ava_kinetics: bool) -> set[tuple[str, float]]:
+    if own.excluded is None:
+        return set()
+    return read_timestamps(own.excluded, ava_kinetics=ava_kinetics)
+
+
+def _without(table: AvaTable, excluded: set[tuple[str, float]]) -> AvaTable:
+    keys = zip(table.video_ids.tolist(), table.timestamps.tolist())
+    kept = table.select(np.array([key not in excluded for key in keys], dtype=bool))
+    empty = [
+        (key, line)
+        for key, line in zip(table.empty_key_frames, table.empty_lines)
+        if key not in excluded
+    ]
+    return dataclasses.replace(
+        kept,
+        empty_key_frames=tuple(key for key, _ in empty),
+        empty_lines=tuple(line for _, line in empty),
+    )
+
+
+def _fractions(own: OwnData, table: AvaTable) -> np.ndarray:
+    """(N, 4) boxes in pixels as fractions of their frames."""
+    scales = _frame_scales(own, table)
+    outside = (table.boxes > scales + 1).any(axis=1)  # tools differ by a pixel
+    if outside.any():
+        row = np.flatnonzero(outside)[0]
+        width, height = scales[row, :2].astype(int)
+        raise AnnotationError(
+            f"{own.annotations}:{table.lines[row]}: the box reaches beyond the frames, which have "
+            f"{width}x{height} pixels; were the videos made smaller after they were annotated?"
+        )
+    return table.boxes / scales
+
+
+def _frame_scales(own: OwnData, table: AvaTable) -> np.ndarray:
+    """(N, 4) width, height, width, height of the video of each row, pixels."""
+    paths = video_paths(table.videos, frames_dir=own.videos, videos_dir=own.videos)
+    sizes = np.empty((len(table.videos), 4))
+    for row, video_id in zip(sizes, table.videos):
+        with open_video(paths[video_id], folder_fps=own.fps) as reader:
+            row[:] = (reader.width, reader.height) * 2
+    return sizes[table.video_index]
+
+
+def _checked_table(own: OwnData, *, ava_kinetics: bool) -> AvaTable:
+    """The csv, after the checks which its yaml makes possible."""
+    table = read_ava_csv(own.annotations, ava_kinetics=ava_kinetics)
+
+    def refuse(bad: np.ndarray, problem: str) -> None:
+        if bad.any():
+            line = table.lines[bad].min()
+            raise AnnotationError(f"{own.annotations}:{line}: {problem} ({own.path})")
+
+    boxes = table.boxes
+    refuse(
+        ~np.isin(table.action_ids, list(own.classes)),
+        f"an action id that 'classes' do not have: they have {len(own.classes)}",
+    )
+    refuse((boxes[:, :2] >= boxes[:, 2:]).any(axis=1), "not a box: x1 < x2 and y1 < y2 must hold")
+    if own.boxes == "fractions":
+        outside = ((boxes < 0) | (boxes > 1)).any(axis=1)
+        refuse(outside, "not within 0 and 1; if these are pixels, say 'boxes: pixels'")
+    elif len(boxes) and boxes.max() <= 1:
+        raise AnnotationError(
+            f"{own.annotations}:{table.lines[0]}: all boxes are within 0 and 1; if these are "
+            f"fractions, say 'boxes: fractions' ({own.path})"
+        )
+    persons = np.column_stack([table.video_index, table.timestamps, boxes, table.person_ids])
+    if own.timestamps == "frames":
+        listed = np.array([number for _, number in table.empty_key_frames])
+        for numbers, lines in ((table.timestamps, table.lines), (listed, table.empty_lines)):
+            bad = (numbers < 1) | (numbers % 1 != 0) | (numbers >= END_OF_FRAMES)
+            if bad.any():
+                raise AnnotationError(
+                    f"{own.annotations}:{np.array(lines)[bad].min()}: not a frame number 1, 2, ..."
+                    f"; if these are times, say 'timestamps: seconds' ({own.path})"
+                )
+        refuse(table.last_column % 1 != 0, "'timestamps: frames' needs a person id in column 8")
+        # Linked by its id, a person has one box in a frame.
+        persons = persons[:, [0, 1, -1]]
+        same_action = np.column_stack([persons, table.action_ids])
+        refuse(_repeated(same_action), "this person has this action in this frame already")
+    if own.exclusive:
+        refuse(_repeated(persons), "this person has an action already, and 'exclusive' is true")
+    return table
+
+
+def _repeated(rows: np.ndarray) -> np.ndarray:
+    """(N,) bool: which rows of (N, C) equal an earlier one."""
+    _, first = np.unique(rows, axis=0, return_index=True)
+    repeated = np.ones(len(rows), dtype=bool)
+    repeated[first] = False
+    return repeated

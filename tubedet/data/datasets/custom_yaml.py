@@ -1,0 +1,184 @@
+"""The small yaml which describes a data set of one's own."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import yaml
+
+from tubedet.data.annotations.ava_csv import read_label_map
+from tubedet.data.annotations.text import AnnotationError
+
+_MAX_BYTES = 1 << 18
+_REQUIRED = ("videos", "annotations", "classes", "fps")
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """What the yaml says; paths are relative to the yaml's folder no more.
+
+    Attributes:
+        path: the yaml itself.
+        videos: folder with a video file or a folder of frames for each video.
+        annotations: csv in the format of AVA.
+        classes: action id, as in the csv, to name.
+        fps: frames per second; used where the stored video does not tell.
+        exclusive: every person does exactly one action.
+        boxes: what the csv has, "fractions" of the frame or "pixels".
+        timestamps: what the csv has, "seconds" or numbers of stored "frames", from 1.
+        start_second: time of the first stored frame on the clock of the csv.
+        excluded: csv with key frames to leave out, or None.
+    """
+
+    path: str
+    videos: str
+    annotations: str
+    classes: dict[int, str]
+    fps: float
+    exclusive: bool = False
+    boxes: str = "fractions"
+    timestamps: str = "seconds"
+    start_second: float = 0.0
+    excluded: str | None = None
+
+    @property
+    def action_names(self) -> list[str]:
+        """A names; column k of every action array is the action with id k + 1."""
+        return [self.classes.get(k, f"action {k}") for k in range(1, max(self.classes) + 1)]
+
+
+def read_own_data_yaml(path: str | os.PathLike) -> OwnData:
+    """Reads and checks the yaml of a data set.
+
+    Args:
+        path: the file; see ``datasets/README.md`` for its keys.
+
+    Returns:
+        OwnData: its content.
+
+    Raises:
+        AnnotationError: the file is no such yaml; the message names file, line and key.
+        OSError: the file cannot be read.
+    """
+    path = os.fspath(path)
+    values, lines = {}, {}
+    for key_node, node in _top_level(path).value:
+        line = key_node.start_mark.line + 1
+        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+        if key not in _READERS:
+            raise AnnotationError(
+                f"{path}:{line}: unknown key {key!r}; known: {', '.join(_READERS)}"
+            )
+        if key in values:
+            raise AnnotationError(f"{path}:{line}: key {key!r} occurs twice")
+        lines[key] = node.start_mark.line + 1
+        try:
+            values[key] = _READERS[key](node, os.path.dirname(os.path.abspath(path)))
+        except AnnotationError:
+            raise
+        except (ValueError, OSError) as error:
+            raise AnnotationError(f"{path}:{lines[key]}: key {key!r}: {error}") from None
+    missing = [key for key in _REQUIRED if key not in values]
+    if missing:
+        raise AnnotationError(f"{path}:1: the keys {', '.join(missing)} are missing")
+    data = OwnData(path=path, **values)
+    if data.timestamps == "frames" and data.start_second:
+        raise AnnotationError(
+            f"{path}:{lines['start_second']}: key 'start_second': frame numbers have no clock; "
+            "remove it, or use 'timestamps: seconds'"
+        )
+    return data
+
+
+def _top_level(path: str) -> yaml.MappingNode:
+    with open(path, "rb") as stream:
+        content = stream.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise AnnotationError(f"{path}:1: larger than {_MAX_BYTES} bytes: is this the yaml?")
+    try:
+        top = yaml.compose(content, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise AnnotationError(f"{path}:{line}: no valid yaml: {error.problem}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise AnnotationError(f"{path}:1: no valid yaml: {reason}") from None
+    if not isinstance(top, yaml.MappingNode):
+        raise AnnotationError(f"{path}:1: expected lines of 'key: value'")
+    return top
+
+
+def _text(node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
+        raise ValueError("expected one value")
+    return node.value
+
+
+def _number(node: yaml.Node) -> float:
+    try:
+        numerator, _, denominator = _text(node).partition("/")
+        number = float(numerator) / float(denominator or 1)
+    except (ValueError, ArithmeticError):
+        raise ValueError("expected a number such as 25 or 30000/1001") from None
+    if not math.isfinite(number):
+        raise ValueError("expected a finite number")
+    return number
+
+
+def _fps(node: yaml.Node, _folder: str) -> float:
+    if (fps := _number(node)) <= 0:
+        raise ValueError(f"expected a positive number, got {fps:g}")
+    return fps
+
+
+def _flag(node: yaml.Node, _folder: str) -> bool:
+    text = _text(node).lower()
+    if text not in ("true", "false"):
+        raise ValueError(f"expected true or false, got {text!r}")
+    return text == "true"
+
+
+def _one_of(*choices: str) -> Callable[[yaml.Node, str], str]:
+    def read(node: yaml.Node, _folder: str) -> str:
+        if (text := _text(node)) not in choices:
+            raise ValueError(f"expected {' or '.join(choices)}, got {text!r}")
+        return text
+
+    return read
+
+
+def _existing(kind: str, exists: Callable[[str], bool]) -> Callable[[yaml.Node, str], str]:
+    def read(node: yaml.Node, folder: str) -> str:
+        path = os.path.join(folder, os.path.expanduser(_text(node)))
+        if "\0" in path or not exists(path):
+            raise ValueError(f"there is no {kind} {path!r}")
+        return path
+
+    return read
+
+
+def _classes(node: yaml.Node, folder: str) -> dict[int, str]:
+    if not isinstance(node, yaml.SequenceNode):
+        return read_label_map(_file(node, folder))
+    names = [_text(item) for item in node.value]
+    if not names or len(set(names)) < len(names):
+        raise ValueError("expected a list of different names, or a label map (pbtxt)")
+    return dict(enumerate(names, start=1))
+
+
+_file = _existing("file", os.path.isfile)
+_READERS: dict[str, Callable[[yaml.Node, str], object]] = {
+    "videos": _existing("folder", os.path.isdir),
+    "annotations": _file,
+    "classes": _classes,
+    "fps": _fps,
+    "exclusive": _flag,
+    "boxes": _one_of("fractions", "pixels"),
+    "timestamps": _one_of("seconds", "frames"),
+    "start_second": lambda node, _folder: _number(node),
+    "excluded": _file,
+}

@@ -1,0 +1,1 @@
+"""What ``validate_dataset`` checks: annotations, lists and media of a data set."""

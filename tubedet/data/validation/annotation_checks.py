@@ -1,0 +1,355 @@
+"""Checks of annotation files that find every problem, where loading stops at the first one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Collection, Iterable, Iterator
+
+import numpy as np
+
+from tubedet.data.annotations.ava_csv import AvaTable, read_ava_csv, read_label_map, read_timestamps
+from tubedet.data.annotations.tube_files import ActionTube
+from tubedet.data.annotations.video_lists import (
+    VideoInfo,
+    read_file_names,
+    read_seconds,
+    read_video_infos,
+)
+from tubedet.data.datasets.ava import AVAFiles
+from tubedet.data.datasets.custom import END_OF_FRAMES
+from tubedet.data.datasets.custom_yaml import OwnData
+from tubedet.data.video.media_paths import missing_media, video_paths
+
+from .checked_dataset import CheckedDataset, PixelBoxes, Problem
+
+# Fractions a little outside of the frame are sloppy; beyond that they are no fractions.
+_LARGEST_FRACTION = 2.0
+
+
+def check_ava(name: str, files: AVAFiles) -> CheckedDataset:
+    """Checks the annotation of a data set in the format of AVA.
+
+    Args:
+        name: what reports call it.
+        files: where everything is.
+
+    Returns:
+        CheckedDataset: the problems, and the key frames to look up in the media.
+    """
+    checked = CheckedDataset(name, files.groundtruth_csv)
+    actions = checked.read("label-map", files.action_list, read_label_map, {})
+    if files.label_map != files.action_list:
+        checked.read("label-map", files.label_map, read_label_map, {})
+    table = _read_table(checked, files.groundtruth_csv)
+    excluded = _read_excluded(checked, files.exclusions_csv)
+    seconds, file_names, infos = [], {}, {}
+    path = files.included_timestamps
+    if path and os.path.isfile(path):
+        add = checked.unreadable(path, "row")
+        seconds = checked.read("row", path, read_seconds, [], on_error=add)
+    if files.file_names and os.path.isfile(files.file_names):
+        file_names = checked.read("row", files.file_names, read_file_names, {})
+    path = files.video_info_csv
+    if path and os.path.isfile(path):
+        add = checked.unreadable(path, "video-info")
+        infos = checked.read("video-info", path, read_video_infos, {}, on_error=add)
+
+    _check_boxes(checked, table, pixels=False)
+    _check_actions(checked, table, actions)
+    _check_duplicates(checked, table)
+    lines = _lines_of_key_frames(table)
+    _check_videos(checked, table, file_names)
+    _check_seconds(checked, lines, seconds, infos)
+    _check_excluded(checked, table, excluded)
+    paths = video_paths(
+        checked.first_lines, frames_dir=files.frames_dir, videos_dir=files.videos_dir
+    )
+    for video_id, second in sorted(lines.keys() - excluded):
+        info = infos.get(video_id) or VideoInfo(0, 0, files.fps, files.start_second)
+        record = _record(video_id, second, paths[video_id], info.fps, info.start_second)
+        if video_id in infos:
+            record.update(height=info.height, width=info.width)
+        checked.records.append(record)
+    return checked
+
+
+def check_own_data(own: OwnData) -> CheckedDataset:
+    """Checks the annotation of a data set described by a yaml, which is right itself.
+
+    Args:
+        own: what the yaml says.
+
+    Returns:
+        CheckedDataset: the problems, and the key frames to look up in the media.
+    """
+    checked = CheckedDataset(own.path, own.annotations)
+    table = _read_table(checked, own.annotations)
+    excluded = _read_excluded(checked, own.excluded)
+    _check_boxes(checked, table, pixels=own.boxes == "pixels")
+    _check_actions(checked, table, own.classes)
+    _check_duplicates(checked, table)
+    _check_persons(checked, table, own)
+    _check_excluded(checked, table, excluded)
+    lines = _lines_of_key_frames(table)
+    paths = video_paths(checked.first_lines, frames_dir=own.videos, videos_dir=own.videos)
+    _check_stored(checked, paths)
+    pixel_boxes = _pixel_boxes(table) if own.boxes == "pixels" else {}
+    for (video_id, time), line in sorted(lines.items()):
+        if own.timestamps == "frames" and (not 1 <= time < END_OF_FRAMES or time % 1):
+            checked.error("time", f"{time:g} is not a frame number 1, 2, ...", line=line)
+        elif own.timestamps == "seconds" and time < own.start_second:
+            begin = f"{own.start_second:g} s"
+            checked.error("time", f"{time:g} s is before the video begins at {begin}", line=line)
+        elif (video_id, time) not in excluded:
+            record = _record(video_id, time, paths[video_id], own.fps, own.start_second)
+            if own.timestamps == "frames":
+                record["frame_number"] = int(time)
+            if video_id in pixel_boxes:
+                record["pixel_boxes"] = pixel_boxes[video_id]
+            checked.records.append(record)
+    return checked
+
+
+def check_tubes(
+    name: str,
+    tubes: dict[str, list[ActionTube]],
+    num_frames: dict[str, int],
+    records: list[dict],
+    *,
+    num_actions: int,
+) -> CheckedDataset:
+    """Checks a data set of action tubes, which come from a pickle and so have no lines.
+
+    Args:
+        name: of the data set.
+        tubes: by video id.
+        num_frames: number of the last frame by video id.
+        records: its dataset dicts.
+        num_actions: A.
+
+    Returns:
+        CheckedDataset: the problems, and the frames to look up in the media.
+    """
+    checked = CheckedDataset(name, name, records=records)
+    sizes = {r["video_id"]: (r["width"], r["height"]) for r in records if "height" in r}
+    for video_id, video_tubes in tubes.items():
+        checked.first_lines[video_id] = None
+        for index, tube in enumerate(video_tubes):
+            checked.num_rows += len(tube.frames)
+            where = f"video {video_id!r}, tube {index}"
+            if not 0 <= tube.label < num_actions:
+                checked.error("class", f"{where}: label {tube.label}, there are {num_actions}")
+            if len(tube.frames) and tube.frames[-1] > num_frames[video_id]:
+                last = f"frame {tube.frames[-1]} of {num_frames[video_id]}"
+                checked.error("time", f"{where}: {last}")
+            width, height = sizes.get(video_id, (np.inf, np.inf))
+            empty = (tube.boxes[:, :2] >= tube.boxes[:, 2:]).any(axis=1)
+            # Coordinates of these data sets are inclusive or exclusive: one pixel is in doubt.
+            outside = (tube.boxes < -1).any(axis=1) | (tube.boxes[:, 2] > width + 1)
+            outside |= tube.boxes[:, 3] > height + 1
+            for frame in tube.frames[empty]:
+                checked.error("empty-box", f"{where}, frame {frame}: x1 >= x2 or y1 >= y2")
+            for frame in tube.frames[outside & ~empty]:
+                checked.warn("outside", f"{where}, frame {frame}: the box leaves the frame")
+    return checked
+
+
+def shared_videos(datasets: Iterable[CheckedDataset]) -> Iterator[Problem]:
+    """Finds videos that are in several data sets, as those of training and validation must not.
+
+    Args:
+        datasets: checked data sets that belong together.
+
+    Yields:
+        Problem: one for each shared video of each pair, at its first line in the second one.
+    """
+    for first, second in itertools.combinations(datasets, 2):
+        for video_id, line in second.first_lines.items():
+            if video_id in first.first_lines:
+                message = f"video {video_id!r} is in {first.name} and in {second.name}"
+                yield Problem("error", "overlap", second.source, line, message)
+
+
+def _read_table(checked: CheckedDataset, path: str) -> AvaTable:
+    nothing = np.empty(0)
+    columns = (nothing.astype(int), nothing, nothing.reshape(0, 4), nothing.astype(int), nothing)
+    empty = AvaTable(path, (), *columns, nothing.astype(int))
+    add = checked.unreadable(path, "row")
+    table = checked.read("row", path, read_ava_csv, empty, ava_kinetics=True, on_error=add)
+    checked.num_rows = len(table) + len(table.empty_lines)
+    bad = [code for code, video_id in enumerate(table.videos) if "\0" in video_id]
+    lines = [int(line) for code in bad for line in table.lines[table.video_index == code][:1]]
+    listed = zip(table.empty_key_frames, table.empty_lines)
+    for line in sorted([*lines, *(line for (video_id, _), line in listed if "\0" in video_id)]):
+        checked.error("row", "a NUL character in the video id", line=line)
+    for (video_id, _), line in _lines_of_key_frames(table).items():
+        known = checked.first_lines.get(video_id, line)
+        checked.first_lines[video_id] = min(known, line)
+    return table
+
+
+def _read_excluded(checked: CheckedDataset, path: str | None) -> set[tuple[str, float]]:
+    if path is None:
+        return set()
+    add = checked.unreadable(path, "row")
+    return checked.read("row", path, read_timestamps, set(), ava_kinetics=True, on_error=add)
+
+
+def _lines_of_key_frames(table: AvaTable) -> dict[tuple[str, float], int]:
+    """First line of each key frame."""
+    rows = zip(table.video_ids.tolist(), table.timestamps.tolist(), table.lines.tolist())
+    lines: dict[tuple[str, float], int] = {}
+    for video_id, second, line in rows:
+        lines.setdefault((video_id, second), line)
+    for key_frame, line in zip(table.empty_key_frames, table.empty_lines):
+        lines.setdefault(key_frame, line)
+    return lines
+
+
+def _check_boxes(checked: CheckedDataset, table: AvaTable, *, pixels: bool) -> None:
+    boxes = table.boxes
+    empty = (boxes[:, :2] >= boxes[:, 2:]).any(axis=1)
+    for row in np.flatnonzero(empty):
+        checked.error("empty-box", f"x1 >= x2 or y1 >= y2: {_shown(boxes[row])}", **_at(table, row))
+    if pixels:
+        if len(boxes) and boxes.max() <= 1:
+            message = "all boxes are within 0 and 1: fractions, where pixels are declared"
+            checked.error("fraction-boxes", message, line=int(table.lines[0]))
+        outside, limits = (boxes < 0).any(axis=1), "a negative coordinate"
+    else:
+        large = (np.abs(boxes) > _LARGEST_FRACTION).any(axis=1)
+        for row in np.flatnonzero(large):
+            message = f"pixels, where fractions of the frame belong: {_shown(boxes[row])}"
+            checked.error("pixel-boxes", message, **_at(table, row))
+        outside, limits = ((boxes < 0) | (boxes > 1)).any(axis=1) & ~large, "not within 0 and 1"
+    for row in np.flatnonzero(outside):
+        checked.error("out-of-range", f"{limits}: {_shown(boxes[row])}", **_at(table, row))
+
+
+def _check_actions(checked: CheckedDataset, table: AvaTable, actions: Collection[int]) -> None:
+    for row in np.flatnonzero(~np.isin(table.action_ids, list(actions))):
+        message = f"action {table.action_ids[row]} is not in the label map"
+        checked.error("class", message, **_at(table, row))
+
+
+def _check_duplicates(checked: CheckedDataset, table: AvaTable) -> None:
+    person = np.nan_to_num(table.last_column, nan=-1)
+    columns = [table.video_index, table.timestamps, table.boxes, table.action_ids, person]
+    for before, row in _repeated(np.column_stack(columns)):
+        message = f"the same row as line {table.lines[before]}"
+        checked.warn("duplicate", message, **_at(table, row))
+
+
+def _check_persons(checked: CheckedDataset, table: AvaTable, own: OwnData) -> None:
+    """The rules of :mod:`.own_data` about who a person is and what one does in a frame."""
+    persons = np.column_stack([table.video_index, table.timestamps, table.boxes, table.person_ids])
+    rows, twice = np.arange(len(table)), set()
+    if own.timestamps == "frames":
+        unknown = table.last_column % 1 != 0
+        for row in np.flatnonzero(unknown):
+            message = "'timestamps: frames' needs a person id, a whole number, in column 8"
+            checked.error("person", message, **_at(table, row))
+        rows = rows[~unknown]
+        persons = persons[:, [0, 1, -1]]
+        for before, row in _repeated(np.column_stack([persons, table.action_ids])[rows]):
+            line = table.lines[rows[before]]
+            message = f"this person has this action in this frame already, in line {line}"
+            checked.error("person", message, **_at(table, rows[row]))
+            twice.add(row)
+    for before, row in _repeated(persons[rows]) if own.exclusive else ():
+        if row not in twice:
+            line = table.lines[rows[before]]
+            message = f"this person has an action already, in line {line}, and 'exclusive' is true"
+            checked.error("exclusive", message, **_at(table, rows[row]))
+
+
+def _repeated(rows: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of equal rows of (N, C): the earlier one, and the next one that equals it."""
+    order = np.lexsort(rows.T)  # stable, so equal rows stay in file order
+    same = (rows[order][1:] == rows[order][:-1]).all(axis=1)
+    return sorted(zip(order[:-1][same].tolist(), order[1:][same].tolist()))
+
+
+def _check_videos(checked: CheckedDataset, table: AvaTable, known: Collection[str]) -> None:
+    if known:
+        for video_id, line in checked.first_lines.items():
+            if video_id not in known:
+                message = f"video {video_id!r} is not in the list of videos"
+                checked.error("unknown-video", message, line=line)
+
+
+def _check_stored(checked: CheckedDataset, paths: dict[str, str]) -> None:
+    for video_id, line in checked.first_lines.items():
+        if not os.path.exists(paths[video_id]):
+            checked.missing_videos.add(video_id)
+            if "\0" in video_id:  # reported as such
+                continue
+            message = f"video {video_id!r}: {missing_media(paths[video_id])}"
+            checked.error("unknown-video", message, line=line)
+
+
+def _pixel_boxes(table: AvaTable) -> dict[str, PixelBoxes]:
+    """The boxes of each video, in file order."""
+    rows = np.argsort(table.video_index, kind="stable")
+    ends = np.cumsum(np.bincount(table.video_index, minlength=len(table.videos)))
+    return {
+        video_id: PixelBoxes(table.source, table.lines[members], table.boxes[members])
+        for video_id, members in zip(table.videos, np.split(rows, ends[:-1]))
+    }
+
+
+def _check_seconds(
+    checked: CheckedDataset,
+    lines: dict[tuple[str, float], int],
+    seconds: Collection[float],
+    infos: dict[str, VideoInfo],
+) -> None:
+    seconds = set(seconds)
+    for (video_id, second), line in lines.items():
+        if seconds and second not in seconds:
+            message = f"second {second:g} is not in the list of annotated seconds"
+            checked.error("time", message, line=line)
+            continue
+        info = infos.get(video_id)
+        if info is None:
+            continue
+        end = np.inf
+        if info.num_frames is not None:
+            end = info.start_second + info.num_frames / info.fps
+        if not info.start_second <= second < end:
+            span = f"from {info.start_second:g} to {end:g} s"
+            message = f"second {second:g} is outside of video {video_id!r}, {span}"
+            checked.error("time", message, line=line)
+
+
+def _check_excluded(
+    checked: CheckedDataset, table: AvaTable, excluded: Collection[tuple[str, float]]
+) -> None:
+    labelled: dict[tuple[str, float], int] = {}
+    if excluded:
+        rows = zip(table.video_ids.tolist(), table.timestamps.tolist(), table.lines.tolist())
+        for video_id, second, line in rows:
+            if (video_id, second) in excluded:
+                labelled.setdefault((video_id, second), line)
+    for (video_id, second), line in labelled.items():
+        message = f"key frame {second:g} of video {video_id!r} is excluded but has labels"
+        checked.warn("excluded", message, line=line)
+
+
+def _record(video_id: str, time: float, path: str, fps: float, start_second: float) -> dict:
+    return {
+        "video_id": video_id,
+        "timestamp": time,
+        "video": path,
+        "fps": fps,
+        "start_second": start_second,
+    }
+
+
+def _at(table: AvaTable, row: int) -> dict:
+    return {"line": int(table.lines[row])}
+
+
+def _shown(box: np.ndarray) -> str:
+    return ", ".join(f"{edge:.6g}" for edge in box)
