@@ -2,7 +2,7 @@
 
 import torch
 
-from tubedet.modeling.backbone.csn import BLOCKS_PER_STAGE, CSN
+from tubedet.modeling.backbone.csn.csn import BLOCKS_PER_STAGE, CSN
 
 STATISTICS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 

@@ -7,7 +7,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from tubedet.data.video.sources import FrameSource
-from tubedet.engine import VideoActionDetector
+from tubedet.inference import VideoActionDetector
 
 
 class RecordingModel(torch.nn.Module):

@@ -29,7 +29,7 @@ from tubedet.benchmarking import (
 from tubedet.benchmarking.fresh_process import MeasurementError
 from tubedet.benchmarking.measurement import environment
 from tubedet.engine import check_started_once
-from tubedet.evaluation.report import open_whole
+from tubedet.evaluation.ava_report import open_whole
 
 # Name -> module with DESCRIPTION, add_arguments(parser), run(options) -> dict and table(dict).
 TASKS = {

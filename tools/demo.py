@@ -43,15 +43,16 @@ from tubedet.data.video.container import is_url
 from tubedet.data.video.frame_names import FRAME_EXTENSIONS
 from tubedet.data.video.reader import VIDEO_EXTENSIONS
 from tubedet.data.video.sources import open_frame_source
-from tubedet.engine import VideoActionDetector, check_started_once, load_config
-from tubedet.engine.video_jobs import distinct_names
-from tubedet.video_output import (
+from tubedet.engine import check_started_once, load_config
+from tubedet.inference import (
+    VideoActionDetector,
     VideoOutputs,
     VideoSummary,
-    VideoWindow,
     action_names_of,
     write_video_results,
 )
+from tubedet.inference.drawing import VideoWindow
+from tubedet.inference.video_jobs import distinct_names
 
 logger = logging.getLogger("tubedet.demo")
 

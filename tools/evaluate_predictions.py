@@ -36,12 +36,8 @@ from tubedet.evaluation import (
 )
 from tubedet.evaluation.ava_groundtruth import load_ava_groundtruth, read_ava_groundtruth
 from tubedet.evaluation.comparability import check_defined
-from tubedet.evaluation.html_report import (
-    ReportContent,
-    check_report_folder,
-    write_html_report,
-)
-from tubedet.evaluation.report_content import action_tube_report_content, ava_report_content
+from tubedet.evaluation.report.content import action_tube_report_content, ava_report_content
+from tubedet.evaluation.report.page import ReportContent, check_report_folder, write_html_report
 
 PROTOCOLS = {"ava": AVA_PROTOCOLS, "action_tubes": TUBE_PROTOCOLS}
 

@@ -40,16 +40,16 @@ from torch.multiprocessing import ProcessExitedException
 
 from tubedet.checkpoint import CheckpointError
 from tubedet.data.video.sources import open_frame_source
-from tubedet.engine import (
+from tubedet.engine import check_started_once, launch_processes, load_config
+from tubedet.evaluation.ava_report import write_json
+from tubedet.inference import (
     VideoActionDetector,
-    check_started_once,
-    launch_processes,
-    load_config,
+    VideoOutputs,
+    action_names_of,
+    write_video_results,
 )
-from tubedet.engine.result_folder import ResultFolder, run_with_settings
-from tubedet.engine.video_jobs import VideoJob, process_videos, read_video_list
-from tubedet.evaluation.report import write_json
-from tubedet.video_output import VideoOutputs, action_names_of, write_video_results
+from tubedet.inference.result_folder import ResultFolder, run_with_settings
+from tubedet.inference.video_jobs import VideoJob, process_videos, read_video_list
 
 logger = logging.getLogger("tubedet.predict")
 

@@ -28,7 +28,8 @@ from tubedet.data.clip_sampling import stored_key_time
 from tubedet.data.datasets.custom import check_actions, file_stem
 from tubedet.data.video.reader import VideoReaderCache
 from tubedet.engine import check_started_once, load_config
-from tubedet.visualization import ActionVisualizer, VideoWriter
+from tubedet.inference.drawing import ActionVisualizer
+from tubedet.inference.writers import VideoWriter
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -26,8 +26,8 @@ import tubedet  # noqa: F401  (before the packages whose import-time notices it 
 from detectron2.utils.logger import setup_logger
 
 from tubedet.checkpoint import CheckpointError
-from tubedet.engine import VideoActionDetector, check_started_once, load_config
-from tubedet.video_output import action_names_of
+from tubedet.engine import check_started_once, load_config
+from tubedet.inference import VideoActionDetector, action_names_of
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

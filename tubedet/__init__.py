@@ -11,6 +11,7 @@ silence_third_party_warnings()
 
 from . import data, modeling  # noqa: E402
 from .config import add_tubedet_config  # noqa: E402
-from .engine import VideoActionDetector, load_model  # noqa: E402
+from .engine import load_model  # noqa: E402
+from .inference import VideoActionDetector  # noqa: E402
 
 __all__ = ["VideoActionDetector", "add_tubedet_config", "data", "load_model", "modeling"]

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tubedet.checkpoint import CheckpointError, TubedetCheckpointer, by_our_names
-from tubedet.modeling.backbone.csn import CSN
+from tubedet.modeling.backbone.csn.csn import CSN
 
 
 def _pickle(arrays, path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubedet.visualization import VideoWriter
+from tubedet.inference.writers import VideoWriter
 
 _ROOT = Path(__file__).resolve().parents[2]
 

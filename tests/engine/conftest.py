@@ -1,29 +1,12 @@
-"""What tests of training, and of detection in videos, share."""
+"""What tests of training share."""
 
 import dataclasses
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from numbered_videos import write_video
 
 from tubedet.data.datasets.ava import register_ava
 from tubedet.data.datasets.builtin import ava_files
-from tubedet.engine import load_config
-
-
-@pytest.fixture
-def cfg():
-    """The toy model, every query of which is a result."""
-    return load_config(
-        "configs/quick_schedules/TubeR_toy.yaml",
-        ["MODEL.DEVICE", "cpu", "MODEL.TUBER.PERSON_THRESH", "0.0"],
-    )
-
-
-@pytest.fixture
-def film(tmp_path):
-    """4.1 seconds at 30 frames a second, the number of each in the picture."""
-    return write_video(tmp_path / "film.mp4", 123, b_frames=2, gop=12)
 
 
 @pytest.fixture

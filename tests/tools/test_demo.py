@@ -16,7 +16,8 @@ from detectron2.modeling import build_model
 from tubedet.data import AVADatasetMapper
 from tubedet.data.annotations.ava_csv import read_ava_csv
 from tubedet.engine import load_config
-from tubedet.visualization import ActionVisualizer, VideoWriter
+from tubedet.inference.drawing import ActionVisualizer
+from tubedet.inference.writers import VideoWriter
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")

@@ -14,9 +14,14 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from tubedet.engine import VideoActionDetector, load_config
-from tubedet.video_output import VideoOutputs, action_names_of, write_video_results
-from tubedet.visualization import VideoWriter
+from tubedet.engine import load_config
+from tubedet.inference import (
+    VideoActionDetector,
+    VideoOutputs,
+    action_names_of,
+    write_video_results,
+)
+from tubedet.inference.writers import VideoWriter
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")

@@ -8,7 +8,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from tubedet.data import AVAFiles, register_ava
-from tubedet.visualization import VideoWriter
+from tubedet.inference.writers import VideoWriter
 
 _ROOT = Path(__file__).resolve().parents[2]
 _LABEL_MAPS = _ROOT / "tubedet" / "data" / "label_maps"

@@ -8,7 +8,8 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from tubedet.engine import VideoActionDetector, load_config
+from tubedet.engine import load_config
+from tubedet.inference import VideoActionDetector
 
 
 class KnowingModel(torch.nn.Module):

@@ -8,7 +8,7 @@ import pytest
 
 gradio = pytest.importorskip("gradio")
 
-from tubedet.video_output import VideoOutputs, write_video_results  # noqa: E402
+from tubedet.inference import VideoOutputs, write_video_results  # noqa: E402
 from tubedet.web.page import make_page  # noqa: E402
 from tubedet.web.server import serving  # noqa: E402
 

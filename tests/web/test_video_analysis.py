@@ -3,7 +3,7 @@ import json
 import av
 import pytest
 
-from tubedet.video_output import VideoOutputs, write_video_results
+from tubedet.inference import VideoOutputs, write_video_results
 from tubedet.web.upload_checks import UploadError
 from tubedet.web.video_analysis import VideoAnalysis
 

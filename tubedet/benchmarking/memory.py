@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from tubedet.layers.large_memory import give_freed_memory_back
+from tubedet.modeling.backbone.csn.large_memory import give_freed_memory_back
 
 
 class PeakMemory:

@@ -12,7 +12,7 @@ import torch
 from detectron2.utils.env import seed_all_rng
 from tabulate import tabulate
 
-from tubedet.engine import VideoActionDetector
+from tubedet.inference import VideoActionDetector
 
 from .fresh_process import FreshProcess
 from .inference import Detection

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch._dynamo import OptimizedModule
 
-from tubedet.modeling.backbone.csn import STAGES
+from tubedet.modeling.backbone.csn.csn import STAGES
 
 
 @dataclass

@@ -5,7 +5,7 @@ import re
 import torch
 from torch import nn
 
-from tubedet.modeling.backbone.csn import BLOCKS_PER_STAGE, CSN, STAGES
+from tubedet.modeling.backbone.csn.csn import BLOCKS_PER_STAGE, CSN, STAGES
 
 from .key_layout import NamedWeights
 from .load_report import LoadReport

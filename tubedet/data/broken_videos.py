@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from tubedet.data.video.video_file import VideoError
+from .video.video_file import VideoError
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,12 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 
-from tubedet.data.datasets.action_tubes import tube_boxes
-from tubedet.data.datasets.custom import ensure_registered
-from tubedet.data.video.reader import VideoError, VideoReaderCache
-
 from .augmentation import ClipAugInput, build_clip_augmentations, clip_tubes, keep_visible_boxes
 from .broken_videos import BrokenVideoPolicy
 from .clip_sampling import clip_times, stored_key_time
+from .datasets.action_tubes import tube_boxes
+from .datasets.custom import ensure_registered
+from .video.reader import VideoError, VideoReaderCache
 
 
 class AVADatasetMapper:

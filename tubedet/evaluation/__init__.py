@@ -12,10 +12,10 @@ from .action_tube_protocol import (
 from .action_tube_report import tube_result_table, tube_result_to_dict, write_tube_result_json
 from .ava_evaluator import AVAEvaluator
 from .ava_protocol import AVA_PROTOCOLS, AvaResult, evaluate_ava, evaluate_ava_files
+from .ava_report import result_table, result_to_dict, write_result_json
 from .comparability import EvaluationError
 from .detection_ap import average_precision, match_detections, paired_iou, precision_recall
 from .prediction_csv import read_tube_predictions
-from .report import result_table, result_to_dict, write_result_json
 from .tube_linking import link_detections
 from .video_ap import DetectedTube, suppress_tubes, tube_iou, video_average_precisions
 

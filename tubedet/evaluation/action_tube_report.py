@@ -7,7 +7,7 @@ from os import PathLike
 from tabulate import tabulate
 
 from .action_tube_protocol import FRAME_IOU, ActionTubeResult
-from .report import none_if_nan, write_json
+from .ava_report import none_if_nan, write_json
 
 
 def tube_result_table(result: ActionTubeResult) -> str:

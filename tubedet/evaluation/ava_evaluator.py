@@ -13,9 +13,9 @@ from tubedet.data.annotations.ava_csv import AvaTable
 
 from .ava_groundtruth import load_ava_groundtruth, persons_of
 from .ava_protocol import AvaResult, evaluate_ava, get_protocol
+from .ava_report import result_table, write_result_json
 from .key_frame_evaluator import KeyFrameEvaluator
 from .prediction_csv import format_timestamp
-from .report import result_table, write_result_json
 
 logger = logging.getLogger(__name__)
 

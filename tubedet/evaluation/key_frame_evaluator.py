@@ -20,8 +20,8 @@ from detectron2.utils import comm
 from tubedet.data.annotations.ava_csv import AvaTable, parse_ava_csv, read_ava_csv
 from tubedet.data.datasets.custom import file_stem
 
+from .ava_report import open_whole
 from .prediction_csv import format_timestamp, write_prediction_rows
-from .report import open_whole
 
 logger = logging.getLogger(__name__)
 

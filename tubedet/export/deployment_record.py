@@ -4,7 +4,7 @@ import torch
 from detectron2.config import CfgNode
 
 import tubedet
-from tubedet.video_output import action_names_of
+from tubedet.inference import action_names_of
 
 from .trace import MAX_BATCH, MAX_SIDE, MIN_SIDE, ClipShape
 

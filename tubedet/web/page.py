@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from tubedet.engine import VideoActionDetector
+from tubedet.inference import VideoActionDetector
 
 from .upload_checks import VIDEO_SUFFIXES, UploadError
 from .upload_field import upload_field

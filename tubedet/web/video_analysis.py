@@ -13,9 +13,8 @@ from os import PathLike
 from pathlib import Path
 
 from tubedet.data import VideoError
-from tubedet.engine import VideoActionDetector
-from tubedet.video_output import VideoOutputs, write_video_results
-from tubedet.visualization.action_visualizer import identity_colour
+from tubedet.inference import VideoActionDetector, VideoOutputs, write_video_results
+from tubedet.inference.drawing.action_visualizer import identity_colour
 
 from .timeline import action_spans, draw_timeline
 from .upload_checks import UploadError, check_upload

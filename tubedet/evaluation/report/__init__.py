@@ -1,0 +1,1 @@
+"""The html page about a file of predictions."""

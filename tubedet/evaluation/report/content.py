@@ -1,0 +1,149 @@
+"""What the html report says about a prediction file, for AVA and for data sets of action tubes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from tubedet.data.annotations.ava_csv import AnnotationError, AvaTable
+from tubedet.evaluation.action_tube_groundtruth import ActionTubeGroundtruth
+from tubedet.evaluation.action_tube_protocol import (
+    TUBE_PROTOCOLS,
+    evaluate_action_tubes,
+    match_action_tubes,
+)
+from tubedet.evaluation.ava_groundtruth import AvaGroundtruth
+from tubedet.evaluation.ava_protocol import AVA_PROTOCOLS, ava_result, match_ava
+from tubedet.evaluation.error_analysis import analyse_errors
+from tubedet.evaluation.frame_matches import FrameMatches
+
+from .page import ProtocolFigure, ReportContent
+from .thumbnails import draw_thumbnails
+
+Records = Mapping[tuple[str, float], dict]
+
+_PROTOCOL_REMARKS = {
+    "official": "official script of March 2019: the 50 best rows of a key frame count",
+    "official_2018": "official script of April 2018: all rows count",
+    "official_2020": "official script of May 2020: as 2019, but only on listed key frames",
+    "act": "ACT, MOC: pixels counted inclusively, straight lines between the points of the curve",
+    "voc": "PASCAL VOC, MultiSports: envelope of the curve",
+}
+
+
+def ava_report_content(
+    groundtruth: AvaGroundtruth,
+    predictions: AvaTable,
+    protocol: str,
+    *,
+    title: str,
+    records: Records | None = None,
+) -> ReportContent:
+    """Evaluates under all protocols and analyses the errors under one.
+
+    Args:
+        groundtruth: Read in the format of ``protocol``.
+        predictions: Read in the format of ``protocol``.
+        protocol: Key of ``AVA_PROTOCOLS``.
+        title: Heading of the report.
+        records: Dataset dict of each (video id, seconds) for the thumbnails; None: no thumbnails.
+
+    Returns:
+        ReportContent: for :func:`tubedet.evaluation.report.page.write_html_report`.
+
+    Raises:
+        ValueError: Predictions and ground truth do not belong together.
+    """
+    figures, matches = [], None
+    for name, rules in AVA_PROTOCOLS.items():
+        value, remark = math.nan, _PROTOCOL_REMARKS[name]
+        exclusions = () if rules.ava_kinetics else groundtruth.exclusions
+        try:
+            of_protocol = match_ava(
+                groundtruth.table, predictions, groundtruth.label_map, exclusions, name
+            )
+            value = ava_result(of_protocol, groundtruth.label_map, name).mean_ap
+            if name == protocol:
+                matches = of_protocol
+        except AnnotationError as error:
+            if name == protocol:
+                raise
+            remark = f"cannot evaluate these files: {error}"
+        figures.append(ProtocolFigure("frame-mAP@0.5", name, value, remark, name == protocol))
+    rule = (
+        f"All below follows protocol {protocol}: a detection is right if the person it overlaps "
+        "most, among those who do the action, is overlapped by half (IoU 0.5) and not yet detected."
+    )
+    return _content(matches, figures, title, rule, records)
+
+
+def action_tube_report_content(
+    groundtruth: ActionTubeGroundtruth,
+    predictions: AvaTable,
+    protocol: str,
+    *,
+    title: str,
+    records: Records | None = None,
+) -> ReportContent:
+    """Evaluates under both protocols and analyses the errors of the frames under "voc".
+
+    Args:
+        groundtruth: The annotated tubes.
+        predictions: Detections with frame numbers as timestamps.
+        protocol: Key of ``TUBE_PROTOCOLS``, marked in the report.
+        title: Heading of the report.
+        records: Dataset dict of each (video id, frame number) for the thumbnails; None: no
+            thumbnails.
+
+    Returns:
+        ReportContent: for :func:`tubedet.evaluation.report.page.write_html_report`.
+
+    Raises:
+        ValueError: Predictions and ground truth do not belong together.
+    """
+    figures = []
+    for name in TUBE_PROTOCOLS:
+        result = evaluate_action_tubes(groundtruth, predictions, name)
+        chosen = name == protocol
+        figures.append(
+            ProtocolFigure("frame-mAP@0.5", name, result.frame_map, _PROTOCOL_REMARKS[name], chosen)
+        )
+        figures += [
+            ProtocolFigure(f"video-mAP@{ious}", name, value, chosen=chosen)
+            for ious, value in result.video_map.items()
+        ]
+    rule = (
+        "All below is about single frames and follows protocol voc: a detection is right if the "
+        "person it overlaps most, among those who do the action, is overlapped by half (IoU 0.5) "
+        "and not yet detected."
+    )
+    matches = match_action_tubes(groundtruth, predictions, "voc")
+    return _content(matches, figures, title, rule, records)
+
+
+def _content(
+    matches: FrameMatches,
+    figures: list[ProtocolFigure],
+    title: str,
+    rule: str,
+    records: Records | None,
+) -> ReportContent:
+    analysis = analyse_errors(matches)
+    records = records or {}
+    facts = (
+        ("ground truth", matches.groundtruth.source),
+        ("predictions", matches.predictions.source),
+        ("key frames", f"{matches.num_key_frames:,}"),
+        ("ground-truth boxes", f"{len(matches.gt_rows):,}"),
+        ("detections", f"{len(matches.rows):,}"),
+        ("classes", f"{len(analysis.classes)} of {len(matches.class_names)} with ground truth"),
+    )
+    return ReportContent(
+        title=title,
+        facts=facts,
+        protocol_figures=figures,
+        analysis=analysis,
+        rule=rule,
+        false_positive_pictures=draw_thumbnails(analysis.false_positives, records),
+        missed_pictures=draw_thumbnails(analysis.missed, records),
+    )

@@ -1,0 +1,78 @@
+"""Small pictures of key frames with one box."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from tubedet.data.clip_sampling import stored_key_time
+from tubedet.data.video.reader import VideoError, VideoReaderCache
+from tubedet.evaluation.error_analysis import Example
+
+logger = logging.getLogger(__name__)
+
+_BOX_RGB = (255, 196, 0)
+_JPEG_QUALITY = 80
+
+
+def draw_thumbnails(
+    examples: Sequence[Example],
+    records: Mapping[tuple[str, float], dict],
+    *,
+    width: int = 280,
+) -> list[bytes | None]:
+    """Draws the box of each example into its key frame.
+
+    Args:
+        examples: What to draw.
+        records: (video id, timestamp as in the examples) to the dataset dict of the key frame, of
+            which ``video``, ``fps``, and ``frame_number`` or ``timestamp`` and ``start_second``
+            are used.
+        width: Of the pictures, pixels.
+
+    Returns:
+        list: a jpg per example; None where there is no record or its video cannot be read, which
+        is logged.
+    """
+    readers = VideoReaderCache()
+    pictures: list[bytes | None] = [None] * len(examples)
+    failed: dict[str, VideoError] = {}
+    # By video and time, so that no video is opened twice.
+    order = sorted(
+        range(len(examples)), key=lambda i: (examples[i].video_id, examples[i].timestamp)
+    )
+    for index in order:
+        example = examples[index]
+        record = records.get((example.video_id, example.timestamp))
+        if record is None or record["video"] in failed:
+            continue
+        try:
+            reader = readers.open(record["video"], folder_fps=record["fps"])
+            time = stored_key_time(record, stored_fps=reader.fps)
+            pictures[index] = _drawn(reader.read([time])[0], example.box, width)
+        except VideoError as error:
+            failed[record["video"]] = error
+    readers.close()
+    if failed:
+        first = next(iter(failed.values()))
+        logger.warning("No pictures of %d videos that cannot be read: %s", len(failed), first)
+    return pictures
+
+
+def _drawn(frame: np.ndarray, box: Sequence[float], width: int) -> bytes:
+    height = max(1, round(frame.shape[0] * width / frame.shape[1]))
+    picture = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    corners = np.clip(box, 0, 1) * (width - 1, height - 1, width - 1, height - 1)
+    x1, y1, x2, y2 = np.rint(corners).astype(int).tolist()
+    # A dark line around the bright one shows on any ground.
+    cv2.rectangle(picture, (x1, y1), (x2, y2), (0, 0, 0), thickness=4, lineType=cv2.LINE_AA)
+    cv2.rectangle(picture, (x1, y1), (x2, y2), _BOX_RGB, thickness=2, lineType=cv2.LINE_AA)
+    _, encoded = cv2.imencode(
+        ".jpg",
+        cv2.cvtColor(picture, cv2.COLOR_RGB2BGR),
+        [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY],
+    )
+    return encoded.tobytes()

@@ -1,0 +1,201 @@
+"""A folder of results to which many processes add, each result once and whole."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from os import PathLike
+from pathlib import Path
+
+from tubedet.evaluation.ava_report import write_json
+from tubedet.files.locks import FileLocks
+
+RECORD = "video.json"
+_ABSENT = "(absent)"
+
+
+class ResultFolder(AbstractContextManager):
+    """Results by name, each a folder of its own, made by any number of processes and machines.
+
+    ``PATH/NAME`` is whole if it exists: a result is made in ``PATH/.work`` and takes its name in
+    one step. While a process makes a result it holds a lock on the name, which ends with the
+    process; what a killed process left half done is removed by the next one that takes the name.
+    The folder may be shared between machines if its file system carries POSIX locks (NFS does).
+
+    Attributes:
+        path: the folder.
+
+    Example::
+
+        with ResultFolder("output") as results, results.claim("film") as partial:
+            if partial is not None:
+                (partial / "film.csv").write_text(...)
+                results.publish("film", {"video": "/data/film.mp4"})
+    """
+
+    def __init__(self, path: str | PathLike):
+        """
+        Args:
+            path: the folder; it is made if there is none.
+
+        Raises:
+            OSError: if it cannot be made or written to.
+        """
+        self.path = Path(path)
+        self._partial = self.path / ".work" / "partial"
+        self._failed = self.path / ".work" / "failed"
+        for folder in (self._partial, self._failed):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._claims = FileLocks(self.path / ".claims.lock")
+
+    def record(self, name: str) -> dict | None:
+        """What :meth:`publish` noted with a result; None if there is no such result.
+
+        Raises:
+            ValueError: if ``PATH/NAME`` exists, but is no result.
+        """
+        try:
+            return json.loads((self.path / name / RECORD).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            if os.path.lexists(self.path / name):
+                raise ValueError(
+                    f"{self.path / name} exists already and is no result of a video; "
+                    "choose another folder for the results"
+                ) from None
+            return None
+
+    def failure(self, name: str) -> str | None:
+        """Why a result could not be made in this run; None if that did not happen."""
+        try:
+            return (self._failed / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def is_settled(self, name: str) -> bool:
+        """Whether there is a result, or it was tried in vain in this run."""
+        return (self.path / name).exists() or (self._failed / name).exists()
+
+    def settled_names(self) -> set[str]:
+        """All names for which :meth:`is_settled`, and those of other files of the folder."""
+        return {*os.listdir(self.path), *os.listdir(self._failed)}
+
+    @contextlib.contextmanager
+    def claim(self, name: str) -> Iterator[Path | None]:
+        """Makes this process the only one that makes a result, for the time of the block.
+
+        Args:
+            name: of the result.
+
+        Yields:
+            An empty folder to make it in; it is removed afterwards, unless published. None if there
+            is nothing to do: another process is at it, or it is settled.
+        """
+        if not self._claims.acquire(name):
+            yield None
+            return
+        partial = self._partial / name
+        try:
+            if self.is_settled(name):
+                yield None
+                return
+            _remove(partial)
+            partial.mkdir()
+            try:
+                yield partial
+            finally:
+                _remove(partial)
+        finally:
+            self._claims.release(name)
+
+    def publish(self, name: str, record: Mapping) -> None:
+        """Turns the claimed folder into the result.
+
+        Args:
+            name: of the result; it is claimed by this process.
+            record: json object that is kept in the result as ``video.json``.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        write_json(dict(record), self._partial / name / RECORD)
+        (self._partial / name).rename(self.path / name)
+
+    def fail(self, name: str, reason: str) -> None:
+        """Notes that a result cannot be made; the next run tries again."""
+        (self._failed / name).write_text(reason, encoding="utf-8")
+
+    def remove_leftovers(self) -> None:
+        """Removes what killed processes left half done; work in progress is not touched."""
+        for partial in self._partial.iterdir():
+            if self._claims.acquire(partial.name):
+                _remove(partial)
+                self._claims.release(partial.name)
+
+    def close(self) -> None:
+        """Ends the claims of this process."""
+        self._claims.close()
+
+    def __exit__(self, *exc_info) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def run_with_settings(path: str | PathLike, settings: Mapping) -> Iterator[None]:
+    """Lets a run add to a folder of results if all of these are made with the same settings.
+
+    The settings are kept in ``PATH/run.json``. Failures of earlier runs are forgotten, unless
+    another run is under way, which this one then joins.
+
+    Args:
+        path: see :class:`ResultFolder`; no claim may be open in this process at either end.
+        settings: json object of numbers, texts, lists and None, whatever changes a result.
+
+    Raises:
+        ValueError: if results with other settings are there or being made.
+        OSError: if the folder cannot be written.
+    """
+    path, settings = Path(path), json.loads(json.dumps(dict(settings)))
+    with ResultFolder(path) as results:
+        results.remove_leftovers()
+    with FileLocks(path / ".run.lock") as locks:
+        if locks.acquire("run"):
+            for record in (path / ".work" / "failed").glob("*"):
+                record.unlink()
+            if not any(path.glob(f"*/{RECORD}")):
+                write_json(settings, path / "run.json")
+        locks.acquire("run", shared=True, wait=True)
+        _check_settings(path, settings)
+        try:
+            yield
+        finally:
+            if locks.acquire("run"):
+                _remove(path / ".work")
+
+
+def _check_settings(path: Path, settings: dict) -> None:
+    try:
+        earlier = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(
+            f"{path} holds results, but run.json, which says how they were made, is missing; "
+            "choose another folder for the results"
+        ) from None
+    changed = [
+        f"{key}: {earlier.get(key, _ABSENT)} there, {settings.get(key, _ABSENT)} now"
+        for key in sorted(earlier.keys() | settings.keys())
+        if earlier.get(key, _ABSENT) != settings.get(key, _ABSENT)
+    ]
+    if changed:
+        raise ValueError(
+            f"{path} holds results of other settings ({'; '.join(changed)}); choose another folder "
+            "for the results, or remove that one"
+        )
+
+
+def _remove(folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)

@@ -1,0 +1,350 @@
+"""Detection of actions throughout a video of any length."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import transforms as T
+from detectron2.structures import Instances
+from torch import nn
+
+from tubedet.data.dataset_mapper import AVADatasetMapper
+from tubedet.data.video.sources import FrameSource, open_frame_source
+from tubedet.data.video.video_file import VideoError
+from tubedet.engine.model_loading import load_model
+from tubedet.modeling import prepare_for_inference
+
+from .clip_inference import ClipInference, check_device
+from .key_frame_clips import KeyFrameClip, KeyFrameClips
+from .read_ahead import ReadAhead
+
+Source = str | os.PathLike | int | Iterable[np.ndarray] | FrameSource
+
+
+@dataclass(frozen=True)
+class KeyFrameResult:
+    """What was detected at one key frame.
+
+    Attributes:
+        index: number of the result, from 0.
+        time: of the key frame, seconds since the first frame of the source.
+        instances: the model's output on the CPU, in the order of its queries: ``pred_boxes`` (Q, 4)
+            XYXY in pixels of the upright frame, which has the size ``instances.image_size``,
+            ``scores`` (Q,) and ``action_scores`` (Q, A), float32.
+        image: the key frame, uint8 (H, W, 3), RGB, if it was asked for.
+    """
+
+    index: int
+    time: float
+    instances: Instances
+    image: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class DetectedFrame:
+    """A frame and the results between which it lies.
+
+    Attributes:
+        index: number of the frame among those of the pass, from 0.
+        time: seconds since the first frame of the source.
+        image: uint8 (H, W, 3), RGB, upright.
+        before: of the last key frame at or before this frame. Frames before the first key frame
+            have that of the first.
+        after: of the next key frame; None after the last key frame and before the first.
+    """
+
+    index: int
+    time: float
+    image: np.ndarray
+    before: KeyFrameResult
+    after: KeyFrameResult | None
+
+
+@dataclass(frozen=True)
+class _ReadFrame:
+    """A frame that was read and resized for the model; ``stored`` is its full size, if wanted."""
+
+    time: float
+    resized: np.ndarray
+    stored: Any
+    num_bytes: int
+
+
+class VideoActionDetector:
+    """Runs a model on key frames at equal distances in a video.
+
+    Each clip equals the one which :class:`~tubedet.data.AVADatasetMapper` makes for evaluation at
+    the same second of the same file (``start_second`` 0), and so does the result.
+
+    A thread decodes and resizes ahead of the model, each frame once. Memory does not depend on the
+    length of the video: the frames of a clip wait in the size of the model's input, and where
+    frames are yielded, too, they wait as the decoder made them until the next key frame has been
+    processed: (``batch_size`` * ``every`` + half a clip) seconds of them. At most 32 MiB more have
+    been read ahead.
+
+    Example::
+
+        detector = VideoActionDetector(cfg)
+        for result in detector("in.mp4", every=1.0):
+            print(result.time, result.instances.action_scores.shape)
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        augmentations: Sequence[T.Augmentation | T.Transform],
+        num_frames: int,
+        frame_stride: float,
+        fps: float,
+        min_decoded_side: int | None = None,
+        amp: str | None = None,
+        compile: bool = False,
+        batch_size: int = 1,
+    ):
+        """
+        Args:
+            model: takes and returns what detectron2 models do; put into evaluation mode.
+            augmentations: those of evaluation; drawn once per video.
+            num_frames: T, frames of a clip.
+            frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
+            fps: frames per second in which the stride counts; the rate of the video may differ.
+            min_decoded_side: jpg frames may be decoded for the model at a reduced size whose short
+                side is at least this, pixels. None: always in full.
+            amp, compile, batch_size: see :class:`~tubedet.inference.clip_inference.ClipInference`.
+                Results come when ``batch_size`` clips are complete.
+
+        Raises:
+            ValueError: if ``amp`` or ``batch_size`` is no such value, or the device has no float16.
+        """
+        self._detect_clips = ClipInference(model, amp=amp, compile=compile, batch_size=batch_size)
+        self.model = self._detect_clips.model
+        self.batch_size = batch_size
+        self.augmentations = T.AugmentationList(augmentations)
+        self.num_frames = num_frames
+        self.frame_stride = frame_stride
+        self.fps = fps
+        self.min_decoded_side = min_decoded_side
+
+    @classmethod
+    def from_config(
+        cls,
+        cfg: CfgNode,
+        *,
+        model: nn.Module | None = None,
+        device: str | torch.device | None = None,
+        amp: str | None = None,
+        compile: bool = False,
+        batch_size: int = 1,
+    ) -> dict:
+        """The arguments of the constructor according to a config.
+
+        Args:
+            cfg: its evaluation-time input is used.
+            model: prepared for inference, and not changed; None: that of the config, see
+                :func:`tubedet.load_model`.
+            device: where the model runs; None: where it is, or ``MODEL.DEVICE``.
+            amp, compile, batch_size: see the constructor.
+
+        Raises:
+            ValueError: if there is no such device.
+        """
+        if device is not None:
+            check_device(device)
+        if model is None:
+            if device is not None:
+                cfg = cfg.clone()
+                cfg.defrost()
+                cfg.MODEL.DEVICE = str(device)
+            model = load_model(cfg)
+        elif device is not None:
+            model = model.to(device)
+        evaluation = AVADatasetMapper.from_config(cfg, is_train=False)
+        shared = ("augmentations", "num_frames", "frame_stride", "fps", "min_decoded_side")
+        return {
+            "model": prepare_for_inference(model),
+            "amp": amp,
+            "compile": compile,
+            "batch_size": batch_size,
+            **{key: evaluation[key] for key in shared},
+        }
+
+    def __call__(
+        self,
+        source: Source,
+        *,
+        every: float = 1.0,
+        start: float = 0.0,
+        end: float | None = None,
+        images: bool = False,
+    ) -> Iterator[KeyFrameResult]:
+        """Detects at the key frames of a video.
+
+        Key frames are the multiples of ``every`` within the part from ``start`` on and before
+        ``end``; see :class:`.KeyFrameClips` for gaps and short parts.
+        Clips at the edges of the part show what is beyond it.
+
+        Args:
+            source: anything that :func:`~tubedet.data.video.sources.open_frame_source` opens, or an
+                opened source, which is left open.
+            every: seconds between key frames.
+            start, end: seconds since the first frame; None: to the end.
+            images: hand out the key frames, too.
+
+        Returns:
+            Iterator over the results, in order.
+
+        Raises:
+            VideoError: if the source cannot be read or holds no frame of the part. Where a video is
+                damaged in the middle, the results before come first.
+            ValueError: if ``every``, ``start`` or ``end`` is out of range.
+        """
+        clips = self._key_frame_clips(every, start, end)
+        return self._results(*self._opened(source), clips, images)
+
+    def frames(
+        self, source: Source, *, every: float = 1.0, start: float = 0.0, end: float | None = None
+    ) -> Iterator[DetectedFrame]:
+        """Detects at the key frames of a video and yields all its frames.
+
+        Args:
+            source, every, start, end: see :meth:`__call__`.
+
+        Returns:
+            Iterator over the frames of the part, each once, in order.
+
+        Raises:
+            VideoError, ValueError: see :meth:`__call__`.
+        """
+        clips = self._key_frame_clips(every, start, end)
+        return self._detected_frames(*self._opened(source), clips)
+
+    def _key_frame_clips(self, every: float, start: float, end: float | None) -> KeyFrameClips:
+        return KeyFrameClips(
+            num_frames=self.num_frames,
+            frame_stride=self.frame_stride,
+            fps=self.fps,
+            every=every,
+            start=start,
+            end=end,
+        )
+
+    @staticmethod
+    def _opened(source: Source) -> tuple[FrameSource, contextlib.AbstractContextManager]:
+        """The source, and what closes it if it was opened here."""
+        opened = open_frame_source(source)
+        return opened, contextlib.nullcontext() if opened is source else opened
+
+    def _results(
+        self,
+        source: FrameSource,
+        owned: contextlib.AbstractContextManager,
+        clips: KeyFrameClips,
+        images: bool,
+    ) -> Iterator[KeyFrameResult]:
+        steps = self._steps(source, clips, keep_frames=images, images=images)
+        with owned, contextlib.closing(steps):
+            for _, results in steps:
+                yield from results
+
+    def _detected_frames(
+        self,
+        source: FrameSource,
+        owned: contextlib.AbstractContextManager,
+        clips: KeyFrameClips,
+    ) -> Iterator[DetectedFrame]:
+        waiting: deque[tuple[float, Any]] = deque()
+        indices = itertools.count()
+        before = None
+
+        def detected(neighbour: KeyFrameResult | None) -> DetectedFrame:
+            time, stored = waiting.popleft()
+            image = np.ascontiguousarray(source.rgb(stored))
+            results = (neighbour, None) if before is None else (before, neighbour)
+            return DetectedFrame(next(indices), time, image, *results)
+
+        steps = self._steps(source, clips, keep_frames=True, images=False)
+        with owned, contextlib.closing(steps):
+            for frame, results in steps:
+                if frame is not None and clips.contains(frame.time):
+                    waiting.append((frame.time, frame.stored))
+                for result in results:
+                    while waiting and waiting[0][0] < result.time - clips.tolerance:
+                        yield detected(result)
+                    before = result
+            while waiting:
+                yield detected(None)
+
+    def _steps(
+        self, source: FrameSource, clips: KeyFrameClips, *, keep_frames: bool, images: bool
+    ) -> Iterator[tuple[_ReadFrame | None, list[KeyFrameResult]]]:
+        """Each frame as it is read with the results that it made possible; the rest at the end."""
+        indices = itertools.count()
+        complete: list[KeyFrameClip] = []
+
+        def results(min_clips: int) -> list[KeyFrameResult]:
+            found = []
+            while len(complete) >= min_clips:
+                batch = complete[: self.batch_size]
+                del complete[: self.batch_size]
+                for clip, instances in zip(batch, self._detect(batch, source)):
+                    image = np.ascontiguousarray(source.rgb(clip.key_frame)) if images else None
+                    found.append(KeyFrameResult(next(indices), clip.time, instances, image))
+            return found
+
+        read = self._read(source, clips.first_needed, keep_frames)
+        with ReadAhead(read, num_bytes=lambda frame: frame.num_bytes) as frames:
+            try:
+                for frame in frames:
+                    stored = frame.stored if images else None
+                    complete += clips.add(frame.time, frame.resized, stored)
+                    yield frame, results(self.batch_size)
+                    if clips.is_complete:
+                        break
+            except VideoError:
+                yield None, results(1)
+                raise
+        for clip in clips.finish():
+            complete.append(clip)
+            yield None, results(self.batch_size)
+        yield None, results(1)
+        if next(indices) == 0:
+            raise VideoError(
+                f"{source.path or source.name}: no frame from {clips.start:.3f} s on"
+                + ("" if math.isinf(clips.end) else f" and before {clips.end:.3f} s")
+            )
+
+    def _read(self, source: FrameSource, start: float, keep_frames: bool) -> Iterator[_ReadFrame]:
+        """Reads and resizes; runs in the thread that reads ahead."""
+        resize = None
+        for time, stored in source.stored_frames(start):
+            image = source.rgb(stored, min_short_side=self.min_decoded_side)
+            if resize is None:
+                resize = self.augmentations(T.AugInput(image))
+            resized = resize.apply_image(image)
+            num_bytes = resized.nbytes + (source.num_bytes(stored) if keep_frames else 0)
+            yield _ReadFrame(time, resized, stored if keep_frames else None, num_bytes)
+
+    def _detect(self, clips: list[KeyFrameClip], source: FrameSource) -> list[Instances]:
+        inputs = [
+            {
+                "clip": torch.from_numpy(np.ascontiguousarray(clip.clip.transpose(3, 0, 1, 2))),
+                "height": source.height,
+                "width": source.width,
+                "video_id": source.name,
+                "timestamp": clip.time,
+            }
+            for clip in clips
+        ]
+        return self._detect_clips(inputs)

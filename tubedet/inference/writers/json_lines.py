@@ -1,0 +1,71 @@
+"""The persons at the key frames of a video, one json object per line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from os import PathLike
+from typing import TYPE_CHECKING
+
+from detectron2.structures import Instances
+
+from .key_frame_writer import KeyFrameWriter, actions_by_score
+
+if TYPE_CHECKING:
+    from tubedet.inference.video_detector import KeyFrameResult
+
+
+class JsonLinesWriter(KeyFrameWriter):
+    """One line per key frame, in order, also for those without a person::
+
+        {"video": name, "time": seconds since the first frame, "width": pixels, "height": pixels,
+         "persons": [{"id": number, "box": [x1, y1, x2, y2] in pixels, "score": probability,
+                      "actions": [{"name": name, "id": AVA's id, from 1, "score": score}, ...]}]}
+
+    Persons have the id of their track and the action scores smoothed along it. Their actions come
+    in the order of the scores.
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike,
+        video: str,
+        action_names: Sequence[str],
+        *,
+        min_score: float = 0.05,
+    ):
+        """
+        Args:
+            path: the file.
+            video: name of the video.
+            action_names: A names; name k is that of the 0-based action k.
+            min_score: actions with a lower score are left out.
+        """
+        super().__init__(path)
+        self.video = video
+        self.action_names = list(action_names)
+        self.min_score = min_score
+
+    def write(self, result: KeyFrameResult, persons: Instances) -> None:
+        """See :meth:`KeyFrameWriter.write`."""
+        height, width = persons.image_size
+        line = {
+            "video": self.video,
+            "time": round(result.time, 6),
+            "width": width,
+            "height": height,
+            "persons": [self._person(persons, row) for row in range(len(persons))],
+        }
+        json.dump(line, self._stream, allow_nan=False)
+        self._stream.write("\n")
+
+    def _person(self, persons: Instances, row: int) -> dict:
+        return {
+            "id": persons.person_ids[row].item(),
+            "box": [round(x, 2) for x in persons.pred_boxes.tensor[row].tolist()],
+            "score": round(persons.scores[row].item(), 4),
+            "actions": [
+                {"name": self.action_names[action], "id": action + 1, "score": score}
+                for action, score in actions_by_score(persons.action_scores[row], self.min_score)
+            ],
+        }
