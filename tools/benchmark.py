@@ -16,9 +16,7 @@ from pathlib import Path
 import tubedet  # noqa: F401  (before the packages whose import-time notices it silences)
 
 # isort: split
-from detectron2.utils.env import seed_all_rng
-
-from tubedet.benchmarking import (
+from benchmarking import (
     data_loading,
     evaluation,
     inference,
@@ -26,8 +24,10 @@ from tubedet.benchmarking import (
     scaling,
     training,
 )
-from tubedet.benchmarking.fresh_process import MeasurementError
-from tubedet.benchmarking.measurement import environment
+from benchmarking.fresh_process import MeasurementError
+from benchmarking.measurement import environment
+from detectron2.utils.env import seed_all_rng
+
 from tubedet.engine import check_started_once
 from tubedet.evaluation.ava_report import open_whole
 

@@ -15,7 +15,7 @@ from .downloading import fetch, mirror_url
 
 SPLITS = ("train", "val")
 _TRAINVAL_LIST = "ava_file_names_trainval_v2.1.txt"
-_LABEL_MAPS = Path(__file__).resolve().parents[2] / "tubedet" / "data" / "label_maps"
+_LABEL_MAPS = Path(__file__).resolve().parents[2] / "tubedet" / "data" / "datasets" / "label_maps"
 
 
 def split_list(annotations: Path, split: str) -> Path:

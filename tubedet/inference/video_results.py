@@ -97,7 +97,7 @@ def write_video_results(
         end: second at which to end; None: with the source.
         confidence_threshold: lowest score of an action that is drawn.
         person_threshold: lowest probability of a person who is tracked and drawn.
-        smoothing: see :class:`~tubedet.tracking.PersonTracker`.
+        smoothing: see :class:`~tubedet.inference.tracking.PersonTracker`.
         show: called with every drawing, uint8 RGB (H, W, 3); answers whether more is wanted.
         progress: called with the time of every frame, or of every key frame if nothing is drawn.
         stop: asked after each of them whether to end here. What was written so far is finished

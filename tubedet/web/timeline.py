@@ -40,7 +40,7 @@ def action_spans(
 
     Args:
         key_frames: in order, as in the json lines that
-            :func:`tubedet.video_output.write_video_results` writes.
+            :func:`tubedet.inference.write_video_results` writes.
         every: seconds between key frames.
         duration: of the video, seconds.
         threshold: lowest score of an action.

@@ -21,7 +21,7 @@ class AnnotatedVideoWriter(AbstractContextManager):
 
     The sound of a video file or URL is copied as it is, or left out with a line in the log where
     the container cannot hold it or the source is a stream without an end. See
-    :class:`~tubedet.visualization.VideoWriter` for how the file appears.
+    :class:`~tubedet.inference.writers.VideoWriter` for how the file appears.
     """
 
     def __init__(self, path: str | PathLike, source: FrameSource, *, end: float | None = None):

@@ -42,7 +42,7 @@ class KeyFrameWriter(AbstractContextManager, ABC):
         Args:
             result: the model's output.
             persons: those of its detections that were tracked, see
-                :meth:`tubedet.tracking.PersonTracker.update`.
+                :meth:`tubedet.inference.tracking.PersonTracker.update`.
         """
 
     def finish(self) -> None:

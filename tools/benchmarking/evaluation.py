@@ -25,6 +25,7 @@ DESCRIPTION = "frame-mAP of drawn predictions against a drawn ground truth, on o
 PHASES = ("read ground truth", "read predictions", "evaluate")
 _LABEL_MAP = (
     Path(tubedet.data.__file__).parent
+    / "datasets"
     / "label_maps"
     / "ava_action_list_v2.1_for_activitynet_2018.pbtxt"
 )
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> dict:
 
     Returns:
         dict: ``rows`` of the two files; ``phases``, by name ``wall_s`` and ``cpu_s`` (see
-        :func:`tubedet.benchmarking.measurement.summary`) of ``PHASES`` and "total";
+        :func:`benchmarking.measurement.summary`) of ``PHASES`` and "total";
         ``peak_growth_mb``, the largest over what the process holds before it reads; ``mean_ap`` in
         [0, 1] and ``num_detections``, which tell a change of the result.
 

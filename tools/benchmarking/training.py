@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> dict:
 
     Returns:
         dict: ``cases``, one entry per config and variant, see
-        :func:`tubedet.benchmarking.variant_comparison.measure_in_turns`. Memory is what the first
+        :func:`benchmarking.variant_comparison.measure_in_turns`. Memory is what the first
         and later iterations need beyond the model: activations, gradients, the optimiser's state.
 
     Raises:

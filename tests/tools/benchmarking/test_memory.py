@@ -5,8 +5,7 @@ import os
 
 import pytest
 import torch
-
-from tubedet.benchmarking.memory import PeakMemory
+from benchmarking.memory import PeakMemory
 
 CPU = torch.device("cpu")
 

@@ -3,8 +3,7 @@
 import argparse
 
 import pytest
-
-from tubedet.benchmarking.model_arguments import add_model_arguments, model_run
+from benchmarking.model_arguments import add_model_arguments, model_run
 
 TOY = "configs/quick_schedules/TubeR_toy.yaml"
 

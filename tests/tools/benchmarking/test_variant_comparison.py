@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 import pytest
-
-from tubedet.benchmarking import variant_comparison
-from tubedet.benchmarking.measured_model import ModelRun
-from tubedet.benchmarking.variant_comparison import measure_in_turns, tables
+from benchmarking import variant_comparison
+from benchmarking.measured_model import ModelRun
+from benchmarking.variant_comparison import measure_in_turns, tables
 
 RUN = ModelRun("configs/X.yaml", (), "slow", (8, 48, 64), 1, seed=0)
 

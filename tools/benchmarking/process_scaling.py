@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> dict:
     Returns:
         dict: ``cases``, one per config and number of processes: ``config``, ``processes``,
         ``clips_per_second`` and ``cpu_s_per_clip`` (see
-        :func:`tubedet.benchmarking.measurement.summary`), and ``ratio`` of the median clips per
+        :func:`benchmarking.measurement.summary`), and ``ratio`` of the median clips per
         second to those of the first number.
 
     Raises:

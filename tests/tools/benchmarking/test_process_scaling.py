@@ -3,9 +3,8 @@
 import argparse
 
 import pytest
-
-from tubedet.benchmarking import process_scaling
-from tubedet.benchmarking.measured_model import ModelRun
+from benchmarking import process_scaling
+from benchmarking.measured_model import ModelRun
 
 TOY = "configs/quick_schedules/TubeR_toy.yaml"
 OPTS = ("MODEL.DEVICE", "cpu", "MODEL.TUBER.ENC_LAYERS", "1", "MODEL.TUBER.DEC_LAYERS", "1")

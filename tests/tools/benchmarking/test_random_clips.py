@@ -1,8 +1,7 @@
 """Clips of noise."""
 
 import torch
-
-from tubedet.benchmarking.random_clips import random_batch
+from benchmarking.random_clips import random_batch
 
 
 def test_batch_is_what_models_take_and_the_same_again():

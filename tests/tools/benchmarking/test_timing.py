@@ -4,9 +4,8 @@ import time
 
 import pytest
 import torch
+from benchmarking.timing import MatrixRate, ModuleTimes, timed
 from torch import nn
-
-from tubedet.benchmarking.timing import MatrixRate, ModuleTimes, timed
 
 CPU = torch.device("cpu")
 

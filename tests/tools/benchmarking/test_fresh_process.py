@@ -4,8 +4,7 @@ import importlib
 import os
 
 import pytest
-
-from tubedet.benchmarking.fresh_process import FreshProcess, MeasurementError
+from benchmarking.fresh_process import FreshProcess, MeasurementError
 
 
 def test_calls_and_errors_of_an_object_elsewhere(capfd):

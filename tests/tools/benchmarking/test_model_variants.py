@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-
-from tubedet.benchmarking.model_variants import (
+from benchmarking.model_variants import (
     TRAINING_VARIANTS,
     build_for_detection,
     build_for_training,
 )
-from tubedet.benchmarking.random_clips import random_batch
+from benchmarking.random_clips import random_batch
+
 from tubedet.engine import load_config
 
 TOY = "configs/quick_schedules/TubeR_toy.yaml"

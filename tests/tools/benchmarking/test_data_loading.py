@@ -7,9 +7,9 @@ import av
 import cv2
 import numpy as np
 import pytest
+from benchmarking import data_loading
+from benchmarking.media import write_film
 
-from tubedet.benchmarking import data_loading
-from tubedet.benchmarking.media import write_film
 from tubedet.data.augmentation import build_clip_augmentations
 from tubedet.data.dataset_mapper import AVADatasetMapper
 from tubedet.data.video.reader import open_video

@@ -4,9 +4,9 @@ import argparse
 
 import numpy as np
 import pytest
+from benchmarking import evaluation
+from benchmarking.synthetic_annotations import write_annotations
 
-from tubedet.benchmarking import evaluation
-from tubedet.benchmarking.synthetic_annotations import write_annotations
 from tubedet.data.annotations.ava_csv import read_ava_csv, read_label_map
 
 

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> dict:
     Returns:
         dict: ``cases``, a list with one entry per size and storage form: ``film``, ``storage``,
         ``ratio`` of the median clips per second, and for ``tubedet`` and ``naive`` each
-        ``clips_per_second`` (see :func:`tubedet.benchmarking.measurement.summary`),
+        ``clips_per_second`` (see :func:`benchmarking.measurement.summary`),
         ``private_mb_per_worker`` and ``peak_rss_mb_per_worker`` (largest worker of all
         repetitions; None where the system does not tell).
 

@@ -3,9 +3,8 @@
 import argparse
 
 import pytest
-
-from tubedet.benchmarking import inference, variant_comparison
-from tubedet.benchmarking.measured_model import ModelRun
+from benchmarking import inference, variant_comparison
+from benchmarking.measured_model import ModelRun
 
 OPTS = ("MODEL.DEVICE", "cpu", "MODEL.TUBER.ENC_LAYERS", "1", "MODEL.TUBER.DEC_LAYERS", "1")
 TOY = "configs/quick_schedules/TubeR_toy.yaml"

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> dict:
     Returns:
         dict: ``config`` and ``axes``, by name ``points`` and ``growth``. Points are ordered by
         size: ``value``, ``gflop``, ``wall_s`` and ``cpu_s`` (see
-        :func:`tubedet.benchmarking.measurement.summary`), ``peak_growth_mb``, and ``time``, which
+        :func:`benchmarking.measurement.summary`), ``peak_growth_mb``, and ``time``, which
         of the two times counts: CPU time, but on a GPU and of processes wall time. Growth tells how
         many times the last point is the first: ``work`` (GFLOP), ``time`` (of the fastest run,
         because other work on the machine only adds to it) and ``memory``.

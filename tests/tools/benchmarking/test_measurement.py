@@ -6,8 +6,7 @@ import subprocess
 import sys
 
 import pytest
-
-from tubedet.benchmarking.measurement import environment, process_memory, summary
+from benchmarking.measurement import environment, process_memory, summary
 
 
 def test_summary():

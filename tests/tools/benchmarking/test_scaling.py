@@ -4,9 +4,8 @@ import argparse
 
 import cv2
 import pytest
-
-from tubedet.benchmarking import scaling
-from tubedet.benchmarking.scaling_figure import draw_scaling
+from benchmarking import scaling
+from benchmarking.scaling_figure import draw_scaling
 
 ARGUMENTS = ["--config-file", "configs/quick_schedules/TubeR_toy.yaml", "--warmup", "0"]
 ARGUMENTS += ["--frames", "8", "4", "--short-sides", "24", "32", "--batch-sizes", "1", "3"]

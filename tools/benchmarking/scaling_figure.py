@@ -17,7 +17,7 @@ def draw_scaling(result: dict, path: Path) -> None:
     a curve below it grows slower.
 
     Args:
-        result: Of :func:`tubedet.benchmarking.scaling.run`.
+        result: Of :func:`benchmarking.scaling.run`.
         path: Picture to write; its suffix tells the format.
 
     Raises:

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> dict:
 
     Returns:
         dict: ``cases``, one entry per config and variant, see
-        :func:`tubedet.benchmarking.variant_comparison.measure_in_turns`.
+        :func:`benchmarking.variant_comparison.measure_in_turns`.
 
     Raises:
         OSError, KeyError, ValueError: A config or its weights cannot be used.

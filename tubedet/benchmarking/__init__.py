@@ -1,1 +1,0 @@
-"""Measurements of speed and memory; ``tools/benchmark.py`` is their command line."""
