@@ -1,11 +1,14 @@
 import argparse
+import atexit
 import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
+from detectron2.utils import comm
 
 from tubedet.engine import launching
 
@@ -52,3 +55,18 @@ def test_an_interrupt_of_the_parent_ends_the_processes(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         launching.launch_processes(print, argparse.Namespace(**_TWO_PROCESSES))
     assert sleeper.exitcode == -signal.SIGTERM
+
+
+def _record_group_at_exit(args):
+    file = Path(args.folder, str(comm.get_rank()))
+    atexit.register(lambda: file.write_text(str(torch.distributed.is_initialized())))
+
+
+def test_processes_leave_their_group_before_the_interpreter_ends(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    args = argparse.Namespace(**_TWO_PROCESSES, folder=str(tmp_path))
+    launching.launch_processes(_record_group_at_exit, args)
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {
+        "0": "False",
+        "1": "False",
+    }

@@ -107,3 +107,6 @@ def _run_until_parent_ends(
     except refusals as error:
         refused.put(error)
         sys.exit(2)
+    # Threads of gloo that are left to the end of the interpreter abort it now and then.
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
