@@ -23,6 +23,7 @@ DOCUMENTS = sorted(
     ]
 )
 PROGRAMS = sorted([*(ROOT / "tools").glob("*.py"), *(ROOT / "datasets").glob("*.py")])
+COMMAND_MODULES = sorted((ROOT / "tubedet/cli").glob("*.py"))
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -73,7 +74,7 @@ def inline_code(document: Path) -> Iterator[tuple[int, str]]:
 def inline_commands(document: Path) -> Iterator[Command]:
     """Commands in running text; the brackets of optional parts are left out."""
     for line, code in inline_code(document):
-        if code.startswith(("python ", "make ", "pip ")):
+        if code.startswith(("python ", "make ", "pip ", "tubedet ")):
             words = shlex.split(code.replace("[--", "--").replace("]", ""))
             yield Command(_name(document), line, words)
 
@@ -83,7 +84,7 @@ def docstring_commands(program: Path) -> Iterator[Command]:
     docstring = ast.get_docstring(ast.parse(program.read_text(encoding="utf-8"))) or ""
     examples = re.findall(r"^    (?:.*\\\n)*.*$", docstring, re.MULTILINE)
     for command in _commands(_name(program), 1, "\n".join(examples)):
-        if command.words[0] in ("python", "pip", "make"):
+        if command.words[0] in ("python", "pip", "make", "tubedet"):
             yield command
 
 

@@ -15,6 +15,7 @@ import pytest
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from documented_commands import (
+    COMMAND_MODULES,
     DOCUMENTS,
     PROGRAMS,
     ROOT,
@@ -25,11 +26,14 @@ from documented_commands import (
     inline_commands,
 )
 
+from tubedet.cli.running import COMMANDS, parse_command_line, run_command
 from tubedet.engine import load_config
 
 FENCED = [command for document in DOCUMENTS for command in fenced_commands(document)]
 SHOWN = [command for document in DOCUMENTS for command in inline_commands(document)]
-EXAMPLES = [command for program in PROGRAMS for command in docstring_commands(program)]
+EXAMPLES = [
+    command for program in [*PROGRAMS, *COMMAND_MODULES] for command in docstring_commands(program)
+]
 # What stands for something of the reader's in running text and in the heads of programs.
 PLACEHOLDERS = {
     "X": "configs/AVA/TubeR_CSN50_AVA21.yaml",
@@ -93,12 +97,22 @@ def no_new_data_sets():
         MetadataCatalog.remove(name)
 
 
+def parsed(path, words):
+    """Options of a program, which may only start a command of tubedet."""
+    source = path.read_text(encoding="utf-8")
+    started = re.search(r'run_command\("(\w+)"(?:, \["([\w-]+)")?', source)
+    if started is None:
+        return load_program(path).parse_arguments(words)
+    name, *first = filter(None, started.groups())
+    return parse_command_line(name, [*first, *words])
+
+
 def parse(path, words):
     """Options of a program; fails with what it says of words that it does not understand."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return load_program(path).parse_arguments(words)
+            return parsed(path, words)
     except SystemExit:
         pytest.fail(f"{path.name} {' '.join(words)}: {said.getvalue()}")
 
@@ -107,7 +121,24 @@ def check_python(words):
     """A program of the project, with options, config keys and data sets that exist."""
     path = ROOT / words[0]
     assert path in PROGRAMS, f"there is no {words[0]}"
-    options = vars(parse(path, words[1:]))
+    check_options(parse(path, words[1:]))
+
+
+def check_command(words):
+    """A command of tubedet, with options, config keys and data sets that exist."""
+    assert words[0] in COMMANDS, f"there is no command {words[0]}"
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            options = parse_command_line(words[0], words[1:])
+    except SystemExit:
+        pytest.fail(f"tubedet {' '.join(words)}: {said.getvalue()}")
+    check_options(options)
+
+
+def check_options(options):
+    """Files, config keys and data sets that options name."""
+    options = vars(options)
     config = options.get("config_file") or ""
     configs = config if isinstance(config, list) else [config]
     configs += map(str, options.get("configs") or [])
@@ -141,7 +172,13 @@ def check_pip(words):
     assert set((extras[1] or known[0]).split(",")) <= set(known)
 
 
-CHECKS = {"python": check_python, "make": check_make, "pip": check_pip, "ls": lambda words: None}
+CHECKS = {
+    "python": check_python,
+    "tubedet": check_command,
+    "make": check_make,
+    "pip": check_pip,
+    "ls": lambda words: None,
+}
 
 
 @pytest.mark.parametrize("command", FENCED, ids=str)
@@ -168,7 +205,9 @@ def test_commands_stand_in_blocks_of_a_shell_and_blocks_are_closed():
         assert len(fences) == 2 * len(found), f"{document}: a block is not closed, or indented"
         for block in found:
             if block.language != "sh":
-                assert not re.search(r"^(python|make|pip|sh) ", block.text, re.MULTILINE), block
+                assert not re.search(r"^(python|tubedet|make|pip|sh) ", block.text, re.MULTILINE), (
+                    block
+                )
     assert len(FENCED) > 30 and len(SHOWN) > 5 and len(EXAMPLES) > 10
 
 
@@ -186,7 +225,7 @@ def help_texts():
         said = io.StringIO()
         for words in [[], *parts.get(path.name, [])]:
             with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as ended:
-                load_program(path).parse_arguments([*words, "--help"])
+                parsed(path, [*words, "--help"])
             assert ended.value.code == 0
         texts[path.name] = said.getvalue()
     return texts
@@ -282,7 +321,7 @@ def test_the_documented_evaluation_runs(tmp_path, monkeypatch, capsys):
     for option, path in stored.items():
         (tmp_path / words[words.index(option) + 1]).write_bytes(path.read_bytes())
     monkeypatch.chdir(tmp_path)
-    assert load_program(ROOT / "tools/evaluate_predictions.py").main(words) == 0
+    assert run_command("evaluate", words) == 0
     assert "mAP@0.5" in capsys.readouterr().out
 
 

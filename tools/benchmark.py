@@ -13,9 +13,6 @@ import json
 import sys
 from pathlib import Path
 
-import tubedet  # noqa: F401  (before the packages whose import-time notices it silences)
-
-# isort: split
 from benchmarking import (
     data_loading,
     evaluation,
@@ -24,10 +21,10 @@ from benchmarking import (
     scaling,
     training,
 )
-from benchmarking.fresh_process import MeasurementError
 from benchmarking.measurement import environment
 from detectron2.utils.env import seed_all_rng
 
+from tubedet.cli.running import CommandParser, run_cli
 from tubedet.engine import check_started_once
 from tubedet.evaluation.ava_report import open_whole
 
@@ -43,7 +40,7 @@ TASKS = {
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parses the command line: first the task, then what the task adds.
+    """Parse the command line: first the task, then what the task adds.
 
     Args:
         arguments: without the program's name; None: those of the process.
@@ -54,7 +51,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     choice = argparse.ArgumentParser(add_help=False)
     choice.add_argument("--task", choices=TASKS)
     task = TASKS.get(choice.parse_known_args(arguments)[0].task)
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description=task.DESCRIPTION if task else __doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -71,7 +68,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures, prints the table and writes the json.
+    """Measure, print the table and write the json.
 
     Args:
         arguments: without the program's name; None: those of the process.
@@ -80,27 +77,37 @@ def main(arguments: list[str] | None = None) -> int:
         int: exit status, 2 on input that cannot be measured.
     """
     options = parse_arguments(arguments)
+    return run_cli(lambda: measure(options))
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Measure what the options name.
+
+    Args:
+        options: of :func:`parse_arguments`.
+
+    Returns:
+        exit status.
+
+    Raises:
+        UserError, OSError: if the input cannot be measured.
+    """
+    check_started_once()
     task = TASKS[options.task]
     seed_all_rng(options.seed)
     versions = environment()
-    try:
-        check_started_once()
-        result = task.run(options)
-        print(task.table(result))
-        if options.json:
-            report = {
-                "task": options.task,
-                "options": {name: value for name, value in vars(options).items() if name != "json"},
-                "environment": versions,
-                **result,
-            }
-            with open_whole(options.json) as stream:
-                json.dump(report, stream, indent=1, default=str)
-                stream.write("\n")
-    except (OSError, ValueError, KeyError, MeasurementError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else error
-        print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
-        return 2
+    result = task.run(options)
+    print(task.table(result))
+    if options.json:
+        report = {
+            "task": options.task,
+            "options": {name: value for name, value in vars(options).items() if name != "json"},
+            "environment": versions,
+            **result,
+        }
+        with open_whole(options.json) as stream:
+            json.dump(report, stream, indent=1, default=str)
+            stream.write("\n")
     return 0
 
 

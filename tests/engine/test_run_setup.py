@@ -4,12 +4,13 @@ import pytest
 
 from tubedet.engine import load_config
 from tubedet.engine.run_setup import _is_brief
+from tubedet.errors import UserError
 
 
 def test_unknown_files_and_keys_are_named():
     with pytest.raises(FileNotFoundError, match="nowhere.yaml"):
         load_config("nowhere.yaml")
-    with pytest.raises(KeyError, match="TUBBER"):
+    with pytest.raises(UserError, match="TUBBER"):
         load_config("", ["MODEL.TUBBER.NUM_QUERIES", 3])
 
 
@@ -37,7 +38,7 @@ def test_what_is_no_config_is_named(content, message, tmp_path, monkeypatch):
 def test_unknown_keys_of_a_file_are_named_with_it(tmp_path):
     path = tmp_path / "wrong.yaml"
     path.write_text("MODEL:\n  TUBBER: 1\n")
-    with pytest.raises(KeyError, match="wrong.yaml: .*MODEL.TUBBER"):
+    with pytest.raises(UserError, match="wrong.yaml: .*MODEL.TUBBER"):
         load_config(str(path))
 
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
+from tubedet.errors import UserError
+
 _SECONDS_TO_END = 5
 # Errors that tell the user what to do differently; they arrive as they are.
 _INPUT_ERRORS = (OSError, ValueError, KeyError)
 
 
-class MeasurementError(RuntimeError):
+class MeasurementError(UserError):
     """A measured process ended early; what it printed says why."""
 
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from tubedet.data.video.reader import open_video
+from tubedet.errors import UserError
 
 _JPEG_QUALITY = 95  # about what ffmpeg -q:v 2 writes
 
@@ -66,7 +67,7 @@ def write_film(
         ValueError: A side is odd.
     """
     if width % 2 or height % 2:
-        raise ValueError(f"the sides of a film must be even, got {width}x{height}")
+        raise UserError(f"the sides of a film must be even, got {width}x{height}")
     name = f"{width}x{height}"
     film = Film(name, folder / f"{name}.mp4", folder / name, fps, num_frames)
     film.frames.mkdir()

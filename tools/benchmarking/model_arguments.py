@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from tubedet.engine.trainer import AMP_DTYPES
+from tubedet.errors import UserError
 
 from .measured_model import ModelRun
 
@@ -91,7 +92,7 @@ def model_run(
         ValueError: Config keys without a value, or float16 on the CPU.
     """
     if len(options.opts) % 2:
-        raise ValueError(f"config keys and values must come in pairs, got {' '.join(options.opts)}")
+        raise UserError(f"config keys and values must come in pairs, got {' '.join(options.opts)}")
     device = ("MODEL.DEVICE", options.device) if options.device else ()
     run = ModelRun(
         config_file=config_file,
@@ -106,7 +107,7 @@ def model_run(
     )
     cfg = run.load_config()
     if cfg.MODEL.DEVICE == "cpu" and options.amp == "float16":
-        raise ValueError("--amp float16 needs a GPU; on the CPU use bfloat16")
+        raise UserError("--amp float16 needs a GPU; on the CPU use bfloat16")
     if not clip_size:
         height = cfg.INPUT.MIN_SIZE_TEST
         clip_size = (cfg.INPUT.CLIP.NUM_FRAMES, height, clip_width(height))

@@ -11,10 +11,12 @@ import torch
 from detectron2.utils.logger import log_first_n
 from safetensors.torch import load_file
 
+from tubedet.errors import UserError
+
 from .array_files import read_array_pickle, read_mat
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError):
     """A checkpoint cannot be read, or too little of it fits the model."""
 
 

@@ -15,6 +15,8 @@ import torch
 from detectron2.data import transforms as T
 from torch.nn import functional as F
 
+from tubedet.errors import UserError
+
 
 class ClipResizeTransform(T.ResizeTransform):
     """Resizes all frames of a clip at once, free of aliasing.
@@ -157,12 +159,12 @@ class ResizeShortSide(T.Augmentation):
             interp: "bicubic" (published) or "bilinear".
 
         Raises:
-            ValueError: if a length is not positive.
+            UserError: if a length is not positive.
         """
         super().__init__()
         short_sides = tuple(short_sides)
         if not short_sides or min(short_sides) < 1 or max_size < 1:
-            raise ValueError(
+            raise UserError(
                 f"sizes must be positive, got short sides {short_sides}, maximum {max_size}"
             )
         self._init(locals())
@@ -190,11 +192,11 @@ class RandomAspectPreservingCrop(T.Augmentation):
                 Frames which are smaller are left as they are.
 
         Raises:
-            ValueError: if it is not positive.
+            UserError: if it is not positive.
         """
         super().__init__()
         if short_side < 1:
-            raise ValueError(f"the short side of the crop must be positive, got {short_side}")
+            raise UserError(f"the short side of the crop must be positive, got {short_side}")
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
@@ -218,11 +220,11 @@ class RandomHSVJitter(T.Augmentation):
                 (published: 10, 26, 26).
 
         Raises:
-            ValueError: if one is negative.
+            UserError: if one is negative.
         """
         super().__init__()
         if min(hue, saturation, value) < 0:
-            raise ValueError(f"HSV shifts must not be negative, got {hue}, {saturation}, {value}")
+            raise UserError(f"HSV shifts must not be negative, got {hue}, {saturation}, {value}")
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
@@ -254,12 +256,10 @@ def build_clip_augmentations(
         Augmentations in the order in which they are applied.
 
     Raises:
-        ValueError: if ``flip`` is neither of the two, or a size is not allowed.
+        UserError: if ``flip`` is neither of the two, or a size is not allowed.
     """
     if flip not in ("horizontal", "none"):
-        raise ValueError(
-            f"INPUT.RANDOM_FLIP must be 'horizontal' or 'none' for clips, got {flip!r}"
-        )
+        raise UserError(f"INPUT.RANDOM_FLIP must be 'horizontal' or 'none' for clips, got {flip!r}")
     augmentations: list[T.Augmentation] = [ResizeShortSide(short_sides, max_size)]
     if not is_train:
         return augmentations

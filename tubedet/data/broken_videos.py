@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from tubedet.errors import UserError
+
 from .video.video_file import VideoError
 
 logger = logging.getLogger(__name__)
@@ -24,10 +26,10 @@ class BrokenVideoPolicy:
                 first one an error.
 
         Raises:
-            ValueError: if it is negative.
+            UserError: if it is negative.
         """
         if max_broken < 0:
-            raise ValueError(
+            raise UserError(
                 f"DATALOADER.MAX_BROKEN_KEYFRAMES must not be negative, got {max_broken}"
             )
         self.max_broken = max_broken

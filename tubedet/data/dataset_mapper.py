@@ -10,6 +10,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 
+from tubedet.errors import UserError
+
 from .augmentation import ClipAugInput, build_clip_augmentations, clip_tubes, keep_visible_boxes
 from .broken_videos import BrokenVideoPolicy
 from .clip_sampling import clip_times, stored_key_time
@@ -192,7 +194,7 @@ class AVADatasetMapper:
         actions = torch.zeros(len(annotations), self.num_actions)
         for row, annotation in enumerate(annotations):
             if not all(0 <= action < self.num_actions for action in annotation["actions"]):
-                raise ValueError(
+                raise UserError(
                     f"key frame {dataset_dict['timestamp']:g} s of video "
                     f"{dataset_dict['video_id']!r} has the actions {annotation['actions']}, but "
                     f"MODEL.NUM_ACTIONS is {self.num_actions}"
@@ -228,7 +230,7 @@ def _pixel_boxes(annotations: list[dict], height: int, width: int) -> np.ndarray
 def _check_size(dataset_dict: dict, height: int, width: int) -> None:
     expected = dataset_dict.get("height"), dataset_dict.get("width")
     if expected not in ((None, None), (height, width)):
-        raise ValueError(
+        raise UserError(
             f"{dataset_dict['video']}: frames of {width}x{height} pixels, but the data set says "
             f"{expected[1]}x{expected[0]}: correct that (AVA: video_info.csv), or store them so"
         )

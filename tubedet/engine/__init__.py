@@ -1,6 +1,6 @@
 """Training and evaluation: trainer, optimiser, processes."""
 
-from .launching import argument_parser, check_processes, launch_processes
+from .launching import check_processes, launch_processes
 from .model_loading import load_model
 from .run_setup import load_config, setup_run
 from .torchrun import check_started_once
@@ -8,7 +8,6 @@ from .trainer import Trainer
 
 __all__ = [
     "Trainer",
-    "argument_parser",
     "check_processes",
     "check_started_once",
     "launch_processes",

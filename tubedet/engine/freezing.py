@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
+from tubedet.errors import UserError
 from tubedet.layers import FrozenBatchNorm3d
 
 
@@ -18,12 +19,12 @@ def freeze_parameters(model: nn.Module, patterns: Iterable[str]) -> None:
         patterns: of whole parameter names, such as "backbone.*".
 
     Raises:
-        ValueError: if a pattern fits no parameter.
+        UserError: if a pattern fits no parameter.
     """
     for pattern in patterns:
         frozen = [p for name, p in model.named_parameters() if fnmatchcase(name, pattern)]
         if not frozen:
-            raise ValueError(f"MODEL.FREEZE: no parameter's name fits {pattern!r}")
+            raise UserError(f"MODEL.FREEZE: no parameter's name fits {pattern!r}")
         for parameter in frozen:
             parameter.requires_grad = False
     for module in list(model.modules()):

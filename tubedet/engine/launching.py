@@ -1,4 +1,4 @@
-"""Command-line arguments and processes of tools that run on one or many devices."""
+"""The processes of a run on one or many devices."""
 
 import argparse
 import ctypes
@@ -9,26 +9,19 @@ import sys
 from collections.abc import Callable
 
 import torch
-from detectron2.engine import default_argument_parser, launch
+from detectron2.engine import launch
 from torch.multiprocessing import ProcessExitedException
+
+from tubedet.errors import UserError
+from tubedet.third_party_warnings import silence_third_party_warnings
 
 from .torchrun import check_torchrun, join_processes, num_started_processes
 
-
-def argument_parser(description: str) -> argparse.ArgumentParser:
-    """detectron2's arguments (``--config-file``, ``--num-gpus``, ``--resume``, ...).
-
-    Args:
-        description: shown below the list of arguments.
-    """
-    parser = default_argument_parser(epilog=description)
-    parser.set_defaults(dist_url="auto")  # a free port, so that two runs do not collide
-    return parser
+# Errors of the user: raised again in the process that started the others.
+_USER_ERRORS = (UserError, OSError)
 
 
-def launch_processes(
-    main: Callable, args: argparse.Namespace, *, refusals: tuple[type[Exception], ...] = ()
-):
+def launch_processes(main: Callable, args: argparse.Namespace) -> None:
     """Run ``main(args)`` in ``args.num_gpus`` processes: one per GPU, or on the CPU over gloo.
 
     Processes that torchrun has started join each other instead, and each runs ``main``.
@@ -36,12 +29,12 @@ def launch_processes(
     Args:
         main: function of a module.
         args: what it is called with; also says how many processes there are.
-        refusals: exceptions that say what is wrong with the input. One that ends a process is
-            raised here as it is, whatever the number of processes; any other one of several
-            processes arrives as PyTorch's ``ProcessRaisedException``, with its traceback.
 
     Raises:
-        ValueError: see :func:`check_processes`.
+        UserError, OSError: as ``main`` raises them, whatever the number of processes, and those of
+            :func:`check_processes`.
+        ProcessRaisedException: if one of several processes ends with any other exception; the
+            message has its traceback.
     """
     check_processes(args)
     if num_started_processes() > 1:
@@ -51,7 +44,7 @@ def launch_processes(
     if args.num_gpus * args.num_machines == 1:
         main(args)
         return
-    refused = multiprocessing.get_context("spawn").SimpleQueue()
+    user_errors = multiprocessing.get_context("spawn").SimpleQueue()
     try:
         launch(
             _run_until_parent_ends,
@@ -59,12 +52,12 @@ def launch_processes(
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
             dist_url=args.dist_url,
-            args=(main, args, refusals, refused, os.getpid()),
+            args=(main, args, user_errors, os.getpid()),
         )
     except ProcessExitedException:
-        if refused.empty():
+        if user_errors.empty():
             raise
-        raise refused.get() from None
+        raise user_errors.get() from None
     except BaseException:  # an interrupt of this process may not have reached the others
         for process in multiprocessing.active_children():
             process.terminate()
@@ -79,12 +72,12 @@ def check_processes(args: argparse.Namespace) -> None:
         args: with ``num_gpus`` and ``num_machines``.
 
     Raises:
-        ValueError: if there are fewer GPUs than asked for, or torchrun says something else, see
+        UserError: if there are fewer GPUs than asked for, or torchrun says something else, see
             :func:`~tubedet.engine.torchrun.check_torchrun`.
     """
     check_torchrun(args)
     if torch.cuda.is_available() and args.num_gpus > torch.cuda.device_count():
-        raise ValueError(
+        raise UserError(
             f"--num-gpus {args.num_gpus}, but there are {torch.cuda.device_count()} GPUs"
         )
 
@@ -92,8 +85,7 @@ def check_processes(args: argparse.Namespace) -> None:
 def _run_until_parent_ends(
     main: Callable,
     args: argparse.Namespace,
-    refusals: tuple[type[Exception], ...],
-    refused: multiprocessing.SimpleQueue,
+    user_errors: multiprocessing.SimpleQueue,
     parent: int,
 ):
     """A killed run must not leave processes behind that go on writing checkpoints."""
@@ -102,10 +94,11 @@ def _run_until_parent_ends(
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
     if os.getppid() != parent:  # it ended while this process was starting
         sys.exit(1)
+    silence_third_party_warnings()
     try:
         main(args)
-    except refusals as error:
-        refused.put(error)
+    except _USER_ERRORS as error:
+        user_errors.put(error)
         sys.exit(2)
     # Threads of gloo that are left to the end of the interpreter abort it now and then.
     if torch.distributed.is_initialized():

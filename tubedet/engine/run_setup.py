@@ -14,6 +14,7 @@ from detectron2.utils.logger import setup_logger
 
 from tubedet.config import add_tubedet_config
 from tubedet.data import ensure_registered
+from tubedet.errors import UserError
 
 # Multi-line dumps of detectron2's set-up: kept in log.txt and config.yaml, not on the console.
 _FILE_ONLY = ("Environment info", "Contents of args.config_file", "Running with full config")
@@ -34,9 +35,8 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        KeyError: if it sets a key that does not exist.
-        ValueError: if the file is no config; the message names the file, and the line if the yaml
-            is at fault.
+        UserError: if the file is no config, or it or ``opts`` sets a key that does not exist or a
+            value of another type; the message names the file, and the line if the yaml is at fault.
         AnnotationError: if the yaml of a data set is wrong.
     """
     cfg = get_cfg()
@@ -47,8 +47,8 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
         _merge_file(cfg, config_file)
     try:
         cfg.merge_from_list(list(opts or []))
-    except AssertionError as error:  # what yacs raises for an unknown key
-        raise KeyError(f"{error} (KEY VALUE arguments)") from error
+    except (AssertionError, ValueError) as error:  # yacs: an unknown key, a value of another type
+        raise UserError(f"{error} (KEY VALUE arguments)") from error
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         ensure_registered(name)
     return cfg
@@ -60,19 +60,19 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
         cfg.merge_from_file(path, allow_unsafe=False)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise ValueError(
+        raise UserError(
             f"{mark.name}:{mark.line + 1}: {error.problem}; a config holds plain yaml values"
         ) from error
     except KeyError as error:
-        raise KeyError(f"{path}: {error.args[0]}") from error
+        raise UserError(f"{path}: {error.args[0]}") from error
     except RecursionError as error:
-        raise ValueError(f"{path}: nested too deeply, or its own _BASE_") from error
+        raise UserError(f"{path}: nested too deeply, or its own _BASE_") from error
     except (AttributeError, TypeError) as error:  # yacs takes for granted that there are keys
-        raise ValueError(
+        raise UserError(
             f"{path} or its _BASE_: expected sections with lines of 'KEY: value' ({error})"
         ) from error
     except (yaml.YAMLError, AssertionError, ValueError) as error:
-        raise ValueError(f"{path} or its _BASE_: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} or its _BASE_: {' '.join(str(error).split())}") from error
 
 
 def setup_run(args: argparse.Namespace) -> CfgNode:

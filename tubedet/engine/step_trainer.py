@@ -9,6 +9,8 @@ from detectron2.engine import SimpleTrainer, create_ddp_model
 from detectron2.utils import comm
 from torch.nn.parallel import DistributedDataParallel
 
+from tubedet.errors import UserError
+
 from .optimizer_state import check_optimizer_state
 
 
@@ -41,7 +43,7 @@ class StepTrainer(SimpleTrainer):
             counts as many times as it has clips. 0: all. Every process must need as many passes.
 
     Raises:
-        ValueError: for float16 on the CPU, which would need a loss scale nothing supports there,
+        UserError: for float16 on the CPU, which would need a loss scale nothing supports there,
             or a negative number of clips.
     """
 
@@ -58,9 +60,9 @@ class StepTrainer(SimpleTrainer):
     ):
         super().__init__(model, data_loader, optimizer)
         if device_type == "cpu" and amp_dtype == torch.float16:
-            raise ValueError("SOLVER.AMP.DTYPE float16 needs a GPU; on the CPU use bfloat16")
+            raise UserError("SOLVER.AMP.DTYPE float16 needs a GPU; on the CPU use bfloat16")
         if clips_per_pass < 0:
-            raise ValueError(f"SOLVER.CLIPS_PER_PASS is {clips_per_pass}; give 0 (all) or more")
+            raise UserError(f"SOLVER.CLIPS_PER_PASS is {clips_per_pass}; give 0 (all) or more")
         self.clips_per_pass = clips_per_pass
         self.device_type = device_type
         self.amp_dtype = amp_dtype

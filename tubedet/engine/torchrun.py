@@ -9,6 +9,8 @@ import torch
 from detectron2.engine.launch import DEFAULT_TIMEOUT
 from detectron2.utils import comm
 
+from tubedet.errors import UserError
+
 # Environment variables that say which process this is, and those that joining needs besides.
 _PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 _MEETING = ("LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -25,10 +27,10 @@ def check_started_once() -> None:
     """Refuse to do the same work in every process of torchrun.
 
     Raises:
-        ValueError: if torchrun has started several processes.
+        UserError: if torchrun has started several processes.
     """
     if (number := num_started_processes()) > 1:
-        raise ValueError(
+        raise UserError(
             f"torchrun has started {number} processes, and each would do all the work; start the "
             "tool once, without torchrun"
         )
@@ -41,29 +43,29 @@ def check_torchrun(args: argparse.Namespace) -> None:
         args: with ``num_gpus`` and ``num_machines``.
 
     Raises:
-        ValueError: if there are several processes of torchrun, and the arguments ask for further
+        UserError: if there are several processes of torchrun, and the arguments ask for further
             ones, there are fewer GPUs, or an environment variable is missing.
     """
     if (number := num_started_processes()) == 1:
         return
     if args.num_gpus != 1 or args.num_machines != 1:
-        raise ValueError(
+        raise UserError(
             f"torchrun has started {number} processes already; leave out --num-gpus and "
             "--num-machines, or start the tool without torchrun"
         )
     if missing := [name for name in _MEETING if not os.environ.get(name)]:
-        raise ValueError(
+        raise UserError(
             f"WORLD_SIZE is {number}, but {missing[0]} is not set, as torchrun would; start the "
             "tool with torchrun, or with --num-gpus"
         )
     num_local = int(os.environ["LOCAL_WORLD_SIZE"])
     if torch.cuda.is_available() and num_local > torch.cuda.device_count():
-        raise ValueError(
+        raise UserError(
             f"torchrun has started {num_local} processes on this machine, but there are "
             f"{torch.cuda.device_count()} GPUs"
         )
     if number % num_local:
-        raise ValueError(
+        raise UserError(
             f"torchrun has started {num_local} of {number} processes on this machine; every "
             "machine must have as many"
         )

@@ -22,6 +22,7 @@ from tubedet.checkpoint import TubedetCheckpointer
 from tubedet.checkpoint.safe_loading import AVERAGED
 from tubedet.data import AVADatasetMapper
 from tubedet.data.datasets.custom import check_actions
+from tubedet.errors import UserError
 from tubedet.evaluation import ActionTubeEvaluator, AVAEvaluator
 from tubedet.modeling import prepare_for_inference
 
@@ -48,7 +49,7 @@ class Trainer(DefaultTrainer):
             the model and saved beside it; None without one.
 
     Raises:
-        ValueError: for a precision or a data set's evaluator that does not exist.
+        UserError: for a precision or a data set's evaluator that does not exist.
     """
 
     def __init__(self, cfg: CfgNode):
@@ -130,7 +131,7 @@ class Trainer(DefaultTrainer):
             )
         if evaluator_type == "action_tubes":
             return ActionTubeEvaluator(dataset_name, output_dir, protocol=cfg.TEST.TUBE_PROTOCOL)
-        raise ValueError(f"data set {dataset_name!r}: no evaluator for {evaluator_type!r}")
+        raise UserError(f"data set {dataset_name!r}: no evaluator for {evaluator_type!r}")
 
     @classmethod
     def evaluate_weights(cls, cfg: CfgNode, resume: bool = False) -> dict:
@@ -192,7 +193,7 @@ def _amp_dtype(cfg: CfgNode) -> torch.dtype | None:
     if not cfg.SOLVER.AMP.ENABLED:
         return None
     if cfg.SOLVER.AMP.DTYPE not in AMP_DTYPES:
-        raise ValueError(
+        raise UserError(
             f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}; choose one of {list(AMP_DTYPES)}"
         )
     return AMP_DTYPES[cfg.SOLVER.AMP.DTYPE]

@@ -8,6 +8,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
+from tubedet.errors import UserError
+
 
 class WeightAverage(HookBase):
     """Keep the exponential moving average of a model's weights, after every iteration.
@@ -24,7 +26,7 @@ class WeightAverage(HookBase):
         decay: share of the average that an iteration keeps, in [0, 1).
 
     Raises:
-        ValueError: if ``decay`` is not in that range.
+        UserError: if ``decay`` is not in that range.
 
     Attributes:
         module: a model with the averaged weights.
@@ -32,7 +34,7 @@ class WeightAverage(HookBase):
 
     def __init__(self, model: nn.Module, decay: float):
         if not 0 <= decay < 1:
-            raise ValueError(f"SOLVER.EMA.DECAY is {decay}; give a number from 0 to below 1")
+            raise UserError(f"SOLVER.EMA.DECAY is {decay}; give a number from 0 to below 1")
         self._model = model.module if isinstance(model, DistributedDataParallel) else model
         self._average = AveragedModel(
             self._model, multi_avg_fn=_moving_average(decay), use_buffers=True

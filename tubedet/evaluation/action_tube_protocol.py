@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tubedet.data.annotations.ava_csv import AvaTable
+from tubedet.errors import UserError
 
 from .action_tube_groundtruth import ActionTubeGroundtruth
 from .comparability import check_comparable
@@ -91,10 +92,10 @@ def get_tube_protocol(name: str) -> ActionTubeProtocol:
         ActionTubeProtocol: the protocol.
 
     Raises:
-        ValueError: There is none of that name.
+        UserError: There is none of that name.
     """
     if name not in TUBE_PROTOCOLS:
-        raise ValueError(
+        raise UserError(
             f"unknown protocol {name!r} for action tubes (TEST.TUBE_PROTOCOL), known are "
             f"{', '.join(TUBE_PROTOCOLS)}"
         )
@@ -122,7 +123,7 @@ def evaluate_action_tubes(
     Raises:
         EvaluationError: Predictions and ground truth have no frame or no class in common, or the
             boxes are pixels.
-        ValueError: Unknown protocol.
+        UserError: Unknown protocol.
     """
     matches = match_action_tubes(groundtruth, predictions, protocol)
     return action_tube_result(matches, groundtruth, protocol)

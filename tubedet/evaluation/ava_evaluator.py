@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tubedet.data.annotations.ava_csv import AvaTable
+from tubedet.errors import UserError
 
 from .ava_groundtruth import load_ava_groundtruth, persons_of
 from .ava_protocol import AvaResult, evaluate_ava, get_protocol
@@ -52,7 +53,7 @@ class AVAEvaluator(KeyFrameEvaluator):
             AttributeError: The metadata lacks a path.
             AnnotationError: An annotation file breaks its format.
             OSError: An annotation file cannot be read.
-            ValueError: Unknown protocol.
+            UserError: Unknown protocol.
         """
         self._protocol = protocol
         ava_kinetics = get_protocol(protocol).ava_kinetics
@@ -76,7 +77,7 @@ class AVAEvaluator(KeyFrameEvaluator):
         """Seconds; before the protocol of 2020 they must be whole."""
         timestamp = round(float(key_frame["timestamp"]), 6)
         if timestamp % 1 and not self._ava_kinetics:
-            raise ValueError(
+            raise UserError(
                 f"key frame {format_timestamp(timestamp)} of video {key_frame['video_id']!r}: "
                 f"protocol {self._protocol} knows whole seconds only; official_2020 has fractions"
             )

@@ -18,6 +18,7 @@ from tubedet.data.annotations.ava_csv import (
     read_label_map,
     read_timestamps,
 )
+from tubedet.errors import UserError
 
 from .comparability import check_comparable
 from .detection_ap import match_detections
@@ -86,10 +87,10 @@ def get_protocol(name: str) -> AvaProtocol:
         AvaProtocol: the protocol.
 
     Raises:
-        ValueError: There is none of that name.
+        UserError: There is none of that name.
     """
     if name not in AVA_PROTOCOLS:
-        raise ValueError(f"unknown AVA protocol {name!r}, known are {', '.join(AVA_PROTOCOLS)}")
+        raise UserError(f"unknown AVA protocol {name!r}, known are {', '.join(AVA_PROTOCOLS)}")
     return AVA_PROTOCOLS[name]
 
 
@@ -116,7 +117,7 @@ def evaluate_ava_files(
         AnnotationError: A file breaks the format of the protocol.
         EvaluationError: See :func:`evaluate_ava`.
         OSError: A file cannot be read.
-        ValueError: Unknown protocol.
+        UserError: Unknown protocol.
     """
     ava_kinetics = get_protocol(protocol).ava_kinetics
     return evaluate_ava(
@@ -157,7 +158,7 @@ def evaluate_ava(
             fractions of seconds although the protocol is not ``official_2020``.
         EvaluationError: Predictions and ground truth have no key frame or no class in common, or
             one has its boxes in pixels.
-        ValueError: Unknown protocol.
+        UserError: Unknown protocol.
     """
     matches = match_ava(groundtruth, predictions, label_map, exclusions, protocol)
     return ava_result(matches, label_map, protocol)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tubedet.data.annotations.ava_csv import AvaTable
+from tubedet.errors import UserError
 
 from .prediction_csv import format_timestamp
 
@@ -19,7 +20,7 @@ _LARGEST_FRACTION = 2.0
 _LISTED = 8
 
 
-class EvaluationError(ValueError):
+class EvaluationError(UserError):
     """Predictions and ground truth do not belong together; the message says what to look at."""
 
 

@@ -19,6 +19,7 @@ from detectron2.utils import comm
 
 from tubedet.data.annotations.ava_csv import AvaTable, parse_ava_csv, read_ava_csv
 from tubedet.data.datasets.custom import file_stem
+from tubedet.errors import UserError
 
 from .ava_report import open_whole
 from .prediction_csv import format_timestamp, write_prediction_rows
@@ -80,7 +81,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
         """What the second column of the csv says of a model's input.
 
         Raises:
-            ValueError: The csv cannot express it.
+            UserError: The csv cannot express it.
         """
 
     @abstractmethod
@@ -106,7 +107,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
                 and ``action_scores`` (Q, A); column k belongs to action id k + 1.
 
         Raises:
-            ValueError: There are fewer action scores than evaluated ids, or the key frame cannot
+            UserError: There are fewer action scores than evaluated ids, or the key frame cannot
                 be expressed in the csv.
         """
         for key_frame, output in zip(inputs, outputs):
@@ -114,7 +115,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
             instances = output["instances"]
             scores = instances.action_scores.detach().float().cpu().numpy()
             if scores.shape[1] < self._action_ids.max():
-                raise ValueError(
+                raise UserError(
                     f"{_name(key_frame['video_id'], timestamp)}: {scores.shape[1]} action scores "
                     f"per box, but the label map of {self._dataset_name} has action id "
                     f"{self._action_ids.max()}"
@@ -143,7 +144,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
 
         Raises:
             EvaluationError: The predictions cannot belong to the ground truth.
-            ValueError: A key frame was processed twice.
+            UserError: A key frame was processed twice.
             OSError: The output cannot be written.
         """
         key_frames, num_not_finite = self._key_frames, self._num_not_finite
@@ -168,7 +169,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
         key_frames = sorted(key_frames, key=lambda k: (k.video_id, k.timestamp))
         for one, following in itertools.pairwise(key_frames):
             if (one.video_id, one.timestamp) == (following.video_id, following.timestamp):
-                raise ValueError(
+                raise UserError(
                     f"{_name(one.video_id, one.timestamp)} in dataset {self._dataset_name} was "
                     "processed twice: list it once, use InferenceSampler, and call reset() "
                     "between evaluations"

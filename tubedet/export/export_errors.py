@@ -1,7 +1,9 @@
 """What ends an export."""
 
+from tubedet.errors import UserError
 
-class ExportError(Exception):
+
+class ExportError(UserError):
     """A detector that cannot be exported, or a file that does not compute what it should."""
 
 

@@ -9,6 +9,8 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
+from tubedet.errors import UserError
+
 
 class ClipInference:
     """Runs a model in evaluation mode, under autocast and compiled if wanted.
@@ -33,16 +35,16 @@ class ClipInference:
             batch_size: clips in one forward pass.
 
         Raises:
-            ValueError: if ``amp`` or ``batch_size`` is no such value, or the device has no float16.
+            UserError: if ``amp`` or ``batch_size`` is no such value, or the device has no float16.
         """
         if amp not in (None, "float16", "bfloat16"):
-            raise ValueError(f'amp must be "float16", "bfloat16" or None, got {amp!r}')
+            raise UserError(f'amp must be "float16", "bfloat16" or None, got {amp!r}')
         if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+            raise UserError(f"batch_size must be at least 1, got {batch_size}")
         self.model = model.eval()
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         if amp == "float16" and self.device.type == "cpu":
-            raise ValueError('amp="float16" needs a GPU; on a CPU use "bfloat16"')
+            raise UserError('amp="float16" needs a GPU; on a CPU use "bfloat16"')
         self.batch_size = batch_size
         self._amp_dtype = getattr(torch, amp) if amp else None
         self._is_compiled = compile
@@ -77,14 +79,14 @@ def check_device(device: str | torch.device) -> None:
         device: such as "cpu" or "cuda:1".
 
     Raises:
-        ValueError: if there is no such device.
+        UserError: if there is no such device.
     """
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"device {device!r} is none of PyTorch's: {error}") from error
+        raise UserError(f"device {device!r} is none of PyTorch's: {error}") from error
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
+        raise UserError(
             f"device {str(device)!r}: no such GPU, PyTorch sees {torch.cuda.device_count()}"
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tubedet.data.clip_sampling import TIME_TOLERANCE, display_limits
+from tubedet.errors import UserError
 
 from .clip_window import ClipWindow
 
@@ -67,14 +68,14 @@ class KeyFrameClips:
                 end of the video.
 
         Raises:
-            ValueError: if ``every`` is not positive, or ``start`` and ``end`` are not ascending.
+            UserError: if ``every`` is not positive, or ``start`` and ``end`` are not ascending.
         """
         if not (every > 0 and math.isfinite(every)):
-            raise ValueError(f"every must be a positive number of seconds, got {every}")
+            raise UserError(f"every must be a positive number of seconds, got {every}")
         if not (start >= 0 and math.isfinite(start)):
-            raise ValueError(f"start must be a number of seconds from 0 on, got {start}")
+            raise UserError(f"start must be a number of seconds from 0 on, got {start}")
         if end is not None and not end > start:
-            raise ValueError(f"end must be later than start ({start} s), got {end}")
+            raise UserError(f"end must be later than start ({start} s), got {end}")
         self.start, self.end = start, math.inf if end is None else end
         self._every = every
         self.tolerance = min(TIME_TOLERANCE, every / 4)

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
 
+from tubedet.errors import UserError
 from tubedet.evaluation.ava_report import write_json
 from tubedet.files.locks import FileLocks
 
@@ -56,13 +57,13 @@ class ResultFolder(AbstractContextManager):
         """What :meth:`publish` noted with a result; None if there is no such result.
 
         Raises:
-            ValueError: if ``PATH/NAME`` exists, but is no result.
+            UserError: if ``PATH/NAME`` exists, but is no result.
         """
         try:
             return json.loads((self.path / name / RECORD).read_text(encoding="utf-8"))
         except FileNotFoundError:
             if os.path.lexists(self.path / name):
-                raise ValueError(
+                raise UserError(
                     f"{self.path / name} exists already and is no result of a video; "
                     "choose another folder for the results"
                 ) from None
@@ -155,7 +156,7 @@ def run_with_settings(path: str | PathLike, settings: Mapping) -> Iterator[None]
         settings: json object of numbers, texts, lists and None, whatever changes a result.
 
     Raises:
-        ValueError: if results with other settings are there or being made.
+        UserError: if results with other settings are there or being made.
         OSError: if the folder cannot be written.
     """
     path, settings = Path(path), json.loads(json.dumps(dict(settings)))
@@ -180,7 +181,7 @@ def _check_settings(path: Path, settings: dict) -> None:
     try:
         earlier = json.loads((path / "run.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(
+        raise UserError(
             f"{path} holds results, but run.json, which says how they were made, is missing; "
             "choose another folder for the results"
         ) from None
@@ -190,7 +191,7 @@ def _check_settings(path: Path, settings: dict) -> None:
         if earlier.get(key, _ABSENT) != settings.get(key, _ABSENT)
     ]
     if changed:
-        raise ValueError(
+        raise UserError(
             f"{path} holds results of other settings ({'; '.join(changed)}); choose another folder "
             "for the results, or remove that one"
         )

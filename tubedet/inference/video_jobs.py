@@ -13,6 +13,8 @@ from os import PathLike
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tubedet.errors import UserError
+
 from .result_folder import ResultFolder
 
 logger = logging.getLogger(__name__)
@@ -51,12 +53,12 @@ def read_video_list(path: str | PathLike) -> list[VideoJob]:
 
     Raises:
         OSError: if the list cannot be read.
-        ValueError: if it names no video, is no text, or two names cannot be told apart.
+        UserError: if it names no video, is no text, or two names cannot be told apart.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text file in UTF-8 ({error})") from error
+        raise UserError(f"{path} is no text file in UTF-8 ({error})") from error
     entries = [line.strip() for line in lines]
     folder = os.path.abspath(Path(path).parent)
     sources = [
@@ -66,11 +68,11 @@ def read_video_list(path: str | PathLike) -> list[VideoJob]:
     ]
     sources = list(dict.fromkeys(sources))
     if not sources:
-        raise ValueError(f"{path} names no video")
+        raise UserError(f"{path} names no video")
     names = distinct_names(sources)
     for source, name in names.items():
         if name.casefold() in _RESERVED_NAMES:
-            raise ValueError(f"{source}: {name} is a file of the results; rename the video")
+            raise UserError(f"{source}: {name} is a file of the results; rename the video")
     return [VideoJob(names[source], source) for source in sources]
 
 
@@ -136,7 +138,7 @@ def distinct_names(sources: Sequence[str]) -> dict[str, str]:
         dict[str, str]: source to its name.
 
     Raises:
-        ValueError: if two names cannot be told apart.
+        UserError: if two names cannot be told apart.
     """
     names = {source: _name_parts(source)[1] for source in sources}
     for longer in (
@@ -146,7 +148,7 @@ def distinct_names(sources: Sequence[str]) -> dict[str, str]:
         for group in _groups_of_one_name(names):
             names.update({source: longer(*_name_parts(source)) for source in group})
     for group in _groups_of_one_name(names):
-        raise ValueError(
+        raise UserError(
             f"{' and '.join(group)}: both results would be named {names[group[0]]}; rename one of "
             "the files, or put them on lists of their own with folders of their own"
         )

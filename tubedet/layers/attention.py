@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tubedet.errors import UserError
+
 
 class MultiHeadAttention(nn.Module):
     """Scaled dot-product attention with the parameters of :class:`torch.nn.MultiheadAttention`.
@@ -18,13 +20,13 @@ class MultiHeadAttention(nn.Module):
         dropout: dropout probability of the attention weights.
 
     Raises:
-        ValueError: if the heads do not divide the channels.
+        UserError: if the heads do not divide the channels.
     """
 
     def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0):
         super().__init__()
         if embed_dim % num_heads:
-            raise ValueError(f"{num_heads} attention heads do not divide {embed_dim} channels")
+            raise UserError(f"{num_heads} attention heads do not divide {embed_dim} channels")
         self.embed_dim = embed_dim
         self.num_heads = num_heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim))

@@ -5,6 +5,8 @@ from functools import partial
 import torch
 from torch import nn
 
+from tubedet.errors import UserError
+
 # CSN was trained with this epsilon in Caffe2; 1e-5 changes logits by several units.
 CSN_NORM_EPS = 1e-3
 
@@ -68,7 +70,7 @@ def get_norm_3d(name: str, num_features: int, eps: float = CSN_NORM_EPS) -> nn.M
             channels).
 
     Raises:
-        ValueError: for any other name.
+        UserError: for any other name.
     """
     norms = {
         "BN": nn.BatchNorm3d,
@@ -77,7 +79,7 @@ def get_norm_3d(name: str, num_features: int, eps: float = CSN_NORM_EPS) -> nn.M
         "GN": partial(nn.GroupNorm, 32),
     }
     if name not in norms:
-        raise ValueError(
+        raise UserError(
             f"MODEL.CSN.NORM or COLLAPSE_NORM is {name!r}; choose one of {sorted(norms)}"
         )
     return norms[name](num_features, eps=eps)

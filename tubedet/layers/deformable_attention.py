@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tubedet.errors import UserError
+
 
 class MultiScaleDeformableAttention(nn.Module):
     """Every query looks at a few points around its reference, on every level of a feature pyramid.
@@ -24,13 +26,13 @@ class MultiScaleDeformableAttention(nn.Module):
         num_points: points P per head and level.
 
     Raises:
-        ValueError: if the heads do not divide the channels.
+        UserError: if the heads do not divide the channels.
     """
 
     def __init__(self, dim: int, num_heads: int, num_levels: int, num_points: int):
         super().__init__()
         if dim % num_heads:
-            raise ValueError(f"{num_heads} attention heads do not divide {dim} channels")
+            raise UserError(f"{num_heads} attention heads do not divide {dim} channels")
         self.num_heads = num_heads
         self.num_levels = num_levels
         self.num_points = num_points

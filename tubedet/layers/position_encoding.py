@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from tubedet.errors import UserError
+
 
 def sine_encoding(
     position: torch.Tensor, channels: int, temperature: float = 10000.0
@@ -52,10 +54,10 @@ def sine_position_encoding_2d(
         hold numbers without meaning.
 
     Raises:
-        ValueError: if the channels cannot be split so.
+        UserError: if the channels cannot be split so.
     """
     if channels % 4:
-        raise ValueError(f"the position code needs a multiple of 4 channels, not {channels}")
+        raise UserError(f"the position code needs a multiple of 4 channels, not {channels}")
     return _encode_cells(mask, {1: channels // 2, 2: channels // 2}, -0.5, temperature)
 
 
@@ -76,9 +78,9 @@ def sine_position_encoding_3d(
         float32 (B, C, T, H, W), whatever the dtype of the features.
 
     Raises:
-        ValueError: if the channels cannot be split so.
+        UserError: if the channels cannot be split so.
     """
     if channels % 16:
-        raise ValueError(f"the position code needs a multiple of 16 channels, not {channels}")
+        raise UserError(f"the position code needs a multiple of 16 channels, not {channels}")
     split = {1: channels // 4, 2: channels // 8 * 3, 3: channels // 8 * 3}
     return _encode_cells(mask, split, 0.0, temperature)

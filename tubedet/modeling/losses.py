@@ -16,6 +16,7 @@ from detectron2.utils import comm
 from torch import nn
 from torchvision.ops import box_convert, generalized_box_iou_loss, sigmoid_focal_loss
 
+from tubedet.errors import UserError
 from tubedet.layers import at_least_float32, without_autocast
 
 from .matcher import HungarianMatcher
@@ -102,7 +103,7 @@ class SetCriterion(nn.Module):
         focal_alpha, focal_gamma: of the focal loss and cost.
 
     Raises:
-        ValueError: for an unknown ``action_loss``.
+        UserError: for an unknown ``action_loss``.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class SetCriterion(nn.Module):
     ):
         super().__init__()
         if action_loss not in ACTION_LOSSES:
-            raise ValueError(f"ACTION_LOSS is {action_loss!r}; choose one of {ACTION_LOSSES}")
+            raise UserError(f"ACTION_LOSS is {action_loss!r}; choose one of {ACTION_LOSSES}")
         self.matcher = matcher
         self.exclusive = exclusive
         self.weights = weights

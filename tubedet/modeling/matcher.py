@@ -5,6 +5,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import nn
 from torchvision.ops import box_convert, generalized_box_iou
 
+from tubedet.errors import UserError
 from tubedet.layers import at_least_float32
 
 L1_FORMATS = ("cxcywh", "xyxy")
@@ -21,7 +22,7 @@ class HungarianMatcher(nn.Module):
             descendants) or "xyxy" (Sparse R-CNN).
 
     Raises:
-        ValueError: for an unknown ``l1_format``.
+        UserError: for an unknown ``l1_format``.
     """
 
     def __init__(
@@ -29,7 +30,7 @@ class HungarianMatcher(nn.Module):
     ):
         super().__init__()
         if l1_format not in L1_FORMATS:
-            raise ValueError(f"L1_FORMAT is {l1_format!r}; choose one of {L1_FORMATS}")
+            raise UserError(f"L1_FORMAT is {l1_format!r}; choose one of {L1_FORMATS}")
         self.cost_class = cost_class
         self.cost_bbox = cost_bbox
         self.cost_giou = cost_giou

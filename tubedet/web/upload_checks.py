@@ -10,6 +10,7 @@ import av
 from tubedet.data import VideoError
 from tubedet.data.video.pyav_versions import open_for_reading
 from tubedet.data.video.sources import open_frame_source
+from tubedet.errors import UserError
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"),
@@ -22,7 +23,7 @@ _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,f
 _MAX_PIXELS = 4096 * 2304
 
 
-class UploadError(ValueError):
+class UploadError(UserError):
     """An uploaded file is not accepted. The message is for the user of the page."""
 
 

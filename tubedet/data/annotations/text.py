@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 from typing import NoReturn, TextIO, TypeVar
 
+from tubedet.errors import UserError
+
 _GZIP_MAGIC = b"\x1f\x8b"
 _Value = TypeVar("_Value")
 
 
-class AnnotationError(ValueError):
+class AnnotationError(UserError):
     """An annotation or prediction file breaks its format; the message names file and line."""
 
 

@@ -24,6 +24,7 @@ from tubedet.data.annotations.ava_csv import (
 from tubedet.data.annotations.tube_files import ActionTube, AnnotatedVideo
 from tubedet.data.video.media_paths import video_paths
 from tubedet.data.video.reader import open_video
+from tubedet.errors import UserError
 
 from .action_tubes import register_action_tubes
 from .ava import persons_by_key_frame
@@ -82,7 +83,7 @@ def check_actions(cfg: CfgNode, name: str) -> None:
         name: name of a data set, or path of a yaml, which is registered.
 
     Raises:
-        ValueError: the numbers of actions differ, or the model wants one action per person and
+        UserError: the numbers of actions differ, or the model wants one action per person and
             the data set has several.
     """
     ensure_registered(name)
@@ -91,12 +92,12 @@ def check_actions(cfg: CfgNode, name: str) -> None:
     metadata = MetadataCatalog.get(name)
     names = metadata.get("action_names", None)
     if names is not None and len(names) != cfg.MODEL.NUM_ACTIONS:
-        raise ValueError(
+        raise UserError(
             f"data set {name!r} has {len(names)} actions, MODEL.NUM_ACTIONS is "
             f"{cfg.MODEL.NUM_ACTIONS}"
         )
     if cfg.MODEL.EXCLUSIVE_ACTIONS and not metadata.get("exclusive_actions", False):
-        raise ValueError(
+        raise UserError(
             f"MODEL.EXCLUSIVE_ACTIONS is True, but persons of the data set {name!r} may do several "
             "actions at once; if they do not, say 'exclusive: true' in its yaml"
         )

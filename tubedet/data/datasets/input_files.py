@@ -10,6 +10,8 @@ from pathlib import Path
 import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from tubedet.errors import UserError
+
 _MAX_YAML_BYTES = 1 << 18
 
 
@@ -39,7 +41,7 @@ def check_output_file(path: Path, inputs: Iterable[str | os.PathLike]) -> None:
         inputs: files that must stay.
 
     Raises:
-        ValueError: the file is one of the inputs, under whatever name.
+        UserError: the file is one of the inputs, under whatever name.
         OSError: the path is a folder, or there is no folder to write it to.
     """
     if path.is_dir():
@@ -49,7 +51,7 @@ def check_output_file(path: Path, inputs: Iterable[str | os.PathLike]) -> None:
     if path.exists():
         for other in inputs:
             if os.path.exists(other) and path.samefile(other):
-                raise ValueError(f"would overwrite the input {path}; choose another path")
+                raise UserError(f"would overwrite the input {path}; choose another path")
 
 
 def check_distinct(files: Iterable[Path]) -> None:
@@ -59,7 +61,7 @@ def check_distinct(files: Iterable[Path]) -> None:
         files: paths of inputs and outputs.
 
     Raises:
-        ValueError: two of them do; the message names both.
+        UserError: two of them do; the message names both.
     """
     seen: dict[object, Path] = {}
     for path in files:
@@ -69,7 +71,7 @@ def check_distinct(files: Iterable[Path]) -> None:
             places.append((status.st_dev, status.st_ino))
         for place in places:
             if place in seen:
-                raise ValueError(f"{seen[place]} and {path} are the same file")
+                raise UserError(f"{seen[place]} and {path} are the same file")
             seen[place] = path
 
 

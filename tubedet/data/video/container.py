@@ -10,12 +10,14 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from tubedet.errors import UserError
+
 from .pyav_versions import open_for_reading
 
 _NETWORK_TIMEOUT_SECONDS = 20.0
 
 
-class VideoError(OSError):
+class VideoError(UserError, OSError):
     """A video cannot be read. The message names the file and what is wrong with it."""
 
 

@@ -16,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 import cv2
 import numpy as np
 
+from tubedet.errors import UserError
+
 from .container import VideoError, is_url
 from .reader import FrameFolderReader, open_video
 from .video_file import VideoFileReader
@@ -46,7 +48,7 @@ def open_frame_source(
         TypeError: if it is none of these.
     """
     if fps is not None and not 0 < fps < float("inf"):
-        raise ValueError(f"fps must be a positive number, got {fps}")
+        raise UserError(f"fps must be a positive number, got {fps}")
     if isinstance(source, FrameSource):
         opened = source
     elif isinstance(source, (str, os.PathLike)):
@@ -55,7 +57,7 @@ def open_frame_source(
         opened = CameraSource(source)
     elif isinstance(source, Iterable):
         if fps is None:
-            raise ValueError("an iterable of frames does not tell its rate: give fps")
+            raise UserError("an iterable of frames does not tell its rate: give fps")
         opened = FrameIteratorSource(source, fps)
     else:
         raise TypeError(
@@ -65,7 +67,7 @@ def open_frame_source(
     if fps is not None and not isinstance(opened, (FrameFolderSource, FrameIteratorSource)):
         if opened is not source:
             opened.close()
-        raise ValueError(f"{opened.path or opened.name} has its own frame rate: fps cannot be set")
+        raise UserError(f"{opened.path or opened.name} has its own frame rate: fps cannot be set")
     return opened
 
 

@@ -9,6 +9,8 @@ import torch
 from detectron2.structures import Boxes, Instances
 from detectron2.tracking import BBoxIOUTracker
 
+from tubedet.errors import UserError
+
 if TYPE_CHECKING:
     from tubedet.inference.video_detector import KeyFrameResult
 
@@ -55,15 +57,15 @@ class PersonTracker:
             iou_threshold: lowest IoU of two boxes with margins that may belong to one person.
 
         Raises:
-            ValueError: if an argument is out of its range.
+            UserError: if an argument is out of its range.
         """
         if not 0 <= person_threshold <= 1:
-            raise ValueError(f"person_threshold must be in [0, 1], got {person_threshold}")
+            raise UserError(f"person_threshold must be in [0, 1], got {person_threshold}")
         for name, value in (("smoothing", smoothing), ("margin", margin)):
             if not (value >= 0 and math.isfinite(value)):
-                raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
+                raise UserError(f"{name} must be a finite number of at least 0, got {value}")
         if max_missed < 0:
-            raise ValueError(f"max_missed must not be negative, got {max_missed}")
+            raise UserError(f"max_missed must not be negative, got {max_missed}")
         self.person_threshold = person_threshold
         self.smoothing = smoothing
         self.max_missed = max_missed

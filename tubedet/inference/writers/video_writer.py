@@ -10,6 +10,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from tubedet.errors import UserError
+
 from .audio_copy import AudioCopy
 
 _TICKS_PER_SECOND = 10_000  # at least; time stamps are rounded to a tick
@@ -57,7 +59,7 @@ class VideoWriter(AbstractContextManager):
         self.size = size
         self.num_frames = 0
         if self.fps <= 0:
-            raise ValueError(f"{self.path}: fps must be positive, got {fps}")
+            raise UserError(f"{self.path}: fps must be positive, got {fps}")
         if self.path.exists() and not overwrite:
             raise FileExistsError(f"{self.path} exists already; choose another name or remove it")
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +67,7 @@ class VideoWriter(AbstractContextManager):
         try:
             self._container = av.open(os.fspath(self._partial), "w")
         except ValueError as error:
-            raise ValueError(
+            raise UserError(
                 f"{self.path}: no video container has the suffix {self.path.suffix!r}; use .mp4"
             ) from error
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
@@ -138,7 +140,7 @@ class VideoWriter(AbstractContextManager):
         """
         if self._held is None:
             self.discard()
-            raise ValueError(f"{self.path}: not a single frame was written")
+            raise UserError(f"{self.path}: not a single frame was written")
         until = self._held.pts + self._ticks_per_frame
         if end is not None:
             until = max(round(Fraction(end) / self._tick), self._held.pts + 1)

@@ -9,6 +9,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from torch import nn
 
+from tubedet.errors import UserError
+
 from .csn import CSN, build_csn_backbone
 from .temporal_pooling import TemporalPooling
 
@@ -22,13 +24,13 @@ class TimePooledCSN(Backbone):
         num_heads, dropout: of "decode", which learns one pooling per stage.
 
     Raises:
-        ValueError: for a pooling that keeps the time steps, or an unknown one.
+        UserError: for a pooling that keeps the time steps, or an unknown one.
     """
 
     def __init__(self, csn: CSN, pooling: str, *, num_heads: int = 8, dropout: float = 0.0):
         super().__init__()
         if pooling == "none":
-            raise ValueError(
+            raise UserError(
                 "MODEL.SPARSE_RCNN.TEMPORAL_POOLING is 'none', but a feature pyramid takes maps "
                 "without time; choose 'avg', 'max', 'center' or 'decode'"
             )
@@ -62,13 +64,13 @@ def build_csn_fpn_backbone(cfg, input_shape=None) -> FPN:
     the pyramid's ``size_divisibility``.
 
     Raises:
-        ValueError: if the stride does not double from stage to stage, or for a wrong pooling.
+        UserError: if the stride does not double from stage to stage, or for a wrong pooling.
     """
     csn = build_csn_backbone(cfg, input_shape)
     strides = {name: shape.stride for name, shape in csn.output_shape().items()}
     values = list(strides.values())
     if any(coarse != 2 * fine for fine, coarse in zip(values, values[1:])):
-        raise ValueError(
+        raise UserError(
             f"a feature pyramid needs strides that double, not {strides}; set "
             "MODEL.CSN.SPATIAL_STRIDES (1, 2, 2), MODEL.CSN.LAST_STRIDE True and neighbouring "
             "MODEL.CSN.OUT_FEATURES"

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from tubedet.errors import UserError
+
 NORM_GROUPS = 32
 
 
@@ -21,12 +23,12 @@ class MultiLevelProjection(nn.ModuleList):
         num_levels: levels L, at least as many as maps.
 
     Raises:
-        ValueError: if there are more maps than levels.
+        UserError: if there are more maps than levels.
     """
 
     def __init__(self, in_channels: Sequence[int], dim: int, num_levels: int):
         if len(in_channels) > num_levels:
-            raise ValueError(
+            raise UserError(
                 f"MODEL.CSN.OUT_FEATURES names {len(in_channels)} maps, more than the "
                 f"{num_levels} levels of NUM_LEVELS"
             )

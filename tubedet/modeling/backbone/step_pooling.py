@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tubedet.errors import UserError
+
 
 class StepPooling(nn.Module):
     """Average (B, C, T, H, W) maps over windows around every r-th of their T steps.
@@ -17,23 +19,23 @@ class StepPooling(nn.Module):
         num_steps: T'. Maps with as many steps are returned as they are.
 
     Raises:
-        ValueError: if ``num_steps`` is not positive.
+        UserError: if ``num_steps`` is not positive.
     """
 
     def __init__(self, num_steps: int):
         super().__init__()
         if num_steps < 1:
-            raise ValueError(f"MODEL.SEQFORMER.NUM_STEPS is {num_steps}; it must be at least 1")
+            raise UserError(f"MODEL.SEQFORMER.NUM_STEPS is {num_steps}; it must be at least 1")
         self.num_steps = num_steps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, T, H, W) -> (B, C, T', H, W).
 
         Raises:
-            ValueError: if T is not a multiple of T'.
+            UserError: if T is not a multiple of T'.
         """
         if x.shape[2] % self.num_steps:
-            raise ValueError(
+            raise UserError(
                 f"a backbone map has {x.shape[2]} time steps, which MODEL.SEQFORMER.NUM_STEPS "
                 f"{self.num_steps} does not divide; change it, INPUT.CLIP.NUM_FRAMES or "
                 "MODEL.CSN.TEMPORAL_STRIDES"

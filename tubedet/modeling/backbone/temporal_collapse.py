@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from tubedet.errors import UserError
 from tubedet.layers import get_norm_3d
 
 
@@ -21,7 +22,7 @@ class TemporalCollapse(nn.ModuleList):
         norm: see :func:`get_norm_3d`.
 
     Raises:
-        ValueError: if the steps of a level are not those of the last one times a power of two.
+        UserError: if the steps of a level are not those of the last one times a power of two.
     """
 
     def __init__(self, dim: int, num_steps: Sequence[int], norm: str):
@@ -41,11 +42,11 @@ class TemporalCollapse(nn.ModuleList):
             per level (B, C, H_l, W_l).
 
         Raises:
-            ValueError: for levels with other numbers of steps than announced.
+            UserError: for levels with other numbers of steps than announced.
         """
         num_steps = tuple(x.shape[1] for x in levels)
         if num_steps != self.num_steps:
-            raise ValueError(
+            raise UserError(
                 f"the clip gives levels of {num_steps} time steps, but the model was built for "
                 f"{self.num_steps}: INPUT.CLIP.NUM_FRAMES must be the clip's number of frames"
             )
@@ -63,7 +64,7 @@ def _kernels(steps: int, last_steps: int) -> list[int]:
         kernels.append(remaining // 2 + 1)
         remaining //= 2
     if remaining != last_steps:
-        raise ValueError(
+        raise UserError(
             f"a feature level has {steps} time steps, which is not the {last_steps} of the last "
             "level times a power of two; choose another INPUT.CLIP.NUM_FRAMES (a multiple of 8 "
             "with the published strides) or MODEL.CSN.TEMPORAL_STRIDES"

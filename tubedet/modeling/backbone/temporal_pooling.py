@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from tubedet.errors import UserError
 from tubedet.modeling.transformer.detr import TransformerDecoderLayer
 
 TEMPORAL_POOLING_TYPES = ("decode", "avg", "max", "center", "none")
@@ -24,7 +25,7 @@ class TemporalPooling(nn.Module):
             the same.
 
     Raises:
-        ValueError: for an unknown ``pooling``.
+        UserError: for an unknown ``pooling``.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class TemporalPooling(nn.Module):
     ):
         super().__init__()
         if pooling not in TEMPORAL_POOLING_TYPES:
-            raise ValueError(
+            raise UserError(
                 f"TEMPORAL_POOLING is {pooling!r}; choose one of {TEMPORAL_POOLING_TYPES}"
             )
         self.pooling = pooling

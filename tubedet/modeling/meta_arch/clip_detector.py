@@ -8,6 +8,7 @@ from detectron2.modeling import build_backbone
 from torch import nn
 from torchvision.ops import box_convert
 
+from tubedet.errors import UserError
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.losses import ClipTarget, LayerOutput, SetCriterion, build_criterion
 from tubedet.modeling.postprocessing import detections_from_queries
@@ -151,7 +152,7 @@ class ClipDetector(nn.Module, ABC):
         else:
             actions = instances.gt_actions
         if actions.shape[-1] != self.num_actions:
-            raise ValueError(
+            raise UserError(
                 f"'gt_actions' has {actions.shape[-1]} columns, MODEL.NUM_ACTIONS is "
                 f"{self.num_actions}"
             )
@@ -159,7 +160,7 @@ class ClipDetector(nn.Module, ABC):
         if self.num_steps > 1 and instances.has("gt_tubes"):
             num_frames = instances.gt_tubes.shape[1]
             if num_frames % self.num_steps:
-                raise ValueError(
+                raise UserError(
                     f"'gt_tubes' of {name} has {num_frames} frames, not a multiple of the "
                     f"{self.num_steps} in which the model predicts boxes"
                 )

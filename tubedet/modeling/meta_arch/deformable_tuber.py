@@ -11,6 +11,7 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
+from tubedet.errors import UserError
 from tubedet.layers import sine_position_encoding_2d
 from tubedet.modeling.backbone import MultiLevelProjection, TemporalCollapse
 from tubedet.modeling.clip_batch import ClipBatch
@@ -54,7 +55,7 @@ class DeformableTubeR(ClipDetector):
             object" is one of the actions.
 
     Raises:
-        ValueError: for options that exclude each other, or clips of an unsuitable length.
+        UserError: for options that exclude each other, or clips of an unsuitable length.
     """
 
     @configurable
@@ -243,16 +244,16 @@ class DeformableTubeR(ClipDetector):
 
 def _check_options(box_refine: bool, two_stage: bool, detr_first: bool, aux_loss: bool) -> None:
     if two_stage and detr_first:
-        raise ValueError(
+        raise UserError(
             "MODEL.DEFORMABLE_TUBER.TWO_STAGE and DETR_FIRST both choose where queries start; "
             "set one of them to False"
         )
     if two_stage and not box_refine:
-        raise ValueError(
+        raise UserError(
             "MODEL.DEFORMABLE_TUBER.TWO_STAGE proposes boxes to be refined; set BOX_REFINE to True"
         )
     if box_refine and not aux_loss:
-        raise ValueError(
+        raise UserError(
             "MODEL.DEFORMABLE_TUBER.BOX_REFINE gives every decoder layer heads of its own, which "
             "only the losses of that layer train; set MODEL.TUBER.AUX_LOSS to True"
         )

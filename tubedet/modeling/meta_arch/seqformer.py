@@ -9,6 +9,7 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
+from tubedet.errors import UserError
 from tubedet.layers import sine_position_encoding_2d
 from tubedet.modeling.backbone import MultiLevelProjection, StepPooling
 from tubedet.modeling.clip_batch import ClipBatch
@@ -40,7 +41,7 @@ class SeqFormer(ClipDetector):
         detector: arguments of :class:`ClipDetector`.
 
     Raises:
-        ValueError: if layers with heads of their own would get no loss.
+        UserError: if layers with heads of their own would get no loss.
     """
 
     @configurable
@@ -64,7 +65,7 @@ class SeqFormer(ClipDetector):
     ):
         super().__init__(**detector)
         if box_refine and dec_layers > 1 and not self.aux_loss:
-            raise ValueError(
+            raise UserError(
                 "MODEL.SEQFORMER.AUX_LOSS must be True with BOX_REFINE: references are detached "
                 "between layers, so without a loss of its own no layer but the last would learn "
                 "to place boxes"
@@ -128,7 +129,7 @@ class SeqFormer(ClipDetector):
             predictions of the decoder layers asked for, first to last, with boxes in all T' steps.
 
         Raises:
-            ValueError: if no step is centred on the key frame.
+            UserError: if no step is centred on the key frame.
         """
         self._check_num_frames(clips.tensor.shape[2])
         features = self.backbone(clips.tensor)
@@ -158,7 +159,7 @@ class SeqFormer(ClipDetector):
     def _check_num_frames(self, num_frames: int) -> None:
         stride, rest = divmod(num_frames, self.num_steps)
         if rest or self.num_steps // 2 * stride != num_frames // 2:
-            raise ValueError(
+            raise UserError(
                 f"none of MODEL.SEQFORMER.NUM_STEPS {self.num_steps} steps is centred on the key "
                 f"frame of clips of {num_frames} frames; choose an even divisor of "
                 "INPUT.CLIP.NUM_FRAMES"

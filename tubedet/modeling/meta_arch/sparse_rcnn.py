@@ -10,6 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 from torchvision.ops import box_convert
 
+from tubedet.errors import UserError
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.heads import DynamicHead
 from tubedet.modeling.losses import LayerOutput
@@ -35,7 +36,7 @@ class SparseRCNN(ClipDetector):
         **detector: see :class:`ClipDetector`.
 
     Raises:
-        ValueError: if the backbone does not return ``in_features``, or for ``aux_loss`` False
+        UserError: if the backbone does not return ``in_features``, or for ``aux_loss`` False
             with several stages.
     """
 
@@ -63,13 +64,13 @@ class SparseRCNN(ClipDetector):
     ):
         super().__init__(**detector)
         if num_stages > 1 and not self.aux_loss:
-            raise ValueError(
+            raise UserError(
                 "MODEL.SPARSE_RCNN.AUX_LOSS must be True: boxes are detached between stages, so "
                 "without a loss of its own no stage but the last would learn to place them"
             )
         shapes = self.backbone.output_shape()
         if not in_features or not set(in_features) <= set(shapes):
-            raise ValueError(
+            raise UserError(
                 f"MODEL.ROI_HEADS.IN_FEATURES is {in_features}, but MODEL.BACKBONE.NAME builds a "
                 f"backbone that returns {[*shapes]}; use build_csn_fpn_backbone and its levels"
             )

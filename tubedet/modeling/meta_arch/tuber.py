@@ -10,6 +10,7 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
+from tubedet.errors import UserError
 from tubedet.layers import sine_position_encoding_3d
 from tubedet.modeling.backbone import TemporalPooling
 from tubedet.modeling.clip_batch import ClipBatch
@@ -43,7 +44,7 @@ class TubeR(ClipDetector):
             object" is one of the actions, and tubelets come with a visibility decision per clip.
 
     Raises:
-        ValueError: for an unknown query type, or a backbone that returns several maps.
+        UserError: for an unknown query type, or a backbone that returns several maps.
     """
 
     @configurable
@@ -68,12 +69,12 @@ class TubeR(ClipDetector):
     ):
         super().__init__(**detector)
         if query_type not in QUERY_TYPES:
-            raise ValueError(
+            raise UserError(
                 f"MODEL.TUBER.QUERY_TYPE is {query_type!r}; choose one of {QUERY_TYPES}"
             )
         shapes = self.backbone.output_shape()
         if len(shapes) != 1:
-            raise ValueError(f"TubeR takes one backbone map, MODEL.CSN.OUT_FEATURES: {[*shapes]}")
+            raise UserError(f"TubeR takes one backbone map, MODEL.CSN.OUT_FEATURES: {[*shapes]}")
         ((self.in_feature, shape),) = shapes.items()
         tubelets = query_type == "tubelet"
         self.num_queries = num_queries

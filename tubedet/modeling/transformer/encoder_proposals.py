@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from tubedet.errors import UserError
 from tubedet.layers import sine_encoding
 
 from .level_tokens import LevelTokens
@@ -68,10 +69,10 @@ class EncoderProposals(nn.Module):
             box_head: a :class:`~tubedet.modeling.heads.BoxHead`.
 
         Raises:
-            ValueError: if there are fewer cells than queries.
+            UserError: if there are fewer cells than queries.
         """
         if memory.shape[1] < self.num_queries:
-            raise ValueError(
+            raise UserError(
                 f"MODEL.TUBER.NUM_QUERIES is {self.num_queries}, but the feature maps have only "
                 f"{memory.shape[1]} cells to propose a box"
             )

@@ -12,6 +12,7 @@ from detectron2.config import configurable
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
+from tubedet.errors import UserError
 from tubedet.layers import FrozenBatchNorm3d, get_norm_3d
 
 from .depthwise_conv import DepthwiseConv3d
@@ -175,7 +176,7 @@ class CSN(Backbone):
             and outputs of the parts and compute the rest again in the backward pass, on any device.
 
     Raises:
-        ValueError: for a depth, stage name or number of strides that does not exist.
+        UserError: for a depth, stage name or number of strides that does not exist.
     """
 
     @configurable
@@ -194,20 +195,20 @@ class CSN(Backbone):
     ):
         super().__init__()
         if depth not in BLOCKS_PER_STAGE:
-            raise ValueError(f"MODEL.CSN.DEPTH is {depth}; choose one of {list(BLOCKS_PER_STAGE)}")
+            raise UserError(f"MODEL.CSN.DEPTH is {depth}; choose one of {list(BLOCKS_PER_STAGE)}")
         if not out_features or not set(out_features) <= set(STAGES):
-            raise ValueError(f"MODEL.CSN.OUT_FEATURES is {out_features}; choose among {STAGES}")
+            raise UserError(f"MODEL.CSN.OUT_FEATURES is {out_features}; choose among {STAGES}")
         if len(temporal_strides) != len(STAGES):
-            raise ValueError(
+            raise UserError(
                 f"MODEL.CSN.TEMPORAL_STRIDES is {temporal_strides}; give one for each of {STAGES}"
             )
         if len(spatial_strides) != len(STAGES) - 1:
-            raise ValueError(
+            raise UserError(
                 f"MODEL.CSN.SPATIAL_STRIDES is {spatial_strides}; give one for each of "
                 f"{STAGES[:-1]}"
             )
         if execution not in EXECUTIONS:
-            raise ValueError(f"MODEL.CSN.EXECUTION is {execution!r}; choose one of {EXECUTIONS}")
+            raise UserError(f"MODEL.CSN.EXECUTION is {execution!r}; choose one of {EXECUTIONS}")
         self.execution = execution
         spatial_strides = (*spatial_strides, 2 if last_stride else 1)
         self.depth = depth
@@ -282,7 +283,7 @@ class CSN(Backbone):
 
     def _freeze(self, freeze_at: int):
         if not 0 <= freeze_at <= 5:
-            raise ValueError(f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}; choose 0 .. 5")
+            raise UserError(f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}; choose 0 .. 5")
         names = ("stem", *self._shapes)[:freeze_at]
         for name in names:
             stage = getattr(self, name)

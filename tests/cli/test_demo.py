@@ -1,5 +1,4 @@
 import contextlib
-import importlib.util
 import itertools
 import signal
 import time
@@ -13,6 +12,8 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from tubedet.cli import demo
+from tubedet.cli.running import parse_command_line, run_command
 from tubedet.data import AVADatasetMapper
 from tubedet.data.annotations.ava_csv import read_ava_csv
 from tubedet.engine import load_config
@@ -23,10 +24,6 @@ _ROOT = Path(__file__).resolve().parents[2]
 _CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")
 _OPTS = ("MODEL.DEVICE", "cpu", "MODEL.TUBER.PERSON_THRESH", "0.0")
 _NTSC = Fraction(30000, 1001)
-
-_spec = importlib.util.spec_from_file_location("demo", _ROOT / "tools" / "demo.py")
-demo = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(demo)
 
 
 @pytest.fixture(autouse=True)
@@ -58,11 +55,11 @@ def weights(tmp_path_factory):
 
 def _run(video_input, output, *options):
     arguments = ["--config-file", _CONFIG, "--video-input", str(video_input)]
-    return demo.main([*arguments, "--output", str(output), *map(str, options)])
+    return run_command("demo", [*arguments, "--output", str(output), *map(str, options)])
 
 
 def _run_inputs(*inputs_and_options):
-    return demo.main(["--config-file", _CONFIG, "--input", *map(str, inputs_and_options)])
+    return run_command("demo", ["--config-file", _CONFIG, "--input", *map(str, inputs_and_options)])
 
 
 def _decode(path):
@@ -193,7 +190,7 @@ def test_the_input_is_never_overwritten(video, tmp_path, capsys):
         (("--start", "2", "--end", "1"), "--end 1.0 must be later than --start 2.0"),
         (("--start", "-1"), "--start must be"),
         (("--person-threshold", "1.5"), "--person-threshold must be in [0, 1]"),
-        (("--batch-size", "0"), "--batch-size must be at least 1"),
+        (("--batch-size", "0"), "--batch-size: expected a whole number from 1 on"),
         (("--webcam",), "not allowed with argument"),
         (("MODEL.WEIGHTS",), "must come in pairs"),
     ],
@@ -256,7 +253,7 @@ def test_unusable_inputs_and_outputs_are_status_2(video, tmp_path, capsys, input
 def test_videos_of_one_name_have_results_of_their_own(tmp_path):
     arguments = ["--config-file", _CONFIG, "--json", f"{tmp_path}/out", "--input"]
     arguments += [f"{tmp_path}/{folder}/film.mp4" for folder in ("one", "two")]
-    outputs = [job.outputs.json_lines for job in demo.parse_arguments(arguments).jobs]
+    outputs = [job.outputs.json_lines for job in parse_command_line("demo", arguments).jobs]
     assert outputs == [tmp_path / "out" / f"{folder}_film.jsonl" for folder in ("one", "two")]
 
 
@@ -272,7 +269,7 @@ def test_hundreds_of_inputs_are_compared_in_no_time(tmp_path):
     arguments = ["--config-file", _CONFIG, "--output", f"{tmp_path}/out/", "--input"]
     arguments += [str(tmp_path / f"film{number}.mp4") for number in range(1000)]
     start = time.process_time()
-    assert len(demo.parse_arguments(arguments).jobs) == 1000
+    assert len(parse_command_line("demo", arguments).jobs) == 1000
     assert time.process_time() - start < 10  # about 0.1 s; each against each took minutes
 
 
@@ -350,16 +347,16 @@ def test_show_ends_when_somebody_has_seen_enough(video, monkeypatch):
 
     monkeypatch.setattr(demo, "VideoWindow", Window)
     arguments = ["--config-file", _CONFIG, "--video-input", str(video), "--show", *_OPTS]
-    assert demo.main(arguments) == 0
+    assert run_command("demo", arguments) == 0
     assert shown == [(320, 448, 3)] * 3
 
 
 def test_show_and_camera_without_such_a_thing_are_one_line(video, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, "VideoWindow", lambda _: (_ for _ in ()).throw(OSError("no window")))
     common = ["--config-file", _CONFIG]
-    assert demo.main([*common, "--video-input", str(video), "--show", *_OPTS]) == 2
+    assert run_command("demo", [*common, "--video-input", str(video), "--show", *_OPTS]) == 2
     output = ["--output", str(tmp_path / "out.mp4")]
-    assert demo.main([*common, "--webcam", "93", *output, "--opts", *_OPTS]) == 2
+    assert run_command("demo", [*common, "--webcam", "93", *output, "--opts", *_OPTS]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert "no window" in lines[0] and "camera 93" in lines[1]
     assert not any(tmp_path.iterdir())

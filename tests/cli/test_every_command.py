@@ -1,9 +1,12 @@
-"""What all tools that take --config-file have in common."""
+"""What all commands that take --config-file have in common."""
 
-import importlib.util
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
+
+from tubedet.cli.running import run_command
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")
@@ -16,30 +19,28 @@ _ARGUMENTS = {
     "benchmark scaling": ["--task", "scaling"],
     "benchmark train": ["--task", "train"],
     "demo": ["--video-input", "film.mp4", "--json", "out.jsonl"],
-    "export_model": ["--format", "onnx", "--output", "out.onnx"],
+    "export": ["--format", "onnx", "--output", "out.onnx"],
     "predict": ["--inputs", "list.txt", "--output", "out"],
-    "train_net": ["OUTPUT_DIR", "out"],
-    "visualize_data": ["--output", "out"],
-    "web_demo": [],
+    "train": ["OUTPUT_DIR", "out"],
+    "visualize": ["--output", "out"],
+    "web": [],
 }
 
 
 @pytest.fixture(params=_ARGUMENTS)
 def run(request, tmp_path, monkeypatch):
-    """Runs a tool in an empty folder; returns its exit status."""
+    """Runs a command in an empty folder; returns its exit status."""
     name = request.param.split()[0]
-    if name == "web_demo":
+    if name == "web":
         pytest.importorskip("gradio")
-    spec = importlib.util.spec_from_file_location(name, _ROOT / "tools" / f"{name}.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    module = importlib.import_module(f"tubedet.cli.{name}")
     # detectron2 keeps the stream of the first call, which pytest closes.
-    monkeypatch.setattr(tool, "setup_logger", lambda **_: None, raising=False)
+    monkeypatch.setattr(module, "setup_logger", lambda **_: None, raising=False)
     monkeypatch.chdir(tmp_path)
     Path("list.txt").write_text("film.mp4\n")
-    monkeypatch.setattr("sys.argv", [f"{name}.py"])
-    main = tool.run if name == "train_net" else tool.main
-    return lambda config: main(["--config-file", config, *_ARGUMENTS[request.param]])
+    monkeypatch.setattr("sys.argv", ["command.py"])
+    monkeypatch.setattr("sys.path", list(sys.path))
+    return lambda config: run_command(name, ["--config-file", config, *_ARGUMENTS[request.param]])
 
 
 def _error(capsys):
@@ -47,7 +48,7 @@ def _error(capsys):
     out, err = capsys.readouterr()
     (line,) = err.splitlines()
     tool, _, message = line.partition(": error: ")
-    assert tool.endswith(".py") and out == ""
+    assert tool in ("command.py", "benchmark.py") and out == ""
     return message
 
 
@@ -68,7 +69,7 @@ def test_a_config_that_does_not_exist_is_named(run, capsys):
 
 
 def test_processes_of_torchrun_do_not_all_do_the_same(run, request, monkeypatch, capsys):
-    if "train_net" in request.node.name:
+    if request.node.callspec.params["run"] == "train":
         pytest.skip("its processes work together")
     for name, value in _TORCHRUN.items():
         monkeypatch.setenv(name, value)

@@ -1,5 +1,4 @@
 import contextlib
-import importlib.util
 import multiprocessing
 import socket
 import sys
@@ -12,20 +11,18 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from tubedet.cli import web
+from tubedet.cli.running import run_command
 from tubedet.engine import load_config
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")
 
-_spec = importlib.util.spec_from_file_location("web_demo", _ROOT / "tools" / "web_demo.py")
-web_demo = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(web_demo)
-
 
 @pytest.fixture
 def no_console_logger(monkeypatch):
     """detectron2 keeps the stream of the first call, which pytest closes."""
-    monkeypatch.setattr(web_demo, "setup_logger", lambda **_: None)
+    monkeypatch.setattr(web, "setup_logger", lambda **_: None)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +39,7 @@ def no_console_logger(monkeypatch):
 def test_bad_input_is_status_2(no_console_logger, capsys, options, message):
     pytest.importorskip("gradio")
     try:
-        status = web_demo.main(["--config-file", _CONFIG, *options])
+        status = run_command("web", ["--config-file", _CONFIG, *options])
     except SystemExit as error:
         status = error.code
     assert status == 2 and message in capsys.readouterr().err.splitlines()[-1]
@@ -52,7 +49,7 @@ def test_gradio_is_asked_for(monkeypatch, capsys):
     for name in ("tubedet.web.page", "tubedet.web.server", "gradio"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "gradio", None)
-    assert web_demo.main(["--config-file", _CONFIG]) == 2
+    assert run_command("web", ["--config-file", _CONFIG]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "pip install 'tubedet[web]'" in line
 
@@ -72,7 +69,7 @@ def test_it_ends_without_a_trace(no_console_logger, tmp_path, monkeypatch):
 
     def serve():
         torch.set_num_threads(1)  # a forked process has none of PyTorch's threads
-        sys.exit(web_demo.main(arguments))
+        sys.exit(run_command("web", arguments))
 
     process = multiprocessing.get_context("fork").Process(target=serve)
     process.start()

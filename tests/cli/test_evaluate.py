@@ -1,6 +1,6 @@
 """The command that evaluates a prediction csv."""
 
-import importlib.util
+import functools
 import json
 import math
 from pathlib import Path
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from tubedet.cli.running import run_command
 from tubedet.data import ActionTube, register_action_tubes
 from tubedet.data.annotations.tube_files import AnnotatedVideo
 
@@ -19,11 +20,7 @@ FIXTURES = ROOT / "tests" / "fixtures" / "ava_eval"
 
 @pytest.fixture(scope="module")
 def command():
-    path = ROOT / "tools" / "evaluate_predictions.py"
-    spec = importlib.util.spec_from_file_location("evaluate_predictions", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return functools.partial(run_command, "evaluate")
 
 
 def options(case, **others):

@@ -1,7 +1,7 @@
 """The conversion tool as a user starts it."""
 
+import functools
 import hashlib
-import importlib.util
 import re
 
 import published_trunks
@@ -12,12 +12,10 @@ from reference_cases import FIXTURES, ReferenceCase
 from safetensors.torch import load_file
 
 from tubedet.checkpoint import TubedetCheckpointer, by_our_names
+from tubedet.cli.running import run_command
 from tubedet.engine import load_config
 
-_spec = importlib.util.spec_from_file_location("convert_checkpoint", "tools/convert_checkpoint.py")
-_tool = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_tool)
-main = _tool.main
+main = functools.partial(run_command, "convert")
 
 SMALL = ["MODEL.DEVICE", "cpu", "MODEL.CSN.DEPTH", 26, "MODEL.CSN.WIDTH_MULTIPLIER", 0.125]
 SMALL += ["MODEL.TUBER.HIDDEN_DIM", 32, "MODEL.TUBER.FEEDFORWARD_DIM", 64]

@@ -1,6 +1,6 @@
 """The command that reports every problem of a data set."""
 
-import importlib.util
+import functools
 import json
 import os
 import time
@@ -10,6 +10,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import tubedet
+from tubedet.cli.running import run_command
 from tubedet.data.datasets.ava import register_ava
 from tubedet.data.datasets.builtin import ava_files
 
@@ -21,11 +22,7 @@ ROW = "a,0902,0.1,0.2,0.5,0.9,12,0\n"
 
 @pytest.fixture(scope="module")
 def command():
-    path = ROOT / "tools" / "validate_dataset.py"
-    spec = importlib.util.spec_from_file_location("validate_dataset", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return functools.partial(run_command, "validate")
 
 
 @pytest.fixture
@@ -224,7 +221,7 @@ def test_arguments(command, csv, capsys):
         with pytest.raises(SystemExit) as caught:
             command(arguments)
         assert caught.value.code == 2
-    assert "--jobs: expected a number from 1 on, got 0" in capsys.readouterr().err
+    assert "--jobs: expected a whole number from 1 on, got '0'" in capsys.readouterr().err
 
 
 def test_the_real_ava_validation_csv_takes_seconds(command, capsys):

@@ -1,6 +1,5 @@
 """The export as a user starts it, and its file in a process without tubedet."""
 
-import importlib.util
 import json
 import runpy
 import subprocess
@@ -15,13 +14,11 @@ from detectron2.modeling import build_model
 from small_detectors import StridedBackbone, with_varied_weights
 from video_with_sound import write_video_with_sound
 
+from tubedet.cli import export
+from tubedet.cli.running import run_command
 from tubedet.data.video.video_file import VideoFileReader
 from tubedet.engine import load_config
 from tubedet.export import Deviation
-
-_spec = importlib.util.spec_from_file_location("export_model", "tools/export_model.py")
-tool = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tool)
 
 TUBER = "configs/quick_schedules/TubeR_toy.yaml"
 D2 = "configs/quick_schedules/D2_TubeR_toy.yaml"
@@ -69,15 +66,15 @@ def test_file_gives_the_models_numbers_without_tubedet(suffix, tmp_path, capsys,
         pytest.importorskip("onnxscript"), pytest.importorskip("onnxruntime")
         blocked.append("torch")
         # Fewer operators convert faster; PyTorch's file is that of the whole model.
-        monkeypatch.setattr(tool, "load_model", with_strided_backbone)
+        monkeypatch.setattr(export, "load_model", with_strided_backbone)
     cfg = load_config(D2 if suffix == "onnx" else TUBER, SMALL)
     torch.manual_seed(5)
-    model = with_varied_weights(tool.load_model(cfg))
+    model = with_varied_weights(export.load_model(cfg))
     weights, output = tmp_path / "weights.pth", tmp_path / f"model.{suffix}"
     torch.save({"model": model.state_dict()}, weights)
     # A fixed size traces faster; free ones are tested with the package.
     arguments = options(output, "--size", "48x64", "MODEL.WEIGHTS", str(weights))
-    assert tool.main(arguments) == 0
+    assert run_command("export", arguments) == 0
     printed = capsys.readouterr().out
     assert "3x3x8x48x64" in printed and str(output) in printed
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([output.name, weights.name])
@@ -135,17 +132,17 @@ def test_the_example_reads_videos_whose_titles_are_not_utf8(tmp_path):
 def test_a_file_that_deviates_is_not_left(tmp_path, monkeypatch, capsys):
     output = tmp_path / "model.pt2"
     output.write_bytes(b"precious")
-    monkeypatch.setattr(tool, "trace_detector", lambda model, shape: None)
-    format_of_test = tool.FORMATS["torch_export"]
+    monkeypatch.setattr(export, "trace_detector", lambda model, shape: None)
+    format_of_test = export.FORMATS["torch_export"]
     monkeypatch.setitem(
-        tool.FORMATS,
+        export.FORMATS,
         "torch_export",
         type(format_of_test)(".pt2", 1e-5, lambda p, path, record: path.write_bytes(b"1"), str),
     )
     for wrong in (2e-5, float("nan")):
         deviation = Deviation((1, 3, 8, 48, 64), 0.0, wrong, 0.0, 0.0)
-        monkeypatch.setattr(tool, "compare", lambda *_, d=deviation: [d])
-        assert tool.main(options(output, "--force")) == 2
+        monkeypatch.setattr(export, "compare", lambda *_, d=deviation: [d])
+        assert run_command("export", options(output, "--force")) == 2
         assert "model.pt2 is not written" in capsys.readouterr().err
         assert [p.name for p in tmp_path.iterdir()] == ["model.pt2"]
         assert output.read_bytes() == b"precious"
@@ -162,7 +159,7 @@ def test_wrong_input_ends_with_one_line(tmp_path, monkeypatch, capsys):
         ([*options(tmp_path / "a.pt2"), "MODEL.WEIGHTS"], "must come in pairs"),
     ):
         with pytest.raises(SystemExit) as caught:
-            tool.main(arguments)
+            run_command("export", arguments)
         assert caught.value.code == 2
         assert reason in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "onnxscript", None)
@@ -172,7 +169,7 @@ def test_wrong_input_ends_with_one_line(tmp_path, monkeypatch, capsys):
         (options(tmp_path / "a.pt2", "MODEL.WEIGHTS", "nothing.pth"), "nothing.pth"),
         (options(tmp_path / "a.pt2", "MODEL.NOTHING", "1"), "MODEL.NOTHING"),
     ):
-        assert tool.main(arguments) == 2
+        assert run_command("export", arguments) == 2
         assert reason in capsys.readouterr().err.splitlines()[-1]
     assert [p.name for p in tmp_path.iterdir()] == ["there.pt2"]
     assert there.read_bytes() == b"precious"

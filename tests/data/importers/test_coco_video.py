@@ -1,18 +1,12 @@
 import copy
 import csv
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
+from tubedet.cli.running import run_command
 from tubedet.data.datasets.custom import load_tubes
 from tubedet.data.datasets.custom_yaml import read_own_data_yaml
-
-_SCRIPT = Path(__file__).parents[2] / "datasets/import_coco_video.py"
-_spec = importlib.util.spec_from_file_location("import_coco_video", _SCRIPT)
-importer = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(importer)
 
 CONTENT = {
     "videos": [{"id": 7, "file_name": "day1/gym.mp4"}, {"id": 8, "name": "hall"}],
@@ -38,7 +32,7 @@ def run(tmp_path, content, *options, first_frame="0"):
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     arguments = [str(path), "--videos", str(tmp_path / "videos"), "--fps", "25"]
     arguments += ["--output", str(tmp_path / "out/my.yaml"), "--first-frame", first_frame]
-    return importer.main([*arguments, *options])
+    return run_command("import", ["coco-video", *arguments, *options])
 
 
 def test_csv_and_yaml(tmp_path, capsys):
@@ -66,7 +60,7 @@ def test_csv_and_yaml(tmp_path, capsys):
 
 def test_first_frame_of_number_one(tmp_path, capsys):
     content = copy.deepcopy(CONTENT)
-    assert run(tmp_path, content, first_frame="1") == 1
+    assert run(tmp_path, content, first_frame="1") == 2
     assert "images[0] has the frame 0, but the first one is 1" in capsys.readouterr().err
     content["images"][0]["frame"] = 1
     assert run(tmp_path, content, first_frame="1") == 0
@@ -79,7 +73,7 @@ def test_existing_files_are_kept(tmp_path, capsys):
     (tmp_path / "out/my.yaml").unlink()
     content = copy.deepcopy(CONTENT)
     del content["annotations"][0]
-    assert run(tmp_path, content) == 1
+    assert run(tmp_path, content) == 2
     assert "my.csv exists already" in capsys.readouterr().err
     assert (tmp_path / "out/my.csv").read_text() == before
     assert run(tmp_path, content, "--overwrite", "--exclusive") == 0
@@ -116,14 +110,14 @@ def test_errors_name_the_entry(tmp_path, capsys, where, value, message):
     for key in where[:-1]:
         inner = inner[key]
     inner[where[-1]] = value
-    assert run(tmp_path, content) == 1
+    assert run(tmp_path, content) == 2
     error = capsys.readouterr().err
     assert "boxes.json: " in error and message in error
     assert not (tmp_path / "out").exists()
 
 
 def test_a_number_too_long_for_python(tmp_path, capsys):
-    assert run(tmp_path, f'{{"images": [{{"id": {"9" * 5000}}}]}}') == 1
+    assert run(tmp_path, f'{{"images": [{{"id": {"9" * 5000}}}]}}') == 2
     error = capsys.readouterr().err
     assert "boxes.json: no valid json: Exceeds the limit" in error
     assert error.endswith(" 5000 digits\n") and error.count("\n") == 1
@@ -131,5 +125,5 @@ def test_a_number_too_long_for_python(tmp_path, capsys):
 
 @pytest.mark.parametrize("text", ['{"a": [1,\n}', "[]", "[" * 100_000])
 def test_other_files_are_refused_with_their_line(tmp_path, capsys, text):
-    assert run(tmp_path, text) == 1
+    assert run(tmp_path, text) == 2
     assert "boxes.json:" in capsys.readouterr().err

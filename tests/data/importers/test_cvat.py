@@ -1,15 +1,8 @@
-import importlib.util
-from pathlib import Path
-
 import pytest
 
+from tubedet.cli.running import run_command
 from tubedet.data.datasets.custom import load_tubes
 from tubedet.data.datasets.custom_yaml import read_own_data_yaml
-
-_SCRIPT = Path(__file__).parents[2] / "datasets/import_cvat.py"
-_spec = importlib.util.spec_from_file_location("import_cvat", _SCRIPT)
-importer = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(importer)
 
 EXPORT = """\
 <?xml version="1.0" encoding="utf-8"?>
@@ -71,7 +64,8 @@ def run(tmp_path, text, *options, classes=("run", "wave"), name="export.xml", ot
         "25",
         *options,
     ]
-    return importer.main([*arguments, "--output", str(tmp_path / "my.yaml"), "--classes", *classes])
+    output = ["--output", str(tmp_path / "my.yaml")]
+    return run_command("import", ["cvat", *arguments, *output, "--classes", *classes])
 
 
 def test_labels_of_tracks_are_actions(tmp_path):
@@ -168,7 +162,7 @@ TASK = "<task><size>4</size></task>"
 )
 def test_several_tasks_in_one_file_are_refused(tmp_path, capsys, old, new, line):
     assert old in EXPORT
-    assert run(tmp_path, EXPORT.replace(old, new)) == 1
+    assert run(tmp_path, EXPORT.replace(old, new)) == 2
     error = capsys.readouterr().err
     assert f"export.xml:{line}: a second task: this is the export of a project" in error
     assert "export every task for itself" in error
@@ -184,13 +178,13 @@ def test_a_project_of_one_task_is_read(tmp_path):
 
 @pytest.mark.parametrize("fps", ["0", "-25", "nan", "inf"])
 def test_a_frame_rate_is_positive(tmp_path, capsys, fps):
-    assert run(tmp_path, EXPORT, f"--fps={fps}") == 1
+    assert run(tmp_path, EXPORT, f"--fps={fps}") == 2
     assert f"--fps {fps}: expected a positive number" in capsys.readouterr().err
     assert not (tmp_path / "my.csv").exists()
 
 
 def test_an_export_without_boxes(tmp_path, capsys):
-    assert run(tmp_path, EXPORT, "--attribute", "other") == 1
+    assert run(tmp_path, EXPORT, "--attribute", "other") == 2
     assert "export.xml: no box of a person with an action" in capsys.readouterr().err
     assert not (tmp_path / "my.csv").exists()
 
@@ -217,7 +211,7 @@ ENTITIES = '<!DOCTYPE a [<!ENTITY x "xxxxxxxxxx"><!ENTITY y "&x;&x;&x;">]>\n<ann
 )
 def test_errors_name_file_and_line(tmp_path, capsys, old, new, message):
     assert old in EXPORT
-    assert run(tmp_path, EXPORT.replace(old, new, 1)) == 1
+    assert run(tmp_path, EXPORT.replace(old, new, 1)) == 2
     error = capsys.readouterr().err
     assert "export.xml:" in error and message in error
     assert not (tmp_path / "my.csv").exists()
@@ -225,5 +219,5 @@ def test_errors_name_file_and_line(tmp_path, capsys, old, new, message):
 
 def test_other_files_are_refused(tmp_path, capsys):
     for content in (b"", b"\x00\x01", b"<annotations>"):
-        assert run(tmp_path, content) == 1
+        assert run(tmp_path, content) == 2
         assert "no valid xml" in capsys.readouterr().err

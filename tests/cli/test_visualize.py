@@ -1,4 +1,3 @@
-import importlib.util
 from pathlib import Path
 
 import av
@@ -7,21 +6,16 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from tubedet.cli.running import run_command
 from tubedet.data import AVAFiles, register_ava
 from tubedet.inference.writers import VideoWriter
 
 _ROOT = Path(__file__).resolve().parents[2]
-_LABEL_MAPS = _ROOT / "tubedet" / "data" / "label_maps"
+_LABEL_MAPS = _ROOT / "tubedet" / "data" / "datasets" / "label_maps"
 _SMALL_CLIPS = (
     *("INPUT.CLIP.NUM_FRAMES", "8", "INPUT.CLIP.FPS", "10.0", "INPUT.CLIP.CROP_SHORT_SIDE", "0"),
     *("INPUT.MIN_SIZE_TRAIN", "(48,)", "INPUT.CLIP.HSV_JITTER", "(0, 0, 0)"),
 )
-
-_spec = importlib.util.spec_from_file_location(
-    "visualize_data", _ROOT / "tools" / "visualize_data.py"
-)
-visualize_data = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(visualize_data)
 
 
 @pytest.fixture
@@ -53,8 +47,8 @@ def data_set(tmp_path):
 
 
 def _run(name, output, *options):
-    return visualize_data.main(
-        ["--config-file", "", "--dataset", name, "--output", str(output), *options]
+    return run_command(
+        "visualize", ["--config-file", "", "--dataset", name, "--output", str(output), *options]
     )
 
 
@@ -108,7 +102,7 @@ def test_a_missing_video_is_an_error_with_its_name(data_set, tmp_path, capsys):
 def test_the_split_chooses_the_data_sets_of_the_config(data_set, tmp_path):
     options = ["--config-file", "", "--output", str(tmp_path / "out"), "--limit", "1"]
     names = ["DATASETS.TRAIN", "()", "DATASETS.TEST", f"('{data_set}',)"]
-    assert visualize_data.main([*options, "--split", "test", *names]) == 0
+    assert run_command("visualize", [*options, "--split", "test", *names]) == 0
     assert len(list((tmp_path / "out" / data_set).iterdir())) == 1
 
 

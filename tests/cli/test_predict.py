@@ -1,6 +1,5 @@
 """The tool for many videos, on a tiny model."""
 
-import importlib.util
 import json
 import multiprocessing
 import os
@@ -14,6 +13,8 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from tubedet.cli import predict
+from tubedet.cli.running import run_command
 from tubedet.engine import load_config
 from tubedet.inference import (
     VideoActionDetector,
@@ -27,10 +28,6 @@ _ROOT = Path(__file__).resolve().parents[2]
 _CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")
 _OPTS = ["MODEL.DEVICE", "cpu", "MODEL.TUBER.PERSON_THRESH", "0.0"]
 _FORMATS = ("csv", "jsonl", "coco.json", "mp4")
-
-_spec = importlib.util.spec_from_file_location("predict", _ROOT / "tools" / "predict.py")
-predict = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(predict)
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +67,7 @@ def run(video_list, weights, tmp_path):
     def start(*options, opts=(), inputs=video_list):
         arguments = ["--config-file", _CONFIG, "--inputs", inputs, "--output", tmp_path / "out"]
         tail = [*_OPTS, "MODEL.WEIGHTS", weights, *opts]
-        return predict.main([str(word) for word in (*arguments, *options, *tail)])
+        return run_command("predict", [str(word) for word in (*arguments, *options, *tail)])
 
     return start
 
@@ -182,7 +179,7 @@ def test_results_of_another_video_are_not_taken_for_ones_own(run, video_list, tm
     [
         (("--formats", "csv,gif"), (), "--formats: 'gif' is none of csv, jsonl, coco, mp4"),
         (("--every", "0"), (), "--every must be a positive number"),
-        (("--batch-size", "0"), (), "--batch-size must be at least 1"),
+        (("--batch-size", "0"), (), "--batch-size: expected a whole number from 1 on"),
         (("--num-machines", "2"), (), "several machines need --dist-url"),
         (("--inputs", "{folder}/none.txt"), (), "none.txt"),
         ((), ("MODEL.WEIGHTS", "none.pth"), "none.pth"),

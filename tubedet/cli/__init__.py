@@ -1,0 +1,1 @@
+"""The commands: ``tubedet NAME``, and ``tools/*.py``, which start the same modules."""

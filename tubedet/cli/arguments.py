@@ -1,0 +1,83 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, *, help: str) -> None:
+    """Add ``--config-file`` and, behind all options, ``KEY VALUE ...``.
+
+    Args:
+        parser: of the command; further options may follow, further positional arguments may not.
+        help: what the command takes from the config.
+    """
+    parser.add_argument("--config-file", metavar="FILE", required=True, help=help)
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys")
+
+
+def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of :class:`tubedet.VideoActionDetector`.
+
+    Args:
+        parser: of the command.
+    """
+    parser.add_argument(
+        "--batch-size",
+        type=positive_int,
+        default=1,
+        metavar="CLIPS",
+        help="clips in one pass of the model (default: 1)",
+    )
+    parser.add_argument("--amp", choices=("float16", "bfloat16"), help="mixed precision")
+
+
+def add_process_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add detectron2's options for processes.
+
+    Args:
+        parser: of the command.
+    """
+    parser.add_argument(
+        "--num-gpus",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="processes of this machine; without a GPU they run on the CPU (default: 1)",
+    )
+    parser.add_argument(
+        "--num-machines", type=positive_int, default=1, metavar="N", help="machines of this run"
+    )
+    parser.add_argument(
+        "--machine-rank", type=int, default=0, metavar="K", help="number of this machine, from 0"
+    )
+    parser.add_argument(
+        "--dist-url",
+        default="auto",
+        metavar="URL",
+        help="where the machines meet, such as tcp://HOST:PORT; auto: a free port of this one",
+    )
+
+
+def add_overwrite_argument(parser: argparse.ArgumentParser, *, help: str) -> None:
+    """Add ``--overwrite``, and ``--force`` as another name of it.
+
+    Args:
+        parser: of the command.
+        help: what is replaced.
+    """
+    parser.add_argument("--overwrite", "--force", action="store_true", help=help)
+
+
+def positive_int(text: str) -> int:
+    """Parse a whole number from 1 on.
+
+    Args:
+        text: as given on the command line.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is none.
+    """
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return int(text)

@@ -1,0 +1,128 @@
+"""Renames the weights of any published checkpoint to tubedet's names, or a TubeR's back.
+
+    python tools/convert_checkpoint.py irCSN_50_ft_kinetics.mat csn50.safetensors
+    python tools/convert_checkpoint.py model_final.pth tuber.pth --to tuber-official
+
+The names in the input say whose weights they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from detectron2.utils.file_io import PathManager
+from safetensors.torch import save_file
+
+from tubedet.checkpoint import CheckpointError, by_our_names, load_checkpoint_file, to_tuber_names
+from tubedet.checkpoint.key_layout import DETECTOR_MODULES
+from tubedet.errors import UserError
+
+from .arguments import add_overwrite_argument
+
+_OUR_MODULES = tuple(f"{name}." for name in ("backbone.stem", "backbone.res2", *DETECTOR_MODULES))
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command.
+
+    Args:
+        parser: of the command.
+    """
+    parser.add_argument("input", help="path or URL: .pth, .safetensors, .mat or .pkl")
+    parser.add_argument("output", type=Path, help="file to write: .pth or .safetensors")
+    parser.add_argument(
+        "--to",
+        choices=("tubedet", "tuber-official"),
+        default="tubedet",
+        help="whose names to write (default: tubedet)",
+    )
+    add_overwrite_argument(parser, help="replace an existing output")
+
+
+def check_arguments(options: argparse.Namespace) -> None:
+    """Refuse options that do not go together.
+
+    Args:
+        options: of :func:`add_arguments`.
+
+    Raises:
+        UserError: if they do not.
+    """
+    if options.output.suffix not in (".pth", ".safetensors"):
+        raise UserError(f"{options.output}: the output ends with .pth or .safetensors")
+
+
+def convert(source: str, names: str) -> tuple[dict[str, torch.Tensor], str]:
+    """Reads and renames weights.
+
+    Args:
+        source: path or URL.
+        names: "tubedet" or "tuber-official".
+
+    Returns:
+        tuple: weights by the names asked for; whose names the input has.
+
+    Raises:
+        CheckpointError: if the input cannot be read, has names nobody is known to use, or has
+            none in the released TubeR.
+        OSError: if there is no such file.
+    """
+    weights = load_checkpoint_file(PathManager.get_local_path(source))["model"]
+    named = by_our_names(weights)
+    if not any(key.startswith(_OUR_MODULES) for key in named.weights):
+        raise CheckpointError(f"{source}: names such as {next(iter(weights), None)} are unknown")
+    converted = named.weights
+    if names == "tuber-official":
+        converted = to_tuber_names(converted)
+    return converted, named.layout.name
+
+
+def write(weights: dict[str, torch.Tensor], output: Path) -> str:
+    """Writes a whole file or none.
+
+    Args:
+        weights: tensors by name.
+        output: file ending with .pth or .safetensors.
+
+    Returns:
+        str: sha256 of the file.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(output.name + ".partial")
+    # Tensors that share memory would be refused, and views would drag along what they view.
+    weights = {key: value.clone().contiguous() for key, value in weights.items()}
+    if output.suffix == ".safetensors":
+        save_file(weights, partial, metadata={"format": "pt"})
+    else:
+        torch.save({"model": weights}, partial)
+    os.replace(partial, output)
+    digest = hashlib.sha256()
+    with open(output, "rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def main(options: argparse.Namespace) -> int:
+    """Converts a file and prints what became of it.
+
+    Args:
+        options: of :func:`add_arguments`.
+
+    Returns:
+        exit status, 2 on an input that cannot be converted.
+    """
+    if options.output.exists() and not options.overwrite:
+        raise FileExistsError(f"{options.output} exists; --overwrite replaces it")
+    weights, layout = convert(options.input, options.to)
+    digest = write(weights, options.output)
+    parameters = [v for key, v in weights.items() if key.rsplit(".")[-1] not in _STATISTICS]
+    print(f"{options.input}: {layout}")
+    print(f"{options.output}: {len(weights)} tensors, sha256 {digest}")
+    print(f"parameters: {sum(value.numel() for value in parameters):,}")
+    return 0

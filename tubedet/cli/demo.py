@@ -1,0 +1,369 @@
+"""Detect actions in videos, follow the persons, and draw them.
+
+    tubedet demo --config-file X --video-input in.mp4 --output out.mp4 MODEL.WEIGHTS w.pth
+    tubedet demo --config-file X --webcam --show --opts MODEL.WEIGHTS w.pth
+    tubedet demo --config-file X --input 'films/*.mp4' frames/film --output drawn \\
+        --opts MODEL.WEIGHTS w.pth
+
+The video that is written has the frames, the time stamps and the sound of the input. --predictions
+writes the model's output at the key frames as AVA rows "video_id,timestamp,x1,y1,x2,y2,action_id,
+score" without any threshold; --json writes the persons with their ids and actions, one line per
+key frame, and --coco the same in the format of COCO. Times count from the first frame.
+
+Files appear when they are complete, in place of older ones. Ctrl-C finishes them with what was
+drawn so far; a second Ctrl-C drops them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import glob
+import logging
+import math
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import tqdm
+from detectron2.utils.logger import setup_logger
+
+from tubedet.data.datasets.input_files import check_distinct
+from tubedet.data.video.container import is_url
+from tubedet.data.video.frame_names import FRAME_EXTENSIONS
+from tubedet.data.video.reader import VIDEO_EXTENSIONS
+from tubedet.data.video.sources import open_frame_source
+from tubedet.engine import check_started_once, load_config
+from tubedet.errors import UserError
+from tubedet.inference import (
+    VideoActionDetector,
+    VideoOutputs,
+    VideoSummary,
+    action_names_of,
+    write_video_results,
+)
+from tubedet.inference.drawing import VideoWindow
+from tubedet.inference.video_jobs import distinct_names
+
+from .arguments import add_detector_arguments
+from .running import INTERRUPTED, USER_ERRORS, WRONG_INPUT, print_error
+
+logger = logging.getLogger("tubedet.demo")
+
+# Options that name files, the fields of VideoOutputs and the suffixes in a folder.
+_OUTPUTS = {
+    "output": ("video", ".mp4"),
+    "predictions": ("predictions", ".csv"),
+    "json": ("json_lines", ".jsonl"),
+    "coco": ("coco", ".json"),
+}
+
+
+class Job(NamedTuple):
+    """A video and where its results go: path, URL or index of a camera, its name, the files."""
+
+    source: str | int
+    name: str
+    outputs: VideoOutputs
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command.
+
+    Args:
+        parser: of the command.
+    """
+    parser.add_argument("--config-file", required=True, help="architecture and clip sampling")
+    inputs = parser.add_mutually_exclusive_group(required=True)
+    inputs.add_argument("--video-input", metavar="FILE|URL", help="video to look at")
+    inputs.add_argument(
+        "--webcam", nargs="?", type=int, const=0, metavar="INDEX", help="camera (default: 0)"
+    )
+    inputs.add_argument(
+        "--input",
+        nargs="+",
+        metavar="PATH",
+        help="videos, folders of frames, folders of videos, patterns like 'films/*.mp4'",
+    )
+    parser.add_argument("--fps", type=float, help="frames per second of a folder (default: 30)")
+    parser.add_argument("--output", help="video to write; a folder if there are several inputs")
+    parser.add_argument("--predictions", metavar="CSV", help="AVA rows to write, or a folder")
+    parser.add_argument("--json", metavar="JSONL", help="json lines to write, or a folder")
+    parser.add_argument("--coco", metavar="JSON", help="COCO json to write, or a folder")
+    parser.add_argument("--show", action="store_true", help="show it in a window; q ends it")
+    parser.add_argument(
+        "--confidence-threshold",
+        type=float,
+        default=0.5,
+        help="lowest score of an action that is drawn (default: 0.5)",
+    )
+    parser.add_argument(
+        "--person-threshold",
+        type=float,
+        default=0.5,
+        help="lowest probability of a person who is drawn (default: 0.5)",
+    )
+    parser.add_argument(
+        "--smoothing",
+        type=float,
+        default=1.0,
+        help="seconds over which action scores of a person are averaged (default: 1; 0: not)",
+    )
+    parser.add_argument(
+        "--every", type=float, default=1.0, help="seconds between key frames (default: 1)"
+    )
+    parser.add_argument("--start", type=float, default=0.0, help="second at which to begin")
+    parser.add_argument("--end", type=float, help="second at which to end")
+    add_detector_arguments(parser)
+    parser.add_argument("--compile", action="store_true", help="compile the backbone first")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys"
+    )
+    parser.add_argument(
+        "last_opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="the same without --opts"
+    )
+
+
+def check_arguments(options: argparse.Namespace) -> None:
+    """Check the options, and find the videos and files that they name: ``options.jobs``.
+
+    Args:
+        options: of :func:`add_arguments`.
+
+    Raises:
+        UserError: if an option makes no sense.
+        OSError: if an input cannot be looked at.
+    """
+    options.opts = [*options.last_opts, *options.opts]
+    _check(options)
+    options.jobs = jobs_of(options)
+
+
+def jobs_of(options: argparse.Namespace) -> list[Job]:
+    """The videos that the options name, with their outputs.
+
+    Args:
+        options: of :func:`add_arguments`.
+
+    Raises:
+        UserError: if an input names nothing, or a file would be written twice or is an input.
+    """
+    if options.webcam is not None:
+        sources = [options.webcam]
+    elif options.video_input is not None:
+        sources = [options.video_input]
+    else:
+        sources = [source for path in options.input for source in _expanded(path)]
+    if options.fps is not None and not any(
+        isinstance(s, str) and os.path.isdir(s) for s in sources
+    ):
+        raise UserError("--fps is for folders of frames; videos have a rate of their own")
+    names = _names_of(sources)
+    jobs = []
+    for source, name in zip(sources, names):
+        paths = {}
+        for option, (field, suffix) in _OUTPUTS.items():
+            path = getattr(options, option)
+            if path is None:
+                continue
+            is_folder = os.path.isdir(path) or path.endswith(("/", os.sep))
+            if len(sources) > 1 and os.path.isfile(path):
+                raise UserError(f"--{option} {path} is a file; several inputs need a folder")
+            in_folder = len(sources) > 1 or is_folder
+            paths[field] = Path(path, name + suffix) if in_folder else Path(path)
+        jobs.append(Job(source, name, VideoOutputs(**paths)))
+    files = [path for path in map(_file_of, sources) if path is not None]
+    files += [path for job in jobs for path in vars(job.outputs).values() if path is not None]
+    check_distinct(files)
+    return jobs
+
+
+def main(options: argparse.Namespace) -> int:
+    """Detects, draws and writes.
+
+    Args:
+        options: of :func:`add_arguments`.
+
+    Returns:
+        exit status, 2 on input that cannot be used, 130 after Ctrl-C.
+    """
+    setup_logger(name="tubedet")
+    check_started_once()
+    try:
+        if options.show:
+            with VideoWindow("tubedet") as window:
+                return run_jobs(options, window)
+        return run_jobs(options, None)
+    except KeyboardInterrupt:
+        print_error("interrupted, nothing was written of the last video", prog=options.prog)
+        return INTERRUPTED
+
+
+def run_jobs(options: argparse.Namespace, window: VideoWindow | None) -> int:
+    """Processes the videos one after another; one that cannot be used does not stop the others.
+
+    Args:
+        options: of :func:`add_arguments`.
+        window: where to show the drawings; None: nowhere.
+
+    Returns:
+        int: exit status.
+    """
+    cfg = load_config(options.config_file, options.opts)
+    if not cfg.MODEL.WEIGHTS:
+        logger.warning("MODEL.WEIGHTS is empty: the weights are random and detections meaningless")
+    detector = VideoActionDetector(
+        cfg, amp=options.amp, compile=options.compile, batch_size=options.batch_size
+    )
+    names, status = action_names_of(cfg), 0
+    with _finished_on_interrupt() as interrupted:
+        for job in options.jobs:
+            try:
+                summary = run_job(detector, job, options, names, window, interrupted)
+            except USER_ERRORS as error:
+                print_error(error, prog=options.prog)
+                if interrupted.is_set():
+                    return INTERRUPTED
+                status = WRONG_INPUT
+                continue
+            written = [str(path) for path in vars(job.outputs).values() if path is not None]
+            logger.info(
+                f"{job.name}: {summary.num_persons} persons at {summary.num_key_frames} key frames"
+                + (f", {summary.num_frames} frames drawn" if summary.num_frames else "")
+                + (f"; in {', '.join(written)}" if written else "")
+            )
+            if interrupted.is_set():
+                return INTERRUPTED
+            if summary.is_stopped:
+                break
+    return status
+
+
+def run_job(
+    detector: VideoActionDetector,
+    job: Job,
+    options: argparse.Namespace,
+    action_names: list[str],
+    window: VideoWindow | None,
+    interrupted: threading.Event,
+) -> VideoSummary:
+    """Processes one video under a progress bar.
+
+    Args:
+        detector: the model.
+        job: the video.
+        options: of :func:`add_arguments`.
+        action_names: A names.
+        window: where to show the drawings; None: nowhere.
+        interrupted: ends it when set.
+    """
+    is_folder = isinstance(job.source, str) and os.path.isdir(job.source)
+    with open_frame_source(job.source, fps=options.fps if is_folder else None) as source:
+        total = source.num_frames
+        if total is not None:
+            begin, end = (round(t * source.rate) for t in (options.start, options.end or 0))
+            total = max(0, (min(end, total) if options.end else total) - begin)
+        with tqdm.tqdm(desc=job.name, total=total, unit="frame", dynamic_ncols=True) as bar:
+            return write_video_results(
+                detector,
+                source,
+                job.outputs,
+                action_names=action_names,
+                every=options.every,
+                start=options.start,
+                end=options.end,
+                confidence_threshold=options.confidence_threshold,
+                person_threshold=options.person_threshold,
+                smoothing=options.smoothing,
+                show=None if window is None else window.show,
+                progress=lambda time: bar.update(
+                    round((time - options.start) * source.rate) + 1 - bar.n
+                ),
+                stop=interrupted.is_set,
+            )
+
+
+@contextlib.contextmanager
+def _finished_on_interrupt() -> Iterator[threading.Event]:
+    """The first Ctrl-C or SIGTERM sets the event; from the second on they act as usual."""
+    interrupted = threading.Event()
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def act_as_usual() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    def handle(*_) -> None:
+        act_as_usual()
+        interrupted.set()
+        logger.warning("Finishing what was drawn so far; Ctrl-C once more drops it")
+
+    for number in usual:
+        signal.signal(number, handle)
+    try:
+        yield interrupted
+    finally:
+        act_as_usual()
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise UserError for options that make no sense whatever the input."""
+    if not 0 < options.every < float("inf"):
+        raise UserError(f"--every must be a positive number of seconds, got {options.every}")
+    if not 0 <= options.start < float("inf"):
+        raise UserError(f"--start must be a number of seconds, got {options.start}")
+    if options.end is not None and not options.end > options.start:
+        raise UserError(f"--end {options.end} must be later than --start {options.start}")
+    if not 0 <= options.smoothing < math.inf:
+        raise UserError(f"--smoothing must be a number of seconds, got {options.smoothing}")
+    for name in ("confidence_threshold", "person_threshold"):
+        if not 0 <= getattr(options, name) <= 1:
+            option = name.replace("_", "-")
+            raise UserError(f"--{option} must be in [0, 1], got {getattr(options, name)}")
+    if not options.show and all(getattr(options, option) is None for option in _OUTPUTS):
+        raise UserError("say what is wanted: --output, --predictions, --json, --coco or --show")
+
+
+def _expanded(path: str) -> list[str]:
+    """The videos that an argument of --input names."""
+    if os.path.isdir(path):
+        names = sorted(name for name in os.listdir(path) if not name.startswith("."))
+        frames = [n for n in names if n.lower().endswith(FRAME_EXTENSIONS)]
+        found = [n for n in names if n.lower().endswith(VIDEO_EXTENSIONS)]
+        if frames and found:
+            raise UserError(
+                f"--input {path}: the folder holds both images ({frames[0]}) and videos "
+                f"({found[0]}); name the videos with a pattern, or give --video-input {path} if "
+                "the images are the frames of one"
+            )
+        if frames:
+            return [path]
+        if not found:
+            raise UserError(f"--input {path}: the folder holds neither frames nor videos")
+        return [os.path.join(path, name) for name in found]
+    if glob.has_magic(path) and not os.path.exists(path) and not is_url(path):
+        found = sorted(glob.glob(path, recursive=True))
+        if not found:
+            raise UserError(f"--input {path}: no file matches the pattern")
+        return found
+    return [path]
+
+
+def _names_of(sources: list[str | int]) -> list[str]:
+    if isinstance(sources[0], int):
+        return [f"camera{sources[0]}"]
+    absolute = [source if is_url(source) else os.path.abspath(source) for source in sources]
+    names = distinct_names(list(dict.fromkeys(absolute)))
+    return [names[path] for path in absolute]
+
+
+def _file_of(source: str | int) -> Path | None:
+    """The file or folder that a source is; None for a camera or a URL of elsewhere."""
+    if isinstance(source, int):
+        return None
+    if source.startswith("file:"):
+        return Path(source.removeprefix("file:"))  # as FFmpeg reads it
+    return None if is_url(source) else Path(source)

@@ -1,0 +1,148 @@
+"""Write a detector to a file that runs without tubedet, and check it.
+
+    python tools/export_model.py --config-file configs/AVA/TubeR_CSN50_AVA21.yaml \\
+        --format onnx --output tuber.onnx MODEL.WEIGHTS weights.pth
+
+Batch and size of the clips are free unless --batch or --size fixes them, which makes the export
+several times faster. tools/run_exported_model.py shows how the file is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils.logger import setup_logger
+from tabulate import tabulate
+
+from tubedet import load_model
+from tubedet.engine import check_started_once, load_config
+from tubedet.errors import UserError
+from tubedet.export import (
+    FORMATS,
+    ClipShape,
+    ExportError,
+    compare,
+    deployment_record,
+    trace_detector,
+    verification_shapes,
+)
+from tubedet.export.clip_program import OUTPUTS
+from tubedet.export.trace import MAX_BATCH, MAX_SIDE, MIN_SIDE
+
+from .arguments import add_config_arguments, add_overwrite_argument
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command.
+
+    Args:
+        parser: of the command.
+    """
+    parser.add_argument("--format", choices=FORMATS, required=True, help="kind of file")
+    parser.add_argument("--output", type=Path, required=True, help="file to write")
+    parser.add_argument("--batch", type=int, help=f"clips in a batch (default: 1 to {MAX_BATCH})")
+    parser.add_argument(
+        "--size",
+        type=_size,
+        metavar="HEIGHTxWIDTH",
+        help=f"of the clips, pixels (default: any, sides of {MIN_SIDE} to {MAX_SIDE})",
+    )
+    add_overwrite_argument(parser, help="replace an existing output")
+    add_config_arguments(parser, help="config of the detector")
+
+
+def check_arguments(options: argparse.Namespace) -> None:
+    """Refuse options that do not go together.
+
+    Args:
+        options: of :func:`add_arguments`.
+
+    Raises:
+        UserError: if they do not.
+    """
+    suffix = FORMATS[options.format].suffix
+    if options.output.suffix != suffix:
+        raise UserError(f"{options.output}: a file of --format {options.format} ends with {suffix}")
+    if options.batch is not None and options.batch < 1:
+        raise UserError(f"--batch must be at least 1, got {options.batch}")
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    size = tuple(int(side) for side in match.groups()) if match else (0, 0)
+    if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not HEIGHTxWIDTH with sides of {MIN_SIDE} to {MAX_SIDE}, such as 256x340"
+        )
+    return size
+
+
+def export(cfg: CfgNode, options: argparse.Namespace) -> None:
+    """Traces, writes and checks; the file appears only if it computes what the detector does.
+
+    Args:
+        cfg: the config of the detector.
+        options: of :func:`add_arguments`.
+
+    Raises:
+        ExportError: if the detector cannot be exported, or the file deviates from it.
+        OSError: if the file cannot be written.
+    """
+    file_format = FORMATS[options.format]
+    if options.output.exists() and not options.overwrite:
+        raise FileExistsError(f"{options.output} exists; --overwrite replaces it")
+    file_format.check_packages()
+    model = load_model(cfg)
+    shape = ClipShape.of(model, cfg.INPUT.CLIP.NUM_FRAMES, options.batch, options.size)
+    program = trace_detector(model, shape)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    partial = options.output.with_name(f".{os.getpid()}.{options.output.name}")
+    try:
+        file_format.write(program, partial, deployment_record(cfg, shape))
+        run = file_format.open(partial)
+        cases = verification_shapes(shape, cfg.INPUT.MIN_SIZE_TEST)
+        deviations = compare(run, model, shape, cases)
+        rows = [
+            ("x".join(map(str, d.shape)), *(getattr(d, name) for name in OUTPUTS))
+            for d in deviations
+        ]
+        header = ("random clips", *OUTPUTS)
+        print("Largest difference to the detector:")
+        print(tabulate(rows, header, tablefmt="pipe", floatfmt=".1e"))
+        # Written so that NaN fails.
+        if not all(d.largest <= file_format.tolerance for d in deviations):
+            raise ExportError(
+                f"{options.output} is not written: it would differ from the detector by more than "
+                f"{file_format.tolerance:g}"
+            )
+        os.replace(partial, options.output)
+    finally:
+        partial.unlink(missing_ok=True)
+    print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Exports a detector.
+
+    Args:
+        options: of :func:`add_arguments`.
+
+    Returns:
+        exit status, 2 on a detector that cannot be exported and on wrong input.
+    """
+    setup_logger(name="tubedet")
+    check_started_once()
+    cfg = load_config(options.config_file, options.opts)
+    if options.format == "onnx":
+        cfg.MODEL.DEVICE = "cpu"  # the file knows no device
+    if not cfg.MODEL.WEIGHTS:
+        print("MODEL.WEIGHTS is empty: the weights are random", file=sys.stderr)
+    torch.manual_seed(0)
+    export(cfg, options)
+    return 0

@@ -1,0 +1,62 @@
+"""Train or evaluate a config.
+
+    tubedet train --config-file configs/quick_schedules/TubeR_toy.yaml
+    tubedet train --config-file X --num-gpus 8 SOLVER.AMP.ENABLED True
+    tubedet train --config-file X --eval-only MODEL.WEIGHTS weights.pth
+
+On a machine without a GPU, --num-gpus N starts N CPU processes. torchrun may start the processes
+as well: torchrun --nproc_per_node 8 tools/train_net.py --config-file X
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from tubedet.engine import Trainer, check_processes, launch_processes, load_config, setup_run
+
+from .arguments import add_config_arguments, add_process_arguments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command, which are those of detectron2.
+
+    Args:
+        parser: of the command.
+    """
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS")
+    add_process_arguments(parser)
+    add_config_arguments(parser, help="data sets, architecture and schedule")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Start the processes.
+
+    Args:
+        options: of :func:`add_arguments`.
+
+    Returns:
+        exit status.
+
+    Raises:
+        UserError: if the options, the config or the weights cannot be used.
+    """
+    check_processes(options)
+    load_config(options.config_file, options.opts)  # every process reads it again
+    launch_processes(run_process, options)
+    return 0
+
+
+def run_process(options: argparse.Namespace) -> None:
+    """Train or evaluate, in every process.
+
+    Args:
+        options: of :func:`add_arguments`.
+    """
+    cfg = setup_run(options)
+    if options.eval_only:
+        Trainer.evaluate_weights(cfg, resume=options.resume)
+        return
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=options.resume)
+    trainer.train()

@@ -1,0 +1,250 @@
+"""Report every problem of data sets: file, line and reason.
+
+The exit status is 0 if training can start (there may be warnings), 1 if there are errors, 2 if the
+command line is wrong. Data sets given together are checked for common videos, as those of training
+and validation must have none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from tubedet.data import AnnotationError
+from tubedet.data.datasets.ava import AVAFiles, load_ava
+from tubedet.data.datasets.custom import ensure_registered
+from tubedet.data.datasets.input_files import check_output_file, input_files
+from tubedet.data.validation.annotation_checks import (
+    check_ava,
+    check_own_data,
+    check_tubes,
+    shared_videos,
+)
+from tubedet.data.validation.checked_dataset import CheckedDataset, Problem
+from tubedet.data.validation.media_checks import check_media
+from tubedet.errors import UserError
+
+from .arguments import positive_int
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command.
+
+    Args:
+        parser: of the command.
+    """
+    parser.add_argument("datasets", nargs="*", help="registered names, or yamls of own data")
+    parser.add_argument(
+        "--dataset", nargs="+", default=[], metavar="NAME", help="the same, as other tools have it"
+    )
+    csvs = parser.add_argument_group("csv files in the format of AVA, instead of names")
+    csvs.add_argument("--groundtruth", nargs="+", default=[], help="the csvs")
+    csvs.add_argument("--labelmap", help="pbtxt with their actions")
+    csvs.add_argument("--exclude", help="csv of excluded video_id,timestamp")
+    csvs.add_argument("--seconds", help="list of the annotated seconds, one per line")
+    csvs.add_argument("--file-names", help="list of the video files, one per line")
+    csvs.add_argument("--videos", default="videos", help="folder of videos or of frame folders")
+    csvs.add_argument("--fps", type=float, default=30.0, help="of frame folders")
+    csvs.add_argument("--start", type=float, default=900.0, help="second of the first frame")
+    parser.add_argument(
+        "--media",
+        nargs="?",
+        const="sample",
+        choices=("sample", "all"),
+        help="open the videos too; decode 3 key frames of each (sample, default) or all",
+    )
+    parser.add_argument("--jobs", type=positive_int, default=2, help="videos at the same time")
+    parser.add_argument("--json", type=Path, help="where to write all problems; - for stdout")
+    parser.add_argument(
+        "--show", type=int, default=20, help="problems printed per kind and file; 0: all"
+    )
+
+
+def check_arguments(options: argparse.Namespace) -> None:
+    """Refuse options that do not go together.
+
+    Args:
+        options: of :func:`add_arguments`.
+
+    Raises:
+        UserError: if they do not.
+    """
+    options.datasets += options.dataset
+    if bool(options.datasets) == bool(options.groundtruth):
+        raise UserError("give names of data sets, or --groundtruth")
+    if options.groundtruth and not options.labelmap:
+        raise UserError("--groundtruth needs --labelmap")
+    if options.json and str(options.json) != "-":
+        try:
+            check_output_file(options.json, _input_files(options))
+        except (OSError, UserError) as error:
+            raise UserError(f"--json: {error}") from error
+
+
+def main(options: argparse.Namespace) -> int:
+    """Checks, reports and writes the json.
+
+    Args:
+        options: of :func:`add_arguments`.
+
+    Returns:
+        exit status, 1 if there are errors.
+    """
+    if options.groundtruth:
+        datasets = [_check_csv(path, options) for path in options.groundtruth]
+    else:
+        datasets = [check_dataset(name) for name in options.datasets]
+    problems = [problem for checked in datasets for problem in checked.problems]
+    problems += shared_videos(datasets)
+    if options.media:
+        records = [
+            record
+            for checked in datasets
+            for record in checked.records
+            if record["video_id"] not in checked.missing_videos
+        ]
+        everything = options.media == "all"
+        problems += check_media(records, every_key_frame=everything, jobs=options.jobs)
+    num_errors = sum(problem.severity == "error" for problem in problems)
+    try:
+        if options.json:
+            _write_json(options.json, datasets, problems, num_errors)
+        if str(options.json) != "-":
+            _print_report(datasets, problems, num_errors, options.show)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads, such as head, has enough. Python would flush once more at its end, and fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1 if num_errors else 0
+
+
+def check_dataset(name: str) -> CheckedDataset:
+    """Checks the annotation of a registered data set or of a yaml.
+
+    Args:
+        name: the name, or the path of the yaml.
+
+    Returns:
+        CheckedDataset: what was found. After a check without errors the data set has been loaded
+        too, as training does.
+    """
+    checked = CheckedDataset(name, name)
+    try:
+        ensure_registered(name)
+        if name not in DatasetCatalog.list():
+            checked.error("name", f"no such data set; known: {', '.join(DatasetCatalog.list())}")
+            return checked
+        metadata = MetadataCatalog.get(name)
+        if metadata.get("own_data") is not None:
+            checked = check_own_data(metadata.own_data)
+        elif metadata.get("ava_files") is not None:
+            checked = check_ava(name, metadata.ava_files)
+        elif metadata.get("tubes") is not None:
+            checked = check_tubes(
+                name,
+                metadata.tubes(),
+                metadata.num_frames(),
+                DatasetCatalog.get(name),
+                num_actions=len(metadata.action_names),
+            )
+        else:
+            kinds = "AVA's format, action tubes, and yamls of one's own data"
+            checked.error("name", f"there is no check for data sets of this kind, only for {kinds}")
+            return checked
+        _check_loading(checked, lambda: DatasetCatalog.get(name))
+    except (AnnotationError, OSError) as error:
+        checked.unreadable(checked.source, "load")(error)
+    return checked
+
+
+def _input_files(options: argparse.Namespace) -> list[str]:
+    lists = (options.labelmap, options.exclude, options.seconds, options.file_names)
+    files = [*options.groundtruth, *(path for path in lists if path)]
+    return files + [path for name in options.datasets for path in input_files(name)]
+
+
+def _check_csv(path: str, options: argparse.Namespace) -> CheckedDataset:
+    files = AVAFiles(
+        groundtruth_csv=path,
+        action_list=options.labelmap,
+        label_map=options.labelmap,
+        exclusions_csv=options.exclude,
+        included_timestamps=options.seconds,
+        file_names=options.file_names,
+        frames_dir=options.videos,
+        videos_dir=options.videos,
+        fps=options.fps,
+        start_second=options.start,
+    )
+    checked = check_ava(path, files)
+    _check_loading(checked, lambda: load_ava(files, name=path))
+    return checked
+
+
+def _check_loading(checked: CheckedDataset, load) -> None:
+    """Loads what has no error so far: loaders know more rules than the check of rows."""
+    if any(problem.severity == "error" for problem in checked.problems):
+        return
+    try:
+        dicts = load()
+    except (AnnotationError, OSError) as error:
+        checked.unreadable(checked.source, "load")(error)
+        return
+    if not any(record["annotations"] for record in dicts):
+        checked.error("empty", "no key frame has a usable box")
+
+
+def _write_json(
+    path: Path, datasets: list[CheckedDataset], problems: list[Problem], num_errors: int
+) -> None:
+    content = {
+        "can_train": num_errors == 0,
+        "num_errors": num_errors,
+        "num_warnings": len(problems) - num_errors,
+        "data_sets": [_summary(checked) for checked in datasets],
+        "problems": [asdict(problem) for problem in problems],
+    }
+    text = json.dumps(content, indent=1) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+    else:
+        path.write_text(text, encoding="utf-8")
+
+
+def _summary(checked: CheckedDataset) -> dict:
+    return {
+        "name": checked.name,
+        "annotation": checked.source,
+        "rows": checked.num_rows,
+        "videos": len(checked.first_lines),
+        "key_frames": len(checked.records),
+    }
+
+
+def _print_report(
+    datasets: list[CheckedDataset], problems: list[Problem], num_errors: int, show: int
+) -> None:
+    counts = Counter()
+    for problem in problems:
+        group = (problem.file, problem.kind)
+        counts[group] += 1
+        if not show or counts[group] <= show:
+            print(problem)
+    for (file, kind), count in counts.items():
+        if show and count > show:
+            print(f"{file}: {count - show} more of [{kind}] (--show 0 prints all)")
+    for checked in datasets:
+        summary = _summary(checked)
+        print(
+            f"{checked.name}: {summary['rows']} rows, {summary['videos']} videos, "
+            f"{summary['key_frames']} key frames"
+        )
+    verdict = "training can start" if not num_errors else "training cannot start"
+    print(f"{num_errors} errors, {len(problems) - num_errors} warnings: {verdict}")

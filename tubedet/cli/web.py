@@ -1,0 +1,96 @@
+"""A web page on which a model can be tried on videos.
+
+    pip install -e '.[web]'
+    python tools/web_demo.py --config-file X MODEL.WEIGHTS w.pth
+
+Drop a video on the page at http://127.0.0.1:7860: it shows the annotated video and a timeline of
+each person's actions, and hands out the detections as AVA csv and json lines. Videos are processed
+one after another. Uploads and results are deleted after --keep-minutes, and all of them at the end.
+
+Only this computer can open the page. --host 0.0.0.0 shows it to everybody in the network; it has no
+passwords.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import math
+
+from detectron2.utils.logger import setup_logger
+
+from tubedet.engine import check_started_once, load_config
+from tubedet.errors import UserError
+from tubedet.inference import VideoActionDetector, action_names_of
+
+from .arguments import add_config_arguments, add_detector_arguments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command.
+
+    Args:
+        parser: of the command.
+    """
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
+    parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
+    parser.add_argument(
+        "--max-megabytes", type=float, default=100, help="largest upload (default: 100)"
+    )
+    parser.add_argument(
+        "--max-seconds", type=float, default=120, help="longest video (default: 120)"
+    )
+    parser.add_argument(
+        "--keep-minutes", type=float, default=30, help="when files are deleted (default: 30)"
+    )
+    add_detector_arguments(parser)
+    add_config_arguments(parser, help="architecture and clip sampling")
+
+
+def check_arguments(options: argparse.Namespace) -> None:
+    """Refuse options that do not go together.
+
+    Args:
+        options: of :func:`add_arguments`.
+
+    Raises:
+        UserError: if they do not.
+    """
+    for name in ("max_megabytes", "max_seconds", "keep_minutes"):
+        if not 0 < (value := getattr(options, name)) < math.inf:
+            raise UserError(f"--{name.replace('_', '-')} must be a positive number, got {value}")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Serves the page until Ctrl-C.
+
+    Args:
+        options: of :func:`add_arguments`.
+
+    Returns:
+        exit status, 2 on input that cannot be used.
+    """
+    try:
+        from tubedet.web.page import make_page
+        from tubedet.web.server import serve
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise UserError(
+            "the page needs gradio: pip install 'tubedet[web]', or pip install gradio"
+        ) from error
+    setup_logger(name="tubedet")
+    check_started_once()
+    cfg = load_config(options.config_file, options.opts)
+    if not cfg.MODEL.WEIGHTS:
+        raise UserError("MODEL.WEIGHTS is empty: without weights detections are meaningless")
+    page = functools.partial(
+        make_page,
+        VideoActionDetector(cfg, amp=options.amp, batch_size=options.batch_size),
+        action_names_of(cfg),
+        max_megabytes=options.max_megabytes,
+        max_seconds=options.max_seconds,
+        keep_seconds=60 * options.keep_minutes,
+    )
+    serve(page, host=options.host, port=options.port, max_megabytes=options.max_megabytes)
+    return 0

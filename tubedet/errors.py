@@ -1,0 +1,9 @@
+"""What is wrong with the input, told apart from what is wrong with the program."""
+
+
+class UserError(ValueError):
+    """Something that the user gave cannot be used: an option, a config, a file, a weight.
+
+    The message is one line that names what is at fault and says what to do. Commands print it
+    without a traceback; every error of this kind in tubedet is one of its subclasses.
+    """
