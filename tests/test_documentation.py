@@ -162,13 +162,14 @@ def check_make(words):
 
 
 def check_pip(words):
-    """An editable install of this folder, with extras of setup.py."""
+    """An editable install of this folder, with extras of pyproject.toml."""
     assert words[:2] == ["install", "-e"] and len(words) == 3
     extras = re.fullmatch(r"\.(?:\[(.+)\])?", words[2])
+    metadata = (ROOT / "pyproject.toml").read_text()
     defined = re.search(
-        r"extras_require=\{(.*?)\n    \}", (ROOT / "setup.py").read_text(), re.DOTALL
+        r"^\[project.optional-dependencies\]\n(.*?)\n\n", metadata, re.DOTALL | re.M
     )
-    known = re.findall(r'^ +"(\w+)": \[', defined[1], re.MULTILINE)
+    known = re.findall(r"^(\w+) = \[", defined[1], re.MULTILINE)
     assert set((extras[1] or known[0]).split(",")) <= set(known)
 
 

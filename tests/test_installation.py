@@ -1,4 +1,4 @@
-"""What setup.py makes: an editable install that any folder can import, its version, its bounds."""
+"""What an installation makes: an editable install that any folder can import, its version, its bounds."""
 
 import re
 import shutil

@@ -3,7 +3,7 @@
 
     python tools/list_requirements.py dev
 
-A PyTorch that can be imported is named with exactly its version, whatever setup.py asks for: other
+A PyTorch that can be imported is named with exactly its version, whatever pyproject.toml asks for: other
 packages, a detectron2 for one, may have been built against it. torchvision goes with it.
 """
 
@@ -28,7 +28,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("extras", nargs="*", help="of setup.py, such as dev, export and web")
+    parser.add_argument("extras", nargs="*", help="of pyproject.toml, such as dev, export and web")
     return parser.parse_args(arguments)
 
 

@@ -5,7 +5,7 @@ Importing the package registers its backbones, architectures and data sets with 
 
 from .third_party_warnings import silenced_third_party_warnings
 
-__version__ = "0.1.0"  # setup.py reads it here
+__version__ = "0.1.0"  # pyproject.toml reads it here
 
 with silenced_third_party_warnings():
     from . import data, modeling

@@ -8,7 +8,7 @@ from tubedet.errors import UserError
 
 
 def test_unknown_files_and_keys_are_named():
-    with pytest.raises(FileNotFoundError, match="nowhere.yaml"):
+    with pytest.raises(UserError, match="nowhere.yaml"):
         load_config("nowhere.yaml")
     with pytest.raises(UserError, match="TUBBER"):
         load_config("", ["MODEL.TUBBER.NUM_QUERIES", 3])

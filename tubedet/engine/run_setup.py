@@ -15,6 +15,7 @@ from detectron2.utils.logger import setup_logger
 from tubedet.config import add_tubedet_config
 from tubedet.data import ensure_registered
 from tubedet.errors import UserError
+from tubedet.model_zoo import get_config_file
 
 # Multi-line dumps of detectron2's set-up: kept in log.txt and config.yaml, not on the console.
 _FILE_ONLY = ("Environment info", "Contents of args.config_file", "Running with full config")
@@ -27,14 +28,14 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
     it is executed.
 
     Args:
-        config_file: a yaml file; empty for the defaults alone.
+        config_file: a yaml file, or the name of one for
+            :func:`tubedet.model_zoo.get_config_file`; empty for the defaults alone.
         opts: further ``KEY VALUE KEY VALUE ...``.
 
     Returns:
         a config that can still be changed.
 
     Raises:
-        FileNotFoundError: if the file does not exist.
         UserError: if the file is no config, or it or ``opts`` sets a key that does not exist or a
             value of another type; the message names the file, and the line if the yaml is at fault.
         AnnotationError: if the yaml of a data set is wrong.
@@ -43,7 +44,7 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
     add_tubedet_config(cfg)
     if config_file:
         if not os.path.isfile(config_file):
-            raise FileNotFoundError(f"config file {config_file} does not exist (--config-file)")
+            config_file = get_config_file(config_file)
         _merge_file(cfg, config_file)
     try:
         cfg.merge_from_list(list(opts or []))
