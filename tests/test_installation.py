@@ -1,4 +1,4 @@
-"""What an installation makes: an editable install that any folder can import, its version, its bounds."""
+"""An editable install that any folder can import, its version and its lower bounds."""
 
 import re
 import shutil

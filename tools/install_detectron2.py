@@ -8,8 +8,8 @@ wheel is tagged for one version of Python, but tubedet needs none of its compile
 
 Only the package detectron2 is installed: the repack also has a package "tools", which would hide
 every folder of that name. Its requirements (an old numpy, a code formatter) and its version of
-Python are left out of its metadata, because pip would report them as conflicts; pyproject.toml lists what
-detectron2 imports.
+Python are left out of its metadata, because pip would report them as conflicts; pyproject.toml
+lists what detectron2 imports.
 """
 
 from __future__ import annotations

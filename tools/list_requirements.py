@@ -3,8 +3,8 @@
 
     python tools/list_requirements.py dev
 
-A PyTorch that can be imported is named with exactly its version, whatever pyproject.toml asks for: other
-packages, a detectron2 for one, may have been built against it. torchvision goes with it.
+A PyTorch that can be imported is named with exactly its version, whatever pyproject.toml asks for:
+other packages, a detectron2 for one, may have been built against it. torchvision goes with it.
 """
 
 from __future__ import annotations
