@@ -23,9 +23,9 @@ setup(
     # otherwise setuptools installs a finder, which loses to a folder "tubedet" beside a script.
     package_dir={"": "."},
     package_data={"tubedet.data.datasets": ["label_maps/*.pbtxt"]},
-    # detectron2 is not on PyPI and so not listed, see the README; what it imports is. The lower
-    # bounds are releases that were tried on Python 3.10, or the first without a fault that files
-    # of strangers could use.
+    # detectron2 is not on PyPI and so not listed, see docs/install.md; what it imports is. The
+    # lower bounds are releases that were tried on Python 3.10, or the first without a fault that
+    # files of strangers could use.
     install_requires=[
         "av>=14.1",
         "cloudpickle>=2.2",
@@ -54,6 +54,7 @@ setup(
     ],
     extras_require={
         "dev": ["hypothesis", "pytest", "pytest-xdist", "ruff"],
+        "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=1.0"],
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.5"],
         "web": ["gradio>=6.31"],
     },
