@@ -9,10 +9,10 @@ _ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):`~?\.*(.+?)`")
 
 
 class SphinxRoles(griffe.Extension):
-    """Turns ``:func:`.load_ava``` into code and the ``::`` before a literal block into a colon."""
+    """Turn ``:func:`.load_ava``` into code and the ``::`` before a literal block into a colon."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Rewrites the docstring of an object.
+        """Rewrite the docstring of an object.
 
         Args:
             obj: as griffe found it in a file.
@@ -22,7 +22,7 @@ class SphinxRoles(griffe.Extension):
 
 
 def as_markdown(text: str) -> str:
-    """The docstring without Sphinx's marks.
+    """Take Sphinx's marks out of a docstring.
 
     Args:
         text: the docstring, without its common indentation.
