@@ -29,7 +29,7 @@ from benchmarking.measurement import environment
 from detectron2.utils.env import seed_all_rng
 
 from tubedet.engine import check_started_once
-from tubedet.evaluation.ava_report import open_whole
+from tubedet.files.atomic_writing import open_atomically
 
 # Name -> module with DESCRIPTION, add_arguments(parser), run(options) -> dict and table(dict).
 TASKS = {
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "environment": versions,
                 **result,
             }
-            with open_whole(options.json) as stream:
+            with open_atomically(options.json) as stream:
                 json.dump(report, stream, indent=1, default=str)
                 stream.write("\n")
     except (OSError, ValueError, KeyError, MeasurementError) as error:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from safetensors.torch import save_file
 
 from tubedet.checkpoint import CheckpointError, by_our_names, load_checkpoint_file, to_tuber_names
 from tubedet.checkpoint.key_layout import DETECTOR_MODULES
+from tubedet.files.atomic_writing import atomic_path, open_atomically
 
 _OUR_MODULES = tuple(f"{name}." for name in ("backbone.stem", "backbone.res2", *DETECTOR_MODULES))
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -91,14 +91,15 @@ def write(weights: dict[str, torch.Tensor], output: Path) -> str:
         str: sha256 of the file.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(output.name + ".partial")
     # Tensors that share memory would be refused, and views would drag along what they view.
     weights = {key: value.clone().contiguous() for key, value in weights.items()}
     if output.suffix == ".safetensors":
-        save_file(weights, partial, metadata={"format": "pt"})
+        with atomic_path(output) as partial:
+            save_file(weights, partial, metadata={"format": "pt"})
     else:
-        torch.save({"model": weights}, partial)
-    os.replace(partial, output)
+        # Given a path, torch.save would note the temporary name in the file.
+        with open_atomically(output, "wb") as stream:
+            torch.save({"model": weights}, stream)
     digest = hashlib.sha256()
     with open(output, "rb") as stream:
         while block := stream.read(2**20):
