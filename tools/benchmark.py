@@ -26,7 +26,7 @@ from detectron2.utils.env import seed_all_rng
 
 from tubedet.cli.running import CommandParser, run_cli
 from tubedet.engine import check_started_once
-from tubedet.evaluation.ava_report import open_whole
+from tubedet.files.atomic_writing import open_atomically
 
 # Name -> module with DESCRIPTION, add_arguments(parser), run(options) -> dict and table(dict).
 TASKS = {
@@ -105,7 +105,7 @@ def measure(options: argparse.Namespace) -> int:
             "environment": versions,
             **result,
         }
-        with open_whole(options.json) as stream:
+        with open_atomically(options.json) as stream:
             json.dump(report, stream, indent=1, default=str)
             stream.write("\n")
     return 0

@@ -24,6 +24,7 @@ from model_zoo import count_flops
 from tabulate import tabulate
 
 from tubedet.engine import load_config
+from tubedet.files.atomic_writing import write_json
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs" / "quick_schedules"
@@ -93,7 +94,7 @@ def finished_run(config: Path, seed: int, folder: Path, num_processes: int) -> d
         figures = json.loads((folder / "inference" / f"{dataset}_results.json").read_text())
         kernels = torch.backends.cpu.get_cpu_capability()
         values = (config.stem, seed, kernels, figures["mAP@0.5IOU"], minutes)
-        result.write_text(json.dumps(dict(zip(RUN_HEADERS, values))))
+        write_json(dict(zip(RUN_HEADERS, values)), result)
     return json.loads(result.read_text())
 
 

@@ -9,8 +9,10 @@ from tempfile import TemporaryDirectory
 
 from tubedet.data.annotations.ava_csv import read_ava_csv
 from tubedet.data.annotations.video_lists import read_file_names
+from tubedet.files.atomic_writing import open_atomically
+from tubedet.files.urls import is_url
 
-from .batch import PreparationError, write_atomically
+from .batch import PreparationError
 from .downloading import fetch, mirror_url
 
 SPLITS = ("train", "val")
@@ -92,7 +94,7 @@ def _collect(names: set[str], sources: Iterable[str], folder: Path) -> dict[str,
     found: dict[str, bytes] = {}
     for source in sources:
         path = Path(source)
-        if "://" in source:
+        if is_url(source):
             path = folder / PurePosixPath(source).name
             fetch(source, path)
         if path.is_dir():
@@ -115,7 +117,8 @@ def _listed(folder: Path) -> set[str]:
 
 def _place(path: Path, content: bytes) -> Path:
     if not path.exists():
-        write_atomically(path, content)
+        with open_atomically(path, "wb") as stream:
+            stream.write(content)
     elif path.read_bytes() != content:
         raise PreparationError(f"{path}: another version of this file is there; move it away")
     return path

@@ -13,6 +13,8 @@ from threading import Lock
 
 from tqdm import tqdm
 
+from tubedet.files.atomic_writing import write_json
+
 _RECORD_NAME = "preparation.json"
 
 
@@ -65,7 +67,7 @@ class StepRecord:
         with self._lock:
             self.results[video_id] = figures
             content = {"settings": self._settings, "results": dict(sorted(self.results.items()))}
-            write_atomically(self.path, (json.dumps(content, indent=1) + "\n").encode())
+            write_json(content, self.path)
 
 
 def read_record(folder: Path) -> dict:
@@ -90,18 +92,6 @@ def read_record(folder: Path) -> dict:
         raise PreparationError(
             f"{path}: no record of this program ({error!r}): move it away"
         ) from error
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that it is never seen half written.
-
-    Args:
-        path: the file.
-        content: all of it.
-    """
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
 
 
 @contextmanager

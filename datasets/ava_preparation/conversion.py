@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from tubedet.data.annotations.video_lists import VideoInfo, read_video_infos, write_video_infos
 from tubedet.data.video.video_file import VideoFileReader
+from tubedet.files.atomic_writing import atomic_folder, atomic_path
 
 from .batch import PreparationError, StepRecord, for_each, read_record, sole_user
 from .ffmpeg import Ffmpeg, Measurements, measure_frames, measure_video
@@ -115,8 +114,8 @@ def trim(
     """
     settings = _settings(ffmpeg, section=section, encoding=encoding)
 
-    def make(video_id: str, part: Path) -> None:
-        _encode(ffmpeg, _original(folders, video_ids[video_id]), part, section, encoding)
+    def make(video_id: str, partial: Path) -> None:
+        _encode(ffmpeg, _original(folders, video_ids[video_id]), partial, section, encoding)
 
     def measure(video_id: str, path: Path) -> Measurements:
         return _checked_section(path, _original(folders, video_ids[video_id]), section)
@@ -151,12 +150,12 @@ def make_videos(
     """
     settings = _settings(ffmpeg, section=section, encoding=encoding)
 
-    def make(video_id: str, part: Path) -> None:
+    def make(video_id: str, partial: Path) -> None:
         trimmed = folders.trimmed / f"{video_id}.mp4"
         if trimmed.is_file():
-            _encode(ffmpeg, trimmed, part, None, encoding)
+            _encode(ffmpeg, trimmed, partial, None, encoding)
         else:
-            _encode(ffmpeg, _original(folders, video_ids[video_id]), part, section, encoding)
+            _encode(ffmpeg, _original(folders, video_ids[video_id]), partial, section, encoding)
 
     def measure(video_id: str, path: Path) -> Measurements:
         trimmed = folders.trimmed / f"{video_id}.mp4"
@@ -204,9 +203,8 @@ def make_frames(
     """
     settings = _settings(ffmpeg, frame_rate=FRAME_RATE, resampling=resampling)
 
-    def make(video_id: str, part: Path) -> None:
-        part.mkdir()
-        pattern = str(part / video_id).replace("%", "%%") + "_%06d.jpg"
+    def make(video_id: str, partial: Path) -> None:
+        pattern = str(partial / video_id).replace("%", "%%") + "_%06d.jpg"
         source = str(_trimmed(folders, video_id))
         ffmpeg.run(["-i", source, *RESAMPLING[resampling], "-q:v", "1", pattern])
 
@@ -234,14 +232,10 @@ def _run_step(folder, extension, video_ids, settings, make, measure, *, jobs) ->
                 except (PreparationError, OSError) as error:
                     raise PreparationError(f"{error} (move it away to make it anew)") from error
                 return
-            part = folder / f".{video_id}.part{extension}"
-            _remove(part)
-            try:
-                make(video_id, part)
-                figures = measure(video_id, part)
-                os.replace(part, path)
-            finally:
-                _remove(part)
+            # A folder of frames has no file name extension.
+            with atomic_path(path) if extension else atomic_folder(path) as partial:
+                make(video_id, partial)
+                figures = measure(video_id, partial)
             record.add(video_id, figures.as_dict())
 
         open_ids = [
@@ -292,14 +286,6 @@ def _trimmed(folders: Folders, video_id: str) -> Path:
 def _settings(ffmpeg: Ffmpeg, **parts) -> dict:
     values = {name: getattr(part, "__dict__", part) for name, part in parts.items()}
     return {"ffmpeg": ffmpeg.version, **values}
-
-
-def _remove(path: Path) -> None:
-    """Removes an unfinished result of this program."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _update_video_info(folders: Folders, section: Section) -> None:

@@ -10,6 +10,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from tubedet.files.urls import is_url
+
 from .batch import PreparationError
 
 _CHUNK_BYTES = 1 << 20
@@ -26,7 +28,7 @@ def mirror_url(mirror: str, *parts: str) -> str:
     Returns:
         str: the address.
     """
-    if "://" not in mirror:
+    if not is_url(mirror):
         mirror = Path(mirror).resolve().as_uri()
     return "/".join((mirror.rstrip("/"), *(urllib.parse.quote(part) for part in parts)))
 

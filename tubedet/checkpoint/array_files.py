@@ -3,18 +3,19 @@
 Both are read without running anything in them and without believing the sizes they claim.
 """
 
-import codecs
-import pickle
 import struct
 import zlib
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import scipy.io
 
+from tubedet.files.pickle_names import ARRAY_DATA
+from tubedet.files.restricted_pickle import load_restricted_pickle
+
 # Far above any published network (the largest file, of CSN-152, unpacks to about 0.3 GB).
 MAX_MAT_BYTES = 4 * 2**30
+MAX_PICKLE_BYTES = 4 * 2**30
 _MAT_NUMBERS = {"single", "double", "int32", "int64", "uint8"}
 _COMPRESSED = 15  # MATLAB's type code of a compressed element
 
@@ -71,36 +72,7 @@ def _check_mat_size(path: str) -> None:
                     raise ValueError(f"it unpacks to more than {MAX_MAT_BYTES:,} bytes")
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Makes numpy arrays and plain containers, nothing else."""
-
-    def find_class(self, module: str, name: str):
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            if name == "_reconstruct":
-                return _empty_array
-            if name == "scalar":
-                return np.float64(0).__reduce__()[0]
-        allowed = {
-            ("numpy", "ndarray"): None,  # an argument of _reconstruct, never called
-            ("numpy", "dtype"): np.dtype,
-            ("collections", "OrderedDict"): OrderedDict,
-            ("_codecs", "encode"): _latin1_bytes,  # bytes in pickles for Python 2
-        }
-        if (module, name) not in allowed:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return allowed[module, name]
-
-
-def _empty_array(*arguments) -> np.ndarray:
-    """An array to be filled from the pickle; the size it asks for beforehand is not reserved."""
-    return np.empty(0)
-
-
-def _latin1_bytes(text: str, encoding: str) -> bytes:
-    return codecs.encode(text, "latin1")
-
-
-def read_array_pickle(path: str) -> dict:
+def read_array_pickle(path: str) -> object:
     """Read a pickle of numpy arrays, such as ``{"blobs": {name: array}}``.
 
     Args:
@@ -110,8 +82,8 @@ def read_array_pickle(path: str) -> dict:
         what the file holds, made of numpy arrays, numbers, strings and plain containers.
 
     Raises:
-        pickle.UnpicklingError: if it asks for anything else.
-        EOFError, ValueError, TypeError: for a damaged file.
+        PickleFileError: if it asks for anything else, is damaged, or larger than
+            :data:`MAX_PICKLE_BYTES`.
+        OSError: if it cannot be read.
     """
-    with open(path, "rb") as file:
-        return _ArrayUnpickler(file, encoding="latin1").load()
+    return load_restricted_pickle(path, max_bytes=MAX_PICKLE_BYTES, allowed=ARRAY_DATA)

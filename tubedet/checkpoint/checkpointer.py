@@ -1,6 +1,5 @@
 """detectron2's checkpointer with safe reading, released key names, and whole files only."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,9 @@ from typing import Any
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
+
+from tubedet.files.atomic_writing import open_atomically, write_json
+from tubedet.files.urls import is_url
 
 from .load_report import LoadReport
 from .released_names import by_our_names
@@ -69,19 +71,15 @@ class TubedetCheckpointer(DetectionCheckpointer):
         file_name = f"{name}.pth"
         path = os.path.join(self.save_dir, file_name)
         self.logger.info(f"Saving checkpoint to {path}")
-        with open(path + ".partial", "wb") as f:
-            torch.save(data, f)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(path + ".partial", path)
+        with open_atomically(path, "wb") as stream:
+            torch.save(data, stream)
         self.tag_last_checkpoint(file_name)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Make a file of ``save_dir`` the one that ``--resume`` starts from."""
         path = os.path.join(self.save_dir, "last_checkpoint")
-        with open(path + ".partial", "w") as f:
-            f.write(last_filename_basename)
-        os.replace(path + ".partial", path)
+        with open_atomically(path) as stream:
+            stream.write(last_filename_basename)
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict:
         """Go on from the last checkpoint of ``save_dir``, or start from published weights.
@@ -132,7 +130,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
             FileNotFoundError: if there is no such file.
             CheckpointError: if the file cannot be read or too little of the model was found.
         """
-        if path and "://" not in path and not os.path.isfile(path):
+        if path and not is_url(path) and not os.path.isfile(path):
             raise FileNotFoundError(f"checkpoint {path} does not exist (MODEL.WEIGHTS, --resume)")
         self._source = path
         try:
@@ -149,7 +147,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
 
     def _load_part(self, source: str, part: str) -> None:
         key = f"MODEL.INIT.{part.upper()}"
-        if "://" not in source and not os.path.isfile(source):
+        if not is_url(source) and not os.path.isfile(source):
             raise FileNotFoundError(f"checkpoint {source} does not exist ({key})")
         try:
             path = self.path_manager.get_local_path(source)
@@ -187,4 +185,4 @@ class TubedetCheckpointer(DetectionCheckpointer):
             path = Path(self.save_dir, REPORT_FILE)
             path.parent.mkdir(parents=True, exist_ok=True)
             content = {"sources": [report.to_json() for report in self.reports]}
-            path.write_text(json.dumps(content, indent=1))
+            write_json(content, path)

@@ -12,6 +12,8 @@ from detectron2.utils.logger import log_first_n
 from safetensors.torch import load_file
 
 from tubedet.errors import UserError
+from tubedet.files.pickle_names import brief
+from tubedet.files.restricted_pickle import PickleFileError
 
 from .array_files import read_array_pickle, read_mat
 
@@ -132,7 +134,7 @@ def _checked_weights(weights: dict, path: str) -> dict[str, torch.Tensor]:
             value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise CheckpointError(
-                f"{path}: {name!r} is a {type(value).__name__}, and there is no entry "
+                f"{path}: {brief(name)} is a {type(value).__name__}, and there is no entry "
                 f"{' or '.join(map(repr, _ENTRIES))} that holds weights"
             )
         if value.layout == torch.strided:
@@ -145,6 +147,8 @@ def _checked_weights(weights: dict, path: str) -> dict[str, torch.Tensor]:
 
 def _reason(error: Exception) -> str:
     """The telling line of a long message."""
+    if isinstance(error, PickleFileError):
+        return error.problem
     refused = re.search(r"GLOBAL (\S+)", str(error))
     if refused:
         return f"it asks for {refused[1]}"

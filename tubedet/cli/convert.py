@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 from pathlib import Path
 
 import torch
 from detectron2.utils.file_io import PathManager
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from tubedet.checkpoint import CheckpointError, by_our_names, load_checkpoint_file, to_tuber_names
 from tubedet.checkpoint.key_layout import DETECTOR_MODULES
 from tubedet.errors import UserError
+from tubedet.files.atomic_writing import open_atomically
 
 from .arguments import add_overwrite_argument
 
@@ -93,14 +93,15 @@ def write(weights: dict[str, torch.Tensor], output: Path) -> str:
         str: sha256 of the file.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(output.name + ".partial")
     # Tensors that share memory would be refused, and views would drag along what they view.
     weights = {key: value.clone().contiguous() for key, value in weights.items()}
-    if output.suffix == ".safetensors":
-        save_file(weights, partial, metadata={"format": "pt"})
-    else:
-        torch.save({"model": weights}, partial)
-    os.replace(partial, output)
+    # Given a path, torch.save would note the temporary name in the file, and safetensors would give
+    # it the permissions of a private one.
+    with open_atomically(output, "wb") as stream:
+        if output.suffix == ".safetensors":
+            stream.write(save(weights, metadata={"format": "pt"}))
+        else:
+            torch.save({"model": weights}, stream)
     digest = hashlib.sha256()
     with open(output, "rb") as stream:
         while block := stream.read(2**20):

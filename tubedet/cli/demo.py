@@ -32,12 +32,12 @@ import tqdm
 from detectron2.utils.logger import setup_logger
 
 from tubedet.data.datasets.input_files import check_distinct
-from tubedet.data.video.container import is_url
 from tubedet.data.video.frame_names import FRAME_EXTENSIONS
 from tubedet.data.video.reader import VIDEO_EXTENSIONS
 from tubedet.data.video.sources import open_frame_source
 from tubedet.engine import check_started_once, load_config
 from tubedet.errors import UserError
+from tubedet.files.urls import is_url
 from tubedet.inference import (
     VideoActionDetector,
     VideoOutputs,

@@ -10,7 +10,6 @@ several times faster. tools/run_exported_model.py shows how the file is used.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from pathlib import Path
@@ -34,6 +33,7 @@ from tubedet.export import (
 )
 from tubedet.export.clip_program import OUTPUTS
 from tubedet.export.trace import MAX_BATCH, MAX_SIDE, MIN_SIDE
+from tubedet.files.atomic_writing import atomic_path
 
 from .arguments import add_config_arguments, add_overwrite_argument
 
@@ -102,8 +102,7 @@ def export(cfg: CfgNode, options: argparse.Namespace) -> None:
     shape = ClipShape.of(model, cfg.INPUT.CLIP.NUM_FRAMES, options.batch, options.size)
     program = trace_detector(model, shape)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = options.output.with_name(f".{os.getpid()}.{options.output.name}")
-    try:
+    with atomic_path(options.output) as partial:
         file_format.write(program, partial, deployment_record(cfg, shape))
         run = file_format.open(partial)
         cases = verification_shapes(shape, cfg.INPUT.MIN_SIZE_TEST)
@@ -121,9 +120,6 @@ def export(cfg: CfgNode, options: argparse.Namespace) -> None:
                 f"{options.output} is not written: it would differ from the detector by more than "
                 f"{file_format.tolerance:g}"
             )
-        os.replace(partial, options.output)
-    finally:
-        partial.unlink(missing_ok=True)
     print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")
 
 

@@ -37,7 +37,8 @@ from torch.multiprocessing import ProcessExitedException
 from tubedet.data.video.sources import open_frame_source
 from tubedet.engine import check_started_once, launch_processes, load_config
 from tubedet.errors import UserError
-from tubedet.evaluation.ava_report import write_json
+from tubedet.files.atomic_writing import write_json
+from tubedet.files.urls import is_url
 from tubedet.inference import (
     VideoActionDetector,
     VideoOutputs,
@@ -293,7 +294,7 @@ def _is_done(job: VideoJob, results: ResultFolder) -> bool:
 
 def _fingerprint(weights: str) -> str:
     """What identifies weights, wherever they lie: a hash of a file, or a URL."""
-    if "://" in weights:
+    if is_url(weights):
         return weights
     with open(weights, "rb") as stream:
         return f"sha256 {_sha256(stream)}"

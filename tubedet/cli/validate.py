@@ -30,6 +30,7 @@ from tubedet.data.validation.annotation_checks import (
 from tubedet.data.validation.checked_dataset import CheckedDataset, Problem
 from tubedet.data.validation.media_checks import check_media
 from tubedet.errors import UserError
+from tubedet.files.atomic_writing import open_atomically
 
 from .arguments import positive_int
 
@@ -215,7 +216,8 @@ def _write_json(
     if str(path) == "-":
         sys.stdout.write(text)
     else:
-        path.write_text(text, encoding="utf-8")
+        with open_atomically(path) as stream:
+            stream.write(text)
 
 
 def _summary(checked: CheckedDataset) -> dict:

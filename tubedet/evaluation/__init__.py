@@ -11,7 +11,7 @@ from .action_tube_protocol import (
 )
 from .action_tube_report import tube_result_table, tube_result_to_dict, write_tube_result_json
 from .ava_evaluator import AVAEvaluator
-from .ava_protocol import AVA_PROTOCOLS, AvaResult, evaluate_ava, evaluate_ava_files
+from .ava_protocol import AVA_PROTOCOLS, AvaResult, evaluate_ava
 from .ava_report import result_table, result_to_dict, write_result_json
 from .comparability import EvaluationError
 from .detection_ap import average_precision, match_detections, paired_iou, precision_recall
@@ -33,7 +33,6 @@ __all__ = [
     "average_precision",
     "evaluate_action_tubes",
     "evaluate_ava",
-    "evaluate_ava_files",
     "link_detections",
     "load_action_tube_groundtruth",
     "match_action_tubes",

@@ -6,8 +6,10 @@ from os import PathLike
 
 from tabulate import tabulate
 
+from tubedet.files.atomic_writing import write_json
+
 from .action_tube_protocol import FRAME_IOU, ActionTubeResult
-from .ava_report import none_if_nan, write_json
+from .ava_report import none_if_nan
 
 
 def tube_result_table(result: ActionTubeResult) -> str:

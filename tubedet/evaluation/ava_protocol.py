@@ -7,16 +7,12 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from os import PathLike
 
 import numpy as np
 
 from tubedet.data.annotations.ava_csv import (
     AnnotationError,
     AvaTable,
-    read_ava_csv,
-    read_label_map,
-    read_timestamps,
 )
 from tubedet.errors import UserError
 
@@ -92,41 +88,6 @@ def get_protocol(name: str) -> AvaProtocol:
     if name not in AVA_PROTOCOLS:
         raise UserError(f"unknown AVA protocol {name!r}, known are {', '.join(AVA_PROTOCOLS)}")
     return AVA_PROTOCOLS[name]
-
-
-def evaluate_ava_files(
-    groundtruth: str | PathLike,
-    predictions: str | PathLike,
-    label_map: str | PathLike,
-    exclusions: str | PathLike | None = None,
-    protocol: str = "official",
-) -> AvaResult:
-    """Evaluates a prediction csv against a ground-truth csv.
-
-    Args:
-        groundtruth: csv of ground truth, plain or gzip-compressed like all files here.
-        predictions: csv of predictions.
-        label_map: pbtxt of the classes to evaluate.
-        exclusions: csv of key frames that do not count, or None.
-        protocol: Key of ``AVA_PROTOCOLS``.
-
-    Returns:
-        AvaResult: the figures.
-
-    Raises:
-        AnnotationError: A file breaks the format of the protocol.
-        EvaluationError: See :func:`evaluate_ava`.
-        OSError: A file cannot be read.
-        UserError: Unknown protocol.
-    """
-    ava_kinetics = get_protocol(protocol).ava_kinetics
-    return evaluate_ava(
-        read_ava_csv(groundtruth, ava_kinetics=ava_kinetics),
-        read_ava_csv(predictions, ava_kinetics=ava_kinetics),
-        read_label_map(label_map),
-        () if exclusions is None else read_timestamps(exclusions, ava_kinetics=ava_kinetics),
-        protocol,
-    )
 
 
 def evaluate_ava(

@@ -1,17 +1,13 @@
-"""What an evaluation leaves behind: a table to read, a json to parse, whole files or none."""
+"""What an evaluation leaves behind: a table to read, and a json to parse."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
-import os
-from collections.abc import Iterator
 from os import PathLike
-from pathlib import Path
-from typing import TextIO
 
 from tabulate import tabulate
+
+from tubedet.files.atomic_writing import write_json
 
 from .ava_protocol import AvaResult
 
@@ -74,36 +70,3 @@ def write_result_json(result: AvaResult, path: str | PathLike) -> None:
 def none_if_nan(ap: float) -> float | None:
     """What json holds of a figure that may not be defined."""
     return None if math.isnan(ap) else ap
-
-
-def write_json(content: dict, path: str | PathLike) -> None:
-    """Writes json in one step, see :func:`open_whole`."""
-    with open_whole(path) as stream:
-        json.dump(content, stream, indent=1, allow_nan=False)
-        stream.write("\n")
-
-
-@contextlib.contextmanager
-def open_whole(path: str | PathLike) -> Iterator[TextIO]:
-    """Opens a text file for writing that appears only when it is complete.
-
-    Text goes to a temporary file in the same folder, which takes the name ``path`` at the end. If
-    the block raises, it is removed and whatever was at ``path`` stays.
-
-    Args:
-        path: The file to write; its folder must exist.
-
-    Yields:
-        TextIO: UTF-8, line ends as written.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="") as stream:
-            yield stream
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -20,8 +20,8 @@ from detectron2.utils import comm
 from tubedet.data.annotations.ava_csv import AvaTable, parse_ava_csv, read_ava_csv
 from tubedet.data.datasets.custom import file_stem
 from tubedet.errors import UserError
+from tubedet.files.atomic_writing import open_atomically
 
-from .ava_report import open_whole
 from .prediction_csv import format_timestamp, write_prediction_rows
 
 logger = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
             return parse_ava_csv(stream, source="predictions", ava_kinetics=self._ava_kinetics)
         self._output_dir.mkdir(parents=True, exist_ok=True)
         path = self._output_dir / f"{file_stem(self._dataset_name)}_predictions.csv"
-        with open_whole(path) as stream:
+        with open_atomically(path) as stream:
             self._write_rows(key_frames, stream)
         logger.info("Predictions are in %s", path)
         return read_ava_csv(path, ava_kinetics=self._ava_kinetics)

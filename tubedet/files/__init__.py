@@ -1,1 +1,1 @@
-"""Files, whatever they hold: locks between processes."""
+"""Files, whatever they hold: atomic writing, locks, safe reading of pickles, URLs."""

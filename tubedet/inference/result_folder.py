@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 
 from tubedet.errors import UserError
-from tubedet.evaluation.ava_report import write_json
+from tubedet.files.atomic_writing import open_atomically, write_json
 from tubedet.files.locks import FileLocks
 
 RECORD = "video.json"
@@ -127,7 +127,8 @@ class ResultFolder(AbstractContextManager):
 
     def fail(self, name: str, reason: str) -> None:
         """Notes that a result cannot be made; the next run tries again."""
-        (self._failed / name).write_text(reason, encoding="utf-8")
+        with open_atomically(self._failed / name) as stream:
+            stream.write(reason)
 
     def remove_leftovers(self) -> None:
         """Removes what killed processes left half done; work in progress is not touched."""

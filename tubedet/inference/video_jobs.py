@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tubedet.errors import UserError
+from tubedet.files.urls import is_url
 
 from .result_folder import ResultFolder
 
@@ -62,7 +63,7 @@ def read_video_list(path: str | PathLike) -> list[VideoJob]:
     entries = [line.strip() for line in lines]
     folder = os.path.abspath(Path(path).parent)
     sources = [
-        entry if _is_url(entry) else os.path.normpath(os.path.join(folder, entry))
+        entry if is_url(entry) else os.path.normpath(os.path.join(folder, entry))
         for entry in entries
         if entry and not entry.startswith("#")
     ]
@@ -164,11 +165,7 @@ def _groups_of_one_name(names: dict[str, str]) -> list[list[str]]:
 
 def _name_parts(source: str) -> tuple[str, str, str]:
     """Folder, stem and suffix. A result must not be hidden: leading dots are left out."""
-    path = Path(urlsplit(source).path if _is_url(source) else source)
+    path = Path(urlsplit(source).path if is_url(source) else source)
     suffix = "" if path.is_dir() else path.suffix
     stem = path.name.removesuffix(suffix) if suffix else path.name
     return path.parent.name, stem.lstrip(".") or "video", suffix
-
-
-def _is_url(source: str) -> bool:
-    return "://" in source

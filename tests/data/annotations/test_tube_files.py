@@ -123,6 +123,22 @@ def test_damaged_act_file_names_file_video_and_key(tmp_path, path, value, messag
         read_act(tmp_path, _damage(ACT, *path, value=value))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (pickle.dumps({**ACT, "labels": len}), r"byte \d+: refused, it asks for .builtins\.len"),
+        (pickle.dumps(ACT)[:-9], r"byte \d+: damaged or no pickle"),
+        (b"", "byte 0: damaged or no pickle"),
+    ],
+)
+def test_a_pickle_of_something_else_is_an_annotation_error(tmp_path, content, message):
+    path = tmp_path / "GT.pkl"
+    path.write_bytes(content)
+    with pytest.raises(AnnotationError, match=rf"GT\.pkl: {message}") as error:
+        read_act_groundtruth(path, action_names=["run", "wave"], split=1, subset="test")
+    assert str(error.value).startswith(str(path))
+
+
 def _nested(depth):
     value = ()
     for _ in range(depth):

@@ -2,17 +2,7 @@ import av
 import numpy as np
 import pytest
 
-from tubedet.data.video.container import VideoError, is_url, open_video_container, video_stream
-
-
-@pytest.mark.parametrize("path", ["http://host/a.mp4", "rtsp://camera:554/1", "RTMP+x://a"])
-def test_urls(path):
-    assert is_url(path)
-
-
-@pytest.mark.parametrize("path", ["a.mp4", "/tmp/a: b//c.mp4", "C:\\films\\a.mp4", "a b://c", ""])
-def test_paths_are_no_urls(path):
-    assert not is_url(path)
+from tubedet.data.video.container import VideoError, open_video_container, video_stream
 
 
 def test_the_video_stream_is_found_behind_the_sound(tmp_path):

@@ -4,10 +4,11 @@ import math
 from pathlib import Path
 
 import pytest
+from ava_files import evaluate_files
 
 from tubedet.data.annotations.ava_csv import AnnotationError, parse_ava_csv, read_ava_csv
 from tubedet.evaluation.ava_groundtruth import AvaGroundtruth, read_ava_groundtruth
-from tubedet.evaluation.ava_protocol import AVA_PROTOCOLS, evaluate_ava_files
+from tubedet.evaluation.ava_protocol import AVA_PROTOCOLS
 from tubedet.evaluation.report.content import ava_report_content
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "ava_eval"
@@ -31,7 +32,7 @@ def test_figures_are_those_of_each_protocol(case):
     figures = {figure.protocol: figure for figure in content.protocol_figures}
     assert [name for name, figure in figures.items() if figure.chosen] == ["official_2018"]
     for protocol in AVA_PROTOCOLS:
-        result = evaluate_ava_files(truth, predictions, label_map, excluded, protocol)
+        result = evaluate_files(truth, predictions, label_map, excluded, protocol)
         assert figures[protocol].value == result.mean_ap
         if protocol == "official_2018":
             facts = dict(content.facts)

@@ -9,8 +9,13 @@ from os import PathLike
 
 import numpy as np
 
-from .restricted_pickle import brief, load_restricted_pickle
+from tubedet.files.pickle_names import brief
+from tubedet.files.restricted_pickle import PickleFileError, load_restricted_pickle
+
 from .text import AnnotationError, open_text
+
+# The largest file of the field, UCF101-24 in the format of ACT, has a few dozen megabytes.
+_MAX_PICKLE_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def read_act_groundtruth(
         AnnotationError: the file breaks its format; the message names video and key.
         OSError: the file cannot be read.
     """
-    data = _Checked(load_restricted_pickle(path), str(path), dict)
+    data = _Checked(_load_pickle(path), str(path), dict)
     labels = [name.value for name in data.get("labels", list).items(str)]
     if labels != list(action_names):
         raise AnnotationError(
@@ -137,7 +142,7 @@ def read_corrected_ucf101(
         AnnotationError: a file breaks its format; the message names video and key, or line.
         OSError: a file cannot be read.
     """
-    data = _Checked(load_restricted_pickle(path), str(path), dict)
+    data = _Checked(_load_pickle(path), str(path), dict)
     test_videos = _read_test_list(test_list, known=data.value, source=path)
     videos = {}
     for video_id in sorted(data.keys(str)):
@@ -162,6 +167,13 @@ def read_corrected_ucf101(
             tubes.append(_checked_tube(rows, label, frames, boxes, num_frames, len(tubes)))
         videos[video_id] = AnnotatedVideo(tubes, num_frames)
     return videos
+
+
+def _load_pickle(path: str | PathLike) -> object:
+    try:
+        return load_restricted_pickle(path, max_bytes=_MAX_PICKLE_BYTES)
+    except PickleFileError as error:
+        raise AnnotationError(str(error)) from error
 
 
 def _read_test_list(path: str | PathLike, *, known: dict, source: str | PathLike) -> set[str]:

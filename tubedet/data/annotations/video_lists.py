@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from os import PathLike
 
+from tubedet.files.atomic_writing import open_atomically
+
 from .text import (
     AnnotationError,
     OnError,
@@ -137,7 +139,7 @@ def write_video_infos(path: str | PathLike, infos: dict[str, VideoInfo]) -> None
         path: the file to write.
         infos: by video id.
     """
-    with open(path, "w", newline="", encoding="utf-8") as stream:
+    with open_atomically(path) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(VIDEO_INFO_COLUMNS)
         for video_id, info in sorted(infos.items()):

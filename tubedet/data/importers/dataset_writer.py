@@ -14,6 +14,7 @@ import yaml
 
 from tubedet.data.annotations.text import AnnotationError
 from tubedet.data.datasets.input_files import check_distinct
+from tubedet.files.atomic_writing import open_atomically
 
 
 class PersonBox(NamedTuple):
@@ -92,8 +93,10 @@ def write_own_data(
     except UnicodeEncodeError as error:
         raise AnnotationError(f"{path}: a name is no text in UTF-8: {error}") from None
     path.parent.mkdir(parents=True, exist_ok=True)
-    csv_path.write_bytes(encoded_csv)
-    path.write_bytes(encoded_yaml)
+    # The csv takes its name first: a yaml always has its csv.
+    with open_atomically(path, "wb") as yaml_stream, open_atomically(csv_path, "wb") as csv_stream:
+        csv_stream.write(encoded_csv)
+        yaml_stream.write(encoded_yaml)
 
 
 def _check_targets(

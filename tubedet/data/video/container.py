@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 import av.error
 from av.container import InputContainer
@@ -11,6 +10,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from tubedet.errors import UserError
+from tubedet.files.urls import is_url
 
 from .pyav_versions import open_for_reading
 
@@ -61,15 +61,6 @@ def video_stream(container: InputContainer) -> VideoStream | None:
     """
     streams = container.streams.video
     return next((s for s in streams if not s.disposition & Disposition.attached_pic), None)
-
-
-def is_url(path: str) -> bool:
-    """Whether a path is a URL, such as ``rtsp://camera/1``, and not a file.
-
-    Args:
-        path: of a file, or a URL.
-    """
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
 
 
 def _open(path: str) -> InputContainer:

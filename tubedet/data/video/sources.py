@@ -9,16 +9,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import AbstractContextManager
 from fractions import Fraction
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import cv2
 import numpy as np
 
 from tubedet.errors import UserError
+from tubedet.files.urls import is_url, url_stem
 
-from .container import VideoError, is_url
+from .container import VideoError
 from .reader import FrameFolderReader, open_video
 from .video_file import VideoFileReader
 
@@ -160,7 +160,7 @@ class VideoFileSource(FrameSource):
         """
         self._reader = reader
         self.path = reader.path
-        self.name = _url_name(reader.path) if is_url(reader.path) else Path(reader.path).stem
+        self.name = url_stem(reader.path) if is_url(reader.path) else Path(reader.path).stem
         self.rate, self.num_frames, self.duration = reader.rate, reader.num_frames, reader.duration
         self.height, self.width = reader.height, reader.width
 
@@ -323,8 +323,3 @@ def _open_camera(index: int) -> cv2.VideoCapture:
 def _exact_rate(fps: float) -> Fraction:
     """The rate as a fraction: 30000 / 1001 stays what it is as a float, too."""
     return Fraction(fps).limit_denominator(1001)
-
-
-def _url_name(url: str) -> str:
-    parts = urlsplit(url)
-    return PurePosixPath(unquote(parts.path)).stem or parts.hostname or "stream"

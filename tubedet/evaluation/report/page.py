@@ -11,8 +11,8 @@ from os import PathLike
 from pathlib import Path
 from string import Template
 
-from tubedet.evaluation.ava_report import open_whole
 from tubedet.evaluation.error_analysis import ClassFigures, ErrorAnalysis, Example
+from tubedet.files.atomic_writing import open_atomically
 
 _MAX_CURVES = 90
 _FILE_NAME = "index.html"
@@ -108,7 +108,7 @@ def write_html_report(content: ReportContent, folder: str | PathLike) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _FILE_NAME
-    with open_whole(path) as stream:
+    with open_atomically(path) as stream:
         stream.write(render_html(content))
     return path
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from detectron2.structures import Instances
 
-from tubedet.evaluation.ava_report import open_whole
+from tubedet.files.atomic_writing import open_atomically
 
 if TYPE_CHECKING:
     from tubedet.inference.video_detector import KeyFrameResult
@@ -33,7 +33,7 @@ class KeyFrameWriter(AbstractContextManager, ABC):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._resources = contextlib.ExitStack()
-        self._stream = self._resources.enter_context(open_whole(self.path))
+        self._stream = self._resources.enter_context(open_atomically(self.path))
 
     @abstractmethod
     def write(self, result: KeyFrameResult, persons: Instances) -> None:

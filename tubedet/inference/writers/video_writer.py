@@ -11,6 +11,7 @@ import av
 import numpy as np
 
 from tubedet.errors import UserError
+from tubedet.files.atomic_writing import PartialFile
 
 from .audio_copy import AudioCopy
 
@@ -21,9 +22,8 @@ class VideoWriter(AbstractContextManager):
     """A video file (H.264 where PyAV has an encoder for it, else MPEG-4; yuv420p) of RGB frames.
 
     Frames are encoded as they come, so memory does not grow with the length of the video. They go
-    to a hidden file beside the wanted one (same folder, ``.NAME.partial.SUFFIX``), which takes its
-    name when the writer is closed, and is removed when the ``with`` block ends by an exception:
-    whatever bears the wanted name is whole.
+    to a :class:`~tubedet.files.atomic_writing.PartialFile`, which takes the wanted name when the
+    writer is closed, and is removed when the ``with`` block ends by an exception.
 
     Example::
 
@@ -63,10 +63,13 @@ class VideoWriter(AbstractContextManager):
         if self.path.exists() and not overwrite:
             raise FileExistsError(f"{self.path} exists already; choose another name or remove it")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._partial = self.path.with_name(f".{self.path.stem}.partial{self.path.suffix}")
+        self._partial = PartialFile(self.path)
         try:
-            self._container = av.open(os.fspath(self._partial), "w")
-        except ValueError as error:
+            self._container = av.open(os.fspath(self._partial.path), "w")
+        except BaseException as error:
+            self._partial.discard()
+            if not isinstance(error, ValueError):
+                raise
             raise UserError(
                 f"{self.path}: no video container has the suffix {self.path.suffix!r}; use .mp4"
             ) from error
@@ -149,7 +152,7 @@ class VideoWriter(AbstractContextManager):
         if self._audio is not None:
             self._audio.copy_until(float(until * self._tick) if cut_audio else None)
         self._release()
-        self._partial.replace(self.path)
+        self._partial.complete()
         self._closed = True
 
     def discard(self) -> None:
@@ -158,7 +161,7 @@ class VideoWriter(AbstractContextManager):
         try:
             self._release()
         finally:
-            self._partial.unlink(missing_ok=True)
+            self._partial.discard()
 
     def __exit__(self, exc_type, *exc_info) -> None:
         if self._closed:
