@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 from detectron2.utils.file_io import PathManager
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from tubedet.checkpoint import CheckpointError, by_our_names, load_checkpoint_file, to_tuber_names
 from tubedet.checkpoint.key_layout import DETECTOR_MODULES
-from tubedet.files.atomic_writing import atomic_path, open_atomically
+from tubedet.files.atomic_writing import open_atomically
 
 _OUR_MODULES = tuple(f"{name}." for name in ("backbone.stem", "backbone.res2", *DETECTOR_MODULES))
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -93,12 +93,12 @@ def write(weights: dict[str, torch.Tensor], output: Path) -> str:
     output.parent.mkdir(parents=True, exist_ok=True)
     # Tensors that share memory would be refused, and views would drag along what they view.
     weights = {key: value.clone().contiguous() for key, value in weights.items()}
-    if output.suffix == ".safetensors":
-        with atomic_path(output) as partial:
-            save_file(weights, partial, metadata={"format": "pt"})
-    else:
-        # Given a path, torch.save would note the temporary name in the file.
-        with open_atomically(output, "wb") as stream:
+    # Given a path, torch.save would note the temporary name in the file, and safetensors would give
+    # it the permissions of a private one.
+    with open_atomically(output, "wb") as stream:
+        if output.suffix == ".safetensors":
+            stream.write(save(weights, metadata={"format": "pt"}))
+        else:
             torch.save({"model": weights}, stream)
     digest = hashlib.sha256()
     with open(output, "rb") as stream:
