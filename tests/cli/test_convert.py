@@ -42,6 +42,18 @@ def test_released_tuber_there_and_back_is_bit_equal(tmp_path, capsys):
     assert all(torch.equal(found[key], weights[key]) for key in weights)
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_equal_weights_give_equal_files_that_others_may_read(suffix, tmp_path):
+    csn = published_trunks.random_csn(0, depth=26, width_multiplier=0.125)
+    torch.save(published_trunks.mmaction(csn), tmp_path / "in.pth")
+    outputs = [tmp_path / f"{name}{suffix}" for name in ("one", "another")]
+    for output in outputs:
+        assert main([str(tmp_path / "in.pth"), str(output)]) == 0
+        assert output.stat().st_mode == (tmp_path / "in.pth").stat().st_mode
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 @pytest.mark.parametrize("name", ["mmaction", "torchvision", "pytorchvideo"])
 def test_a_converted_backbone_loads_anywhere(name, tmp_path):
     csn = published_trunks.random_csn(0, depth=26, width_multiplier=0.125)

@@ -83,13 +83,17 @@ def test_a_path_is_replaced_whole_or_not_at_all(tmp_path):
 
 def test_a_writer_may_replace_the_temporary_file(tmp_path):
     path = tmp_path / "file.bin"
-    path.write_text("before")
-    path.chmod(0o600)
-    with atomic_path(path) as partial:
-        (tmp_path / "other").write_text("after")
-        os.replace(tmp_path / "other", partial)
-    assert path.read_text() == "after" and names(tmp_path) == ["file.bin"]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.touch()
+    new_mode = stat.S_IMODE(path.stat().st_mode)
+    path.unlink()
+    for mode in (new_mode, 0o640):
+        with atomic_path(path) as partial:
+            (tmp_path / "other").write_text(f"{mode}")
+            (tmp_path / "other").chmod(0o600)
+            os.replace(tmp_path / "other", partial)
+        assert path.read_text() == f"{mode}" and names(tmp_path) == ["file.bin"]
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+        path.chmod(0o640)
 
 
 def test_suffixes_are_for_writers_that_look_at_them(tmp_path):

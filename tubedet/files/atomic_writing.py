@@ -87,7 +87,8 @@ def atomic_path(path: str | PathLike) -> Iterator[Path]:
         path: the file to write; its folder must exist.
 
     Yields:
-        Path: an empty file with the suffix of ``path``, to be overwritten in the block.
+        Path: an empty file with the suffix of ``path``, to be overwritten in the block. A writer
+        that puts another file in its place, as safetensors does, gives up its lock.
 
     Raises:
         OSError: if the file cannot be written.
@@ -157,11 +158,11 @@ class PartialFile:
             return
         self._check(path)
         target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
-        self._mode = self._mode_to_keep(target)
         self._prefix, self._suffix = _name_parts(target, keep_suffix=keep_suffix)
         self._remove_leftovers(target.parent)
         try:
             self._create(target.parent)
+            self._choose_mode(target)
         except OSError as error:
             self._release()
             with contextlib.suppress(OSError):
@@ -193,9 +194,6 @@ class PartialFile:
         if os.path.isdir(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
 
-    def _mode_to_keep(self, target: Path) -> int | None:
-        return _mode_of(target)
-
     def _create(self, folder: Path) -> None:
         while True:
             token = secrets.token_hex(_TOKEN_BYTES)
@@ -209,8 +207,11 @@ class PartialFile:
                 if self.path.exists():
                     break
                 self._release()
-        if self._mode is not None:
-            _change_mode(self.path, self._mode | stat.S_IRUSR | stat.S_IWUSR)
+
+    def _choose_mode(self, target: Path) -> None:
+        """Take the permissions of the old file, so that nobody reads the new one early."""
+        self._mode = _mode_of(target if target.exists() else self.path)
+        _change_mode(self.path, self._mode | stat.S_IRUSR | stat.S_IWUSR)
 
     def _make(self, path: Path) -> None:
         path.touch(exist_ok=False)
@@ -224,8 +225,7 @@ class PartialFile:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        if self._mode is not None:
-            _change_mode(self.path, self._mode)
+        _change_mode(self.path, self._mode)
 
     def _remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
@@ -260,8 +260,8 @@ class PartialFolder(PartialFile):
         if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path))
 
-    def _mode_to_keep(self, target: Path) -> int | None:
-        return None
+    def _choose_mode(self, target: Path) -> None:
+        pass
 
     def _make(self, path: Path) -> None:
         path.mkdir()
@@ -293,12 +293,8 @@ def _is_written_directly(path: str | PathLike) -> bool:
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
-def _mode_of(path: Path) -> int | None:
-    """Permissions of a file; None if there is none."""
-    try:
-        return path.stat().st_mode & 0o777
-    except FileNotFoundError:
-        return None
+def _mode_of(path: Path) -> int:
+    return path.stat().st_mode & 0o777
 
 
 def _change_mode(path: Path, mode: int) -> None:

@@ -31,6 +31,16 @@ def test_rows_are_sorted_and_boxed_frames_are_not_empty(tmp_path):
     assert "annotations: my.csv" in (tmp_path / "my.yml").read_text()
 
 
+def test_a_failing_disk_leaves_the_old_data_set(tmp_path, monkeypatch):
+    write(tmp_path)
+    before = (tmp_path / "my.csv").read_text()
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        write(tmp_path, boxes=BOXES[:1], overwrite=True)
+    assert (tmp_path / "my.csv").read_text() == before and before.count("\n") == 2
+    assert sorted(os.listdir(tmp_path)) == ["my.csv", "my.yaml", "videos"]
+
+
 @pytest.mark.parametrize("name", ["t.csv", "t", "t.json", ".yaml"])
 def test_other_names_than_yaml_are_refused(tmp_path, name):
     (tmp_path / "t.csv").write_text("mine")
