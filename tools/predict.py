@@ -59,12 +59,7 @@ _OUTPUTS = {"csv": "predictions", "jsonl": "json_lines", "coco": "coco", "mp4": 
 _SETTINGS = ("MODEL", "INPUT")
 _REFUSALS = (OSError, ValueError, KeyError, CheckpointError)  # what is wrong with the input
 # The weights count by what is in the file.
-_NO_SETTINGS = (
-    "MODEL.DEVICE",
-    "MODEL.WEIGHTS",
-    "MODEL.CSN.EXECUTION",
-    "MODEL.TUBER.REPEAT_EQUAL_WORK",
-)
+_NO_SETTINGS = ("MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.CSN.EXECUTION")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
