@@ -8,6 +8,7 @@ from torch import nn
 from tubedet.engine import load_config
 
 TUBER = ["MODEL.TUBER.ENC_LAYERS", 1, "MODEL.TUBER.DEC_LAYERS", 2]
+DEFORMABLE = ["MODEL.DEFORMABLE_TUBER.ENC_LAYERS", 1, "MODEL.DEFORMABLE_TUBER.DEC_LAYERS", 2]
 SEQFORMER = ["MODEL.SEQFORMER.ENC_LAYERS", 1, "MODEL.SEQFORMER.DEC_LAYERS", 2]
 TWO_LEVELS = ["MODEL.DEFORMABLE_TUBER.NUM_LEVELS", 3]
 TUBELETS = ["MODEL.TUBER.QUERY_TYPE", "tubelet", "MODEL.EXCLUSIVE_ACTIONS", True]
@@ -16,10 +17,10 @@ ARCHITECTURES = {
     "decode": ("TubeR_toy", [*TUBER, "MODEL.TUBER.TEMPORAL_POOLING", "decode"]),
     "tubelets": ("TubeR_toy", [*TUBER, *TUBELETS, "MODEL.TUBER.TEMPORAL_POOLING", "none"]),
     "persons": ("TubeR_toy", [*TUBER, "MODEL.PERSON_ONLY", True]),
-    "D2": ("D2_TubeR_toy", [*TUBER, *TWO_LEVELS]),
-    "two_stage": ("D2_TubeR_toy", [*TUBER, "MODEL.DEFORMABLE_TUBER.TWO_STAGE", True]),
-    "D3": ("D3_TubeR_toy", [*TUBER, *TWO_LEVELS]),
-    "D4": ("D4_TubeR_toy", [*TUBER, *TWO_LEVELS]),
+    "D2": ("D2_TubeR_toy", [*DEFORMABLE, *TWO_LEVELS]),
+    "two_stage": ("D2_TubeR_toy", [*DEFORMABLE, "MODEL.DEFORMABLE_TUBER.TWO_STAGE", True]),
+    "D3": ("D3_TubeR_toy", [*DEFORMABLE, *TWO_LEVELS]),
+    "D4": ("D4_TubeR_toy", [*DEFORMABLE, *TWO_LEVELS]),
     "SeqFormer": ("SeqFormer_toy", [*SEQFORMER, "MODEL.SEQFORMER.NUM_LEVELS", 3]),
     "SparseRCNN": ("Sparse_toy", ["MODEL.SPARSE_RCNN.NUM_STAGES", 2]),
 }

@@ -7,7 +7,8 @@ from detectron2.config import CfgNode as CN
 def add_tubedet_config(cfg: CN) -> None:
     """Add every tubedet key, with the values of the published TubeR CSN-50 on AVA, to a config.
 
-    Existing detectron2 keys are kept; those whose default does not suit video (pixel statistics,
+    Keys of earlier versions are refused by an error that names what took their place. Existing
+    detectron2 keys are kept; those whose default does not suit video (pixel statistics,
     sizes, optimiser) get the values of TubeR (https://arxiv.org/abs/2104.00969).
 
     Args:
@@ -16,6 +17,7 @@ def add_tubedet_config(cfg: CN) -> None:
     _add_input_keys(cfg)
     _add_model_keys(cfg)
     _add_run_keys(cfg)
+    _register_old_keys(cfg)
 
 
 def _add_input_keys(cfg: CN) -> None:
@@ -83,40 +85,11 @@ def _add_model_keys(cfg: CN) -> None:
     # inputs and outputs of the blocks and compute the rest again: least memory, on any device).
     cfg.MODEL.CSN.EXECUTION = "fused"
 
-    cfg.MODEL.TUBER = CN()
-    # "key_frame": NUM_QUERIES queries for the key frame (AVA).
-    # "tubelet": NUM_QUERIES queries for every frame (JHMDB, with EXCLUSIVE_ACTIONS).
-    cfg.MODEL.TUBER.QUERY_TYPE = "key_frame"
-    cfg.MODEL.TUBER.NUM_QUERIES = 15
-    # How the time steps of the backbone become the detector's memory:
-    # "decode" (learned), "avg", "max", "center" (one step) or "none" (all steps).
-    cfg.MODEL.TUBER.TEMPORAL_POOLING = "decode"
-    cfg.MODEL.TUBER.HIDDEN_DIM = 256
-    cfg.MODEL.TUBER.NUM_HEADS = 8
-    cfg.MODEL.TUBER.FEEDFORWARD_DIM = 2048
-    cfg.MODEL.TUBER.ENC_LAYERS = 6
-    cfg.MODEL.TUBER.DEC_LAYERS = 6
-    # Dropout of all attention and feed-forward layers, and the one before the action classifier.
-    cfg.MODEL.TUBER.DROPOUT = 0.1
-    cfg.MODEL.TUBER.ACTION_DROPOUT = 0.5
-    # Initial probability of every action, set by the classifier's bias. Published: 0.5; a small
-    # value saves the first iterations of a training from scratch.
-    cfg.MODEL.TUBER.ACTION_PRIOR = 0.5
-    # Hide padded cells from the action branch too. The published model does not.
-    cfg.MODEL.TUBER.MASK_CONTEXT = False
-    # Compute what is equal for all places (the query of "decode") or for all decoder layers (the
-    # encoded context) again for each, as the published code does. Slower; equal but for dropout.
-    cfg.MODEL.TUBER.REPEAT_EQUAL_WORK = False
-    # Action scores of a query are zero unless its person probability is above this.
-    cfg.MODEL.TUBER.PERSON_THRESH = 0.8
-
-    # Weight of loss_ce_b, the person (or visibility) decision.
-    cfg.MODEL.TUBER.PERSON_LOSS_WEIGHT = 1.0
-    _add_loss_keys(cfg.MODEL.TUBER, cost_class=12.0, action_loss="bce", action_loss_weight=12.0)
-
+    _add_tuber_keys(cfg)
     _add_deformable_tuber_keys(cfg)
     _add_seqformer_keys(cfg)
     _add_sparse_rcnn_keys(cfg)
+    _add_criterion_keys(cfg)
 
     cfg.MODEL.INIT = CN()
     # Path or URL of weights for the CSN alone, loaded before MODEL.WEIGHTS at the start of a run.
@@ -127,34 +100,24 @@ def _add_model_keys(cfg: CN) -> None:
     cfg.MODEL.INIT.MIN_MATCHED = 0.9
 
 
-def _add_loss_keys(
-    node: CN, *, cost_class: float, action_loss: str, action_loss_weight: float, l1: str = "cxcywh"
-) -> None:
-    # Weights of the matching cost: class (person or action), L1 and GIoU of the boxes.
-    node.COST_CLASS = cost_class
-    node.COST_BBOX = 5.0
-    node.COST_GIOU = 2.0
-    # Coordinates of the L1 distance, in the cost and the loss: "cxcywh" or "xyxy".
-    node.L1_FORMAT = l1
-    # Losses on every decoder layer (stage) instead of the last one only.
-    node.AUX_LOSS = True
-    # Loss of independent actions: "bce" (mean over everything) or "focal" (per box).
-    node.ACTION_LOSS = action_loss
-    # Weights of loss_ce (actions), loss_bbox and loss_giou.
-    node.ACTION_LOSS_WEIGHT = action_loss_weight
-    node.BBOX_LOSS_WEIGHT = 5.0
-    node.GIOU_LOSS_WEIGHT = 2.0
-    # Factor on the action loss of matched queries ("bce" only).
-    node.MATCHED_ACTION_WEIGHT = 10.0
-    # Of the focal loss and of the focal matching cost.
-    node.FOCAL_ALPHA = 0.25
-    node.FOCAL_GAMMA = 2.0
-    # Weight of "no object" in the softmax losses.
-    node.NO_OBJECT_WEIGHT = 0.1
+def _add_tuber_keys(cfg: CN) -> None:
+    cfg.MODEL.TUBER = CN()
+    # "key_frame": NUM_QUERIES queries for the key frame (AVA).
+    # "tubelet": NUM_QUERIES queries for every frame (JHMDB, with EXCLUSIVE_ACTIONS).
+    cfg.MODEL.TUBER.QUERY_TYPE = "key_frame"
+    # How the time steps of the backbone become the detector's memory:
+    # "decode" (learned), "avg", "max", "center" (one step) or "none" (all steps).
+    cfg.MODEL.TUBER.TEMPORAL_POOLING = "decode"
+    _add_transformer_keys(cfg.MODEL.TUBER, num_queries=15, feedforward_dim=2048)
+    _add_context_keys(cfg.MODEL.TUBER)
+    # Initial probability of every independent action, set by the classifier's bias. Published: 0.5;
+    # a small value saves the first iterations of a training from scratch.
+    cfg.MODEL.TUBER.ACTION_PRIOR = 0.5
+    # Action scores of a query are zero unless its person probability is above this.
+    cfg.MODEL.TUBER.PERSON_THRESH = 0.8
 
 
 def _add_deformable_tuber_keys(cfg: CN) -> None:
-    # DeformableTubeR: what is not here is read from MODEL.TUBER.
     cfg.MODEL.DEFORMABLE_TUBER = CN()
     # D3: a DETR on the last backbone stage finds the positions of the queries.
     cfg.MODEL.DEFORMABLE_TUBER.DETR_FIRST = False
@@ -166,51 +129,80 @@ def _add_deformable_tuber_keys(cfg: CN) -> None:
     cfg.MODEL.DEFORMABLE_TUBER.COLLAPSE_NORM = "BN"
     # Queries start from the encoder's best cells instead of learned positions.
     cfg.MODEL.DEFORMABLE_TUBER.TWO_STAGE = False
+    _add_transformer_keys(cfg.MODEL.DEFORMABLE_TUBER, num_queries=15, feedforward_dim=2048)
     _add_deformable_keys(cfg.MODEL.DEFORMABLE_TUBER)
-
-
-def _add_deformable_keys(node: CN) -> None:
-    # Resolutions of the features; those beyond the backbone's maps come from strided convolutions.
-    node.NUM_LEVELS = 4
-    # Points that each head samples on each level, in the encoder and in the decoder.
-    node.ENC_POINTS = 4
-    node.DEC_POINTS = 4
-    # Every decoder layer refines the boxes of the one before.
-    node.BOX_REFINE = True
+    _add_context_keys(cfg.MODEL.DEFORMABLE_TUBER)
+    # Initial probability of every independent action, set by the classifier's bias.
+    cfg.MODEL.DEFORMABLE_TUBER.ACTION_PRIOR = 0.5
+    # Action scores of a query are zero unless its person probability is above this.
+    cfg.MODEL.DEFORMABLE_TUBER.PERSON_THRESH = 0.8
 
 
 def _add_seqformer_keys(cfg: CN) -> None:
     cfg.MODEL.SEQFORMER = CN()
-    cfg.MODEL.SEQFORMER.NUM_QUERIES = 20
     # Time steps in which boxes are predicted; the backbone's maps are pooled to as many.
     cfg.MODEL.SEQFORMER.NUM_STEPS = 4
-    cfg.MODEL.SEQFORMER.HIDDEN_DIM = 256
-    cfg.MODEL.SEQFORMER.NUM_HEADS = 8
-    cfg.MODEL.SEQFORMER.FEEDFORWARD_DIM = 1024
-    cfg.MODEL.SEQFORMER.ENC_LAYERS = 6
-    cfg.MODEL.SEQFORMER.DEC_LAYERS = 6
-    cfg.MODEL.SEQFORMER.DROPOUT = 0.1
+    _add_transformer_keys(cfg.MODEL.SEQFORMER, num_queries=20, feedforward_dim=1024)
     _add_deformable_keys(cfg.MODEL.SEQFORMER)
     # Initial probability of every independent action, set by the classifier's bias.
     cfg.MODEL.SEQFORMER.ACTION_PRIOR = 0.01
     # Action scores of a query are zero unless its most probable action is above this.
     cfg.MODEL.SEQFORMER.PERSON_THRESH = 0.0
-    _add_loss_keys(cfg.MODEL.SEQFORMER, cost_class=2.0, action_loss="focal", action_loss_weight=2.0)
+
+
+def _add_transformer_keys(node: CN, *, num_queries: int, feedforward_dim: int) -> None:
+    # Queries: the most persons that a clip can have.
+    node.NUM_QUERIES = num_queries
+    # Channels of the transformer's tokens.
+    node.HIDDEN_DIM = 256
+    # Heads of every attention; a divisor of HIDDEN_DIM.
+    node.NUM_HEADS = 8
+    # Hidden channels of the feed-forward layers.
+    node.FEEDFORWARD_DIM = feedforward_dim
+    # Layers of the encoder.
+    node.ENC_LAYERS = 6
+    # Layers of the decoder.
+    node.DEC_LAYERS = 6
+    # Dropout of all attention and feed-forward layers.
+    node.DROPOUT = 0.1
+
+
+def _add_context_keys(node: CN) -> None:
+    # Dropout before the action classifier of the context branch.
+    node.ACTION_DROPOUT = 0.5
+    # Hide padded cells from the context branch too. The published model does not.
+    node.MASK_CONTEXT = False
+
+
+def _add_deformable_keys(node: CN) -> None:
+    # Resolutions of the features; those beyond the backbone's maps come from strided convolutions.
+    node.NUM_LEVELS = 4
+    # Points that each head samples on each level in the encoder.
+    node.ENC_POINTS = 4
+    # Points that each head samples on each level in the decoder.
+    node.DEC_POINTS = 4
+    # Every decoder layer refines the boxes of the one before.
+    node.BOX_REFINE = True
 
 
 def _add_sparse_rcnn_keys(cfg: CN) -> None:
-    # SparseRCNN: channels are MODEL.FPN.OUT_CHANNELS, pooling is MODEL.ROI_BOX_HEAD.POOLER_*.
+    # Channels are MODEL.FPN.OUT_CHANNELS, pooling is MODEL.ROI_BOX_HEAD.POOLER_*.
     cfg.MODEL.SPARSE_RCNN = CN()
+    # Learned proposals: the most persons that a clip can have.
     cfg.MODEL.SPARSE_RCNN.NUM_PROPOSALS = 100
     # Heads in a row, each refining the boxes of the one before.
     cfg.MODEL.SPARSE_RCNN.NUM_STAGES = 6
+    # Heads of the attention among the proposals.
     cfg.MODEL.SPARSE_RCNN.NUM_HEADS = 8
+    # Hidden channels of the feed-forward layers.
     cfg.MODEL.SPARSE_RCNN.FEEDFORWARD_DIM = 2048
     # Inner channels of the dynamic convolutions.
     cfg.MODEL.SPARSE_RCNN.DYNAMIC_DIM = 64
-    # Hidden layers before the action classifier and before the box regressor.
+    # Hidden layers before the action classifier.
     cfg.MODEL.SPARSE_RCNN.NUM_CLS = 1
+    # Hidden layers before the box regressor.
     cfg.MODEL.SPARSE_RCNN.NUM_REG = 3
+    # Dropout of all attention and feed-forward layers.
     cfg.MODEL.SPARSE_RCNN.DROPOUT = 0.0
     # Side in pixels of a box that is pooled from the map of stride 16; smaller boxes come from
     # finer maps. About half the short side of a clip: with the 224 that detectron2 uses for images
@@ -223,13 +215,40 @@ def _add_sparse_rcnn_keys(cfg: CN) -> None:
     cfg.MODEL.SPARSE_RCNN.ACTION_PRIOR = 0.01
     # Action scores of a proposal are zero unless its most probable action is above this.
     cfg.MODEL.SPARSE_RCNN.PERSON_THRESH = 0.0
-    _add_loss_keys(
-        cfg.MODEL.SPARSE_RCNN,
-        cost_class=2.0,
-        action_loss="focal",
-        action_loss_weight=2.0,
-        l1="xyxy",
-    )
+
+
+def _add_criterion_keys(cfg: CN) -> None:
+    # Matching and losses of every architecture. These are TubeR's values; those of the others are
+    # in configs/Base-*.yaml.
+    cfg.MODEL.CRITERION = CN()
+    # Weight of the class, person or action, in the matching cost.
+    cfg.MODEL.CRITERION.COST_CLASS = 12.0
+    # Weight of the boxes' L1 distance in the matching cost.
+    cfg.MODEL.CRITERION.COST_BBOX = 5.0
+    # Weight of the boxes' GIoU in the matching cost.
+    cfg.MODEL.CRITERION.COST_GIOU = 2.0
+    # Coordinates of the L1 distance, in the cost and the loss: "cxcywh" or "xyxy".
+    cfg.MODEL.CRITERION.L1_FORMAT = "cxcywh"
+    # Losses on every decoder layer (stage) instead of the last one only.
+    cfg.MODEL.CRITERION.AUX_LOSS = True
+    # Loss of independent actions: "bce" (mean over everything) or "focal" (per box).
+    cfg.MODEL.CRITERION.ACTION_LOSS = "bce"
+    # Weight of loss_ce, the actions.
+    cfg.MODEL.CRITERION.ACTION_LOSS_WEIGHT = 12.0
+    # Weight of loss_bbox, the L1 distance of the boxes.
+    cfg.MODEL.CRITERION.BBOX_LOSS_WEIGHT = 5.0
+    # Weight of loss_giou of the boxes.
+    cfg.MODEL.CRITERION.GIOU_LOSS_WEIGHT = 2.0
+    # Weight of loss_ce_b, the person (or visibility) decision of TubeR and DeformableTubeR.
+    cfg.MODEL.CRITERION.PERSON_LOSS_WEIGHT = 1.0
+    # Factor on the action loss of matched queries ("bce" only).
+    cfg.MODEL.CRITERION.MATCHED_ACTION_WEIGHT = 10.0
+    # Share of the positive class in the focal loss and in the focal matching cost.
+    cfg.MODEL.CRITERION.FOCAL_ALPHA = 0.25
+    # Exponent of the focal loss and of the focal matching cost.
+    cfg.MODEL.CRITERION.FOCAL_GAMMA = 2.0
+    # Weight of "no object" in the softmax losses.
+    cfg.MODEL.CRITERION.NO_OBJECT_WEIGHT = 0.1
 
 
 def _add_run_keys(cfg: CN) -> None:
@@ -245,10 +264,10 @@ def _add_run_keys(cfg: CN) -> None:
     # until its IMS_PER_BATCH are through. 0: all at once. Batch norms and the losses' counts of
     # persons see one pass, not the batch.
     cfg.SOLVER.CLIPS_PER_PASS = 0
+    cfg.SOLVER.EMA = CN()
     # Keep an exponential moving average of the weights. Evaluation uses the average, and
     # checkpoints hold it beside the weights. --resume goes on with both; everything else loads
     # the average.
-    cfg.SOLVER.EMA = CN()
     cfg.SOLVER.EMA.ENABLED = False
     # Share of the average that an iteration keeps; it spans about 1 / (1 - DECAY) iterations.
     cfg.SOLVER.EMA.DECAY = 0.999
@@ -260,3 +279,21 @@ def _add_run_keys(cfg: CN) -> None:
     cfg.TEST.AVA_PROTOCOL = "official"
     # Rules of frame-mAP and video-mAP on data sets of action tubes: "act" or "voc".
     cfg.TEST.TUBE_PROTOCOL = "act"
+
+
+def _register_old_keys(cfg: CN) -> None:
+    """Let the keys of earlier versions raise an error, in a yaml as on the command line."""
+    for node in ("TUBER", "SEQFORMER", "SPARSE_RCNN"):
+        for key in cfg.MODEL.CRITERION:
+            if node == "TUBER" or key != "PERSON_LOSS_WEIGHT":
+                cfg.register_renamed_key(
+                    f"MODEL.{node}.{key}",
+                    f"MODEL.CRITERION.{key}",
+                    "MODEL.CRITERION holds the values of MODEL.META_ARCHITECTURE; delete the loss "
+                    "keys of other architectures.",
+                )
+    cfg.register_renamed_key(
+        "MODEL.TUBER.REPEAT_EQUAL_WORK",
+        "the argument repeat_equal_work of TubeR and DeformableTubeR",
+        "it only serves comparisons; delete the key.",
+    )

@@ -29,7 +29,8 @@ def _numbers(model):
 def test_image_and_video_detection_weights_load_by_their_own_names(tmp_path, architecture, prefix):
     opts = [*OPTS, "MODEL.META_ARCHITECTURE", architecture, "INPUT.CLIP.NUM_FRAMES", 8]
     opts += ["MODEL.CSN.OUT_FEATURES", ["res3", "res4", "res5"], "MODEL.SEQFORMER.NUM_STEPS", 1]
-    opts += ["MODEL.SEQFORMER.HIDDEN_DIM", 32, "MODEL.SEQFORMER.FEEDFORWARD_DIM", 64]
+    for node in ("DEFORMABLE_TUBER", "SEQFORMER"):
+        opts += [f"MODEL.{node}.HIDDEN_DIM", 32, f"MODEL.{node}.FEEDFORWARD_DIM", 64]
     opts += ["MODEL.INIT.MIN_MATCHED", 0.1]
     cfg = load_config("", opts)
     torch.manual_seed(0)

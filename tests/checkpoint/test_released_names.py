@@ -46,7 +46,7 @@ def test_the_public_experiments_are_converted(variant):
     opts = ["MODEL.DEVICE", "cpu", "MODEL.CSN.WIDTH_MULTIPLIER", 1 / 32]
     opts += ["MODEL.DEFORMABLE_TUBER.DETR_FIRST", variant == "d3"]
     opts += ["MODEL.DEFORMABLE_TUBER.CONTEXT_ACTIONS", variant == "d4"]
-    node = "SEQFORMER" if variant == "seqformer" else "TUBER"
+    node = "SEQFORMER" if variant == "seqformer" else "DEFORMABLE_TUBER"
     layers = {"ENC_LAYERS": "encoder_layers", "DEC_LAYERS": "decoder_layers"}
     if variant == "sparse":
         opts += ["MODEL.SPARSE_RCNN.NUM_STAGES", 3]

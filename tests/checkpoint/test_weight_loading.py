@@ -12,7 +12,7 @@ from tubedet.engine import load_config, load_model
 
 SMALL = ["MODEL.DEVICE", "cpu", "MODEL.CSN.DEPTH", 26, "MODEL.CSN.WIDTH_MULTIPLIER", 0.125]
 SMALL += ["MODEL.NUM_ACTIONS", 5, "INPUT.CLIP.NUM_FRAMES", 8, "MODEL.FPN.OUT_CHANNELS", 32]
-for _node in ("TUBER", "SEQFORMER"):
+for _node in ("TUBER", "DEFORMABLE_TUBER", "SEQFORMER"):
     SMALL += [f"MODEL.{_node}.HIDDEN_DIM", 32, f"MODEL.{_node}.FEEDFORWARD_DIM", 64]
     SMALL += [f"MODEL.{_node}.ENC_LAYERS", 1, f"MODEL.{_node}.DEC_LAYERS", 2]
 SMALL += ["MODEL.SPARSE_RCNN.NUM_PROPOSALS", 6, "MODEL.SPARSE_RCNN.NUM_STAGES", 2]
@@ -129,6 +129,7 @@ def test_detr_places_the_queries_of_d3_and_is_no_deformable_transformer(tmp_path
 def test_a_detector_of_other_classes_starts_another(architecture, tmp_path):
     """All but the backbone and the classifiers, with other numbers of queries."""
     opts = ["MODEL.NUM_ACTIONS", 1, "MODEL.TUBER.NUM_QUERIES", 9, "MODEL.SEQFORMER.NUM_QUERIES", 9]
+    opts += ["MODEL.DEFORMABLE_TUBER.NUM_QUERIES", 9]
     first = _model(architecture, *opts, "MODEL.SPARSE_RCNN.NUM_PROPOSALS", 9, seed=4)
     torch.save({"model": first.state_dict()}, tmp_path / "person.pth")
     model = _model(architecture)

@@ -22,9 +22,11 @@ from tubedet.export import Deviation
 
 TUBER = "configs/quick_schedules/TubeR_toy.yaml"
 D2 = "configs/quick_schedules/D2_TubeR_toy.yaml"
-SMALL = ["MODEL.DEVICE", "cpu", "MODEL.TUBER.ENC_LAYERS", 1, "MODEL.TUBER.DEC_LAYERS", 1]
-SMALL += ["MODEL.TUBER.PERSON_THRESH", 0.0, "MODEL.DEFORMABLE_TUBER.NUM_LEVELS", 1]
-SMALL += ["MODEL.CSN.OUT_FEATURES", ["res5"]]
+SMALL = ["MODEL.DEVICE", "cpu", "MODEL.CSN.OUT_FEATURES", ["res5"]]
+for _node in ("TUBER", "DEFORMABLE_TUBER"):
+    SMALL += [f"MODEL.{_node}.ENC_LAYERS", 1, f"MODEL.{_node}.DEC_LAYERS", 1]
+    SMALL += [f"MODEL.{_node}.PERSON_THRESH", 0.0]
+SMALL += ["MODEL.DEFORMABLE_TUBER.NUM_LEVELS", 1]
 # Runs the example as a file of its own in a process that cannot import these.
 WITHOUT = (
     "import runpy, sys; sys.modules.update(dict.fromkeys({blocked})); sys.argv = sys.argv[1:]; "

@@ -138,6 +138,21 @@ def test_weights_that_do_not_fit_end_with_one_line(toy_datasets, tmp_path):
     assert report["matched"] == ["box_head.layers.2.bias"] and report["share"] < 0.01
 
 
+@pytest.mark.parametrize("place", ["mine.yaml", "KEY VALUE arguments"])
+def test_a_key_of_an_earlier_version_ends_with_one_line(place, tmp_path):
+    path = tmp_path / "mine.yaml"
+    in_file = place == "mine.yaml"
+    path.write_text("MODEL: {TUBER: {NO_OBJECT_WEIGHT: 0.1}}\n" if in_file else "SEED: 1\n")
+    opts = [] if in_file else ["MODEL.TUBER.NO_OBJECT_WEIGHT", "0.1"]
+    command = [sys.executable, "tools/train_net.py", "--config-file", str(path), *opts]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2
+    message = "Key MODEL.TUBER.NO_OBJECT_WEIGHT was renamed to MODEL.CRITERION.NO_OBJECT_WEIGHT"
+    last = result.stderr.splitlines()[-1]
+    assert re.match(f"train_net.py: error: .*{place}: {message}", last), result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_run_of_another_shape_is_not_resumed(run_tool, tmp_path):
     cfg = load_config(CONFIG, SMALL)
     TubedetCheckpointer(build_model(cfg), str(tmp_path)).save("model_0000007", iteration=7)

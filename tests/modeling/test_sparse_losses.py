@@ -8,8 +8,7 @@ from reference_cases import BLOCKS, ReferenceCase, assert_close
 from torchvision.ops import box_convert
 
 from tubedet.engine import load_config
-from tubedet.modeling import ClipTarget, LayerOutput
-from tubedet.modeling.losses import build_criterion
+from tubedet.modeling import ClipTarget, LayerOutput, SetCriterion
 
 NUM_STAGES, NUM_IMAGES = 4, 3
 
@@ -21,8 +20,8 @@ def case():
 
 @pytest.fixture(scope="module")
 def criterion():
-    """That of the defaults of MODEL.SPARSE_RCNN, which are the official values."""
-    return build_criterion(load_config("").MODEL.SPARSE_RCNN, exclusive=False)
+    """That of the base config, which has the official values."""
+    return SetCriterion(load_config("configs/Base-SparseRCNN.yaml"))
 
 
 @pytest.fixture

@@ -161,7 +161,7 @@ def _train(args: argparse.Namespace) -> None:
     cfg = run.load_config()
     device = torch.device(cfg.MODEL.DEVICE)
     seed_all_rng(run.seed)
-    model = build_for_training(cfg)
+    model = build_for_training(cfg, run.variant)
     memory = PeakMemory(device)
     batch = random_batch(
         run.batch_size,

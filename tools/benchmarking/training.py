@@ -64,9 +64,9 @@ class Training(MeasuredModel):
     """A model in training mode; the gradients of the run before are freed first, as in training."""
 
     def build(self, cfg: CfgNode, variant: str) -> nn.Module:
-        """See :func:`build_for_training`; the run's opts make the variant."""
+        """See :func:`build_for_training`; the run's opts hold the keys of the variant."""
         self._cfg = cfg
-        return build_for_training(cfg)
+        return build_for_training(cfg, variant)
 
     def phases(self) -> dict[str, Callable[[], None]]:
         """ "forward" and "backward"."""

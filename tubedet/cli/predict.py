@@ -58,12 +58,7 @@ _OUTPUTS = {"csv": "predictions", "jsonl": "json_lines", "coco": "coco", "mp4": 
 # Of a config, what changes a result.
 _SETTINGS = ("MODEL", "INPUT")
 # The weights count by what is in the file.
-_NO_SETTINGS = (
-    "MODEL.DEVICE",
-    "MODEL.WEIGHTS",
-    "MODEL.CSN.EXECUTION",
-    "MODEL.TUBER.REPEAT_EQUAL_WORK",
-)
+_SPEED_ONLY = ("MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.CSN.EXECUTION")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -143,7 +138,7 @@ def result_settings(options: argparse.Namespace) -> dict:
     if not cfg.MODEL.WEIGHTS:
         raise UserError("MODEL.WEIGHTS is empty: without weights detections are meaningless")
     config = {section: cfg[section] for section in _SETTINGS}
-    settings = {key: value for key, value in _flat(config) if key not in _NO_SETTINGS}
+    settings = {key: value for key, value in _flat(config) if key not in _SPEED_ONLY}
     settings["weights"] = _fingerprint(cfg.MODEL.WEIGHTS)
     for name in ("every", "formats", "amp"):
         settings[name] = getattr(options, name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from detectron2.config import CfgNode
+from detectron2.config import configurable
 from detectron2.utils import comm
 from torch import nn
 from torchvision.ops import box_convert, generalized_box_iou_loss, sigmoid_focal_loss
@@ -107,6 +107,7 @@ class SetCriterion(nn.Module):
         UserError: for an unknown ``action_loss``.
     """
 
+    @configurable
     def __init__(
         self,
         *,
@@ -121,7 +122,9 @@ class SetCriterion(nn.Module):
     ):
         super().__init__()
         if action_loss not in ACTION_LOSSES:
-            raise UserError(f"ACTION_LOSS is {action_loss!r}; choose one of {ACTION_LOSSES}")
+            raise UserError(
+                f"MODEL.CRITERION.ACTION_LOSS is {action_loss!r}; choose one of {ACTION_LOSSES}"
+            )
         self.matcher = matcher
         self.exclusive = exclusive
         self.weights = weights
@@ -130,6 +133,25 @@ class SetCriterion(nn.Module):
         self.matched_action_weight = matched_action_weight
         self.focal_alpha = focal_alpha
         self.focal_gamma = focal_gamma
+
+    @classmethod
+    def from_config(cls, cfg):
+        node = cfg.MODEL.CRITERION
+        return {
+            "matcher": HungarianMatcher(cfg),
+            "exclusive": cfg.MODEL.EXCLUSIVE_ACTIONS and not cfg.MODEL.PERSON_ONLY,
+            "weights": {
+                "loss_ce": node.ACTION_LOSS_WEIGHT,
+                "loss_ce_b": node.PERSON_LOSS_WEIGHT,
+                "loss_bbox": node.BBOX_LOSS_WEIGHT,
+                "loss_giou": node.GIOU_LOSS_WEIGHT,
+            },
+            "action_loss": node.ACTION_LOSS,
+            "no_object_weight": node.NO_OBJECT_WEIGHT,
+            "matched_action_weight": node.MATCHED_ACTION_WEIGHT,
+            "focal_alpha": node.FOCAL_ALPHA,
+            "focal_gamma": node.FOCAL_GAMMA,
+        }
 
     def forward(
         self, layers: list[LayerOutput], targets: list[ClipTarget]
@@ -274,34 +296,3 @@ def _boxes_by_frame(layer, targets):
             boxes.append(target.frame_boxes)
             valid.append(target.frame_valid)
     return layer.frame_boxes, boxes, valid
-
-
-def build_criterion(node: CfgNode, exclusive: bool) -> SetCriterion:
-    """Build the criterion from the loss keys of an architecture's config node.
-
-    Args:
-        node: such as ``cfg.MODEL.TUBER``.
-        exclusive: ``cfg.MODEL.EXCLUSIVE_ACTIONS``.
-    """
-    weights = {
-        "loss_ce": node.ACTION_LOSS_WEIGHT,
-        "loss_bbox": node.BBOX_LOSS_WEIGHT,
-        "loss_giou": node.GIOU_LOSS_WEIGHT,
-    }
-    if "PERSON_LOSS_WEIGHT" in node:  # architectures with a person decision of its own
-        weights["loss_ce_b"] = node.PERSON_LOSS_WEIGHT
-    return SetCriterion(
-        matcher=HungarianMatcher(
-            cost_class=node.COST_CLASS,
-            cost_bbox=node.COST_BBOX,
-            cost_giou=node.COST_GIOU,
-            l1_format=node.L1_FORMAT,
-        ),
-        exclusive=exclusive,
-        weights=weights,
-        action_loss=node.ACTION_LOSS,
-        no_object_weight=node.NO_OBJECT_WEIGHT,
-        matched_action_weight=node.MATCHED_ACTION_WEIGHT,
-        focal_alpha=node.FOCAL_ALPHA,
-        focal_gamma=node.FOCAL_GAMMA,
-    )

@@ -1,6 +1,7 @@
 """Bipartite matching of queries and ground truth."""
 
 import torch
+from detectron2.config import configurable
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 from torchvision.ops import box_convert, generalized_box_iou
@@ -27,16 +28,29 @@ class HungarianMatcher(nn.Module):
         UserError: for an unknown ``l1_format``.
     """
 
+    @configurable
     def __init__(
         self, *, cost_class: float, cost_bbox: float, cost_giou: float, l1_format: str = "cxcywh"
     ):
         super().__init__()
         if l1_format not in L1_FORMATS:
-            raise UserError(f"L1_FORMAT is {l1_format!r}; choose one of {L1_FORMATS}")
+            raise UserError(
+                f"MODEL.CRITERION.L1_FORMAT is {l1_format!r}; choose one of {L1_FORMATS}"
+            )
         self.cost_class = cost_class
         self.cost_bbox = cost_bbox
         self.cost_giou = cost_giou
         self.l1_format = l1_format
+
+    @classmethod
+    def from_config(cls, cfg):
+        node = cfg.MODEL.CRITERION
+        return {
+            "cost_class": node.COST_CLASS,
+            "cost_bbox": node.COST_BBOX,
+            "cost_giou": node.COST_GIOU,
+            "l1_format": node.L1_FORMAT,
+        }
 
     @torch.no_grad()
     def forward(

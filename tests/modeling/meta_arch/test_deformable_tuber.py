@@ -28,9 +28,9 @@ OPTIONS = {
     "d2, exclusive": ["MODEL.EXCLUSIVE_ACTIONS", True],
 }
 SMALL = ["MODEL.CSN.DEPTH", 26, "MODEL.CSN.WIDTH_MULTIPLIER", 0.125, "MODEL.NUM_ACTIONS", 5]
-SMALL += ["MODEL.TUBER.HIDDEN_DIM", 64, "MODEL.TUBER.NUM_HEADS", 4, "MODEL.TUBER.NUM_QUERIES", 6]
-SMALL += ["MODEL.TUBER.FEEDFORWARD_DIM", 64, "MODEL.TUBER.ENC_LAYERS", 1]
-SMALL += ["MODEL.TUBER.DEC_LAYERS", 3, "INPUT.CLIP.NUM_FRAMES", 8]
+SMALL += [f"{NODE}HIDDEN_DIM", 64, f"{NODE}NUM_HEADS", 4, f"{NODE}NUM_QUERIES", 6]
+SMALL += [f"{NODE}FEEDFORWARD_DIM", 64, f"{NODE}ENC_LAYERS", 1]
+SMALL += [f"{NODE}DEC_LAYERS", 3, "INPUT.CLIP.NUM_FRAMES", 8]
 
 
 def _model(*options):
@@ -67,12 +67,12 @@ def case_and_model(request):
         pytest.skip(f"the reference case {variant}_full_fixed is not at {LARGE_BLOCKS}")
     case = ReferenceCase(path)
     hyper = case.meta["hyper"]
-    options = ["MODEL.TUBER.FEEDFORWARD_DIM", hyper["dim_feedforward"]]
-    options += ["MODEL.TUBER.ENC_LAYERS", hyper["encoder_layers"]]
-    options += ["MODEL.TUBER.DEC_LAYERS", hyper["decoder_layers"]]
-    options += ["MODEL.TUBER.NUM_QUERIES", hyper["num_queries"]]
+    options = [f"{NODE}FEEDFORWARD_DIM", hyper["dim_feedforward"]]
+    options += [f"{NODE}ENC_LAYERS", hyper["encoder_layers"]]
+    options += [f"{NODE}DEC_LAYERS", hyper["decoder_layers"]]
+    options += [f"{NODE}NUM_QUERIES", hyper["num_queries"]]
     options += ["INPUT.CLIP.NUM_FRAMES", case.meta["num_frames"]]
-    options += ["MODEL.TUBER.MASK_CONTEXT", False]
+    options += [f"{NODE}MASK_CONTEXT", False]
     model = _model(*VARIANTS[variant], *options).eval()
     if variant == "d4":  # its width in the context branch is fixed
         model.action_head.context_encoder = ContextEncoder(
@@ -193,8 +193,8 @@ def test_two_stage_references_are_the_best_proposals(make_clip_input):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_overfits_two_clips(variant, make_clip_input):
-    options = ["MODEL.TUBER.DROPOUT", 0.0, "MODEL.TUBER.ACTION_DROPOUT", 0.0]
-    options += ["MODEL.TUBER.DEC_LAYERS", 2, "MODEL.CSN.TEMPORAL_STRIDES", (2, 2, 1, 1)]
+    options = [f"{NODE}DROPOUT", 0.0, f"{NODE}ACTION_DROPOUT", 0.0]
+    options += [f"{NODE}DEC_LAYERS", 2, "MODEL.CSN.TEMPORAL_STRIDES", (2, 2, 1, 1)]
     model = _small_model(*VARIANTS[variant], *options)
     inputs = [make_clip_input(8, 48, 64, 5, seed=s) for s in range(2)]
     totals = train_on(model, inputs, num_steps=110, learning_rate=1.5e-3, last_factor=0.05)
@@ -212,7 +212,7 @@ def test_bfloat16_autocast_trains(variant, make_clip_input):
     [
         ([f"{NODE}TWO_STAGE", True, *VARIANTS["d3"]], "TWO_STAGE and DETR_FIRST"),
         ([f"{NODE}TWO_STAGE", True, f"{NODE}BOX_REFINE", False], "set BOX_REFINE to True"),
-        (["MODEL.TUBER.AUX_LOSS", False], "set MODEL.TUBER.AUX_LOSS to True"),
+        (["MODEL.CRITERION.AUX_LOSS", False], "set MODEL.CRITERION.AUX_LOSS to True"),
         ([f"{NODE}NUM_LEVELS", 2], "NUM_LEVELS"),
         (["INPUT.CLIP.NUM_FRAMES", 12], "another INPUT.CLIP.NUM_FRAMES"),
     ],

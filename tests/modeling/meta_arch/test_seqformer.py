@@ -146,7 +146,7 @@ def test_only_tubes_train_the_boxes_of_other_frames(make_clip_input):
 
 
 def test_shared_heads_without_refinement(make_clip_input):
-    model = _model("MODEL.SEQFORMER.BOX_REFINE", False, "MODEL.SEQFORMER.AUX_LOSS", False).train()
+    model = _model("MODEL.SEQFORMER.BOX_REFINE", False, "MODEL.CRITERION.AUX_LOSS", False).train()
     assert len(model.box_heads) == len(model.action_heads) == 1
     losses = model([make_clip_input(8, 48, 64, 5)])
     assert set(losses) == {"loss_ce", "loss_bbox", "loss_giou"}
@@ -182,7 +182,7 @@ def test_overfits_two_clips(make_clip_input):
 @pytest.mark.parametrize(
     "opts, message",
     [
-        (["MODEL.SEQFORMER.AUX_LOSS", False], "MODEL.SEQFORMER.AUX_LOSS must be True"),
+        (["MODEL.CRITERION.AUX_LOSS", False], "MODEL.CRITERION.AUX_LOSS must be True"),
         (["MODEL.SEQFORMER.NUM_LEVELS", 2], "NUM_LEVELS"),
         (["MODEL.SEQFORMER.NUM_STEPS", 0], "MODEL.SEQFORMER.NUM_STEPS is 0"),
     ],

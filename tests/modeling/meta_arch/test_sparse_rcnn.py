@@ -213,7 +213,7 @@ def test_an_official_coco_checkpoint_loads_by_its_own_names(tmp_path):
 @pytest.mark.parametrize(
     "opts, message",
     [
-        (["MODEL.SPARSE_RCNN.AUX_LOSS", False], "MODEL.SPARSE_RCNN.AUX_LOSS"),
+        (["MODEL.CRITERION.AUX_LOSS", False], "MODEL.CRITERION.AUX_LOSS"),
         (["MODEL.ROI_HEADS.IN_FEATURES", ["res4"]], "MODEL.ROI_HEADS.IN_FEATURES"),
         (["MODEL.BACKBONE.NAME", "build_csn_backbone"], "use build_csn_fpn_backbone"),
     ],

@@ -7,7 +7,8 @@ from detectron2.modeling import build_model
 from reference_cases import FIXTURES, LARGE, ReferenceCase
 
 from tubedet.engine import load_config, load_model
-from tubedet.modeling import ClipBatch, ClipTarget
+from tubedet.engine.model_loading import build_checkpointer
+from tubedet.modeling import ClipBatch, ClipTarget, DeformableTubeR, TubeR
 
 CASES = {
     "tuber_csn50_ava21": (FIXTURES, "configs/AVA/TubeR_CSN50_AVA21.yaml", []),
@@ -18,7 +19,7 @@ CASES = {
         ["MODEL.TUBER.QUERY_TYPE", "tubelet", "MODEL.TUBER.TEMPORAL_POOLING", "none"]
         + ["MODEL.EXCLUSIVE_ACTIONS", True]
         + ["MODEL.TUBER.NUM_QUERIES", 10, "MODEL.NUM_ACTIONS", 21]
-        + ["MODEL.TUBER.COST_CLASS", 1.0, "MODEL.TUBER.ACTION_LOSS_WEIGHT", 1.0],
+        + ["MODEL.CRITERION.COST_CLASS", 1.0, "MODEL.CRITERION.ACTION_LOSS_WEIGHT", 1.0],
     ),
 }
 SMALL = ["MODEL.CSN.DEPTH", 26, "MODEL.CSN.WIDTH_MULTIPLIER", 0.125, "MODEL.TUBER.HIDDEN_DIM", 32]
@@ -27,7 +28,7 @@ SMALL += ["MODEL.TUBER.ENC_LAYERS", 1, "INPUT.CLIP.NUM_FRAMES", 8, "MODEL.DEVICE
 
 
 PATHS = {
-    "straightforward": ["MODEL.TUBER.REPEAT_EQUAL_WORK", True, "MODEL.CSN.EXECUTION", "modules"],
+    "straightforward": ["MODEL.CSN.EXECUTION", "modules"],
     "fast": [],
 }
 
@@ -44,7 +45,11 @@ def case_and_model(request, tmp_path_factory):
     weights = tmp_path_factory.mktemp("released") / "ckpt.pth"
     torch.save({"model": {f"module.{k}": v for k, v in case.state_dict().items()}}, weights)
     cfg = load_config(config, [*opts, "MODEL.WEIGHTS", str(weights), "MODEL.DEVICE", "cpu"])
-    return case, load_model(cfg)
+    if path == "fast":
+        return case, load_model(cfg)
+    model = TubeR(cfg, repeat_equal_work=True)
+    build_checkpointer(cfg, model).resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
+    return case, model.eval()
 
 
 def _targets(case, run, dtype, num_actions):
@@ -211,7 +216,7 @@ def test_the_focal_action_loss_is_a_switch(make_clip_input):
     losses = {}
     for kind in ("bce", "focal"):
         torch.manual_seed(0)
-        model = build_model(load_config("", [*SMALL, "MODEL.TUBER.ACTION_LOSS", kind]))
+        model = build_model(load_config("", [*SMALL, "MODEL.CRITERION.ACTION_LOSS", kind]))
         torch.manual_seed(0)
         losses[kind] = model.train()(inputs)
     assert losses["bce"]["loss_ce"] != losses["focal"]["loss_ce"]
@@ -276,10 +281,12 @@ def test_wrong_inputs_are_named(small_model, make_clip_input):
 
 
 @pytest.mark.parametrize("repeat", [False, True])
-@pytest.mark.parametrize("config", ["TubeR_toy", "D4_TubeR_toy"])
-def test_the_config_decides_whether_equal_work_is_repeated(config, repeat):
-    opts = ["MODEL.TUBER.REPEAT_EQUAL_WORK", repeat, "MODEL.DEVICE", "cpu"]
-    model = build_model(load_config(f"configs/quick_schedules/{config}.yaml", opts))
+@pytest.mark.parametrize(
+    ("architecture", "config"), [(TubeR, "TubeR_toy"), (DeformableTubeR, "D4_TubeR_toy")]
+)
+def test_an_argument_decides_whether_equal_work_is_repeated(architecture, config, repeat):
+    cfg = load_config(f"configs/quick_schedules/{config}.yaml", ["MODEL.DEVICE", "cpu"])
+    model = architecture(cfg, repeat_equal_work=repeat)
     assert model.action_head.repeat_equal_work is repeat
-    if config == "TubeR_toy":
+    if architecture is TubeR:
         assert model.temporal_pooling.repeat_equal_work is repeat

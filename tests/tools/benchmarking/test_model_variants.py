@@ -31,5 +31,6 @@ def test_prepared_model_detects_the_same_with_fewer_modules():
 @pytest.mark.parametrize("variant", TRAINING_VARIANTS)
 def test_training_variants_can_be_built(variant):
     opts = ["MODEL.DEVICE", "cpu", "MODEL.FREEZE", "['input_proj.*']", *TRAINING_VARIANTS[variant]]
-    model = build_for_training(load_config(TOY, opts))
+    model = build_for_training(load_config(TOY, opts), variant)
+    assert model.action_head.repeat_equal_work == (variant == "straightforward")
     assert model.training and not model.input_proj.weight.requires_grad

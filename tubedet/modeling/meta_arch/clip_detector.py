@@ -10,7 +10,7 @@ from torchvision.ops import box_convert
 
 from tubedet.errors import UserError
 from tubedet.modeling.clip_batch import ClipBatch
-from tubedet.modeling.losses import ClipTarget, LayerOutput, SetCriterion, build_criterion
+from tubedet.modeling.losses import ClipTarget, LayerOutput, SetCriterion
 from tubedet.modeling.postprocessing import detections_from_queries
 
 
@@ -75,11 +75,9 @@ class ClipDetector(nn.Module, ABC):
             "num_actions": cfg.MODEL.NUM_ACTIONS,
             "person_only": cfg.MODEL.PERSON_ONLY,
             "exclusive": cfg.MODEL.EXCLUSIVE_ACTIONS,
-            "aux_loss": node.AUX_LOSS,
+            "aux_loss": cfg.MODEL.CRITERION.AUX_LOSS,
             "person_thresh": node.PERSON_THRESH,
-            "criterion": build_criterion(
-                node, cfg.MODEL.EXCLUSIVE_ACTIONS and not cfg.MODEL.PERSON_ONLY
-            ),
+            "criterion": SetCriterion(cfg),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }

@@ -162,30 +162,29 @@ class DeformableTubeR(ClipDetector):
 
     @classmethod
     def from_config(cls, cfg):
-        tuber, deformable = cfg.MODEL.TUBER, cfg.MODEL.DEFORMABLE_TUBER
+        node = cfg.MODEL.DEFORMABLE_TUBER
         return {
-            **cls.shared_arguments(cfg, tuber),
-            "num_queries": tuber.NUM_QUERIES,
+            **cls.shared_arguments(cfg, node),
+            "num_queries": node.NUM_QUERIES,
             "num_frames": cfg.INPUT.CLIP.NUM_FRAMES,
-            "hidden_dim": tuber.HIDDEN_DIM,
-            "num_heads": tuber.NUM_HEADS,
-            "feedforward_dim": tuber.FEEDFORWARD_DIM,
-            "enc_layers": tuber.ENC_LAYERS,
-            "dec_layers": tuber.DEC_LAYERS,
-            "dropout": tuber.DROPOUT,
-            "num_levels": deformable.NUM_LEVELS,
-            "enc_points": deformable.ENC_POINTS,
-            "dec_points": deformable.DEC_POINTS,
-            "box_refine": deformable.BOX_REFINE,
-            "two_stage": deformable.TWO_STAGE,
-            "detr_first": deformable.DETR_FIRST,
-            "context_actions": deformable.CONTEXT_ACTIONS,
-            "collapse_context": deformable.COLLAPSE_CONTEXT,
-            "collapse_norm": deformable.COLLAPSE_NORM,
-            "action_dropout": tuber.ACTION_DROPOUT,
-            "action_prior": tuber.ACTION_PRIOR,
-            "mask_context": tuber.MASK_CONTEXT,
-            "repeat_equal_work": tuber.REPEAT_EQUAL_WORK,
+            "hidden_dim": node.HIDDEN_DIM,
+            "num_heads": node.NUM_HEADS,
+            "feedforward_dim": node.FEEDFORWARD_DIM,
+            "enc_layers": node.ENC_LAYERS,
+            "dec_layers": node.DEC_LAYERS,
+            "dropout": node.DROPOUT,
+            "num_levels": node.NUM_LEVELS,
+            "enc_points": node.ENC_POINTS,
+            "dec_points": node.DEC_POINTS,
+            "box_refine": node.BOX_REFINE,
+            "two_stage": node.TWO_STAGE,
+            "detr_first": node.DETR_FIRST,
+            "context_actions": node.CONTEXT_ACTIONS,
+            "collapse_context": node.COLLAPSE_CONTEXT,
+            "collapse_norm": node.COLLAPSE_NORM,
+            "action_dropout": node.ACTION_DROPOUT,
+            "action_prior": node.ACTION_PRIOR,
+            "mask_context": node.MASK_CONTEXT,
         }
 
     def predict(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:
@@ -266,7 +265,7 @@ def _check_options(box_refine: bool, two_stage: bool, detr_first: bool, aux_loss
     if box_refine and not aux_loss:
         raise UserError(
             "MODEL.DEFORMABLE_TUBER.BOX_REFINE gives every decoder layer heads of its own, which "
-            "only the losses of that layer train; set MODEL.TUBER.AUX_LOSS to True"
+            "only the losses of that layer train; set MODEL.CRITERION.AUX_LOSS to True"
         )
 
 

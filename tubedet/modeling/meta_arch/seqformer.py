@@ -73,7 +73,7 @@ class SeqFormer(ClipDetector):
         super().__init__(**detector)
         if box_refine and dec_layers > 1 and not self.aux_loss:
             raise UserError(
-                "MODEL.SEQFORMER.AUX_LOSS must be True with BOX_REFINE: references are detached "
+                "MODEL.CRITERION.AUX_LOSS must be True with BOX_REFINE: references are detached "
                 "between layers, so without a loss of its own no layer but the last would learn "
                 "to place boxes"
             )

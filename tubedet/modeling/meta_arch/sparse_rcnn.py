@@ -73,7 +73,7 @@ class SparseRCNN(ClipDetector):
         super().__init__(**detector)
         if num_stages > 1 and not self.aux_loss:
             raise UserError(
-                "MODEL.SPARSE_RCNN.AUX_LOSS must be True: boxes are detached between stages, so "
+                "MODEL.CRITERION.AUX_LOSS must be True: boxes are detached between stages, so "
                 "without a loss of its own no stage but the last would learn to place them"
             )
         shapes = self.backbone.output_shape()

@@ -138,7 +138,6 @@ class TubeR(ClipDetector):
             "action_dropout": tuber.ACTION_DROPOUT,
             "action_prior": tuber.ACTION_PRIOR,
             "mask_context": tuber.MASK_CONTEXT,
-            "repeat_equal_work": tuber.REPEAT_EQUAL_WORK,
         }
 
     def predict(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:

@@ -73,8 +73,8 @@ class EncoderProposals(nn.Module):
         """
         if memory.shape[1] < self.num_queries:
             raise UserError(
-                f"MODEL.TUBER.NUM_QUERIES is {self.num_queries}, but the feature maps have only "
-                f"{memory.shape[1]} cells to propose a box"
+                f"MODEL.DEFORMABLE_TUBER.NUM_QUERIES is {self.num_queries}, but the "
+                f"feature maps have only {memory.shape[1]} cells to propose a box"
             )
         anchors = _anchors(levels)
         low, high = VALID_RANGE
