@@ -84,16 +84,17 @@ def toy_checkpoint() -> bytes:
     return stream.getvalue()
 
 
-def toy_release(url: str, **changes) -> ReleasedModel:
+def toy_release(url: str, path: str = "files/toy.pth", **changes) -> ReleasedModel:
     """An entry of the zoo.
 
     Args:
         url: of the server.
+        path: of the file there; iopath's cache has one file for a path.
         changes: further fields.
     """
     fields = {
         "name": "TubeR_toy_released",
-        "url": f"{url}/files/toy.pth",
+        "url": f"{url}/{path}",
         "part": "model",
         "data": "drawn people",
         "licence": "CC0-1.0",

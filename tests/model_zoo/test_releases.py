@@ -1,6 +1,8 @@
 """What is known by name."""
 
+import re
 import urllib.request
+from pathlib import Path
 
 import pytest
 from detectron2.config import get_cfg
@@ -14,6 +16,7 @@ from tubedet.model_zoo import (
     get_config_file,
     released_models,
 )
+from tubedet.model_zoo.releases import WEIGHT_KEYS
 
 TUBER_FILES = "https://yzaws-data-log.s3.amazonaws.com/shared/TubeR_cvpr22/"
 
@@ -121,3 +124,13 @@ def test_paths_urls_and_known_names_pass_the_check(tmp_path, monkeypatch):
     # A detector has a backbone and a transformer.
     for key in ("MODEL.INIT.BACKBONE", "MODEL.INIT.TRANSFORMER"):
         check_weights_name("TubeR_CSN50_AVA21", key)
+
+
+def test_the_table_of_the_documentation_is_that_of_the_zoo():
+    readme = (Path(__file__).parents[2] / "configs/README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(.+?)` \| `(.+?)` \| (.*?) \| (.*?) ?\| (\S+) ", readme, re.MULTILINE)
+    keys = {part: key for key, part in WEIGHT_KEYS.items()}
+    assert rows == [
+        (release.name, keys[release.part], release.data, release.published or "", release.licence)
+        for release in released_models()
+    ]
