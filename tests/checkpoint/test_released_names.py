@@ -7,7 +7,7 @@ import torch
 from detectron2.modeling import build_model
 from reference_cases import FIXTURES, LARGE_BLOCKS, ReferenceCase
 
-from tubedet.checkpoint import by_our_names
+from tubedet.checkpoint import CheckpointError, by_our_names
 from tubedet.checkpoint.released_names import TUBEDET, TUBER, released_layout
 from tubedet.engine import load_config
 
@@ -74,5 +74,5 @@ def test_two_keys_of_the_same_meaning_are_refused():
         "box_head.layers.0.bias": torch.zeros(1),
         "bbox_embed.layers.0.bias": torch.zeros(1),
     }
-    with pytest.raises(RuntimeError, match="both are box_head.layers.0.bias"):
+    with pytest.raises(CheckpointError, match="both are box_head.layers.0.bias"):
         by_our_names(weights)
