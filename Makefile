@@ -1,6 +1,7 @@
 # make demo   install, make the toy data set, train, evaluate, and draw a video
 # make test   install and run the test suite, on all cores
 # make lint   ruff check and format
+# make docs   build the pages of docs/ into site/
 # make toy-table   train every architecture on the toy data set three times and compare them
 #
 # PYTHON  interpreter to start from           VENV  environment to make; empty: use PYTHON itself
@@ -17,7 +18,7 @@ else
 RUN := $(VENV)/bin/python
 endif
 
-.PHONY: setup test lint demo toy-table
+.PHONY: setup test lint docs demo toy-table
 .DEFAULT_GOAL := demo
 
 setup:
@@ -29,6 +30,14 @@ test: setup
 lint: setup
 	@"$(RUN)" -m ruff check .
 	@"$(RUN)" -m ruff format --check .
+
+# Once the extra is installed, nothing is loaded from other computers.
+docs: setup
+	@"$(RUN)" -c 'import mkdocs, material, mkdocstrings_handlers.python' 2>/dev/null || \
+	    "$(RUN)" -m pip install -qq --disable-pip-version-check \
+	        $$("$(RUN)" tools/list_requirements.py docs)
+	@NO_MKDOCS_2_WARNING=1 "$(RUN)" -m mkdocs build --quiet --strict
+	@echo "Open site/index.html"
 
 demo: setup
 	@sh tools/run_toy_demo.sh "$(RUN)" "$(DATASETS)" "$(DEMO)"

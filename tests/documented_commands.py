@@ -74,8 +74,8 @@ def inline_code(document: Path) -> Iterator[tuple[int, str]]:
 def inline_commands(document: Path) -> Iterator[Command]:
     """Commands in running text; the brackets of optional parts are left out."""
     for line, code in inline_code(document):
-        if code.startswith(("python ", "make ", "pip ", "tubedet ")):
-            words = shlex.split(code.replace("[--", "--").replace("]", ""))
+        if code.startswith(("python ", "make ", "pip ", "torchrun ", "tubedet ")):
+            words = shlex.split(re.sub(r"\[(--[^]]*)\]", r"\1", code))
             yield Command(_name(document), line, words)
 
 

@@ -7,6 +7,7 @@ import importlib.util
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,11 +79,11 @@ def readers_folder(tmp_path_factory):
     for name in READERS_FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
-    readme = (ROOT / "datasets/README.md").read_text(encoding="utf-8")
-    for name, text in re.findall(r"`(my_data/\S+)`:\n\n```\w+\n(.*?)```", readme, re.DOTALL):
-        (folder / name).parent.mkdir(exist_ok=True)
+    page = (ROOT / "docs/own_data.md").read_text(encoding="utf-8")
+    (folder / "my_data/videos").mkdir(parents=True)
+    for name, text in re.findall(r"`(my_data/\S+)`:\n\n```\w+\n(.*?)```", page, re.DOTALL):
         (folder / name).write_text(text)
-    (folder / "my_data/videos").mkdir()
+    shutil.copy(folder / "my_data/train.yaml", folder / "my_data/val.yaml")
     (folder / "my_data/videos/gym.mp4").touch()
     return folder
 
@@ -119,6 +120,9 @@ def parse(path, words):
 
 def check_python(words):
     """A program of the project, with options, config keys and data sets that exist."""
+    if words[:2] == ["-m", "pytest"]:
+        assert all((ROOT / word).exists() for word in words[2:])
+        return
     path = ROOT / words[0]
     assert path in PROGRAMS, f"there is no {words[0]}"
     check_options(parse(path, words[1:]))
@@ -147,7 +151,7 @@ def check_options(options):
         load_config(config, options.get("opts"))
     names = options.get("datasets") or options.get("dataset") or []
     for name in [names] if isinstance(names, str) else names:
-        assert name in DatasetCatalog.list(), f"there is no data set {name}"
+        assert name in DatasetCatalog.list() or Path(name).is_file(), f"there is no data set {name}"
 
 
 def check_make(words):
@@ -161,8 +165,21 @@ def check_make(words):
         assert is_variable or re.search(rf"^{name}:", makefile, re.MULTILINE)
 
 
+def check_torchrun(words):
+    """Processes of this machine, and a program of the project."""
+    assert words[0] == "--nproc_per_node" and int(words[1]) > 0
+    check_python(words[2:])
+
+
+def check_precommit(words):
+    """The hooks of .pre-commit-config.yaml."""
+    assert words == ["install"] and (ROOT / ".pre-commit-config.yaml").is_file()
+
+
 def check_pip(words):
-    """An editable install of this folder, with extras of pyproject.toml."""
+    """A program for developers, or an editable install of this folder with its extras."""
+    if words == ["install", "pre-commit"]:
+        return
     assert words[:2] == ["install", "-e"] and len(words) == 3
     extras = re.fullmatch(r"\.(?:\[(.+)\])?", words[2])
     metadata = (ROOT / "pyproject.toml").read_text()
@@ -174,8 +191,10 @@ def check_pip(words):
 CHECKS = {
     "python": check_python,
     "tubedet": check_command,
+    "torchrun": check_torchrun,
     "make": check_make,
     "pip": check_pip,
+    "pre-commit": check_precommit,
     "ls": lambda words: None,
 }
 
@@ -204,9 +223,7 @@ def test_commands_stand_in_blocks_of_a_shell_and_blocks_are_closed():
         assert len(fences) == 2 * len(found), f"{document}: a block is not closed, or indented"
         for block in found:
             if block.language != "sh":
-                assert not re.search(r"^(python|tubedet|make|pip|sh) ", block.text, re.MULTILINE), (
-                    block
-                )
+                assert not re.search(rf"^({'|'.join([*CHECKS, 'sh'])}) ", block.text, re.MULTILINE)
     assert len(FENCED) > 30 and len(SHOWN) > 5 and len(EXAMPLES) > 10
 
 
@@ -235,6 +252,25 @@ def test_every_tool_is_in_the_table():
     rows = re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE)
     listed = [name for row in rows for name in re.findall(r"`(.+?)`", row)]
     assert sorted(listed) == sorted(path.name for path in PROGRAMS if path.parent.name == "tools")
+
+
+def test_the_readme_is_short_and_shows_every_page():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    assert len(re.findall(r"^```sh$", text, re.MULTILINE)) == 5
+    for path in (ROOT / "docs").glob("*.md"):
+        if path.stem not in ("index", "changelog"):
+            assert f"](docs/{path.name})" in text, f"README.md has no link to {path.name}"
+
+
+def test_every_config_is_in_the_table():
+    table = (ROOT / "docs/zoo.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `((?:AVA|JHMDB|UCF101-24)/\S+)` \|", table, re.MULTILINE)
+    paths = [
+        p for name in ("AVA", "JHMDB", "UCF101-24") for p in (ROOT / "configs" / name).iterdir()
+    ]
+    names = [f"{p.parent.name}/{p.stem}" for p in paths if not p.name.startswith("Base-")]
+    assert listed == sorted(names) and len(listed) == 21
 
 
 def test_every_program_explains_itself(help_texts):
@@ -277,7 +313,7 @@ def test_links_and_files_in_text_exist(document):
         if "://" not in link:
             assert (document.parent / link).exists(), f"{document}: {link}"
     for line, code in inline_code(document):
-        if re.fullmatch(r"(tools|datasets|configs|tubedet)/[\w/.-]+\.(py|sh|yaml)", code):
+        if re.fullmatch(r"(docs|tests|tools|datasets|configs|tubedet)/[\w/.-]+", code):
             assert (ROOT / code).exists(), f"{document}:{line}: {code}"
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Print the table of configs/README.md: what every config builds and costs.
+"""Print the table of docs/zoo.md: what every config builds and costs.
 
     python tools/model_zoo.py
 
@@ -55,16 +55,16 @@ def main() -> None:
 
 
 def describe(path: Path) -> tuple:
-    """One row: link, architecture, T x H x W, millions of parameters, 1e9 operations per clip."""
+    """One row: name, architecture, T x H x W, millions of parameters, 1e9 operations per clip."""
     cfg = load_config(str(path), ["MODEL.DEVICE", "cpu"])
     model = build_model(cfg).eval()
     height = cfg.INPUT.MIN_SIZE_TEST
     size = (cfg.INPUT.CLIP.NUM_FRAMES, height, round(height * ASPECT_RATIO))
     parameters = sum(p.numel() for p in model.parameters())
     flops = count_flops(model, size)
-    link = f"[{path.stem}]({path.resolve().relative_to(ROOT / 'configs').as_posix()})"
+    name = path.resolve().relative_to(ROOT / "configs").with_suffix("").as_posix()
     clip = "x".join(map(str, size))
-    return link, cfg.MODEL.META_ARCHITECTURE, clip, parameters / 1e6, flops / 1e9
+    return f"`{name}`", cfg.MODEL.META_ARCHITECTURE, clip, parameters / 1e6, flops / 1e9
 
 
 def count_flops(model: torch.nn.Module, size: tuple[int, int, int]) -> int:

@@ -1,4 +1,4 @@
-"""What datasets/README.md shows of own data works as it stands there."""
+"""What docs/own_data.md shows works as it stands there."""
 
 import os
 import re
@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tubedet.data.datasets.custom_yaml import _READERS
 from tubedet.inference.writers import VideoWriter
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def _section() -> str:
-    readme = (_ROOT / "datasets/README.md").read_text(encoding="utf-8")
-    return re.search(r"^## Your own data\n(.*?)(?=^## )", readme, re.DOTALL | re.MULTILINE)[1]
+PAGE = (_ROOT / "docs/own_data.md").read_text(encoding="utf-8")
+NAMES = ["train.csv", "train.yaml", "tiny.yaml", "finetune.yaml"]
 
 
 @pytest.fixture
@@ -28,17 +28,16 @@ def folder(tmp_path):
     with VideoWriter(tmp_path / "my_data/videos/gym.mp4", 10) as writer:
         for index in range(50):
             writer.write(np.full((48, 64, 3), 4 * index, np.uint8))
-    blocks = re.findall(r"`(my_data/\S+)`:\n\n```\w+\n(.*?)```", _section(), re.DOTALL)
-    assert [name for name, _ in blocks] == [f"my_data/{n}" for n in ("train.csv", "train.yaml")] + [
-        "my_data/tiny.yaml"
-    ]
+    blocks = re.findall(r"`(my_data/\S+)`:\n\n```\w+\n(.*?)```", PAGE, re.DOTALL)
+    assert [name for name, _ in blocks] == [f"my_data/{name}" for name in NAMES]
     for name, text in blocks:
         (tmp_path / name).write_text(text)
     return tmp_path
 
 
-def test_the_commands_draw_train_and_evaluate(folder):
-    commands = re.search(r"```sh\n(.*?)```", _section(), re.DOTALL)[1].splitlines()
+def test_the_commands_check_draw_train_and_evaluate(folder):
+    section = re.search(r"^## Try it\n(.*?)(?=^## )", PAGE, re.DOTALL | re.MULTILINE)[1]
+    commands = re.search(r"```sh\n(.*?)```", section, re.DOTALL)[1].splitlines()
     environment = {**os.environ, "PYTHONPATH": str(_ROOT), "CUDA_VISIBLE_DEVICES": ""}
     for command in commands:
         program, *arguments = shlex.split(command)
@@ -55,6 +54,4 @@ def test_the_commands_draw_train_and_evaluate(folder):
 
 
 def test_every_key_of_the_yaml_is_described():
-    from tubedet.data.datasets.custom_yaml import _READERS
-
-    assert set(re.findall(r"^\| `(\w+)` \|", _section(), re.MULTILINE)) == set(_READERS)
+    assert set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)) == set(_READERS)

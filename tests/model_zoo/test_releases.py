@@ -127,8 +127,8 @@ def test_paths_urls_and_known_names_pass_the_check(tmp_path, monkeypatch):
 
 
 def test_the_table_of_the_documentation_is_that_of_the_zoo():
-    readme = (Path(__file__).parents[2] / "configs/README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(.+?)` \| `(.+?)` \| (.*?) \| (.*?) ?\| (\S+) ", readme, re.MULTILINE)
+    page = (Path(__file__).parents[2] / "docs/zoo.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(.+?)` \| `(.+?)` \| (.*?) \| (.*?) ?\| (\S+) ", page, re.MULTILINE)
     keys = {part: key for key, part in WEIGHT_KEYS.items()}
     assert rows == [
         (release.name, keys[release.part], release.data, release.published or "", release.licence)

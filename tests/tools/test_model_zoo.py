@@ -30,6 +30,6 @@ def test_a_multiply_add_counts_as_two(model_zoo):
 def test_a_row_describes_its_config(model_zoo):
     torch.manual_seed(0)
     row = model_zoo.describe(Path("configs/quick_schedules/TubeR_toy.yaml"))
-    assert row[:3] == ("[TubeR_toy](quick_schedules/TubeR_toy.yaml)", "TubeR", "8x48x64")
+    assert row[:3] == ("`quick_schedules/TubeR_toy`", "TubeR", "8x48x64")
     assert row[3] == pytest.approx(0.473343)
     assert 0.05 < row[4] < 0.2

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -34,7 +35,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
         backbone: path, URL or released name of weights for the CSN alone, see
             :meth:`resume_or_load`.
         transformer: likewise for everything but the CSN.
-        checkpointables: further objects with a state, saved and resumed along.
+        **checkpointables: further objects with a state, saved and resumed along.
 
     Attributes:
         reports: of the sources loaded so far.
@@ -48,7 +49,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
         min_matched: float = 0.9,
         backbone: str = "",
         transformer: str = "",
-        **checkpointables,
+        **checkpointables: Any,
     ):
         super().__init__(model, save_dir, **checkpointables)
         self.min_matched = min_matched

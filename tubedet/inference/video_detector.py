@@ -140,8 +140,9 @@ class VideoActionDetector:
             fps: frames per second in which the stride counts; the rate of the video may differ.
             min_decoded_side: jpg frames may be decoded for the model at a reduced size whose short
                 side is at least this, pixels. None: always in full.
-            amp, compile, batch_size: see :class:`~tubedet.inference.clip_inference.ClipInference`.
-                Results come when ``batch_size`` clips are complete.
+            amp: see :class:`~tubedet.inference.clip_inference.ClipInference`.
+            compile: likewise.
+            batch_size: likewise; results come when as many clips are complete.
 
         Raises:
             ValueError: if ``amp`` or ``batch_size`` is no such value, or the device has no float16.
@@ -173,7 +174,9 @@ class VideoActionDetector:
             model: prepared for inference, and not changed; None: that of the config, see
                 :func:`tubedet.load_model`.
             device: where the model runs; None: where it is, or ``MODEL.DEVICE``.
-            amp, compile, batch_size: see the constructor.
+            amp: see the constructor.
+            compile: likewise.
+            batch_size: likewise.
 
         Raises:
             ValueError: if there is no such device.
@@ -217,7 +220,8 @@ class VideoActionDetector:
             source: anything that :func:`~tubedet.data.video.sources.open_frame_source` opens, or an
                 opened source, which is left open.
             every: seconds between key frames.
-            start, end: seconds since the first frame; None: to the end.
+            start: seconds since the first frame.
+            end: likewise; None: to the end.
             images: hand out the key frames, too.
 
         Returns:
@@ -237,7 +241,10 @@ class VideoActionDetector:
         """Detects at the key frames of a video and yields all its frames.
 
         Args:
-            source, every, start, end: see :meth:`__call__`.
+            source: see :meth:`__call__`.
+            every: likewise.
+            start: likewise.
+            end: likewise.
 
         Returns:
             Iterator over the frames of the part, each once, in order.

@@ -36,8 +36,8 @@ class ClipBatch:
 
         Args:
             clips: uint8 or float (3, T, H, W) each, RGB in 0..255, the same T.
-            pixel_mean, pixel_std: (3, 1, 1, 1) of RGB / 255; their dtype and device become the
-                batch's.
+            pixel_mean: (3, 1, 1, 1) of RGB / 255; its dtype and device become the batch's.
+            pixel_std: likewise.
             size_divisibility: pad both sides to a multiple of this; 0: to the largest clip only.
 
         Raises:

@@ -100,7 +100,8 @@ class SetCriterion(nn.Module):
             (TubeR). "focal": sigmoid focal loss, summed and divided by the number of boxes.
         no_object_weight: class weight of "no object" in the softmax losses.
         matched_action_weight: factor on the action loss of matched queries, "bce" only.
-        focal_alpha, focal_gamma: of the focal loss and cost.
+        focal_alpha: of the focal loss and cost.
+        focal_gamma: likewise.
 
     Raises:
         UserError: for an unknown ``action_loss``.

@@ -17,7 +17,9 @@ class HungarianMatcher(nn.Module):
     cost = cost_class · class cost + mean over frames (cost_bbox · L1 − cost_giou · GIoU).
 
     Args:
-        cost_class, cost_bbox, cost_giou: weights of the three terms.
+        cost_class: weight of the class cost.
+        cost_bbox: weight of the L1 distance.
+        cost_giou: weight of the GIoU.
         l1_format: coordinates whose differences make the L1 term: "cxcywh" (DETR and its
             descendants) or "xyxy" (Sparse R-CNN).
 

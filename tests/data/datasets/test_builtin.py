@@ -99,7 +99,7 @@ def test_missing_data_say_where_they_belong_and_how_to_get_them(tmp_path):
     assert str(root / "ava/annotations/ava_val_v2.2.csv") in real
     assert "$DETECTRON2_DATASETS" in real and "ava_v2.2.zip" in real
     assert f'make_toy_ava.py --output "{root}/ava_toy"' in toy
-    assert f"{root}/jhmdb/JHMDB-GT.pkl" in jhmdb and "README" in jhmdb
+    assert f"{root}/jhmdb/JHMDB-GT.pkl" in jhmdb and "docs/datasets.md" in jhmdb
     assert f"{root}/ucf101_24/pyannot.pkl" in ucf and "UCF101v2-GT.pkl" in ucf
 
 

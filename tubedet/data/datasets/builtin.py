@@ -56,11 +56,11 @@ _HOW_TO_GET_TOY = (
 )
 _HOW_TO_GET_JHMDB = (
     "{path} does not exist. Data sets are looked for in $DETECTRON2_DATASETS; the section JHMDB-21 "
-    "of datasets/README.md says where to get this one."
+    "of docs/datasets.md says where to get this one."
 )
 _HOW_TO_GET_UCF101_24 = (
     "Neither {path} (with testlist01.txt) nor {act} exists. Data sets are looked for in "
-    "$DETECTRON2_DATASETS; the section UCF101-24 of datasets/README.md says where to get this one."
+    "$DETECTRON2_DATASETS; the section UCF101-24 of docs/datasets.md says where to get this one."
 )
 
 JHMDB_ACTIONS = (

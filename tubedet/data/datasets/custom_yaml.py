@@ -54,7 +54,7 @@ def read_own_data_yaml(path: str | os.PathLike) -> OwnData:
     """Reads and checks the yaml of a data set.
 
     Args:
-        path: the file; see ``datasets/README.md`` for its keys.
+        path: the file; see ``docs/own_data.md`` for its keys.
 
     Returns:
         OwnData: its content.

@@ -28,7 +28,8 @@ class ClipDetector(nn.Module, ABC):
         aux_loss: losses on all decoder layers.
         person_thresh: see :func:`detections_from_queries`.
         criterion: computes the losses.
-        pixel_mean, pixel_std: RGB statistics on 0..255.
+        pixel_mean: of RGB on 0..255.
+        pixel_std: likewise.
 
     Attributes:
         num_outputs: action logits per query: A, or A + 1 with exclusive actions.

@@ -6,6 +6,8 @@ initialisation are those of Deformable DETR (https://arxiv.org/abs/2010.04159), 
 those of TubeR (https://arxiv.org/abs/2104.00969).
 """
 
+from typing import Any
+
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -40,17 +42,26 @@ class DeformableTubeR(ClipDetector):
         num_queries: Q.
         num_frames: frames of a clip, T; fixes the temporal convolutions.
         hidden_dim: channels C of the transformers.
-        num_heads, feedforward_dim, enc_layers, dec_layers, dropout: of the transformers.
-        num_levels, enc_points, dec_points, box_refine: see :class:`DeformableTransformer`.
+        num_heads: attention heads of the transformers.
+        feedforward_dim: hidden channels of their feed-forward layers.
+        enc_layers: encoder layers.
+        dec_layers: decoder layers.
+        dropout: of all attention and feed-forward layers.
+        num_levels: see :class:`DeformableTransformer`.
+        enc_points: likewise.
+        dec_points: likewise.
+        box_refine: likewise.
         two_stage: queries start from proposals of the encoder, see :class:`EncoderProposals`.
         detr_first: a plain DETR on the last backbone map makes the positions of the queries (D3).
         context_actions: actions from :class:`ContextActionHead` on the last backbone map (D4)
             instead of a linear layer.
         collapse_context: it sees one time step, the convolution over all steps, instead of all.
         collapse_norm: see :class:`TemporalCollapse`.
-        action_dropout, mask_context, repeat_equal_work: see :class:`ContextActionHead`.
+        action_dropout: see :class:`ContextActionHead`.
+        mask_context: likewise.
+        repeat_equal_work: likewise.
         action_prior: initial probability of every action; without effect on exclusive actions.
-        detector: arguments of :class:`ClipDetector`; the backbone returns several 5-D maps. Each
+        **detector: arguments of :class:`ClipDetector`; the backbone returns several 5-D maps. Each
             query decides between person and no object, unless actions are exclusive: then "no
             object" is one of the actions.
 
@@ -83,7 +94,7 @@ class DeformableTubeR(ClipDetector):
         action_prior: float,
         mask_context: bool,
         repeat_equal_work: bool = False,
-        **detector,
+        **detector: Any,
     ):
         super().__init__(**detector)
         _check_options(box_refine, two_stage, detr_first, self.aux_loss)

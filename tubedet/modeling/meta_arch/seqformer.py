@@ -5,6 +5,8 @@ Wu et al., "SeqFormer: Sequential Transformer for Video Instance Segmentation", 
 actions per person.
 """
 
+from typing import Any
+
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
@@ -32,13 +34,18 @@ class SeqFormer(ClipDetector):
         num_steps: T', time steps in which boxes are predicted; the backbone's maps are pooled to
             as many. It divides the number of frames so that step T' // 2 is the key frame's.
         hidden_dim: channels C of the transformer.
-        num_heads, feedforward_dim, enc_layers, dec_layers, dropout: of the transformer.
+        num_heads: attention heads of the transformer.
+        feedforward_dim: hidden channels of its feed-forward layers.
+        enc_layers: encoder layers.
+        dec_layers: decoder layers.
+        dropout: of all attention and feed-forward layers.
         num_levels: resolutions of the features; see :class:`MultiLevelProjection`.
-        enc_points, dec_points: points that each head samples on each level.
+        enc_points: points that each head of the encoder samples on each level.
+        dec_points: likewise in the decoder.
         box_refine: every decoder layer refines the boxes of the one before, with heads of its
             own. Otherwise the layers share their heads and the first reference points.
         action_prior: initial probability of every independent action.
-        detector: arguments of :class:`ClipDetector`.
+        **detector: arguments of :class:`ClipDetector`.
 
     Raises:
         UserError: if layers with heads of their own would get no loss.
@@ -61,7 +68,7 @@ class SeqFormer(ClipDetector):
         dec_points: int,
         box_refine: bool,
         action_prior: float,
-        **detector,
+        **detector: Any,
     ):
         super().__init__(**detector)
         if box_refine and dec_layers > 1 and not self.aux_loss:

@@ -4,6 +4,8 @@ Sun et al., "Sparse R-CNN: End-to-End Object Detection with Learnable Proposals"
 (https://arxiv.org/abs/2011.12450), after PeizeSun/SparseR-CNN with several actions per person.
 """
 
+from typing import Any
+
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -28,10 +30,16 @@ class SparseRCNN(ClipDetector):
         in_features: pyramid levels that proposals look at, fine to coarse.
         num_proposals: R.
         num_stages: stages of the head.
-        num_heads, feedforward_dim, dynamic_dim, num_cls, num_reg, dropout: see
-            :class:`DynamicHeadStage`.
-        pooler_type, pooler_resolution, pooler_sampling_ratio, canonical_box_size: see
-            :class:`DynamicHead`.
+        num_heads: see :class:`DynamicHeadStage`.
+        feedforward_dim: likewise.
+        dynamic_dim: likewise.
+        num_cls: likewise.
+        num_reg: likewise.
+        dropout: likewise.
+        pooler_type: see :class:`DynamicHead`.
+        pooler_resolution: likewise.
+        pooler_sampling_ratio: likewise.
+        canonical_box_size: likewise.
         action_prior: initial probability of every independent action.
         **detector: see :class:`ClipDetector`.
 
@@ -60,7 +68,7 @@ class SparseRCNN(ClipDetector):
         pooler_sampling_ratio: int,
         canonical_box_size: int,
         action_prior: float,
-        **detector,
+        **detector: Any,
     ):
         super().__init__(**detector)
         if num_stages > 1 and not self.aux_loss:

@@ -6,6 +6,8 @@ code (amazon-science/tubelet-transformer), which differs from the paper: with ke
 there are no tubelets but one DETR on the key frame.
 """
 
+from typing import Any
+
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
@@ -34,12 +36,16 @@ class TubeR(ClipDetector):
         num_frames: frames of a clip, T; fixes the number of tubelet queries.
         temporal_pooling: see :class:`TemporalPooling`.
         hidden_dim: channels C of the transformer.
-        num_heads, feedforward_dim, enc_layers, dec_layers, dropout: of the transformer.
+        num_heads: attention heads of the transformer.
+        feedforward_dim: hidden channels of its feed-forward layers.
+        enc_layers: encoder layers.
+        dec_layers: decoder layers.
+        dropout: of all attention and feed-forward layers.
         action_dropout: before the action classifier.
         action_prior: see :class:`ContextActionHead`; without effect on exclusive actions.
         mask_context: keep padded cells out of the action branch.
         repeat_equal_work: see :class:`TemporalPooling` and :class:`ContextActionHead`.
-        detector: arguments of :class:`ClipDetector`; the backbone returns one 5-D map. Each
+        **detector: arguments of :class:`ClipDetector`; the backbone returns one 5-D map. Each
             query decides between person and no object, unless actions are exclusive: then "no
             object" is one of the actions, and tubelets come with a visibility decision per clip.
 
@@ -65,7 +71,7 @@ class TubeR(ClipDetector):
         action_prior: float,
         mask_context: bool,
         repeat_equal_work: bool = False,
-        **detector,
+        **detector: Any,
     ):
         super().__init__(**detector)
         if query_type not in QUERY_TYPES:
