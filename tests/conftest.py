@@ -12,6 +12,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
+from release_server import ReleaseServer, toy_checkpoint, toy_release
+
+from tubedet.model_zoo import releases
 
 # Configs and tools are named relative to the project's root.
 os.chdir(Path(__file__).parents[1])
@@ -55,3 +58,43 @@ def toy_datasets(tmp_path_factory):
     arguments = ["--output", str(folder / "ava_toy"), "--train-videos", "2", "--val-videos", "1"]
     subprocess.run([sys.executable, str(script), *arguments, "--jobs", "1"], check=True)
     return folder
+
+
+@pytest.fixture
+def release_cache(tmp_path, monkeypatch):
+    """The empty cache of this test; the current folder is empty, too."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def add_release(monkeypatch):
+    """Puts an entry into the zoo for this test."""
+
+    def add(release):
+        monkeypatch.setitem(releases._RELEASES, release.name, release)
+        return release
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def released_checkpoint():
+    """A small detector as it could be released."""
+    return toy_checkpoint()
+
+
+@pytest.fixture
+def release_server(release_cache):
+    """A server that has no file yet."""
+    with ReleaseServer().running() as server:
+        yield server
+
+
+@pytest.fixture
+def release(release_server, add_release, released_checkpoint):
+    """A released detector with its file."""
+    release_server.files["/files/toy.pth"] = released_checkpoint
+    return add_release(toy_release(release_server.url))

@@ -11,12 +11,12 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     "errors",
     "third_party_warnings",
+    "model_zoo",
     "files",
     "config",
     "layers",
     "modeling",
     "checkpoint",
-    "model_zoo",
     "data",
     "evaluation",
     "engine",

@@ -92,7 +92,8 @@ def _add_model_keys(cfg: CN) -> None:
     _add_criterion_keys(cfg)
 
     cfg.MODEL.INIT = CN()
-    # Path or URL of weights for the CSN alone, loaded before MODEL.WEIGHTS at the start of a run.
+    # Path, URL or released name of weights for the CSN alone, loaded before MODEL.WEIGHTS at the
+    # start of a run.
     cfg.MODEL.INIT.BACKBONE = ""
     # Likewise for everything but the CSN, such as a DETR or a person detector trained here.
     cfg.MODEL.INIT.TRANSFORMER = ""

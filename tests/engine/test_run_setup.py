@@ -79,7 +79,9 @@ def test_all_old_keys_of_a_config_that_a_run_wrote_are_counted(tmp_path):
     for node in (cfg.MODEL.SEQFORMER, cfg.MODEL.SPARSE_RCNN):
         del node["PERSON_LOSS_WEIGHT"]
     del cfg.MODEL["CRITERION"]
-    with pytest.raises(UserError, match=r"config.yaml: .*MODEL\.CRITERION.*\(40 such keys in all\)"):
+    with pytest.raises(
+        UserError, match=r"config.yaml: .*MODEL\.CRITERION.*\(40 such keys in all\)"
+    ):
         load_config(_written(tmp_path, cfg))
 
 

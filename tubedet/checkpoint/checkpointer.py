@@ -9,7 +9,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from tubedet.files.atomic_writing import open_atomically, write_json
-from tubedet.files.urls import is_url
+from tubedet.model_zoo import local_weights
 
 from .load_report import LoadReport
 from .released_names import by_our_names
@@ -32,8 +32,9 @@ class TubedetCheckpointer(DetectionCheckpointer):
         model: as for ``DetectionCheckpointer``; may be wrapped in DistributedDataParallel.
         save_dir: folder for checkpoints.
         min_matched: smallest accepted :attr:`LoadReport.share`, of every source for its part.
-        backbone: path or URL of weights for the CSN alone, see :meth:`resume_or_load`.
-        transformer: path or URL of weights for everything but the CSN, likewise.
+        backbone: path, URL or released name of weights for the CSN alone, see
+            :meth:`resume_or_load`.
+        transformer: likewise for everything but the CSN.
         **checkpointables: further objects with a state, saved and resumed along.
 
     Attributes:
@@ -88,7 +89,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
         ``<save_dir>/load_report.json``. Nothing of that happens when a run is resumed.
 
         Args:
-            path: path or URL of the weights for the whole model; may be empty.
+            path: path, URL or released name of the weights for the whole model; may be empty.
             resume: go on if there is a checkpoint in ``save_dir``.
 
         Returns:
@@ -129,12 +130,12 @@ class TubedetCheckpointer(DetectionCheckpointer):
         Raises:
             FileNotFoundError: if there is no such file.
             CheckpointError: if the file cannot be read or too little of the model was found.
+            UserError: if released weights cannot be fetched.
         """
-        if path and not is_url(path) and not os.path.isfile(path):
-            raise FileNotFoundError(f"checkpoint {path} does not exist (MODEL.WEIGHTS, --resume)")
         self._source = path
+        local_path = local_weights(path, "--resume" if self._is_resuming else "MODEL.WEIGHTS")
         try:
-            return super().load(path, *args, **kwargs)
+            return super().load(local_path, *args, **kwargs)
         finally:
             self._parsed_url_during_load = None  # the base class keeps it when loading fails
 
@@ -147,10 +148,9 @@ class TubedetCheckpointer(DetectionCheckpointer):
 
     def _load_part(self, source: str, part: str) -> None:
         key = f"MODEL.INIT.{part.upper()}"
-        if not is_url(source) and not os.path.isfile(source):
-            raise FileNotFoundError(f"checkpoint {source} does not exist ({key})")
+        path = local_weights(source, key)
         try:
-            path = self.path_manager.get_local_path(source)
+            path = self.path_manager.get_local_path(path)
         except OSError as error:
             raise CheckpointError(f"{source} cannot be fetched ({key}): {error}") from error
         self._load_weights(load_checkpoint_file(path)["model"], source, part)

@@ -4,16 +4,53 @@ from __future__ import annotations
 
 import argparse
 
+from tubedet.errors import UserError
+from tubedet.model_zoo import find_release, get_config_file
 
-def add_config_arguments(parser: argparse.ArgumentParser, *, help: str) -> None:
+
+def add_config_arguments(
+    parser: argparse.ArgumentParser, *, help: str, required: bool = True
+) -> None:
     """Add ``--config-file`` and, behind all options, ``KEY VALUE ...``.
 
     Args:
         parser: of the command; further options may follow, further positional arguments may not.
         help: what the command takes from the config.
+        required: refuse a command line without a config.
     """
-    parser.add_argument("--config-file", metavar="FILE", required=True, help=help)
+    parser.add_argument("--config-file", metavar="FILE", required=required, help=help)
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys")
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model``, with which ``--config-file`` is not needed.
+
+    Args:
+        parser: of the command; :func:`apply_model_argument` is called with its options.
+    """
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="released detector such as TubeR_CSN152_AVA21: its config, and its weights, which are "
+        "fetched once; --config-file gives another config, MODEL.WEIGHTS other weights",
+    )
+
+
+def apply_model_argument(options: argparse.Namespace) -> None:
+    """Turn ``--model`` into config file and weights.
+
+    Args:
+        options: of the command; ``config_file`` and ``opts`` are changed.
+
+    Raises:
+        UserError: if there is neither a model nor a config, or no released detector of that name.
+    """
+    if options.model is not None:
+        release = find_release(options.model, detector=True)
+        options.config_file = options.config_file or get_config_file(release.config)
+        options.opts = ["MODEL.WEIGHTS", release.name, *options.opts]
+    elif options.config_file is None:
+        raise UserError("one of the arguments --config-file --model is required")
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:

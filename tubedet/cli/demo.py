@@ -1,9 +1,13 @@
 """Detect actions in videos, follow the persons, and draw them.
 
+    tubedet demo in.mp4 --model TubeR_CSN152_AVA21
     tubedet demo --config-file X --video-input in.mp4 --output out.mp4 MODEL.WEIGHTS w.pth
     tubedet demo --config-file X --webcam --show --opts MODEL.WEIGHTS w.pth
     tubedet demo --config-file X --input 'films/*.mp4' frames/film --output drawn \\
         --opts MODEL.WEIGHTS w.pth
+
+Videos that are named without an option are drawn to NAME_actions.mp4 in the current folder unless
+outputs are given. --model fetches a released detector once and knows its config.
 
 The video that is written has the frames, the time stamps and the sound of the input. --predictions
 writes the model's output at the key frames as AVA rows "video_id,timestamp,x1,y1,x2,y2,action_id,
@@ -22,6 +26,7 @@ import glob
 import logging
 import math
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -48,10 +53,12 @@ from tubedet.inference import (
 from tubedet.inference.drawing import VideoWindow
 from tubedet.inference.video_jobs import distinct_names
 
-from .arguments import add_detector_arguments
+from .arguments import add_detector_arguments, add_model_argument
 from .running import INTERRUPTED, USER_ERRORS, WRONG_INPUT, print_error
 
 logger = logging.getLogger("tubedet.demo")
+
+OPTIONS_ANYWHERE = True
 
 # Options that name files, the fields of VideoOutputs and the suffixes in a folder.
 _OUTPUTS = {
@@ -76,8 +83,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of the command.
     """
-    parser.add_argument("--config-file", required=True, help="architecture and clip sampling")
-    inputs = parser.add_mutually_exclusive_group(required=True)
+    add_model_argument(parser)
+    parser.add_argument("--config-file", metavar="FILE", help="architecture and clip sampling")
+    parser.add_argument(
+        "videos", nargs="*", metavar="VIDEO", help="as for --input; KEY VALUE may follow them"
+    )
+    inputs = parser.add_mutually_exclusive_group()
     inputs.add_argument("--video-input", metavar="FILE|URL", help="video to look at")
     inputs.add_argument(
         "--webcam", nargs="?", type=int, const=0, metavar="INDEX", help="camera (default: 0)"
@@ -122,9 +133,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys"
     )
-    parser.add_argument(
-        "last_opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="the same without --opts"
-    )
 
 
 def check_arguments(options: argparse.Namespace) -> None:
@@ -137,7 +145,8 @@ def check_arguments(options: argparse.Namespace) -> None:
         UserError: if an option makes no sense.
         OSError: if an input cannot be looked at.
     """
-    options.opts = [*options.last_opts, *options.opts]
+    options.videos, last_opts = _split_at_key(options.videos)
+    options.opts = [*last_opts, *options.opts]
     _check(options)
     options.jobs = jobs_of(options)
 
@@ -156,7 +165,8 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
     elif options.video_input is not None:
         sources = [options.video_input]
     else:
-        sources = [source for path in options.input for source in _expanded(path)]
+        paths = options.input or options.videos
+        sources = [source for path in paths for source in _expanded(path)]
     if options.fps is not None and not any(
         isinstance(s, str) and os.path.isdir(s) for s in sources
     ):
@@ -174,6 +184,8 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
                 raise UserError(f"--{option} {path} is a file; several inputs need a folder")
             in_folder = len(sources) > 1 or is_folder
             paths[field] = Path(path, name + suffix) if in_folder else Path(path)
+        if not paths and not options.show:
+            paths["video"] = Path(f"{name}_actions.mp4")
         jobs.append(Job(source, name, VideoOutputs(**paths)))
     files = [path for path in map(_file_of, sources) if path is not None]
     files += [path for job in jobs for path in vars(job.outputs).values() if path is not None]
@@ -323,8 +335,21 @@ def _check(options: argparse.Namespace) -> None:
         if not 0 <= getattr(options, name) <= 1:
             option = name.replace("_", "-")
             raise UserError(f"--{option} must be in [0, 1], got {getattr(options, name)}")
-    if not options.show and all(getattr(options, option) is None for option in _OUTPUTS):
+    given = [options.webcam, options.video_input, options.input, options.videos or None]
+    if sum(value is not None for value in given) != 1:
+        raise UserError("give videos, or one of --video-input, --input and --webcam")
+    is_output_given = any(getattr(options, option) is not None for option in _OUTPUTS)
+    if not options.videos and not options.show and not is_output_given:
         raise UserError("say what is wanted: --output, --predictions, --json, --coco or --show")
+
+
+def _split_at_key(words: list[str]) -> tuple[list[str], list[str]]:
+    """Part the videos from the first config key on: a word in capitals that is no file."""
+    for index, word in enumerate(words):
+        is_key = re.fullmatch(r"[A-Z][A-Z0-9_.]*", word)
+        if is_key and not word.lower().endswith(VIDEO_EXTENSIONS) and not os.path.exists(word):
+            return words[:index], words[index:]
+    return words, []
 
 
 def _expanded(path: str) -> list[str]:

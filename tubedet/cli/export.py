@@ -35,7 +35,7 @@ from tubedet.export.clip_program import OUTPUTS
 from tubedet.export.trace import MAX_BATCH, MAX_SIDE, MIN_SIDE
 from tubedet.files.atomic_writing import atomic_path
 
-from .arguments import add_config_arguments, add_overwrite_argument
+from .arguments import add_config_arguments, add_model_argument, add_overwrite_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"of the clips, pixels (default: any, sides of {MIN_SIDE} to {MAX_SIDE})",
     )
     add_overwrite_argument(parser, help="replace an existing output")
-    add_config_arguments(parser, help="config of the detector")
+    add_model_argument(parser)
+    add_config_arguments(parser, help="config of the detector", required=False)
 
 
 def check_arguments(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
     tubedet predict --config-file X --inputs list.txt --output DIR --num-gpus 8 \\
         MODEL.WEIGHTS w.pth
+    tubedet predict --model TubeR_CSN152_AVA21 --inputs list.txt --output DIR
 
 list.txt names one video file, folder of frames or URL per line, relative to its own folder. Each
 process takes the next video that nobody is at, so on several machines (--num-machines, or simply
@@ -47,8 +48,14 @@ from tubedet.inference import (
 )
 from tubedet.inference.result_folder import ResultFolder, run_with_settings
 from tubedet.inference.video_jobs import VideoJob, process_videos, read_video_list
+from tubedet.model_zoo import local_weights
 
-from .arguments import add_config_arguments, add_detector_arguments, add_process_arguments
+from .arguments import (
+    add_config_arguments,
+    add_detector_arguments,
+    add_model_argument,
+    add_process_arguments,
+)
 from .running import INTERRUPTED
 
 logger = logging.getLogger("tubedet.predict")
@@ -79,7 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_detector_arguments(parser)
     add_process_arguments(parser)
-    add_config_arguments(parser, help="architecture and clip sampling")
+    add_model_argument(parser)
+    add_config_arguments(parser, help="architecture and clip sampling", required=False)
 
 
 def check_arguments(options: argparse.Namespace) -> None:
@@ -139,7 +147,7 @@ def result_settings(options: argparse.Namespace) -> dict:
         raise UserError("MODEL.WEIGHTS is empty: without weights detections are meaningless")
     config = {section: cfg[section] for section in _SETTINGS}
     settings = {key: value for key, value in _flat(config) if key not in _SPEED_ONLY}
-    settings["weights"] = _fingerprint(cfg.MODEL.WEIGHTS)
+    settings["weights"] = _fingerprint(local_weights(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS"))
     for name in ("every", "formats", "amp"):
         settings[name] = getattr(options, name)
     return settings

@@ -15,9 +15,12 @@ from av.error import FFmpegError
 from tubedet.errors import UserError
 from tubedet.third_party_warnings import silence_third_party_warnings
 
+from .arguments import apply_model_argument
+
 # Name -> module of tubedet.cli and one line for the list of commands. A module has
 # add_arguments(parser), main(options) -> exit status and, where options depend on each other,
-# check_arguments(options); or run(arguments) -> exit status.
+# check_arguments(options); or run(arguments) -> exit status. Where it says OPTIONS_ANYWHERE = True,
+# options may stand between positional arguments.
 COMMANDS = {
     "train": ("train", "train or evaluate a config"),
     "evaluate": ("evaluate", "compute the figures of a file of predictions"),
@@ -129,13 +132,17 @@ def parse_command_line(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    options = parser.parse_args(arguments)
+    intermixed = getattr(module, "OPTIONS_ANYWHERE", False)
+    parse = parser.parse_intermixed_args if intermixed else parser.parse_args
+    options = parse(arguments)
     options.prog = parser.prog
     try:
         if hasattr(module, "check_arguments"):
             module.check_arguments(options)
         if len(keys := getattr(options, "opts", [])) % 2:
             raise UserError(f"config keys and values must come in pairs, got {' '.join(keys)}")
+        if hasattr(options, "model"):
+            apply_model_argument(options)
     except USER_ERRORS as error:
         parser.error(message_of(error))
     return options

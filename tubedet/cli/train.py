@@ -3,6 +3,7 @@
     tubedet train --config-file configs/quick_schedules/TubeR_toy.yaml
     tubedet train --config-file X --num-gpus 8 SOLVER.AMP.ENABLED True
     tubedet train --config-file X --eval-only MODEL.WEIGHTS weights.pth
+    tubedet train --model TubeR_CSN152_AVA21 --eval-only
 
 On a machine without a GPU, --num-gpus N starts N CPU processes. torchrun may start the processes
 as well: torchrun --nproc_per_node 8 tools/train_net.py --config-file X
@@ -11,10 +12,19 @@ as well: torchrun --nproc_per_node 8 tools/train_net.py --config-file X
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from tubedet.engine import Trainer, check_processes, launch_processes, load_config, setup_run
+from tubedet.engine import (
+    Trainer,
+    check_processes,
+    fetch_weights,
+    launch_processes,
+    load_config,
+    setup_run,
+)
+from tubedet.errors import UserError
 
-from .arguments import add_config_arguments, add_process_arguments
+from .arguments import add_config_arguments, add_model_argument, add_process_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +36,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS")
     add_process_arguments(parser)
-    add_config_arguments(parser, help="data sets, architecture and schedule")
+    add_model_argument(parser)
+    add_config_arguments(parser, help="data sets, architecture and schedule", required=False)
+
+
+def check_arguments(options: argparse.Namespace) -> None:
+    """Refuse options that do not go together.
+
+    Args:
+        options: of :func:`add_arguments`.
+
+    Raises:
+        UserError: if they do not.
+    """
+    if options.model is not None and not options.eval_only:
+        raise UserError(
+            "--model needs --eval-only; to train from released weights, give --config-file and "
+            f"MODEL.WEIGHTS {options.model}"
+        )
 
 
 def main(options: argparse.Namespace) -> int:
@@ -42,7 +69,9 @@ def main(options: argparse.Namespace) -> int:
         UserError: if the options, the config or the weights cannot be used.
     """
     check_processes(options)
-    load_config(options.config_file, options.opts)  # every process reads it again
+    cfg = load_config(options.config_file, options.opts)  # every process reads it again
+    if not (options.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
+        fetch_weights(cfg, with_init=not options.eval_only)
     launch_processes(run_process, options)
     return 0
 

@@ -2,6 +2,7 @@
 
     pip install -e '.[web]'
     python tools/web_demo.py --config-file X MODEL.WEIGHTS w.pth
+    tubedet web --model TubeR_CSN152_AVA21
 
 Drop a video on the page at http://127.0.0.1:7860: it shows the annotated video and a timeline of
 each person's actions, and hands out the detections as AVA csv and json lines. Videos are processed
@@ -23,7 +24,7 @@ from tubedet.engine import check_started_once, load_config
 from tubedet.errors import UserError
 from tubedet.inference import VideoActionDetector, action_names_of
 
-from .arguments import add_config_arguments, add_detector_arguments
+from .arguments import add_config_arguments, add_detector_arguments, add_model_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep-minutes", type=float, default=30, help="when files are deleted (default: 30)"
     )
     add_detector_arguments(parser)
-    add_config_arguments(parser, help="architecture and clip sampling")
+    add_model_argument(parser)
+    add_config_arguments(parser, help="architecture and clip sampling", required=False)
 
 
 def check_arguments(options: argparse.Namespace) -> None:

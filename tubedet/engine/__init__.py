@@ -1,8 +1,8 @@
 """Training and evaluation: trainer, optimiser, processes."""
 
 from .launching import check_processes, launch_processes
-from .model_loading import load_model
-from .run_setup import load_config, setup_run
+from .model_loading import fetch_weights, load_model
+from .run_setup import load_config, load_released_config, setup_run
 from .torchrun import check_started_once
 from .trainer import Trainer
 
@@ -10,8 +10,10 @@ __all__ = [
     "Trainer",
     "check_processes",
     "check_started_once",
+    "fetch_weights",
     "launch_processes",
     "load_config",
     "load_model",
+    "load_released_config",
     "setup_run",
 ]

@@ -5,15 +5,20 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from tubedet.checkpoint import TubedetCheckpointer
+from tubedet.model_zoo import local_weights
+
+from .run_setup import load_released_config, weight_sources
 
 
-def load_model(cfg: CfgNode) -> nn.Module:
+def load_model(cfg: CfgNode | str) -> nn.Module:
     """Build the architecture of a config and load its weights.
 
     Args:
-        cfg: ``MODEL.WEIGHTS`` may be one of our checkpoints or a released one, a path or URL; if
-            empty the model keeps its random initialisation. ``MODEL.INIT.BACKBONE`` and
-            ``MODEL.INIT.TRANSFORMER`` are loaded before it.
+        cfg: ``MODEL.WEIGHTS`` may be one of our checkpoints or a released one: a path, URL or name;
+            if empty the model keeps its random initialisation. ``MODEL.INIT.BACKBONE`` and
+            ``MODEL.INIT.TRANSFORMER`` are loaded before it. The name of a released detector,
+            such as "TubeR_CSN152_AVA21", stands for its config and weights, see
+            :func:`tubedet.model_zoo.released_models`.
 
     Returns:
         the model in evaluation mode on ``MODEL.DEVICE``.
@@ -21,10 +26,29 @@ def load_model(cfg: CfgNode) -> nn.Module:
     Raises:
         FileNotFoundError: if the weights do not exist.
         CheckpointError: if they cannot be read or do not fit, see :class:`TubedetCheckpointer`.
+        UserError: if a name is unknown, or its file cannot be fetched.
     """
+    if isinstance(cfg, str):
+        cfg = load_released_config(cfg)
+    fetch_weights(cfg)
     model = build_model(cfg)
     build_checkpointer(cfg, model).resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
     return model.eval()
+
+
+def fetch_weights(cfg: CfgNode, *, with_init: bool = True) -> None:
+    """Look for the weights of a config, and fetch released ones, before any other work is done.
+
+    Args:
+        cfg: the config.
+        with_init: also those of ``MODEL.INIT``.
+
+    Raises:
+        FileNotFoundError, UserError: see :func:`tubedet.model_zoo.local_weights`.
+    """
+    for key, source in weight_sources(cfg).items():
+        if with_init or key == "MODEL.WEIGHTS":
+            local_weights(source, key)
 
 
 def build_checkpointer(

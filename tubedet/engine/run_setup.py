@@ -16,7 +16,7 @@ from detectron2.utils.logger import setup_logger
 from tubedet.config import add_tubedet_config
 from tubedet.data import ensure_registered
 from tubedet.errors import UserError
-from tubedet.model_zoo import get_config_file
+from tubedet.model_zoo import check_weights_name, find_release, get_config_file
 
 # Multi-line dumps of detectron2's set-up: kept in log.txt and config.yaml, not on the console.
 _FILE_ONLY = ("Environment info", "Contents of args.config_file", "Running with full config")
@@ -39,7 +39,7 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
     Raises:
         UserError: if the file is no config, or it or ``opts`` sets a key that does not exist, a key
             that another one replaced, or a value of another type; the message names the file, and
-            the line if the yaml is at fault.
+            the line if the yaml is at fault. Also for weights by a name that is unknown.
         AnnotationError: if the yaml of a data set is wrong.
     """
     cfg = get_cfg()
@@ -56,9 +56,40 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
         # What yacs raises for unknown keys, for old keys and for values of another type.
         raise UserError(f"KEY VALUE arguments: {error.args[0]}") from error
     _check_keys_of_deformable_tuber(cfg, tuber_defaults, config_file, opts)
+    for key, source in weight_sources(cfg).items():
+        check_weights_name(source, key)
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         ensure_registered(name)
     return cfg
+
+
+def load_released_config(name: str) -> CfgNode:
+    """Read the config of a released detector, with its weights as ``MODEL.WEIGHTS``.
+
+    Args:
+        name: one of :func:`tubedet.model_zoo.released_models`.
+
+    Returns:
+        a config that can still be changed; the weights are fetched when they are loaded.
+
+    Raises:
+        UserError: if there is no released detector of that name.
+    """
+    release = find_release(name, detector=True)
+    return load_config(get_config_file(release.config), ["MODEL.WEIGHTS", name])
+
+
+def weight_sources(cfg: CfgNode) -> dict[str, str]:
+    """Config keys of weights, with their paths, names or URLs.
+
+    Args:
+        cfg: the config.
+    """
+    return {
+        "MODEL.WEIGHTS": cfg.MODEL.WEIGHTS,
+        "MODEL.INIT.BACKBONE": cfg.MODEL.INIT.BACKBONE,
+        "MODEL.INIT.TRANSFORMER": cfg.MODEL.INIT.TRANSFORMER,
+    }
 
 
 def _merge_file(cfg: CfgNode, path: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from tubedet.data.dataset_mapper import AVADatasetMapper
 from tubedet.data.video.sources import FrameSource, open_frame_source
 from tubedet.data.video.video_file import VideoError
 from tubedet.engine.model_loading import load_model
+from tubedet.engine.run_setup import load_released_config
 from tubedet.modeling import prepare_for_inference
 
 from .clip_inference import ClipInference, check_device
@@ -80,6 +82,18 @@ class _ReadFrame:
     num_bytes: int
 
 
+def _configurable_by_name(init: Callable) -> Callable:
+    """Let a ``@configurable`` constructor take the name of a released model as its config."""
+
+    @functools.wraps(init)
+    def init_by_name(self, *args, **kwargs):
+        if args and isinstance(args[0], str):
+            args = (load_released_config(args[0]), *args[1:])
+        init(self, *args, **kwargs)
+
+    return init_by_name
+
+
 class VideoActionDetector:
     """Runs a model on key frames at equal distances in a video.
 
@@ -92,13 +106,17 @@ class VideoActionDetector:
     processed: (``batch_size`` * ``every`` + half a clip) seconds of them. At most 32 MiB more have
     been read ahead.
 
+    A config or the name of a released model, such as "TubeR_CSN152_AVA21", makes a detector, with
+    further arguments as for :meth:`from_config`.
+
     Example::
 
-        detector = VideoActionDetector(cfg)
+        detector = VideoActionDetector("TubeR_CSN152_AVA21")
         for result in detector("in.mp4", every=1.0):
             print(result.time, result.instances.action_scores.shape)
     """
 
+    @_configurable_by_name
     @configurable
     def __init__(
         self,

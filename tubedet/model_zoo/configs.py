@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from .errors import UserError
+from tubedet.errors import UserError
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 # An installed package has a copy of the folder; a clone has it beside the package.
 _IS_CLONE = (_PACKAGE.parent / "pyproject.toml").is_file()
 _FOLDER = (_PACKAGE.parent if _IS_CLONE else _PACKAGE) / "configs"

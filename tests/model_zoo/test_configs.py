@@ -11,7 +11,7 @@ from tubedet.engine import load_config
 from tubedet.errors import UserError
 from tubedet.model_zoo import config_names, get_config_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):

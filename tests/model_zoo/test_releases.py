@@ -1,0 +1,136 @@
+"""What is known by name."""
+
+import re
+import urllib.request
+from pathlib import Path
+
+import pytest
+from detectron2.config import get_cfg
+
+from tubedet.config import add_tubedet_config
+from tubedet.engine import load_config, load_model, load_released_config
+from tubedet.errors import UserError
+from tubedet.model_zoo import (
+    check_weights_name,
+    find_release,
+    get_config_file,
+    released_models,
+)
+from tubedet.model_zoo.releases import WEIGHT_KEYS
+
+TUBER_FILES = "https://yzaws-data-log.s3.amazonaws.com/shared/TubeR_cvpr22/"
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Nothing is fetched before weights are loaded."""
+
+    def refuse(*_, **__):
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", refuse)
+
+
+def test_the_papers_releases_and_what_trainings_start_from():
+    releases = {release.name: release for release in released_models()}
+    assert {name: release.url for name, release in releases.items()} == {
+        "TubeR_CSN50_AVA21": f"{TUBER_FILES}TubeR_CSN50_AVA21.pth",
+        "TubeR_CSN152_AVA21": f"{TUBER_FILES}TubeR_CSN152_AVA21.pth",
+        "TubeR_CSN152_AVA22": f"{TUBER_FILES}TubeR_CSN152_AVA22.pth",
+        "TubeR_CSN152_JHMDB": f"{TUBER_FILES}TubeR_CSN152_JHMDB.pth",
+        "irCSN_50_ft_kinetics_from_ig65m_f233743920": (
+            f"{TUBER_FILES}irCSN_50_ft_kinetics_from_ig65m_f233743920.mat"
+        ),
+        "irCSN_152_ft_kinetics_from_ig65m_f126851907": (
+            f"{TUBER_FILES}irCSN_152_ft_kinetics_from_ig65m_f126851907.mat"
+        ),
+        "detr-r50-e632da11": "https://dl.fbaipublicfiles.com/detr/detr-r50-e632da11.pth",
+    }
+    for release in releases.values():
+        assert release.licence == "Apache-2.0" and release.source.startswith("https://github.com/")
+        assert (release.part == "model") == (release.config is not None)
+    figures = {name: release.published for name, release in releases.items() if "_AVA" in name}
+    assert [float(text.split()[-1]) for text in figures.values()] == [27.2, 29.7, 31.1]
+
+
+@pytest.mark.parametrize(
+    "name, depth, num_actions", [("TubeR_CSN50_AVA21", 50, 80), ("TubeR_CSN152_JHMDB", 152, 21)]
+)
+def test_a_released_detector_has_a_config(name, depth, num_actions):
+    cfg = load_released_config(name)
+    assert cfg.MODEL.WEIGHTS == name
+    assert (cfg.MODEL.CSN.DEPTH, cfg.MODEL.NUM_ACTIONS) == (depth, num_actions)
+    expected = load_config(get_config_file(find_release(name).config))
+    expected.MODEL.WEIGHTS = name
+    assert cfg == expected
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        (
+            "tuber_csn152_ava21",
+            "tuber_csn152_ava21 is not the name of a released model; did you mean "
+            "TubeR_CSN152_AVA21 or ",
+        ),
+        ("detr-r50-e632da11", "detr-r50-e632da11 is not a whole detector; known are TubeR_CSN50_"),
+        ("weather", "known are TubeR_CSN50_AVA21, TubeR_CSN152_AVA21, "),
+    ],
+)
+def test_other_names_are_refused_in_one_line(name, message):
+    for use in (load_released_config, load_model):
+        with pytest.raises(UserError) as raised:
+            use(name)
+        assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "opts, message",
+    [
+        (
+            ["MODEL.WEIGHTS", "TubeR_CSN152_AVA"],
+            "MODEL.WEIGHTS TubeR_CSN152_AVA is neither a file nor the name of a released model; "
+            "did you mean TubeR_CSN152_AVA",
+        ),
+        (
+            ["MODEL.INIT.BACKBONE", "irCSN_50"],
+            "MODEL.INIT.BACKBONE irCSN_50 is neither a file nor the name of a released model; ",
+        ),
+        (
+            ["MODEL.WEIGHTS", "detr-r50-e632da11"],
+            "MODEL.WEIGHTS detr-r50-e632da11: these weights are for MODEL.INIT.TRANSFORMER",
+        ),
+        (
+            ["MODEL.INIT.TRANSFORMER", "irCSN_152_ft_kinetics_from_ig65m_f126851907"],
+            "these weights are for MODEL.INIT.BACKBONE",
+        ),
+    ],
+)
+def test_names_are_checked_with_the_config(opts, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as raised:
+        load_config("AVA/TubeR_CSN50_AVA21.yaml", opts)
+    assert str(raised.value).startswith(message) or message in str(raised.value)
+    # A file of that name is the user's own.
+    (tmp_path / opts[1]).touch()
+    assert load_config("AVA/TubeR_CSN50_AVA21.yaml", opts).MODEL.META_ARCHITECTURE == "TubeR"
+
+
+def test_paths_urls_and_known_names_pass_the_check(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    default = add_tubedet_config(cfg := get_cfg()) or cfg.MODEL.WEIGHTS
+    for source in ("", default, "weights.pth", "a/b", "https://host/x", "TubeR_CSN152_AVA22"):
+        check_weights_name(source, "MODEL.WEIGHTS")
+    # A detector has a backbone and a transformer.
+    for key in ("MODEL.INIT.BACKBONE", "MODEL.INIT.TRANSFORMER"):
+        check_weights_name("TubeR_CSN50_AVA21", key)
+
+
+def test_the_table_of_the_documentation_is_that_of_the_zoo():
+    page = (Path(__file__).parents[2] / "docs/zoo.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(.+?)` \| `(.+?)` \| (.*?) \| (.*?) ?\| (\S+) ", page, re.MULTILINE)
+    keys = {part: key for key, part in WEIGHT_KEYS.items()}
+    assert rows == [
+        (release.name, keys[release.part], release.data, release.published or "", release.licence)
+        for release in released_models()
+    ]

@@ -1,0 +1,128 @@
+"""Released files, fetched once into the cache of iopath."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from http.client import HTTPException
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlparse
+from urllib.request import Request, urlopen
+
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+from iopath.common.file_io import get_cache_dir
+
+from tubedet.errors import UserError
+from tubedet.files.urls import is_url
+
+from .releases import ReleasedModel, find_release, released_models, similar_names
+
+_TIMEOUT_SECONDS = 30
+
+
+def local_weights(source: str, key: str) -> str:
+    """Find weights on this machine; fetch those of a released model.
+
+    Args:
+        source: path of a file, name of a released model, or URL. A file or folder goes before the
+            released model of that name.
+        key: config key that has this value, for messages.
+
+    Returns:
+        path of the file; a URL and an empty text are returned as they are.
+
+    Raises:
+        FileNotFoundError: if there is neither such a file nor a released model of that name.
+        UserError: see :func:`fetch_release`; also if it is a folder.
+    """
+    if not source or is_url(source) or os.path.isfile(source):
+        return source
+    if os.path.isdir(source):
+        raise UserError(f"checkpoint {source} is a folder ({key}); give the path of a file")
+    if source in {release.name for release in released_models()}:
+        return fetch_release(find_release(source), key=key)
+    alike = similar_names(os.path.splitext(os.path.basename(source))[0])
+    advice = (
+        f"; the released {alike[0]} is fetched by that name, without an ending" if alike else ""
+    )
+    raise FileNotFoundError(f"checkpoint {source} does not exist ({key}){advice}")
+
+
+def fetch_release(release: ReleasedModel, *, key: str = "MODEL.WEIGHTS") -> str:
+    """Fetch a released file, unless it is in the cache.
+
+    The cache is that of detectron2, ``$FVCORE_CACHE`` or ``~/.torch/iopath_cache``. A progress bar
+    is shown meanwhile, and the licence is printed once the file is complete.
+
+    Args:
+        release: what to fetch.
+        key: config key for which it is fetched, for messages.
+
+    Returns:
+        path of the file.
+
+    Raises:
+        UserError: if it cannot be fetched completely; the message has the URL and says where to put
+            the file. What was fetched of it is removed.
+    """
+    path = _cached_path(release.url)
+    by_hand = f"download {release.url} by hand to {path}, or set {key} to the path of the file"
+    if os.path.isfile(path):
+        size = os.path.getsize(path)
+        if size != (release.num_bytes or size):
+            raise UserError(
+                f"{path} has {size:,} bytes, the released file {release.num_bytes:,}; remove it "
+                f"to fetch it again, or {by_hand}"
+            )
+        return path
+    try:
+        num_bytes = _size_on_server(release.url)
+        with _silent_iopath():
+            path = PathManager.get_local_path(release.url)
+        _remove_unless_complete(path, release.num_bytes or num_bytes)
+    except (OSError, HTTPException) as error:
+        raise UserError(f"{release.name} cannot be fetched: {_reason(error)}; {by_hand}") from error
+    if comm.is_main_process():
+        terms = f"licence {release.licence}, see {release.source}"
+        print(f"{release.name}: trained on {release.data}; {terms}", file=sys.stderr)
+    return path
+
+
+def _cached_path(url: str) -> str:
+    """Where iopath keeps the file of a URL."""
+    return os.path.join(get_cache_dir(), urlparse(url).path.lstrip("/"))
+
+
+def _size_on_server(url: str) -> int | None:
+    """Ask for the size alone, so that no progress bar starts where there is no network."""
+    with urlopen(Request(url, method="HEAD"), timeout=_TIMEOUT_SECONDS) as answer:
+        length = answer.headers.get("Content-Length")
+    return int(length) if length else None
+
+
+def _remove_unless_complete(path: str, num_bytes: int | None) -> None:
+    size = os.path.getsize(path)
+    if num_bytes is not None and size != num_bytes:
+        os.remove(path)
+        raise OSError(f"{size:,} bytes came instead of {num_bytes:,}")
+
+
+@contextlib.contextmanager
+def _silent_iopath() -> Iterator[None]:
+    """Keep iopath from printing a line of its own before ours when a download fails."""
+    logger = logging.getLogger("iopath.common.download")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = was_disabled
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, URLError) and not isinstance(error, HTTPError):
+        return str(error.reason)
+    return str(error) or type(error).__name__
