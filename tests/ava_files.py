@@ -6,7 +6,7 @@ from tubedet.evaluation.ava_protocol import AVA_PROTOCOLS, evaluate_ava
 
 
 def evaluate_files(groundtruth, predictions, label_map, exclusions=None, protocol="official"):
-    """The figures of a prediction csv, an ``AvaResult``."""
+    """The figures of a prediction csv, an ``AVAResult``."""
     ava_kinetics = AVA_PROTOCOLS[protocol].ava_kinetics
     truth = read_ava_groundtruth(groundtruth, label_map, exclusions, ava_kinetics=ava_kinetics)
     detections = read_ava_csv(predictions, ava_kinetics=ava_kinetics)

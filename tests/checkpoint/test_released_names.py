@@ -7,7 +7,7 @@ import torch
 from detectron2.modeling import build_model
 from reference_cases import FIXTURES, LARGE_BLOCKS, ReferenceCase
 
-from tubedet.checkpoint import CheckpointError, by_our_names
+from tubedet.checkpoint import CheckpointError, to_tubedet_names
 from tubedet.checkpoint.released_names import TUBEDET, TUBER, released_layout
 from tubedet.engine import load_config
 
@@ -15,7 +15,7 @@ from tubedet.engine import load_config
 def test_every_released_key_is_converted():
     case = ReferenceCase(FIXTURES / "tuber_csn50_ava21")
     weights = {key: torch.empty(0) for key in case.meta["weights"]}
-    named = by_our_names(weights)
+    named = to_tubedet_names(weights)
     assert named.layout is TUBER
     cfg = load_config("configs/AVA/TubeR_CSN50_AVA21.yaml", ["MODEL.DEVICE", "meta"])
     with torch.device("meta"):
@@ -41,7 +41,7 @@ def test_the_public_experiments_are_converted(variant):
     weights = {f"module.{key}": torch.empty(0) for key in meta["weights"]}
     weights |= {f"module.{key}": torch.empty(0) for key in meta.get("aliases", {})}
     weights["module.backbone.0.query_pool.weight"] = torch.empty(0)  # never called
-    named = by_our_names(weights)
+    named = to_tubedet_names(weights)
     base = {"seqformer": "SeqFormer", "sparse": "SparseRCNN"}.get(variant, "DeformableTubeR")
     opts = ["MODEL.DEVICE", "cpu", "MODEL.CSN.WIDTH_MULTIPLIER", 1 / 32]
     opts += ["MODEL.DEFORMABLE_TUBER.DETR_FIRST", variant == "d3"]
@@ -75,4 +75,4 @@ def test_two_keys_of_the_same_meaning_are_refused():
         "bbox_embed.layers.0.bias": torch.zeros(1),
     }
     with pytest.raises(CheckpointError, match="both are box_head.layers.0.bias"):
-        by_our_names(weights)
+        to_tubedet_names(weights)

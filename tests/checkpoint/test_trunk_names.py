@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tubedet.checkpoint import CheckpointError, TubedetCheckpointer, by_our_names
+from tubedet.checkpoint import CheckpointError, TubedetCheckpointer, to_tubedet_names
 from tubedet.modeling.backbone.csn.csn import CSN
 
 
@@ -66,7 +66,7 @@ def test_the_keys_of_deeper_networks(name, depth):
     csn = CSN(depth=depth, width_multiplier=1 / 32)
     weights = getattr(published_trunks, name)(csn)
     weights = {key: torch.as_tensor(value) for key, value in weights.items()}
-    named = by_our_names(weights)
+    named = to_tubedet_names(weights)
     expected = {f"backbone.{key}": value for key, value in csn.state_dict().items()}
     if name == "caffe2":
         expected = {k: v for k, v in expected.items() if not k.endswith("num_batches_tracked")}
@@ -85,7 +85,7 @@ def test_the_keys_of_deeper_networks(name, depth):
 )
 def test_networks_with_similar_names_are_refused(keys, network):
     with pytest.raises(CheckpointError, match=network):
-        by_our_names({key: torch.zeros(1) for key in keys})
+        to_tubedet_names({key: torch.zeros(1) for key in keys})
 
 
 @pytest.mark.parametrize("kind", ["TubeR .pth", "VMZ .mat", "pytorchvideo"])

@@ -2,7 +2,7 @@ import pytest
 import torch
 from reference_cases import FIXTURES, LARGE, ReferenceCase
 
-from tubedet.checkpoint import CheckpointError, by_our_names, to_tuber_names
+from tubedet.checkpoint import CheckpointError, to_tubedet_names, to_tuber_names
 
 
 @pytest.mark.parametrize("name", ["tuber_csn50_ava21", "tuber_csn152_ava21", "tuber_csn152_jhmdb"])
@@ -12,7 +12,7 @@ def test_every_released_name_comes_back(name):
         pytest.skip(f"the reference case {name} is not at {folder}")
     keys = ReferenceCase(folder / name).meta["weights"]
     weights = {f"module.{key}": torch.tensor(float(i)) for i, key in enumerate(keys)}
-    back = to_tuber_names(by_our_names(weights).weights)
+    back = to_tuber_names(to_tubedet_names(weights).weights)
     assert back == weights and len(set(back)) == len(keys)
 
 

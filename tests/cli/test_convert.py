@@ -11,7 +11,7 @@ from detectron2.modeling import build_model
 from reference_cases import FIXTURES, ReferenceCase
 from safetensors.torch import load_file
 
-from tubedet.checkpoint import TubedetCheckpointer, by_our_names
+from tubedet.checkpoint import TubedetCheckpointer, to_tubedet_names
 from tubedet.cli.running import run_command
 from tubedet.engine import load_config
 
@@ -33,7 +33,7 @@ def test_released_tuber_there_and_back_is_bit_equal(tmp_path, capsys):
     assert "released TubeR's names" in printed
     assert hashlib.sha256(ours.read_bytes()).hexdigest() in printed
     assert "parameters: 75,393,959\n" in printed  # with the classifier that it never uses
-    content, expected = load_file(ours), by_our_names(weights).weights
+    content, expected = load_file(ours), to_tubedet_names(weights).weights
     assert content.keys() == expected.keys()
     assert all(torch.equal(content[key], expected[key]) for key in expected)
     assert main([str(ours), str(back), "--to", "tuber-official"]) == 0

@@ -14,7 +14,7 @@ from detectron2.modeling import build_model
 
 from tubedet.cli import demo
 from tubedet.cli.running import parse_command_line, run_command
-from tubedet.data import AVADatasetMapper
+from tubedet.data import ClipDatasetMapper
 from tubedet.data.annotations.ava_csv import read_ava_csv
 from tubedet.engine import load_config
 from tubedet.inference.drawing import ActionVisualizer
@@ -83,7 +83,7 @@ def test_video_and_predictions(video, weights, tmp_path):
     cfg = load_config(_CONFIG, [str(option) for option in opts])
     model = build_model(cfg).eval()
     model.load_state_dict(torch.load(weights, weights_only=True)["model"])
-    mapper = AVADatasetMapper(cfg, is_train=False)
+    mapper = ClipDatasetMapper(cfg, is_train=False)
     key_frame = {"video_id": "film", "video": str(video), "fps": 30.0, "start_second": 0.0}
     table = read_ava_csv(predictions)
     assert predictions.read_text().startswith("film,0000,")

@@ -16,7 +16,7 @@ from tubedet.data.annotations.tube_files import read_act_groundtruth, read_corre
 from tubedet.data.annotations.video_lists import read_file_names, read_seconds, read_video_infos
 from tubedet.data.datasets.ava import AVAFiles, load_ava
 from tubedet.data.datasets.custom import load_key_frames, load_tubes
-from tubedet.data.datasets.custom_yaml import read_own_data_yaml
+from tubedet.data.datasets.custom_yaml import read_custom_yaml
 from tubedet.data.validation.annotation_checks import check_ava
 
 ACTION_LIST = Path(tubedet.__file__).parent / "data/datasets/label_maps/ava_action_list_v2.1.pbtxt"
@@ -182,7 +182,7 @@ OWN_TEXTS = {"my.yaml": YAML, "rows.csv": FRAMES_CSV, "excluded.csv": b"a,2\n"}
 @given(data=st.data())
 def test_own_data(tmp_path, kind, timestamps, data):
     def load(_):
-        own = read_own_data_yaml(tmp_path / "my.yaml")
+        own = read_custom_yaml(tmp_path / "my.yaml")
         (load_tubes if own.timestamps == "frames" else load_key_frames)(own)
 
     (tmp_path / "films").mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ from tubedet.config import add_tubedet_config
 from tubedet.data import ActionTube, register_action_tubes
 from tubedet.data.annotations.tube_files import AnnotatedVideo
 from tubedet.data.augmentation import build_clip_augmentations
-from tubedet.data.dataset_mapper import AVADatasetMapper
+from tubedet.data.dataset_mapper import ClipDatasetMapper
 from tubedet.data.video.reader import VideoError
 
 
@@ -53,7 +53,7 @@ def key_frame(tmp_path, write_video):
 
 def make_mapper(is_train, *, augmentations=(), **changes):
     arguments = {"num_frames": 8, "frame_stride": 2, "fps": 30, "num_actions": 12}
-    return AVADatasetMapper(is_train, augmentations=augmentations, **{**arguments, **changes})
+    return ClipDatasetMapper(is_train, augmentations=augmentations, **{**arguments, **changes})
 
 
 def test_training_input(key_frame, numbers_in):
@@ -241,21 +241,21 @@ def test_config_reaches_the_mapper(cfg, key_frame):
     cfg.INPUT.CLIP.MIN_BOX_AREA = 7.0
     cfg.MODEL.NUM_ACTIONS = 20
     cfg.DATALOADER.MAX_BROKEN_KEYFRAMES = 4
-    mapper = AVADatasetMapper(cfg, is_train=True)
+    mapper = ClipDatasetMapper(cfg, is_train=True)
     assert (mapper.num_frames, mapper.frame_stride, mapper.fps) == (6, 3, 15.0)
     assert (mapper.min_box_area, mapper._broken_videos.max_broken) == (7.0, 4)
     assert mapper.min_decoded_side == 40
     mapped = mapper(key_frame)
     assert mapped["clip"].shape == (3, 6, 36, 47)
     assert mapped["instances"].gt_actions.shape == (2, 20)
-    mapper = AVADatasetMapper(cfg, is_train=False)
+    mapper = ClipDatasetMapper(cfg, is_train=False)
     assert mapper(key_frame)["clip"].shape == (3, 6, 30, 40)
     assert mapper._broken_videos.max_broken == 0
     assert mapper.min_decoded_side == 30
 
 
 def test_published_pipeline_is_the_default(cfg):
-    names = [type(a).__name__ for a in AVADatasetMapper(cfg, is_train=True).augmentations.augs]
+    names = [type(a).__name__ for a in ClipDatasetMapper(cfg, is_train=True).augmentations.augs]
     assert names == [
         "ResizeShortSide",
         "RandomFlip",
@@ -265,7 +265,7 @@ def test_published_pipeline_is_the_default(cfg):
     cfg.INPUT.RANDOM_FLIP = "none"
     cfg.INPUT.CLIP.CROP_SHORT_SIDE = 0
     cfg.INPUT.CLIP.HSV_JITTER = (0, 0, 0)
-    assert len(AVADatasetMapper(cfg, is_train=True).augmentations.augs) == 1
+    assert len(ClipDatasetMapper(cfg, is_train=True).augmentations.augs) == 1
 
 
 @pytest.fixture

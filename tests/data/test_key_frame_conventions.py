@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tubedet.data.clip_sampling import clip_times, frame_indices
-from tubedet.data.dataset_mapper import AVADatasetMapper
+from tubedet.data.dataset_mapper import ClipDatasetMapper
 from tubedet.data.video.reader import VideoError
 
 START = 900.0
@@ -40,7 +40,7 @@ def test_indices_are_those_of_both_conventions(convention, num_frames, stride):
 
 
 def read_clip(record, numbers_in, num_frames=8, stride=2):
-    mapper = AVADatasetMapper(
+    mapper = ClipDatasetMapper(
         False,
         augmentations=[],
         num_frames=num_frames,

@@ -22,7 +22,7 @@ import prepare_ava
 from ava_preparation import downloading
 from ava_preparation.batch import PreparationError, sole_user
 
-from tubedet.data.dataset_mapper import AVADatasetMapper
+from tubedet.data.dataset_mapper import ClipDatasetMapper
 from tubedet.data.datasets.ava import load_ava
 from tubedet.data.datasets.builtin import ava_files
 from tubedet.data.validation.annotation_checks import check_ava
@@ -255,7 +255,7 @@ def test_frames_and_small_videos_give_the_same_clips(downloaded, mirror, capsys)
             numbers = read_numbers(frames.read(times))
             assert read_numbers(wide) == numbers
             assert numbers[0] == rate and numbers[90] == 4 * rate
-        mapper = AVADatasetMapper(
+        mapper = ClipDatasetMapper(
             False, augmentations=[], num_frames=4, frame_stride=2, fps=30, num_actions=80
         )
         files = ava_files(str(root), split=split, version="v2.2")

@@ -18,7 +18,7 @@ from detectron2.structures import Boxes, Instances
 from reference_cases import FIXTURES, ReferenceCase, waves
 from torchvision.ops import box_convert
 
-from tubedet.checkpoint import by_our_names, to_tuber_names
+from tubedet.checkpoint import to_tubedet_names, to_tuber_names
 from tubedet.engine import load_config
 from tubedet.engine.optimizer import build_optimizer
 from tubedet.engine.step_trainer import StepTrainer
@@ -53,7 +53,7 @@ class PublishedSteps:
         self.loss_weights = case.meta["weight_dict"]
         cfg = load_config(CONFIG, ["MODEL.DEVICE", "cpu", *NO_DROPOUT])
         model = build_model(cfg)
-        model.load_state_dict(by_our_names(case.state_dict()).weights, strict=False)
+        model.load_state_dict(to_tubedet_names(case.state_dict()).weights, strict=False)
         self.before = _state(model)
         assert cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE == "full_model"
         trainer = StepTrainer(

@@ -9,7 +9,7 @@ from torch import nn
 
 from tubedet.checkpoint import CheckpointError
 from tubedet.engine import load_config
-from tubedet.engine.step_trainer import StepTrainer, exchanging_gradients
+from tubedet.engine.step_trainer import StepTrainer, distributed_model
 
 
 class _Quadratic(nn.Module):
@@ -136,7 +136,7 @@ def test_processes_exchange_gradients_once(tmp_path, monkeypatch):
         "gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1
     )
     try:
-        model = exchanging_gradients(_Linear())
+        model = distributed_model(_Linear())
         exchanged, addresses = [], set()
 
         def count(state, bucket):

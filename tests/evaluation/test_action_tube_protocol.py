@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubedet.data.annotations.ava_csv import AvaTable, parse_ava_csv
+from tubedet.data.annotations.ava_csv import AVATable, parse_ava_csv
 from tubedet.data.annotations.tube_files import ActionTube, read_act_groundtruth
 from tubedet.data.datasets.builtin import JHMDB_ACTIONS
 from tubedet.evaluation.action_tube_groundtruth import ActionTubeGroundtruth
@@ -178,7 +178,7 @@ def jhmdb():
 def jhmdb_table(groundtruth, detections):
     videos = tuple(groundtruth.frame_numbers)
     video_index, frames, labels = detections[:, :3].astype(np.int64).T
-    return AvaTable(
+    return AVATable(
         source="stored detections",
         videos=videos,
         video_index=video_index,

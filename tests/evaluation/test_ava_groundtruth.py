@@ -5,7 +5,7 @@ from detectron2.data import MetadataCatalog
 
 from tubedet.data.annotations.ava_csv import parse_ava_csv
 from tubedet.evaluation.ava_groundtruth import (
-    AvaGroundtruth,
+    AVAGroundtruth,
     load_ava_groundtruth,
     persons_of,
     read_ava_groundtruth,
@@ -57,7 +57,7 @@ def test_callable_of_the_metadata(metadata):
 def test_a_box_with_several_actions_is_one_person():
     rows = ["film,902,0,0,1,1,11,4", "film,902,0,0,1,1,80,4", "film,903,0,0,1,1,11,4"]
     rows += ["film,902,0,0,0.5,1,3,5", "other,902,0,0,1,1,11,4"]
-    truth = AvaGroundtruth(
+    truth = AVAGroundtruth(
         parse_ava_csv(rows, source="truth.csv"),
         {11: "sit"},
         {("film", 903.0)},

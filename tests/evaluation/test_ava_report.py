@@ -3,14 +3,14 @@
 import json
 import math
 
-from tubedet.evaluation.ava_protocol import AvaResult
+from tubedet.evaluation.ava_protocol import AVAResult
 from tubedet.evaluation.ava_report import (
     result_table,
     result_to_dict,
     write_result_json,
 )
 
-RESULT = AvaResult(
+RESULT = AVAResult(
     protocol="official",
     mean_ap=0.375,
     per_class={"sit": 0.75, "run": math.nan, "dance": 0.0},

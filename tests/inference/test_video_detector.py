@@ -9,7 +9,7 @@ from detectron2.modeling import build_model
 from numbered_videos import read_numbers, write_video
 from recording_detector import CountingSource, recording_detector
 
-from tubedet.data import AVADatasetMapper
+from tubedet.data import ClipDatasetMapper
 from tubedet.data.video.sources import open_frame_source
 from tubedet.data.video.video_file import VideoFileReader
 from tubedet.engine import load_config
@@ -64,7 +64,7 @@ def test_results_are_those_of_the_evaluation(tmp_path, cfg, toy_model, file_name
     assert [result.time for result in results] == pytest.approx(multiples[is_inside])
     assert [result.index for result in results] == list(range(len(results)))
     assert len(results) >= 2
-    mapper = AVADatasetMapper(cfg, is_train=False)
+    mapper = ClipDatasetMapper(cfg, is_train=False)
     for result in results:
         model_input = mapper(key_frame_dict(path, result.time))
         with torch.inference_mode():
@@ -89,7 +89,7 @@ def test_a_folder_is_decoded_for_the_model_as_in_evaluation(tmp_path, cfg):
     with open_frame_source(tmp_path, fps=12) as source:
         frames = list(detector.frames(source))
         assert [frame.image.shape for frame in frames] == [(192, 256, 3)] * 25
-    mapper = AVADatasetMapper(cfg, is_train=False)
+    mapper = ClipDatasetMapper(cfg, is_train=False)
     assert [x["timestamp"] for x in model.inputs] == [0, 1, 2]
     for model_input in model.inputs:
         expected = mapper(key_frame_dict(tmp_path, model_input["timestamp"], fps=12.0))
@@ -108,7 +108,7 @@ def test_real_videos(cfg, name, num_frames):
     detector, model = recording_detector(cfg)
     indices = [frame.index for frame in detector.frames(path, every=2.5)]
     assert indices == list(range(num_frames))
-    mapper = AVADatasetMapper(cfg, is_train=False)
+    mapper = ClipDatasetMapper(cfg, is_train=False)
     for model_input in model.inputs[:5]:
         expected = mapper(key_frame_dict(path, model_input["timestamp"]))
         assert torch.equal(model_input["clip"], expected["clip"])
@@ -156,7 +156,7 @@ def test_parts(film, cfg, part, numbers, key_times):
         if frame.time < key_times[0] - 1e-3:
             assert (frame.before.time, frame.after) == (pytest.approx(key_times[0]), None)
     # The clips at the edges show what is beyond them.
-    mapper = AVADatasetMapper(cfg, is_train=False)
+    mapper = ClipDatasetMapper(cfg, is_train=False)
     for model_input in model.inputs:
         expected = mapper(key_frame_dict(film, model_input["timestamp"]))
         assert torch.equal(model_input["clip"], expected["clip"])

@@ -88,7 +88,7 @@ def test_upload_result_and_download(page, film, detector, action_names, tmp_path
     )
 
 
-def test_refusals_are_said_on_the_page(page, address, make_film, tmp_path):
+def test_user_errors_are_shown_on_the_page(page, address, make_film, tmp_path):
     assert "at most 8 seconds" in upload_and_detect(page, make_film(tmp_path / "long.mp4", 9.0))
     (tmp_path / "text.mp4").write_text("certainly no video")
     opened(page, address)

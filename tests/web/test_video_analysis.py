@@ -65,7 +65,7 @@ def test_the_upload_may_be_deleted_meanwhile(analysis, film, tmp_path):
             raise AssertionError("not refused")
 
 
-def test_refusals(analysis, make_film, tmp_path):
+def test_unusable_videos(analysis, make_film, tmp_path):
     with pytest.raises(UploadError, match="12 seconds long, and at most 10"):
         with analysis.run(make_film(tmp_path / "long.mp4", 12.0), threshold=0.5, every=1.0):
             raise AssertionError("not refused")

@@ -19,7 +19,7 @@ from tabulate import tabulate
 
 from tubedet.data.augmentation import build_clip_augmentations
 from tubedet.data.clip_sampling import clip_times, frame_indices
-from tubedet.data.dataset_mapper import AVADatasetMapper
+from tubedet.data.dataset_mapper import ClipDatasetMapper
 from tubedet.data.video.pyav_versions import open_for_reading, to_rgb
 
 from .measurement import process_memory, summary
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> dict:
     )
     clip = {"num_frames": options.frames, "frame_stride": options.stride, "fps": 30.0}
     mappers = {
-        "tubedet": AVADatasetMapper(
+        "tubedet": ClipDatasetMapper(
             False,
             augmentations=augmentations,
             num_actions=1,
@@ -120,7 +120,7 @@ class NaiveMapper:
 
     The video is opened for every clip. A folder is listed and its pictures are decoded in full by
     Pillow; a file is decoded from its first frame to the last wanted one. Each wanted frame is then
-    resized by Pillow. The result is that of ``AVADatasetMapper`` but for rounding.
+    resized by Pillow. The result is that of ``ClipDatasetMapper`` but for rounding.
     """
 
     def __init__(self, *, short_side: int, num_frames: int, frame_stride: float, fps: float):

@@ -17,7 +17,7 @@ from tabulate import tabulate
 
 from tubedet.engine import launch_processes
 from tubedet.engine.optimizer import build_optimizer
-from tubedet.engine.step_trainer import StepTrainer, exchanging_gradients
+from tubedet.engine.step_trainer import StepTrainer, distributed_model
 from tubedet.engine.trainer import AMP_DTYPES
 
 from .fresh_process import FreshProcess
@@ -171,7 +171,7 @@ def _train(args: argparse.Namespace) -> None:
         seed=run.seed + rank,
     )
     trainer = StepTrainer(
-        exchanging_gradients(model),
+        distributed_model(model),
         itertools.repeat(batch),
         build_optimizer(cfg, model),
         device_type=device.type,

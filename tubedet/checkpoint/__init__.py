@@ -2,7 +2,7 @@
 
 from .checkpointer import TubedetCheckpointer
 from .load_report import LoadReport
-from .released_names import by_our_names
+from .released_names import to_tubedet_names
 from .safe_loading import CheckpointError, load_checkpoint_file
 from .tuber_names import to_tuber_names
 
@@ -10,7 +10,7 @@ __all__ = [
     "CheckpointError",
     "LoadReport",
     "TubedetCheckpointer",
-    "by_our_names",
+    "to_tubedet_names",
     "load_checkpoint_file",
     "to_tuber_names",
 ]

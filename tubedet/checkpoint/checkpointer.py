@@ -12,7 +12,7 @@ from tubedet.files.atomic_writing import open_atomically, write_json
 from tubedet.model_zoo import local_weights
 
 from .load_report import LoadReport
-from .released_names import by_our_names
+from .released_names import to_tubedet_names
 from .safe_loading import CheckpointError, load_checkpoint_file
 from .weight_loading import load_weights
 
@@ -160,7 +160,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
         if isinstance(model, nn.parallel.DistributedDataParallel):
             model = model.module
         try:
-            named = by_our_names(weights)
+            named = to_tubedet_names(weights)
         except CheckpointError as error:
             raise CheckpointError(f"{source}: {error}") from error
         report = load_weights(model, named, source=source, part=part)

@@ -168,7 +168,7 @@ def released_layout(keys) -> ReleasedLayout:
     return TUBEDET
 
 
-def by_our_names(weights: dict[str, torch.Tensor]) -> NamedWeights:
+def to_tubedet_names(weights: dict[str, torch.Tensor]) -> NamedWeights:
     """Recognise whose names weights have, and rename them.
 
     Args:

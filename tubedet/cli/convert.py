@@ -16,7 +16,12 @@ import torch
 from detectron2.utils.file_io import PathManager
 from safetensors.torch import save
 
-from tubedet.checkpoint import CheckpointError, by_our_names, load_checkpoint_file, to_tuber_names
+from tubedet.checkpoint import (
+    CheckpointError,
+    load_checkpoint_file,
+    to_tubedet_names,
+    to_tuber_names,
+)
 from tubedet.checkpoint.key_layout import DETECTOR_MODULES
 from tubedet.errors import UserError
 from tubedet.files.atomic_writing import open_atomically
@@ -73,7 +78,7 @@ def convert(source: str, names: str) -> tuple[dict[str, torch.Tensor], str]:
         OSError: if there is no such file.
     """
     weights = load_checkpoint_file(PathManager.get_local_path(source))["model"]
-    named = by_our_names(weights)
+    named = to_tubedet_names(weights)
     if not any(key.startswith(_OUR_MODULES) for key in named.weights):
         raise CheckpointError(f"{source}: names such as {next(iter(weights), None)} are unknown")
     converted = named.weights

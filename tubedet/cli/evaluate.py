@@ -1,6 +1,6 @@
 """Compute the figures of a file of predictions, without a model.
 
-The ground truth is that of a registered data set or of a yaml of one's own (--dataset), or is given
+The ground truth is that of a registered data set or of the yaml of a custom data set (--dataset), or is given
 as files in AVA's format (--groundtruth and --labelmap). AVA-type data give frame-mAP@0.5, data sets
 of action tubes (JHMDB, UCF101-24) video-mAP too. All files may be compressed with gzip.
 """
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of the command.
     """
-    parser.add_argument("--dataset", help="registered data set, or yaml of a data set of one's own")
+    parser.add_argument("--dataset", help="registered data set, or yaml of a custom data set")
     parser.add_argument("--groundtruth", type=Path, help="ground-truth csv")
     parser.add_argument("--labelmap", type=Path, help="pbtxt of evaluated classes")
     parser.add_argument("--exclude", type=Path, help="csv of excluded video_id,timestamp")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tubedet.data.importers.coco_video import read_coco_video
 from tubedet.data.importers.cvat import read_cvat
-from tubedet.data.importers.dataset_writer import write_own_data
+from tubedet.data.importers.dataset_writer import write_custom_dataset
 from tubedet.errors import UserError
 
 from .arguments import add_overwrite_argument
@@ -98,7 +98,7 @@ def main(options: argparse.Namespace) -> int:
         boxes, empty_frames, classes = read_coco_video(
             options.json, first_frame=options.first_frame
         )
-    write_own_data(
+    write_custom_dataset(
         options.output,
         boxes,
         inputs=inputs,

@@ -23,7 +23,7 @@ from tubedet.data.datasets.custom import ensure_registered
 from tubedet.data.datasets.input_files import check_output_file, input_files
 from tubedet.data.validation.annotation_checks import (
     check_ava,
-    check_own_data,
+    check_custom_dataset,
     check_tubes,
     shared_videos,
 )
@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of the command.
     """
-    parser.add_argument("datasets", nargs="*", help="registered names, or yamls of own data")
+    parser.add_argument(
+        "datasets", nargs="*", help="registered names, or yamls of custom data sets"
+    )
     parser.add_argument(
         "--dataset", nargs="+", default=[], metavar="NAME", help="the same, as other tools have it"
     )
@@ -143,8 +145,8 @@ def check_dataset(name: str) -> CheckedDataset:
             checked.error("name", f"no such data set; known: {', '.join(DatasetCatalog.list())}")
             return checked
         metadata = MetadataCatalog.get(name)
-        if metadata.get("own_data") is not None:
-            checked = check_own_data(metadata.own_data)
+        if metadata.get("custom_dataset") is not None:
+            checked = check_custom_dataset(metadata.custom_dataset)
         elif metadata.get("ava_files") is not None:
             checked = check_ava(name, metadata.ava_files)
         elif metadata.get("tubes") is not None:
@@ -156,7 +158,7 @@ def check_dataset(name: str) -> CheckedDataset:
                 num_actions=len(metadata.action_names),
             )
         else:
-            kinds = "AVA's format, action tubes, and yamls of one's own data"
+            kinds = "AVA's format, action tubes, and yamls of custom data sets"
             checked.error("name", f"there is no check for data sets of this kind, only for {kinds}")
             return checked
         _check_loading(checked, lambda: DatasetCatalog.get(name))

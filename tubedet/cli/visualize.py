@@ -18,7 +18,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils.env import seed_all_rng
 
-from tubedet.data import AVADatasetMapper, ensure_registered
+from tubedet.data import ClipDatasetMapper, ensure_registered
 from tubedet.data.clip_sampling import stored_key_time
 from tubedet.data.datasets.custom import check_actions, file_stem
 from tubedet.data.video.reader import VideoReaderCache
@@ -87,7 +87,7 @@ def draw_data_set(name: str, cfg: CfgNode, options: argparse.Namespace) -> int:
     """Draws the key frames of one data set.
 
     Args:
-        name: registered name, or the yaml of a data set of one's own.
+        name: registered name, or the yaml of a custom data set.
         cfg: the config; only used for augmented clips.
         options: of :func:`add_arguments`.
 
@@ -133,7 +133,7 @@ def _draw_key_frames() -> Callable[[Path, dict, ActionVisualizer], bool]:
 
 
 def _draw_clips(cfg: CfgNode) -> Callable[[Path, dict, ActionVisualizer], bool]:
-    mapper = AVADatasetMapper(cfg, is_train=True)
+    mapper = ClipDatasetMapper(cfg, is_train=True)
     fps = cfg.INPUT.CLIP.FPS / cfg.INPUT.CLIP.FRAME_STRIDE
 
     def draw(path, record, visualizer):

@@ -2,7 +2,7 @@
 
 from .annotations.ava_csv import AnnotationError
 from .annotations.tube_files import ActionTube
-from .dataset_mapper import AVADatasetMapper
+from .dataset_mapper import AVADatasetMapper, ClipDatasetMapper
 from .datasets import builtin  # noqa: F401  (registers the data sets)
 from .datasets.action_tubes import register_action_tubes
 from .datasets.ava import AVAFiles, load_ava, register_ava
@@ -11,6 +11,7 @@ from .video.reader import VideoError, open_video
 
 __all__ = [
     "AVADatasetMapper",
+    "ClipDatasetMapper",
     "AVAFiles",
     "ActionTube",
     "AnnotationError",

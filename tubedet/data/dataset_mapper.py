@@ -20,7 +20,7 @@ from .datasets.custom import ensure_registered
 from .video.reader import VideoError, VideoReaderCache
 
 
-class AVADatasetMapper:
+class ClipDatasetMapper:
     """Reads the clip around a key frame, augments it, and makes tensors of it.
 
     A callable for detectron2's data loaders. The result is a dict with everything of the dataset
@@ -234,3 +234,7 @@ def _check_size(dataset_dict: dict, height: int, width: int) -> None:
             f"{dataset_dict['video']}: frames of {width}x{height} pixels, but the data set says "
             f"{expected[1]}x{expected[0]}: correct that (AVA: video_info.csv), or store them so"
         )
+
+
+# The name until version 0.1, which scripts may have.
+AVADatasetMapper = ClipDatasetMapper

@@ -25,7 +25,7 @@ _FILE_ONLY = ("Environment info", "Contents of args.config_file", "Running with 
 def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
     """Read a config file on top of detectron2's and tubedet's defaults.
 
-    Data sets of one's own that it names are registered. A yaml holds plain values only; nothing in
+    Custom data sets that it names are registered. A yaml holds plain values only; nothing in
     it is executed.
 
     Args:

@@ -14,7 +14,7 @@ from tubedet.errors import UserError
 from .optimizer_state import check_optimizer_state
 
 
-def exchanging_gradients(model: torch.nn.Module) -> torch.nn.Module:
+def distributed_model(model: torch.nn.Module) -> torch.nn.Module:
     """The model with gradients averaged over all processes; itself if there is one process.
 
     Args:
@@ -94,7 +94,7 @@ class StepTrainer(SimpleTrainer):
         means = defaultdict(float)
         for part in passes:
             share = len(part) / len(data)
-            with self._exchanging_gradients(part is passes[-1]):
+            with self._gradient_exchange(part is passes[-1]):
                 losses = self._backward(part, share)
             for name, loss in losses.items():
                 means[name] += loss.detach() * share
@@ -109,7 +109,7 @@ class StepTrainer(SimpleTrainer):
         self.grad_scaler.scale(losses).backward()
         return loss_dict
 
-    def _exchanging_gradients(self, wanted: bool) -> contextlib.AbstractContextManager:
+    def _gradient_exchange(self, wanted: bool) -> contextlib.AbstractContextManager:
         """Within, processes exchange gradients or keep them to add further ones first."""
         if wanted or not isinstance(self.model, DistributedDataParallel):
             return contextlib.nullcontext()

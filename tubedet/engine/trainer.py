@@ -20,7 +20,7 @@ from torch import nn
 
 from tubedet.checkpoint import TubedetCheckpointer
 from tubedet.checkpoint.safe_loading import AVERAGED
-from tubedet.data import AVADatasetMapper
+from tubedet.data import ClipDatasetMapper
 from tubedet.data.datasets.custom import check_actions
 from tubedet.errors import UserError
 from tubedet.evaluation import ActionTubeEvaluator, AVAEvaluator
@@ -30,7 +30,7 @@ from .freezing import freeze_parameters
 from .model_loading import build_checkpointer
 from .optimizer import build_optimizer
 from .progress_printer import ProgressPrinter
-from .step_trainer import StepTrainer, exchanging_gradients
+from .step_trainer import StepTrainer, distributed_model
 from .weight_average import WeightAverage
 
 AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -64,7 +64,7 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         device_type = torch.device(cfg.MODEL.DEVICE).type
-        model = exchanging_gradients(model)
+        model = distributed_model(model)
         self._trainer = StepTrainer(
             model,
             data_loader,
@@ -108,13 +108,13 @@ class Trainer(DefaultTrainer):
         """Endless batches of augmented clips."""
         for name in cfg.DATASETS.TRAIN:
             check_actions(cfg, name)
-        return build_detection_train_loader(cfg, mapper=AVADatasetMapper(cfg, is_train=True))
+        return build_detection_train_loader(cfg, mapper=ClipDatasetMapper(cfg, is_train=True))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
         """Every key frame of a data set once, shared among the processes."""
         check_actions(cfg, dataset_name)
-        mapper = AVADatasetMapper(cfg, is_train=False)
+        mapper = ClipDatasetMapper(cfg, is_train=False)
         return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod

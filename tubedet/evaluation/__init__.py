@@ -11,7 +11,7 @@ from .action_tube_protocol import (
 )
 from .action_tube_report import tube_result_table, tube_result_to_dict, write_tube_result_json
 from .ava_evaluator import AVAEvaluator
-from .ava_protocol import AVA_PROTOCOLS, AvaResult, evaluate_ava
+from .ava_protocol import AVA_PROTOCOLS, AVAResult, evaluate_ava
 from .ava_report import result_table, result_to_dict, write_result_json
 from .comparability import EvaluationError
 from .detection_ap import average_precision, match_detections, paired_iou, precision_recall
@@ -26,7 +26,7 @@ __all__ = [
     "ActionTubeEvaluator",
     "ActionTubeGroundtruth",
     "ActionTubeResult",
-    "AvaResult",
+    "AVAResult",
     "DetectedTube",
     "EvaluationError",
     "action_tube_result",

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from os import PathLike
 from pathlib import Path
 
-from tubedet.data.annotations.ava_csv import AvaTable
+from tubedet.data.annotations.ava_csv import AVATable
 
 from .action_tube_groundtruth import load_action_tube_groundtruth
 from .action_tube_protocol import ActionTubeResult, evaluate_action_tubes, get_tube_protocol
@@ -78,7 +78,7 @@ class ActionTubeEvaluator(KeyFrameEvaluator):
             for number in numbers
         }
 
-    def evaluate_predictions(self, predictions: AvaTable, json_path: Path | None) -> OrderedDict:
+    def evaluate_predictions(self, predictions: AVATable, json_path: Path | None) -> OrderedDict:
         """See :func:`tubedet.evaluation.action_tube_protocol.evaluate_action_tubes`."""
         result = evaluate_action_tubes(self._groundtruth, predictions, self._protocol)
         if json_path is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from tubedet.data.annotations.ava_csv import AvaTable
+from tubedet.data.annotations.ava_csv import AVATable
 from tubedet.data.annotations.tube_files import ActionTube
 from tubedet.data.video.reader import open_video
 
@@ -36,11 +36,11 @@ class ActionTubeGroundtruth:
     frame_sizes: Mapping[str, tuple[int, int]]
     min_tube_length: int = MIN_TUBE_LENGTH
 
-    def table(self) -> AvaTable:
+    def table(self) -> AVATable:
         """One row per tube and frame, as in a csv of AVA: boxes are fractions of the frame.
 
         Returns:
-            AvaTable: ``videos`` are those of ``frame_numbers``, ``timestamps`` are frame numbers,
+            AVATable: ``videos`` are those of ``frame_numbers``, ``timestamps`` are frame numbers,
             and action ids count from 1.
         """
         videos = tuple(self.frame_numbers)
@@ -48,7 +48,7 @@ class ActionTubeGroundtruth:
         lengths = [len(tube.frames) for _, tube in tubes]
         video_index = np.repeat(np.array([code for code, _ in tubes], dtype=np.int64), lengths)
         boxes = np.concatenate([np.empty((0, 4)), *(tube.boxes for _, tube in tubes)])
-        return AvaTable(
+        return AVATable(
             source=self.source,
             videos=videos,
             video_index=video_index,
@@ -103,7 +103,7 @@ def load_action_tube_groundtruth(dataset_name: str) -> ActionTubeGroundtruth:
             )
     tubes = metadata.tubes()
     min_tube_length = MIN_TUBE_LENGTH
-    if metadata.get("own_data", None) is not None:  # its shortest tube must be detectable
+    if metadata.get("custom_dataset", None) is not None:  # its shortest tube must be detectable
         lengths = [len(tube.frames) for video in numbers for tube in tubes.get(video, [])]
         min_tube_length = min([MIN_TUBE_LENGTH, *lengths])
     return ActionTubeGroundtruth(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tubedet.data.annotations.ava_csv import AvaTable
+from tubedet.data.annotations.ava_csv import AVATable
 from tubedet.errors import UserError
 
 from .action_tube_groundtruth import ActionTubeGroundtruth
@@ -103,7 +103,7 @@ def get_tube_protocol(name: str) -> ActionTubeProtocol:
 
 
 def evaluate_action_tubes(
-    groundtruth: ActionTubeGroundtruth, predictions: AvaTable, protocol: str
+    groundtruth: ActionTubeGroundtruth, predictions: AVATable, protocol: str
 ) -> ActionTubeResult:
     """Computes frame-mAP@0.5 of detections and video-mAP of the tubes linked from them.
 
@@ -130,7 +130,7 @@ def evaluate_action_tubes(
 
 
 def match_action_tubes(
-    groundtruth: ActionTubeGroundtruth, predictions: AvaTable, protocol: str
+    groundtruth: ActionTubeGroundtruth, predictions: AVATable, protocol: str
 ) -> FrameMatches:
     """Finds the detections that count and which of them are true positives at IoU 0.5.
 
@@ -254,7 +254,7 @@ class _FramePlaces:
             for start, (video, numbers) in zip(starts, groundtruth.frame_numbers.items())
         }
 
-    def of_table(self, table: AvaTable) -> np.ndarray:
+    def of_table(self, table: AVATable) -> np.ndarray:
         """(N,) int place of the frame of each row, -1 if it is not evaluated."""
         places = np.full(len(table), -1, dtype=np.int64)
         by_video = np.argsort(table.video_index, kind="stable")
@@ -269,7 +269,7 @@ class _FramePlaces:
 
 
 def _pixel_boxes(
-    table: AvaTable, rows: np.ndarray, groundtruth: ActionTubeGroundtruth
+    table: AVATable, rows: np.ndarray, groundtruth: ActionTubeGroundtruth
 ) -> np.ndarray:
     """(len(rows), 4) float64; the rows are of videos that the ground truth has."""
     codes, row_codes = np.unique(table.video_index[rows], return_inverse=True)

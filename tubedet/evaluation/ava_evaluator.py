@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tubedet.data.annotations.ava_csv import AvaTable
+from tubedet.data.annotations.ava_csv import AVATable
 from tubedet.errors import UserError
 
 from .ava_groundtruth import load_ava_groundtruth, persons_of
-from .ava_protocol import AvaResult, evaluate_ava, get_protocol
+from .ava_protocol import AVAResult, evaluate_ava, get_protocol
 from .ava_report import result_table, write_result_json
 from .key_frame_evaluator import KeyFrameEvaluator
 from .prediction_csv import format_timestamp
@@ -89,7 +89,7 @@ class AVAEvaluator(KeyFrameEvaluator):
         annotated = set(zip(groundtruth.video_ids.tolist(), groundtruth.timestamps.tolist()))
         return annotated - self._exclusions
 
-    def evaluate_predictions(self, predictions: AvaTable, json_path: Path | None) -> OrderedDict:
+    def evaluate_predictions(self, predictions: AVATable, json_path: Path | None) -> OrderedDict:
         """See :func:`tubedet.evaluation.ava_protocol.evaluate_ava`."""
         result = evaluate_ava(
             self._groundtruth, predictions, self._label_map, self._exclusions, self._protocol
@@ -100,7 +100,7 @@ class AVAEvaluator(KeyFrameEvaluator):
         return _in_percent(result)
 
 
-def _in_percent(result: AvaResult) -> OrderedDict:
+def _in_percent(result: AVAResult) -> OrderedDict:
     figures = {"mAP@0.5IOU": 100 * result.mean_ap}
     for name, ap in result.per_class.items():
         if not np.isnan(ap):

@@ -9,11 +9,11 @@ from os import PathLike
 import numpy as np
 from detectron2.data import MetadataCatalog
 
-from tubedet.data.annotations.ava_csv import AvaTable, read_ava_csv, read_label_map, read_timestamps
+from tubedet.data.annotations.ava_csv import AVATable, read_ava_csv, read_label_map, read_timestamps
 
 
 @dataclass(frozen=True)
-class AvaGroundtruth:
+class AVAGroundtruth:
     """What predictions are held against.
 
     Attributes:
@@ -22,7 +22,7 @@ class AvaGroundtruth:
         exclusions: (video id, seconds) of key frames that do not count.
     """
 
-    table: AvaTable
+    table: AVATable
     label_map: dict[int, str]
     exclusions: Collection[tuple[str, float]] = ()
 
@@ -33,7 +33,7 @@ def read_ava_groundtruth(
     exclusions: str | PathLike | None = None,
     *,
     ava_kinetics: bool,
-) -> AvaGroundtruth:
+) -> AVAGroundtruth:
     """Reads a ground truth from its files, plain or gzip-compressed.
 
     Args:
@@ -44,20 +44,20 @@ def read_ava_groundtruth(
             :func:`tubedet.data.annotations.ava_csv.read_ava_csv`.
 
     Returns:
-        AvaGroundtruth: what the files say.
+        AVAGroundtruth: what the files say.
 
     Raises:
         AnnotationError: A file breaks its format.
         OSError: A file cannot be read.
     """
-    return AvaGroundtruth(
+    return AVAGroundtruth(
         table=read_ava_csv(groundtruth, ava_kinetics=ava_kinetics),
         label_map=read_label_map(label_map),
         exclusions=read_timestamps(exclusions, ava_kinetics=ava_kinetics) if exclusions else set(),
     )
 
 
-def load_ava_groundtruth(dataset_name: str, *, ava_kinetics: bool) -> AvaGroundtruth:
+def load_ava_groundtruth(dataset_name: str, *, ava_kinetics: bool) -> AVAGroundtruth:
     """Ground truth of a registered data set whose ``evaluator_type`` is "ava".
 
     Args:
@@ -67,7 +67,7 @@ def load_ava_groundtruth(dataset_name: str, *, ava_kinetics: bool) -> AvaGroundt
         ava_kinetics: See :func:`read_ava_groundtruth`.
 
     Returns:
-        AvaGroundtruth: of all key frames.
+        AVAGroundtruth: of all key frames.
 
     Raises:
         AnnotationError: A file breaks its format.
@@ -77,7 +77,7 @@ def load_ava_groundtruth(dataset_name: str, *, ava_kinetics: bool) -> AvaGroundt
     metadata = MetadataCatalog.get(dataset_name)
     read = metadata.get("groundtruth", None)
     if read is not None:
-        return AvaGroundtruth(*read(ava_kinetics=ava_kinetics))
+        return AVAGroundtruth(*read(ava_kinetics=ava_kinetics))
     return read_ava_groundtruth(
         metadata.groundtruth_csv,
         metadata.label_map,
@@ -86,7 +86,7 @@ def load_ava_groundtruth(dataset_name: str, *, ava_kinetics: bool) -> AvaGroundt
     )
 
 
-def persons_of(groundtruth: AvaGroundtruth) -> AvaGroundtruth:
+def persons_of(groundtruth: AVAGroundtruth) -> AVAGroundtruth:
     """The ground truth of a person detector: every annotated box once, its class "person", id 1.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tubedet.data.annotations.ava_csv import (
     AnnotationError,
-    AvaTable,
+    AVATable,
 )
 from tubedet.errors import UserError
 
@@ -26,7 +26,7 @@ IOU_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
-class AvaProtocol:
+class AVAProtocol:
     """One revision of the official script (ActivityNet, ``Evaluation/get_ava_performance.py``).
 
     Attributes:
@@ -43,14 +43,14 @@ class AvaProtocol:
 
 
 AVA_PROTOCOLS = {
-    "official": AvaProtocol(capacity=50, ava_kinetics=False),  # revision 3fee089, March 2019
-    "official_2018": AvaProtocol(capacity=None, ava_kinetics=False),  # revision be7854e
-    "official_2020": AvaProtocol(capacity=50, ava_kinetics=True),  # revision af461c3
+    "official": AVAProtocol(capacity=50, ava_kinetics=False),  # revision 3fee089, March 2019
+    "official_2018": AVAProtocol(capacity=None, ava_kinetics=False),  # revision be7854e
+    "official_2020": AVAProtocol(capacity=50, ava_kinetics=True),  # revision af461c3
 }
 
 
 @dataclass(frozen=True)
-class AvaResult:
+class AVAResult:
     """frame-mAP of one prediction file.
 
     Attributes:
@@ -73,14 +73,14 @@ class AvaResult:
     num_detections: int
 
 
-def get_protocol(name: str) -> AvaProtocol:
+def get_protocol(name: str) -> AVAProtocol:
     """Looks a protocol up by its name.
 
     Args:
         name: Key of ``AVA_PROTOCOLS``.
 
     Returns:
-        AvaProtocol: the protocol.
+        AVAProtocol: the protocol.
 
     Raises:
         UserError: There is none of that name.
@@ -91,12 +91,12 @@ def get_protocol(name: str) -> AvaProtocol:
 
 
 def evaluate_ava(
-    groundtruth: AvaTable,
-    predictions: AvaTable,
+    groundtruth: AVATable,
+    predictions: AVATable,
     label_map: dict[int, str],
     exclusions: Collection[tuple[str, float]] = (),
     protocol: str = "official",
-) -> AvaResult:
+) -> AVAResult:
     """Computes frame-mAP@0.5 with the semantics of the official script.
 
     Classes outside of the label map are dropped first. Detections without area are never ranked.
@@ -112,7 +112,7 @@ def evaluate_ava(
         protocol: Key of ``AVA_PROTOCOLS``.
 
     Returns:
-        AvaResult: the figures.
+        AVAResult: the figures.
 
     Raises:
         AnnotationError: A ground-truth box is inverted, or a table has two-column rows or
@@ -126,8 +126,8 @@ def evaluate_ava(
 
 
 def match_ava(
-    groundtruth: AvaTable,
-    predictions: AvaTable,
+    groundtruth: AVATable,
+    predictions: AVATable,
     label_map: dict[int, str],
     exclusions: Collection[tuple[str, float]] = (),
     protocol: str = "official",
@@ -206,7 +206,7 @@ def match_ava(
     )
 
 
-def ava_result(matches: FrameMatches, label_map: dict[int, str], protocol: str) -> AvaResult:
+def ava_result(matches: FrameMatches, label_map: dict[int, str], protocol: str) -> AVAResult:
     """Computes the figures from what :func:`match_ava` found.
 
     Args:
@@ -215,11 +215,11 @@ def ava_result(matches: FrameMatches, label_map: dict[int, str], protocol: str) 
         protocol: The name to put beside the figures.
 
     Returns:
-        AvaResult: the figures.
+        AVAResult: the figures.
     """
     aps, gt_counts = matches.average_precisions(), matches.gt_counts
     columns = {class_id: column for column, class_id in enumerate(sorted(label_map))}
-    return AvaResult(
+    return AVAResult(
         protocol=protocol,
         mean_ap=mean_over_classes(aps),
         per_class={name: float(aps[columns[i]]) for i, name in label_map.items()},
@@ -233,7 +233,7 @@ def ava_result(matches: FrameMatches, label_map: dict[int, str], protocol: str) 
 class _KeyFrameCodes:
     """Integers for the key frames (video, second) of several tables."""
 
-    def __init__(self, *tables: AvaTable):
+    def __init__(self, *tables: AVATable):
         pairs = [pair for table in tables for pair in table.empty_key_frames]
         videos = dict.fromkeys(video for table in tables for video in table.videos)
         videos |= dict.fromkeys(video for video, _ in pairs)
@@ -241,7 +241,7 @@ class _KeyFrameCodes:
         pair_times = np.array([seconds for _, seconds in pairs], dtype=np.float64)
         self._times = np.unique(np.concatenate([*(t.timestamps for t in tables), pair_times]))
 
-    def of_table(self, table: AvaTable) -> np.ndarray:
+    def of_table(self, table: AVATable) -> np.ndarray:
         video_codes = np.array([self._video_codes[v] for v in table.videos], dtype=np.int64)
         times = np.searchsorted(self._times, table.timestamps)
         return video_codes[table.video_index] * len(self._times) + times
@@ -256,7 +256,7 @@ class _KeyFrameCodes:
         return (video_codes * len(self._times) + times)[exists]
 
 
-def _check_whole_seconds(table: AvaTable, protocol: str) -> None:
+def _check_whole_seconds(table: AVATable, protocol: str) -> None:
     if table.empty_key_frames:
         raise AnnotationError(
             f"{table.source}: two-column rows are no part of protocol {protocol}, "
@@ -270,7 +270,7 @@ def _check_whole_seconds(table: AvaTable, protocol: str) -> None:
         )
 
 
-def _check_not_inverted(groundtruth: AvaTable, keep: np.ndarray) -> None:
+def _check_not_inverted(groundtruth: AVATable, keep: np.ndarray) -> None:
     inverted = (groundtruth.boxes[:, :2] > groundtruth.boxes[:, 2:]).any(axis=1)
     rows = np.flatnonzero(keep & inverted)
     if len(rows):
@@ -282,7 +282,7 @@ def _check_not_inverted(groundtruth: AvaTable, keep: np.ndarray) -> None:
 
 
 def _rows_as_reader_ranks(
-    table: AvaTable, rows: np.ndarray, keys: np.ndarray, capacity: int | None
+    table: AVATable, rows: np.ndarray, keys: np.ndarray, capacity: int | None
 ) -> np.ndarray:
     """Key frames as the file has them, rows in each by score, ties by the heap of the reader.
 
@@ -307,7 +307,7 @@ def _rows_as_reader_ranks(
 
 
 def _rows_as_core_ranks(
-    table: AvaTable, rows: np.ndarray, keys: np.ndarray, has_area: np.ndarray
+    table: AVATable, rows: np.ndarray, keys: np.ndarray, has_area: np.ndarray
 ) -> np.ndarray:
     """Key frames as the file has them, rows of each class by score, ties by numpy's sort.
 

@@ -9,10 +9,10 @@ from tabulate import tabulate
 
 from tubedet.files.atomic_writing import write_json
 
-from .ava_protocol import AvaResult
+from .ava_protocol import AVAResult
 
 
-def result_table(result: AvaResult) -> str:
+def result_table(result: AVAResult) -> str:
     """Lays a result out as text: one line of totals, then AP in percent and boxes per class.
 
     Args:
@@ -36,7 +36,7 @@ def result_table(result: AvaResult) -> str:
     return f"{totals}\n{table}"
 
 
-def result_to_dict(result: AvaResult) -> dict:
+def result_to_dict(result: AVAResult) -> dict:
     """Turns a result into what the json files hold.
 
     Args:
@@ -54,7 +54,7 @@ def result_to_dict(result: AvaResult) -> dict:
     }
 
 
-def write_result_json(result: AvaResult, path: str | PathLike) -> None:
+def write_result_json(result: AVAResult, path: str | PathLike) -> None:
     """Writes :func:`result_to_dict` as json; a file of that name is replaced in one step.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tubedet.data.annotations.ava_csv import AvaTable
+from tubedet.data.annotations.ava_csv import AVATable
 from tubedet.errors import UserError
 
 from .prediction_csv import format_timestamp
@@ -25,8 +25,8 @@ class EvaluationError(UserError):
 
 
 def check_comparable(
-    groundtruth: AvaTable,
-    predictions: AvaTable,
+    groundtruth: AVATable,
+    predictions: AVATable,
     *,
     gt_keys: np.ndarray,
     keys: np.ndarray,
@@ -77,7 +77,7 @@ def check_comparable(
         )
 
 
-def check_defined(mean_ap: float, groundtruth: AvaTable, class_ids: Sequence[int]) -> None:
+def check_defined(mean_ap: float, groundtruth: AVATable, class_ids: Sequence[int]) -> None:
     """Stops a command whose only figure would be NaN.
 
     Without ground truth of an evaluated class the official script gives NaN, and so do the
@@ -107,7 +107,7 @@ def check_defined(mean_ap: float, groundtruth: AvaTable, class_ids: Sequence[int
     )
 
 
-def _check_units(groundtruth: AvaTable, predictions: AvaTable) -> None:
+def _check_units(groundtruth: AVATable, predictions: AVATable) -> None:
     gt_edge, edge = (float(np.median(t.boxes.max(axis=1))) for t in (groundtruth, predictions))
     if (gt_edge > _LARGEST_FRACTION) == (edge > _LARGEST_FRACTION):
         return
@@ -120,7 +120,7 @@ def _check_units(groundtruth: AvaTable, predictions: AvaTable) -> None:
     )
 
 
-def _describe_key_frames(table: AvaTable, keys: np.ndarray, counted: np.ndarray) -> str:
+def _describe_key_frames(table: AVATable, keys: np.ndarray, counted: np.ndarray) -> str:
     rows = np.flatnonzero(counted)
     first = rows[0] if len(rows) else 0
     shown = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tubedet.data.annotations.ava_csv import AvaTable
+from tubedet.data.annotations.ava_csv import AVATable
 
 from .detection_ap import average_precision, precision_recall
 
@@ -33,8 +33,8 @@ class FrameMatches:
             protocol knows of them.
     """
 
-    groundtruth: AvaTable
-    predictions: AvaTable
+    groundtruth: AVATable
+    predictions: AVATable
     class_names: tuple[str, ...]
     gt_rows: np.ndarray
     gt_keys: np.ndarray

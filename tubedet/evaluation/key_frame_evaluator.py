@@ -17,7 +17,7 @@ import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from tubedet.data.annotations.ava_csv import AvaTable, parse_ava_csv, read_ava_csv
+from tubedet.data.annotations.ava_csv import AVATable, parse_ava_csv, read_ava_csv
 from tubedet.data.datasets.custom import file_stem
 from tubedet.errors import UserError
 from tubedet.files.atomic_writing import open_atomically
@@ -89,7 +89,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
         """(video id, timestamp) of the key frames whose ground truth counts."""
 
     @abstractmethod
-    def evaluate_predictions(self, predictions: AvaTable, json_path: Path | None) -> OrderedDict:
+    def evaluate_predictions(self, predictions: AVATable, json_path: Path | None) -> OrderedDict:
         """Computes the figures in percent, logs a table and writes the json if there is a path."""
 
     def reset(self) -> None:
@@ -192,7 +192,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
                 self._dataset_name,
             )
 
-    def _written(self, key_frames: list[_KeyFramePredictions]) -> AvaTable:
+    def _written(self, key_frames: list[_KeyFramePredictions]) -> AVATable:
         """Writes the prediction csv, to memory without ``output_dir``, and reads it back."""
         if self._output_dir is None:
             stream = io.StringIO(newline="")

@@ -13,7 +13,7 @@ from typing import TextIO
 
 import numpy as np
 
-from tubedet.data.annotations.ava_csv import AnnotationError, AvaTable, read_ava_csv
+from tubedet.data.annotations.ava_csv import AnnotationError, AVATable, read_ava_csv
 
 
 def format_timestamp(timestamp: float) -> str:
@@ -53,14 +53,14 @@ def write_prediction_rows(
     )
 
 
-def read_tube_predictions(path: str | PathLike) -> AvaTable:
+def read_tube_predictions(path: str | PathLike) -> AVATable:
     """Reads ``video_id,frame_number,x1,y1,x2,y2,action_id,score`` rows, frame by frame.
 
     Args:
         path: csv, plain or gzip-compressed.
 
     Returns:
-        AvaTable: ``timestamps`` are frame numbers.
+        AVATable: ``timestamps`` are frame numbers.
 
     Raises:
         AnnotationError: A row breaks the format, has no score or a frame number below 1.

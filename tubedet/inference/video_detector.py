@@ -19,7 +19,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import Instances
 from torch import nn
 
-from tubedet.data.dataset_mapper import AVADatasetMapper
+from tubedet.data.dataset_mapper import ClipDatasetMapper
 from tubedet.data.video.sources import FrameSource, open_frame_source
 from tubedet.data.video.video_file import VideoError
 from tubedet.engine.model_loading import load_model
@@ -97,7 +97,7 @@ def _configurable_by_name(init: Callable) -> Callable:
 class VideoActionDetector:
     """Runs a model on key frames at equal distances in a video.
 
-    Each clip equals the one which :class:`~tubedet.data.AVADatasetMapper` makes for evaluation at
+    Each clip equals the one which :class:`~tubedet.data.ClipDatasetMapper` makes for evaluation at
     the same second of the same file (``start_second`` 0), and so does the result.
 
     A thread decodes and resizes ahead of the model, each frame once. Memory does not depend on the
@@ -191,7 +191,7 @@ class VideoActionDetector:
             model = load_model(cfg)
         elif device is not None:
             model = model.to(device)
-        evaluation = AVADatasetMapper.from_config(cfg, is_train=False)
+        evaluation = ClipDatasetMapper.from_config(cfg, is_train=False)
         shared = ("augmentations", "num_frames", "frame_stride", "fps", "min_decoded_side")
         return {
             "model": prepare_for_inference(model),

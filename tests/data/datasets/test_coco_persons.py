@@ -8,7 +8,7 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from tubedet.data import AVADatasetMapper
+from tubedet.data import ClipDatasetMapper
 from tubedet.data.datasets.coco_persons import load_coco_persons, register_coco_persons
 from tubedet.engine import load_config
 from tubedet.evaluation import AVAEvaluator
@@ -50,7 +50,7 @@ def test_images_with_persons_become_key_frames(coco):
 def test_the_clip_is_the_image_repeated(coco):
     (image,) = load_coco_persons(*coco)
     opts = ["INPUT.MIN_SIZE_TEST", 40, "INPUT.CLIP.NUM_FRAMES", 8, "MODEL.NUM_ACTIONS", 1]
-    mapped = AVADatasetMapper(load_config("", opts), is_train=False)(image)
+    mapped = ClipDatasetMapper(load_config("", opts), is_train=False)(image)
     stored = cv2.cvtColor(cv2.imread(image["video"]), cv2.COLOR_BGR2RGB)
     expected = torch.from_numpy(stored).permute(2, 0, 1)[:, None].expand(-1, 8, -1, -1)
     assert torch.equal(mapped["clip"], expected)

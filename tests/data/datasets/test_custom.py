@@ -7,7 +7,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from tubedet.data import AnnotationError, AVADatasetMapper, ensure_registered
+from tubedet.data import AnnotationError, ClipDatasetMapper, ensure_registered
 from tubedet.data.annotations.tube_files import read_corrected_ucf101
 from tubedet.data.datasets.action_tubes import register_action_tubes
 from tubedet.data.datasets.builtin import UCF101_24_ACTIONS
@@ -79,7 +79,7 @@ def test_key_frames_in_seconds(make, tmp_path):
     }
     metadata = MetadataCatalog.get(name)
     assert metadata.action_names == ["run", "wave", "sit"] and not metadata.exclusive_actions
-    assert metadata.evaluator_type == "ava" and metadata.own_data.start_second == 0.5
+    assert metadata.evaluator_type == "ava" and metadata.custom_dataset.start_second == 0.5
 
 
 def test_pixels_and_exclusions_in_seconds(make, tmp_path):
@@ -261,7 +261,7 @@ def test_real_clip_is_the_same_from_pickle_and_from_csv(make, tmp_path):
         assert {k: one[k] for k in common[1:]} == {k: third[k] for k in common[1:]}
         assert one["timestamp"] == pytest.approx(third["timestamp"], abs=1e-6)
 
-    mapper = AVADatasetMapper(
+    mapper = ClipDatasetMapper(
         True, augmentations=(), num_frames=8, frame_stride=1, fps=fps, num_actions=24
     )
     for index in (0, 100, 237):

@@ -1,7 +1,7 @@
 import pytest
 
 from tubedet.data import AnnotationError
-from tubedet.data.datasets.custom_yaml import read_own_data_yaml
+from tubedet.data.datasets.custom_yaml import read_custom_yaml
 
 COMPLETE = """\
 # comment
@@ -26,7 +26,7 @@ def read(tmp_path):
     def read(text):
         path = tmp_path / "my.yaml"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return read_own_data_yaml(path)
+        return read_custom_yaml(path)
 
     return read
 

@@ -6,7 +6,7 @@ import pytest
 
 from tubedet.cli.running import run_command
 from tubedet.data.datasets.custom import load_tubes
-from tubedet.data.datasets.custom_yaml import read_own_data_yaml
+from tubedet.data.datasets.custom_yaml import read_custom_yaml
 
 CONTENT = {
     "videos": [{"id": 7, "file_name": "day1/gym.mp4"}, {"id": 8, "name": "hall"}],
@@ -47,7 +47,7 @@ def test_csv_and_yaml(tmp_path, capsys):
         ["day1/gym", "3"],
         ["hall", "10", "0", "0", "5", "5", "1", "0"],
     ]
-    own = read_own_data_yaml(tmp_path / "out/my.yaml")
+    own = read_custom_yaml(tmp_path / "out/my.yaml")
     assert own.classes == {1: "wave", 2: "run"} and own.fps == 25 and not own.exclusive
     assert (own.boxes, own.timestamps) == ("pixels", "frames")
     videos = load_tubes(own)
@@ -78,7 +78,7 @@ def test_existing_files_are_kept(tmp_path, capsys):
     assert (tmp_path / "out/my.csv").read_text() == before
     assert run(tmp_path, content, "--overwrite", "--exclusive") == 0
     assert (tmp_path / "out/my.csv").read_text() != before
-    assert read_own_data_yaml(tmp_path / "out/my.yaml").exclusive
+    assert read_custom_yaml(tmp_path / "out/my.yaml").exclusive
 
 
 @pytest.mark.parametrize(

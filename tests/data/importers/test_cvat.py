@@ -2,7 +2,7 @@ import pytest
 
 from tubedet.cli.running import run_command
 from tubedet.data.datasets.custom import load_tubes
-from tubedet.data.datasets.custom_yaml import read_own_data_yaml
+from tubedet.data.datasets.custom_yaml import read_custom_yaml
 
 EXPORT = """\
 <?xml version="1.0" encoding="utf-8"?>
@@ -77,7 +77,7 @@ def test_labels_of_tracks_are_actions(tmp_path):
         "gym,7",
         "gym,9",
     ]
-    own = read_own_data_yaml(tmp_path / "my.yaml")
+    own = read_custom_yaml(tmp_path / "my.yaml")
     assert own.classes == {1: "run", 2: "wave"} and own.videos == f"{tmp_path}/videos"
     tubes = load_tubes(own)["gym"].tubes
     assert [(t.person_id, t.frames.tolist()) for t in tubes] == [(0, [3, 5]), (3, [5])]
@@ -124,7 +124,7 @@ def test_exports_of_the_same_video_are_put_together(tmp_path, capsys):
         "hall,7,50,2,60,40,1,1",
         "hall,8",
     ]
-    own = read_own_data_yaml(tmp_path / "my.yaml")
+    own = read_custom_yaml(tmp_path / "my.yaml")
     assert sorted(t.person_id for t in load_tubes(own)["gym"].tubes) == [0, 1, 2, 5]
 
 

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from tubedet.data import AnnotationError
-from tubedet.data.importers.dataset_writer import PersonBox, write_own_data
+from tubedet.data.importers.dataset_writer import PersonBox, write_custom_dataset
 
 BOXES = [PersonBox("b", 2, (0, 1, 2.5, 3), 1, 4), PersonBox("a", 10, (0, 1, 2, 3), 2, 0)]
 
@@ -19,7 +19,7 @@ def write(folder, name="my.yaml", boxes=BOXES, **changes):
         "exclusive": False,
         **changes,
     }
-    write_own_data(folder / name, boxes, **options)
+    write_custom_dataset(folder / name, boxes, **options)
 
 
 def test_rows_are_sorted_and_boxed_frames_are_not_empty(tmp_path):

@@ -7,10 +7,10 @@ import pytest
 import tubedet
 from tubedet.data.annotations.tube_files import ActionTube
 from tubedet.data.datasets.ava import AVAFiles
-from tubedet.data.datasets.custom_yaml import OwnData
+from tubedet.data.datasets.custom_yaml import CustomDataset
 from tubedet.data.validation.annotation_checks import (
     check_ava,
-    check_own_data,
+    check_custom_dataset,
     check_tubes,
     shared_videos,
 )
@@ -152,15 +152,15 @@ def test_missing_files_are_told(tmp_path, check):
 
 @pytest.fixture
 def own(tmp_path):
-    """Function which checks a csv as a data set of one's own."""
+    """Function which checks a csv as a custom data set."""
 
     def run(csv, **options):
         path = tmp_path / "own.csv"
         path.write_text(csv)
         (tmp_path / "a").mkdir(exist_ok=True)  # the frames of the video
         options = {"classes": {1: "stand", 2: "walk"}, "fps": 25.0, **options}
-        own = OwnData(str(tmp_path / "my.yaml"), str(tmp_path), str(path), **options)
-        run.checked = check_own_data(own)
+        own = CustomDataset(str(tmp_path / "my.yaml"), str(tmp_path), str(path), **options)
+        run.checked = check_custom_dataset(own)
         return [(p.severity, p.kind, p.line) for p in run.checked.problems]
 
     return run

@@ -7,7 +7,7 @@ import pytest
 from video_with_sound import write_video_with_sound
 
 from tubedet.data.augmentation import build_clip_augmentations
-from tubedet.data.dataset_mapper import AVADatasetMapper
+from tubedet.data.dataset_mapper import ClipDatasetMapper
 from tubedet.data.video.video_file import VideoError, VideoFileReader
 
 CLIPS = Path(__file__).parents[3] / "../shared/data/clips"
@@ -122,7 +122,7 @@ def test_clip_of_32_frames_decodes_its_span_and_at_most_one_gop(
     tmp_path, write_video, monkeypatch, gop, b_frames
 ):
     path = write_video(tmp_path / "film.mp4", 240, gop=gop, b_frames=b_frames, size=(360, 640))
-    mapper = AVADatasetMapper(
+    mapper = ClipDatasetMapper(
         False,
         augmentations=build_clip_augmentations(is_train=False, short_sides=(256,), max_size=10_000),
         num_frames=32,

@@ -7,7 +7,7 @@ import pytest
 from ava_files import evaluate_files
 
 from tubedet.data.annotations.ava_csv import AnnotationError, parse_ava_csv, read_ava_csv
-from tubedet.evaluation.ava_groundtruth import AvaGroundtruth, read_ava_groundtruth
+from tubedet.evaluation.ava_groundtruth import AVAGroundtruth, read_ava_groundtruth
 from tubedet.evaluation.ava_protocol import AVA_PROTOCOLS
 from tubedet.evaluation.report.content import ava_report_content
 
@@ -46,10 +46,10 @@ def test_figures_are_those_of_each_protocol(case):
 def test_a_protocol_that_cannot_read_the_times_is_left_open():
     table = parse_ava_csv(["film,902.5,0,0,1,1,11"], source="truth", ava_kinetics=True)
     content = ava_report_content(
-        AvaGroundtruth(table, {11: "sit"}), table, "official_2020", title="half seconds"
+        AVAGroundtruth(table, {11: "sit"}), table, "official_2020", title="half seconds"
     )
     values = [figure.value for figure in content.protocol_figures]
     assert math.isnan(values[0]) and math.isnan(values[1]) and values[2] == 1.0
     assert "not a whole second" in content.protocol_figures[0].remark
     with pytest.raises(AnnotationError, match="not a whole second"):
-        ava_report_content(AvaGroundtruth(table, {11: "sit"}), table, "official", title="")
+        ava_report_content(AVAGroundtruth(table, {11: "sit"}), table, "official", title="")

@@ -7,7 +7,7 @@ from reference_cases import LARGE_BLOCKS, ReferenceCase, assert_close
 from short_training import assert_all_persons_are_found, assert_trains_in_bfloat16, train_on
 from torch import nn
 
-from tubedet.checkpoint import by_our_names
+from tubedet.checkpoint import to_tubedet_names
 from tubedet.engine import load_config
 from tubedet.modeling import ClipBatch
 from tubedet.modeling.transformer import ContextEncoder
@@ -78,7 +78,7 @@ def case_and_model(request):
         model.action_head.context_encoder = ContextEncoder(
             dim=256, num_heads=8, feedforward_dim=2048, dropout=0.0
         ).eval()
-    model.load_state_dict(by_our_names(case.state_dict()).weights)
+    model.load_state_dict(to_tubedet_names(case.state_dict()).weights)
     return variant, case, model.double()
 
 

@@ -8,7 +8,7 @@ from detectron2.modeling import build_model
 from reference_cases import LARGE_BLOCKS, ReferenceCase, assert_close
 from short_training import assert_all_persons_are_found, assert_trains_in_bfloat16, train_on
 
-from tubedet.checkpoint import by_our_names
+from tubedet.checkpoint import to_tubedet_names
 from tubedet.engine import load_config
 from tubedet.engine.optimizer import build_optimizer
 from tubedet.modeling import ClipBatch
@@ -47,7 +47,7 @@ def case_and_model():
     opts += ["MODEL.SEQFORMER.ENC_LAYERS", hyper["encoder_layers"]]
     opts += ["MODEL.SEQFORMER.DEC_LAYERS", hyper["decoder_layers"]]
     model = build_model(load_config(BASE, opts))
-    named = by_our_names(case.state_dict())
+    named = to_tubedet_names(case.state_dict())
     missing, unexpected = model.load_state_dict(named.weights, strict=False)
     assert not missing and all(key.endswith("num_batches_tracked") for key in unexpected)
     return case, model.eval().double()

@@ -11,7 +11,7 @@ from benchmarking import data_loading
 from benchmarking.media import write_film
 
 from tubedet.data.augmentation import build_clip_augmentations
-from tubedet.data.dataset_mapper import AVADatasetMapper
+from tubedet.data.dataset_mapper import ClipDatasetMapper
 from tubedet.data.video.reader import open_video
 
 
@@ -82,7 +82,7 @@ def test_film_of_a_source(tmp_path):
 def test_naive_way_gives_the_same_clip(film, storage, second):
     clip = {"num_frames": 8, "frame_stride": 2, "fps": 30.0}
     augmentations = build_clip_augmentations(is_train=False, short_sides=(48,), max_size=1000)
-    mapper = AVADatasetMapper(
+    mapper = ClipDatasetMapper(
         False, augmentations=augmentations, num_actions=1, min_decoded_side=48, **clip
     )
     record = {"video_id": "film", "video": str(getattr(film, storage)), "timestamp": second}

@@ -10,7 +10,7 @@ from os import PathLike
 
 import numpy as np
 
-from .ava_table import AvaTable
+from .ava_table import AVATable
 from .text import (
     AnnotationError,
     OnError,
@@ -46,7 +46,7 @@ _ROW = np.dtype(
 
 def read_ava_csv(
     path: str | PathLike, *, ava_kinetics: bool = False, on_error: OnError = raise_error
-) -> AvaTable:
+) -> AVATable:
     """Reads a ground-truth or prediction csv of AVA, plain or gzip-compressed.
 
     Rows are ``video_id,timestamp,x1,y1,x2,y2,action_id[,score or person_id]``, without a header.
@@ -63,7 +63,7 @@ def read_ava_csv(
             raises it.
 
     Returns:
-        AvaTable: the rows in file order.
+        AVATable: the rows in file order.
 
     Raises:
         AnnotationError: A row has the wrong number of columns or a value that is no (finite)
@@ -80,7 +80,7 @@ def parse_ava_csv(
     source: str,
     ava_kinetics: bool = False,
     on_error: OnError = raise_error,
-) -> AvaTable:
+) -> AVATable:
     """Does what :func:`read_ava_csv` does, for lines that come from anywhere.
 
     Args:
@@ -90,7 +90,7 @@ def parse_ava_csv(
         on_error: See :func:`read_ava_csv`.
 
     Returns:
-        AvaTable: the rows in order.
+        AVATable: the rows in order.
 
     Raises:
         AnnotationError: See :func:`read_ava_csv`.
@@ -110,7 +110,7 @@ def parse_ava_csv(
         for buffer, name in zip(buffers, _ROW.names)
     )
     empty_key_frames, empty_lines = tuple(parser.empty.values()), tuple(parser.empty)
-    return AvaTable(source, tuple(parser.videos), *columns, empty_key_frames, empty_lines)
+    return AVATable(source, tuple(parser.videos), *columns, empty_key_frames, empty_lines)
 
 
 def read_timestamps(
@@ -124,7 +124,7 @@ def read_timestamps(
         on_error: See :func:`read_ava_csv`.
 
     Returns:
-        set[tuple[str, float]]: (video id, seconds), equal to those of :class:`AvaTable`.
+        set[tuple[str, float]]: (video id, seconds), equal to those of :class:`AVATable`.
 
     Raises:
         AnnotationError: A row has not two columns, or its timestamp is no number.

@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class AvaTable:
+class AVATable:
     """Rows of one AVA csv as columns, in file order.
 
     Attributes:
@@ -57,7 +57,7 @@ class AvaTable:
         """(N,) int64, the 8th column; -1 where it is missing."""
         return np.where(np.isnan(self.last_column), -1, self.last_column).astype(np.int64)
 
-    def select(self, rows: np.ndarray) -> AvaTable:
+    def select(self, rows: np.ndarray) -> AVATable:
         """The table of some rows; the videos and the empty key frames stay as they are.
 
         Args:

@@ -11,7 +11,7 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from tubedet.data.annotations.ava_csv import AvaTable, read_ava_csv, read_label_map, read_timestamps
+from tubedet.data.annotations.ava_csv import AVATable, read_ava_csv, read_label_map, read_timestamps
 from tubedet.data.annotations.video_lists import (
     VideoInfo,
     read_file_names,
@@ -163,7 +163,7 @@ def load_ava(files: AVAFiles, *, name: str = "AVA") -> list[dict]:
 
 
 def persons_by_key_frame(
-    table: AvaTable, known_actions: Iterable[int], video_infos: dict[str, VideoInfo]
+    table: AVATable, known_actions: Iterable[int], video_infos: dict[str, VideoInfo]
 ) -> dict[KeyFrame, list[dict]]:
     """Groups the rows of a csv into persons and those into key frames.
 

@@ -12,7 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 from detectron2.structures import BoxMode
 
-from tubedet.data.annotations.ava_csv import AvaTable, parse_ava_csv
+from tubedet.data.annotations.ava_csv import AVATable, parse_ava_csv
 
 PERSON_CATEGORY = 1
 _HOW_TO_GET = (
@@ -92,7 +92,7 @@ def register_coco_persons(name: str, json_file: str, image_root: str) -> None:
     )
 
 
-def _groundtruth(key_frames: list[dict], source: str, ava_kinetics: bool) -> AvaTable:
+def _groundtruth(key_frames: list[dict], source: str, ava_kinetics: bool) -> AVATable:
     rows = []
     for image in key_frames:
         scale = (image["width"], image["height"]) * 2

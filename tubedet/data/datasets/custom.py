@@ -1,4 +1,4 @@
-"""Data sets of one's own: a csv in the format of AVA and a small yaml, no code.
+"""Custom data sets: a csv in the format of AVA and a small yaml, no code.
 
 A config names the yaml itself, ``DATASETS.TRAIN: ("/path/my.yaml",)``; it is registered under its
 path when it is first used.
@@ -17,7 +17,7 @@ from detectron2.structures import BoxMode
 
 from tubedet.data.annotations.ava_csv import (
     AnnotationError,
-    AvaTable,
+    AVATable,
     read_ava_csv,
     read_timestamps,
 )
@@ -28,7 +28,7 @@ from tubedet.errors import UserError
 
 from .action_tubes import register_action_tubes
 from .ava import persons_by_key_frame
-from .custom_yaml import OwnData, read_own_data_yaml
+from .custom_yaml import CustomDataset, read_custom_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +37,12 @@ END_OF_FRAMES = 2**31  # no video has so many
 
 
 def ensure_registered(name: str) -> None:
-    """Registers a data set of one's own, unless that has been done.
+    """Registers a custom data set, unless that has been done.
 
     Its metadata are those of :func:`tubedet.data.datasets.action_tubes.register_action_tubes` with
     ``timestamps: frames`` in the yaml. With ``seconds`` they hold ``action_names``,
     ``exclusive_actions``, ``evaluator_type`` "ava", and ``groundtruth``, a callable: see
-    :func:`read_groundtruth`. Both have ``own_data``, the :class:`OwnData`.
+    :func:`read_groundtruth`. Both have ``custom_dataset``, the :class:`CustomDataset`.
 
     Args:
         name: path of a yaml; names of other data sets are left alone.
@@ -53,26 +53,26 @@ def ensure_registered(name: str) -> None:
     """
     if not name.endswith(_ENDINGS) or name in DatasetCatalog.list():
         return
-    own = read_own_data_yaml(name)
-    if own.timestamps == "frames":
+    custom = read_custom_yaml(name)
+    if custom.timestamps == "frames":
         register_action_tubes(
             name,
-            lambda: load_tubes(own),
-            action_names=own.action_names,
-            frames_dir=own.videos,
-            videos_dir=own.videos,
-            fps=own.fps,
-            exclusive_actions=own.exclusive,
+            lambda: load_tubes(custom),
+            action_names=custom.action_names,
+            frames_dir=custom.videos,
+            videos_dir=custom.videos,
+            fps=custom.fps,
+            exclusive_actions=custom.exclusive,
         )
     else:
-        DatasetCatalog.register(name, lambda: load_key_frames(own))
+        DatasetCatalog.register(name, lambda: load_key_frames(custom))
         MetadataCatalog.get(name).set(
-            action_names=own.action_names,
-            exclusive_actions=own.exclusive,
+            action_names=custom.action_names,
+            exclusive_actions=custom.exclusive,
             evaluator_type="ava",
-            groundtruth=lambda *, ava_kinetics: read_groundtruth(own, ava_kinetics=ava_kinetics),
+            groundtruth=lambda *, ava_kinetics: read_groundtruth(custom, ava_kinetics=ava_kinetics),
         )
-    MetadataCatalog.get(name).set(own_data=own)
+    MetadataCatalog.get(name).set(custom_dataset=custom)
 
 
 def check_actions(cfg: CfgNode, name: str) -> None:
@@ -115,11 +115,11 @@ def file_stem(name: str) -> str:
     return Path(name).stem if name.endswith(_ENDINGS) else name
 
 
-def load_key_frames(own: OwnData) -> list[dict]:
+def load_key_frames(custom: CustomDataset) -> list[dict]:
     """Makes the list of key frames of a data set with ``timestamps: seconds``.
 
     Args:
-        own: its description.
+        custom: its description.
 
     Returns:
         dataset dicts as of :func:`.load_ava`, without ``height`` and ``width``.
@@ -128,18 +128,18 @@ def load_key_frames(own: OwnData) -> list[dict]:
         AnnotationError: a csv breaks its format; the message names file and line.
         OSError: a csv cannot be read.
     """
-    table = _checked_table(own, ava_kinetics=True)
-    persons = persons_by_key_frame(table, own.classes, {})
+    table = _checked_table(custom, ava_kinetics=True)
+    persons = persons_by_key_frame(table, custom.classes, {})
     key_frames = set(zip(table.video_ids.tolist(), table.timestamps.tolist()))
     key_frames.update(table.empty_key_frames)
-    key_frames -= _excluded(own, ava_kinetics=True)
+    key_frames -= _excluded(custom, ava_kinetics=True)
     videos = video_paths(
-        {video_id for video_id, _ in key_frames}, frames_dir=own.videos, videos_dir=own.videos
+        {video_id for video_id, _ in key_frames}, frames_dir=custom.videos, videos_dir=custom.videos
     )
     dicts = []
     for video_id, timestamp in sorted(key_frames):
         annotations = persons.get((video_id, timestamp), [])
-        if own.boxes == "pixels":
+        if custom.boxes == "pixels":
             for annotation in annotations:
                 annotation["bbox_mode"] = BoxMode.XYXY_ABS
         dicts.append(
@@ -147,16 +147,16 @@ def load_key_frames(own: OwnData) -> list[dict]:
                 "video_id": video_id,
                 "timestamp": timestamp,
                 "video": videos[video_id],
-                "fps": own.fps,
-                "start_second": own.start_second,
+                "fps": custom.fps,
+                "start_second": custom.start_second,
                 "annotations": annotations,
             }
         )
-    logger.info("%s: %d key frames of %d videos", own.path, len(dicts), len(videos))
+    logger.info("%s: %d key frames of %d videos", custom.path, len(dicts), len(videos))
     return dicts
 
 
-def load_tubes(own: OwnData) -> dict[str, AnnotatedVideo]:
+def load_tubes(custom: CustomDataset) -> dict[str, AnnotatedVideo]:
     """Makes the tubes of a data set with ``timestamps: frames``.
 
     The rows of one person and one action in a video are a tube; it ends where an annotated frame of
@@ -164,7 +164,7 @@ def load_tubes(own: OwnData) -> dict[str, AnnotatedVideo]:
     ``boxes: fractions`` the videos are opened, to learn their sizes.
 
     Args:
-        own: its description.
+        custom: its description.
 
     Returns:
         Annotated videos in alphabetical order; their key frames are those which the csv lists.
@@ -173,15 +173,15 @@ def load_tubes(own: OwnData) -> dict[str, AnnotatedVideo]:
         AnnotationError: a csv breaks its format; the message names file and line.
         OSError: a csv, or a video whose size is needed, cannot be read.
     """
-    table = _checked_table(own, ava_kinetics=True)
-    excluded = _excluded(own, ava_kinetics=True)
+    table = _checked_table(custom, ava_kinetics=True)
+    excluded = _excluded(custom, ava_kinetics=True)
     key_frames: dict[str, set[int]] = {}
     listed = [*zip(table.video_ids.tolist(), table.timestamps.tolist()), *table.empty_key_frames]
     for video_id, number in set(listed) - excluded:
         key_frames.setdefault(video_id, set()).add(int(number))
     boxes = table.boxes
-    if own.boxes == "fractions":
-        boxes = boxes * _frame_scales(own, table)
+    if custom.boxes == "fractions":
+        boxes = boxes * _frame_scales(custom, table)
 
     tubes: dict[str, list[ActionTube]] = {video_id: [] for video_id in sorted(key_frames)}
     places = {
@@ -214,14 +214,14 @@ def load_tubes(own: OwnData) -> dict[str, AnnotatedVideo]:
 
 
 def read_groundtruth(
-    own: OwnData, *, ava_kinetics: bool
-) -> tuple[AvaTable, dict[int, str], set[tuple[str, float]]]:
+    custom: CustomDataset, *, ava_kinetics: bool
+) -> tuple[AVATable, dict[int, str], set[tuple[str, float]]]:
     """Reads what an evaluation of a data set with ``timestamps: seconds`` needs.
 
     With ``boxes: pixels`` the videos are opened, to learn their sizes.
 
     Args:
-        own: its description.
+        custom: its description.
         ava_kinetics: see :func:`.read_ava_csv`. The protocol of 2020
             knows no excluded key frames, so they are left out of the table.
 
@@ -232,22 +232,22 @@ def read_groundtruth(
         AnnotationError: a csv breaks its format; the message names file and line.
         OSError: a csv, or a video whose size is needed, cannot be read.
     """
-    table = _checked_table(own, ava_kinetics=ava_kinetics)
-    if own.boxes == "pixels":
-        table = dataclasses.replace(table, boxes=_fractions(own, table))
-    excluded = _excluded(own, ava_kinetics=ava_kinetics)
+    table = _checked_table(custom, ava_kinetics=ava_kinetics)
+    if custom.boxes == "pixels":
+        table = dataclasses.replace(table, boxes=_fractions(custom, table))
+    excluded = _excluded(custom, ava_kinetics=ava_kinetics)
     if ava_kinetics:
         table, excluded = _without(table, excluded), set()
-    return table, own.classes, excluded
+    return table, custom.classes, excluded
 
 
-def _excluded(own: OwnData, *, ava_kinetics: bool) -> set[tuple[str, float]]:
-    if own.excluded is None:
+def _excluded(custom: CustomDataset, *, ava_kinetics: bool) -> set[tuple[str, float]]:
+    if custom.excluded is None:
         return set()
-    return read_timestamps(own.excluded, ava_kinetics=ava_kinetics)
+    return read_timestamps(custom.excluded, ava_kinetics=ava_kinetics)
 
 
-def _without(table: AvaTable, excluded: set[tuple[str, float]]) -> AvaTable:
+def _without(table: AVATable, excluded: set[tuple[str, float]]) -> AVATable:
     keys = zip(table.video_ids.tolist(), table.timestamps.tolist())
     kept = table.select(np.array([key not in excluded for key in keys], dtype=bool))
     empty = [
@@ -262,69 +262,69 @@ def _without(table: AvaTable, excluded: set[tuple[str, float]]) -> AvaTable:
     )
 
 
-def _fractions(own: OwnData, table: AvaTable) -> np.ndarray:
+def _fractions(custom: CustomDataset, table: AVATable) -> np.ndarray:
     """(N, 4) boxes in pixels as fractions of their frames."""
-    scales = _frame_scales(own, table)
+    scales = _frame_scales(custom, table)
     outside = (table.boxes > scales + 1).any(axis=1)  # tools differ by a pixel
     if outside.any():
         row = np.flatnonzero(outside)[0]
         width, height = scales[row, :2].astype(int)
         raise AnnotationError(
-            f"{own.annotations}:{table.lines[row]}: the box reaches beyond the frames, which have "
+            f"{custom.annotations}:{table.lines[row]}: the box reaches beyond the frames, which have "
             f"{width}x{height} pixels; were the videos made smaller after they were annotated?"
         )
     return table.boxes / scales
 
 
-def _frame_scales(own: OwnData, table: AvaTable) -> np.ndarray:
+def _frame_scales(custom: CustomDataset, table: AVATable) -> np.ndarray:
     """(N, 4) width, height, width, height of the video of each row, pixels."""
-    paths = video_paths(table.videos, frames_dir=own.videos, videos_dir=own.videos)
+    paths = video_paths(table.videos, frames_dir=custom.videos, videos_dir=custom.videos)
     sizes = np.empty((len(table.videos), 4))
     for row, video_id in zip(sizes, table.videos):
-        with open_video(paths[video_id], folder_fps=own.fps) as reader:
+        with open_video(paths[video_id], folder_fps=custom.fps) as reader:
             row[:] = (reader.width, reader.height) * 2
     return sizes[table.video_index]
 
 
-def _checked_table(own: OwnData, *, ava_kinetics: bool) -> AvaTable:
+def _checked_table(custom: CustomDataset, *, ava_kinetics: bool) -> AVATable:
     """The csv, after the checks which its yaml makes possible."""
-    table = read_ava_csv(own.annotations, ava_kinetics=ava_kinetics)
+    table = read_ava_csv(custom.annotations, ava_kinetics=ava_kinetics)
 
     def refuse(bad: np.ndarray, problem: str) -> None:
         if bad.any():
             line = table.lines[bad].min()
-            raise AnnotationError(f"{own.annotations}:{line}: {problem} ({own.path})")
+            raise AnnotationError(f"{custom.annotations}:{line}: {problem} ({custom.path})")
 
     boxes = table.boxes
     refuse(
-        ~np.isin(table.action_ids, list(own.classes)),
+        ~np.isin(table.action_ids, list(custom.classes)),
         f"an action id that 'classes' do not have: they have {len(own.classes)}",
     )
     refuse((boxes[:, :2] >= boxes[:, 2:]).any(axis=1), "not a box: x1 < x2 and y1 < y2 must hold")
-    if own.boxes == "fractions":
+    if custom.boxes == "fractions":
         outside = ((boxes < 0) | (boxes > 1)).any(axis=1)
         refuse(outside, "not within 0 and 1; if these are pixels, say 'boxes: pixels'")
     elif len(boxes) and boxes.max() <= 1:
         raise AnnotationError(
-            f"{own.annotations}:{table.lines[0]}: all boxes are within 0 and 1; if these are "
-            f"fractions, say 'boxes: fractions' ({own.path})"
+            f"{custom.annotations}:{table.lines[0]}: all boxes are within 0 and 1; if these are "
+            f"fractions, say 'boxes: fractions' ({custom.path})"
         )
     persons = np.column_stack([table.video_index, table.timestamps, boxes, table.person_ids])
-    if own.timestamps == "frames":
+    if custom.timestamps == "frames":
         listed = np.array([number for _, number in table.empty_key_frames])
         for numbers, lines in ((table.timestamps, table.lines), (listed, table.empty_lines)):
             bad = (numbers < 1) | (numbers % 1 != 0) | (numbers >= END_OF_FRAMES)
             if bad.any():
                 raise AnnotationError(
-                    f"{own.annotations}:{np.array(lines)[bad].min()}: not a frame number 1, 2, ..."
-                    f"; if these are times, say 'timestamps: seconds' ({own.path})"
+                    f"{custom.annotations}:{np.array(lines)[bad].min()}: not a frame number 1, 2, ..."
+                    f"; if these are times, say 'timestamps: seconds' ({custom.path})"
                 )
         refuse(table.last_column % 1 != 0, "'timestamps: frames' needs a person id in column 8")
         # Linked by its id, a person has one box in a frame.
         persons = persons[:, [0, 1, -1]]
         same_action = np.column_stack([persons, table.action_ids])
         refuse(_repeated(same_action), "this person has this action in this frame already")
-    if own.exclusive:
+    if custom.exclusive:
         refuse(_repeated(persons), "this person has an action already, and 'exclusive' is true")
     return table
 

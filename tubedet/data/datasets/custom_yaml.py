@@ -1,4 +1,4 @@
-"""The small yaml which describes a data set of one's own."""
+"""The small yaml which describes a custom data set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REQUIRED = ("videos", "annotations", "classes", "fps")
 
 
 @dataclass(frozen=True)
-class OwnData:
+class CustomDataset:
     """What the yaml says; paths are relative to the yaml's folder no more.
 
     Attributes:
@@ -50,14 +50,14 @@ class OwnData:
         return [self.classes.get(k, f"action {k}") for k in range(1, max(self.classes) + 1)]
 
 
-def read_own_data_yaml(path: str | os.PathLike) -> OwnData:
+def read_custom_yaml(path: str | os.PathLike) -> CustomDataset:
     """Reads and checks the yaml of a data set.
 
     Args:
         path: the file; see ``docs/own_data.md`` for its keys.
 
     Returns:
-        OwnData: its content.
+        CustomDataset: its content.
 
     Raises:
         AnnotationError: the file is no such yaml; the message names file, line and key.
@@ -84,7 +84,7 @@ def read_own_data_yaml(path: str | os.PathLike) -> OwnData:
     missing = [key for key in _REQUIRED if key not in values]
     if missing:
         raise AnnotationError(f"{path}:1: the keys {', '.join(missing)} are missing")
-    data = OwnData(path=path, **values)
+    data = CustomDataset(path=path, **values)
     if data.timestamps == "frames" and data.start_second:
         raise AnnotationError(
             f"{path}:{lines['start_second']}: key 'start_second': frame numbers have no clock; "

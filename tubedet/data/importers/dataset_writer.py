@@ -1,4 +1,4 @@
-"""Writing data sets of one's own: the csv and its yaml."""
+"""Writing custom data sets: the csv and its yaml."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PersonBox(NamedTuple):
     person_id: int
 
 
-def write_own_data(
+def write_custom_dataset(
     path: str | os.PathLike,
     boxes: Collection[PersonBox],
     *,

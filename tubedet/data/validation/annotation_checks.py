@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 
-from tubedet.data.annotations.ava_csv import AvaTable, read_ava_csv, read_label_map, read_timestamps
+from tubedet.data.annotations.ava_csv import AVATable, read_ava_csv, read_label_map, read_timestamps
 from tubedet.data.annotations.tube_files import ActionTube
 from tubedet.data.annotations.video_lists import (
     VideoInfo,
@@ -18,7 +18,7 @@ from tubedet.data.annotations.video_lists import (
 )
 from tubedet.data.datasets.ava import AVAFiles
 from tubedet.data.datasets.custom import END_OF_FRAMES
-from tubedet.data.datasets.custom_yaml import OwnData
+from tubedet.data.datasets.custom_yaml import CustomDataset
 from tubedet.data.video.media_paths import missing_media, video_paths
 
 from .checked_dataset import CheckedDataset, PixelBoxes, Problem
@@ -74,36 +74,36 @@ def check_ava(name: str, files: AVAFiles) -> CheckedDataset:
     return checked
 
 
-def check_own_data(own: OwnData) -> CheckedDataset:
+def check_custom_dataset(custom: CustomDataset) -> CheckedDataset:
     """Checks the annotation of a data set described by a yaml, which is right itself.
 
     Args:
-        own: what the yaml says.
+        custom: what the yaml says.
 
     Returns:
         CheckedDataset: the problems, and the key frames to look up in the media.
     """
-    checked = CheckedDataset(own.path, own.annotations)
-    table = _read_table(checked, own.annotations)
-    excluded = _read_excluded(checked, own.excluded)
-    _check_boxes(checked, table, pixels=own.boxes == "pixels")
-    _check_actions(checked, table, own.classes)
+    checked = CheckedDataset(custom.path, custom.annotations)
+    table = _read_table(checked, custom.annotations)
+    excluded = _read_excluded(checked, custom.excluded)
+    _check_boxes(checked, table, pixels=custom.boxes == "pixels")
+    _check_actions(checked, table, custom.classes)
     _check_duplicates(checked, table)
-    _check_persons(checked, table, own)
+    _check_persons(checked, table, custom)
     _check_excluded(checked, table, excluded)
     lines = _lines_of_key_frames(table)
-    paths = video_paths(checked.first_lines, frames_dir=own.videos, videos_dir=own.videos)
+    paths = video_paths(checked.first_lines, frames_dir=custom.videos, videos_dir=custom.videos)
     _check_stored(checked, paths)
-    pixel_boxes = _pixel_boxes(table) if own.boxes == "pixels" else {}
+    pixel_boxes = _pixel_boxes(table) if custom.boxes == "pixels" else {}
     for (video_id, time), line in sorted(lines.items()):
-        if own.timestamps == "frames" and (not 1 <= time < END_OF_FRAMES or time % 1):
+        if custom.timestamps == "frames" and (not 1 <= time < END_OF_FRAMES or time % 1):
             checked.error("time", f"{time:g} is not a frame number 1, 2, ...", line=line)
-        elif own.timestamps == "seconds" and time < own.start_second:
-            begin = f"{own.start_second:g} s"
+        elif custom.timestamps == "seconds" and time < custom.start_second:
+            begin = f"{custom.start_second:g} s"
             checked.error("time", f"{time:g} s is before the video begins at {begin}", line=line)
         elif (video_id, time) not in excluded:
-            record = _record(video_id, time, paths[video_id], own.fps, own.start_second)
-            if own.timestamps == "frames":
+            record = _record(video_id, time, paths[video_id], custom.fps, custom.start_second)
+            if custom.timestamps == "frames":
                 record["frame_number"] = int(time)
             if video_id in pixel_boxes:
                 record["pixel_boxes"] = pixel_boxes[video_id]
@@ -171,10 +171,10 @@ def shared_videos(datasets: Iterable[CheckedDataset]) -> Iterator[Problem]:
                 yield Problem("error", "overlap", second.source, line, message)
 
 
-def _read_table(checked: CheckedDataset, path: str) -> AvaTable:
+def _read_table(checked: CheckedDataset, path: str) -> AVATable:
     nothing = np.empty(0)
     columns = (nothing.astype(int), nothing, nothing.reshape(0, 4), nothing.astype(int), nothing)
-    empty = AvaTable(path, (), *columns, nothing.astype(int))
+    empty = AVATable(path, (), *columns, nothing.astype(int))
     add = checked.unreadable(path, "row")
     table = checked.read("row", path, read_ava_csv, empty, ava_kinetics=True, on_error=add)
     checked.num_rows = len(table) + len(table.empty_lines)
@@ -196,7 +196,7 @@ def _read_excluded(checked: CheckedDataset, path: str | None) -> set[tuple[str, 
     return checked.read("row", path, read_timestamps, set(), ava_kinetics=True, on_error=add)
 
 
-def _lines_of_key_frames(table: AvaTable) -> dict[tuple[str, float], int]:
+def _lines_of_key_frames(table: AVATable) -> dict[tuple[str, float], int]:
     """First line of each key frame."""
     rows = zip(table.video_ids.tolist(), table.timestamps.tolist(), table.lines.tolist())
     lines: dict[tuple[str, float], int] = {}
@@ -207,7 +207,7 @@ def _lines_of_key_frames(table: AvaTable) -> dict[tuple[str, float], int]:
     return lines
 
 
-def _check_boxes(checked: CheckedDataset, table: AvaTable, *, pixels: bool) -> None:
+def _check_boxes(checked: CheckedDataset, table: AVATable, *, pixels: bool) -> None:
     boxes = table.boxes
     empty = (boxes[:, :2] >= boxes[:, 2:]).any(axis=1)
     for row in np.flatnonzero(empty):
@@ -227,13 +227,13 @@ def _check_boxes(checked: CheckedDataset, table: AvaTable, *, pixels: bool) -> N
         checked.error("out-of-range", f"{limits}: {_shown(boxes[row])}", **_at(table, row))
 
 
-def _check_actions(checked: CheckedDataset, table: AvaTable, actions: Collection[int]) -> None:
+def _check_actions(checked: CheckedDataset, table: AVATable, actions: Collection[int]) -> None:
     for row in np.flatnonzero(~np.isin(table.action_ids, list(actions))):
         message = f"action {table.action_ids[row]} is not in the label map"
         checked.error("class", message, **_at(table, row))
 
 
-def _check_duplicates(checked: CheckedDataset, table: AvaTable) -> None:
+def _check_duplicates(checked: CheckedDataset, table: AVATable) -> None:
     person = np.nan_to_num(table.last_column, nan=-1)
     columns = [table.video_index, table.timestamps, table.boxes, table.action_ids, person]
     for before, row in _repeated(np.column_stack(columns)):
@@ -241,11 +241,11 @@ def _check_duplicates(checked: CheckedDataset, table: AvaTable) -> None:
         checked.warn("duplicate", message, **_at(table, row))
 
 
-def _check_persons(checked: CheckedDataset, table: AvaTable, own: OwnData) -> None:
-    """The rules of :mod:`.own_data` about who a person is and what one does in a frame."""
+def _check_persons(checked: CheckedDataset, table: AVATable, custom: CustomDataset) -> None:
+    """The rules of :mod:`tubedet.data.datasets.custom` about who a person is and what one does in a frame."""
     persons = np.column_stack([table.video_index, table.timestamps, table.boxes, table.person_ids])
     rows, twice = np.arange(len(table)), set()
-    if own.timestamps == "frames":
+    if custom.timestamps == "frames":
         unknown = table.last_column % 1 != 0
         for row in np.flatnonzero(unknown):
             message = "'timestamps: frames' needs a person id, a whole number, in column 8"
@@ -257,7 +257,7 @@ def _check_persons(checked: CheckedDataset, table: AvaTable, own: OwnData) -> No
             message = f"this person has this action in this frame already, in line {line}"
             checked.error("person", message, **_at(table, rows[row]))
             twice.add(row)
-    for before, row in _repeated(persons[rows]) if own.exclusive else ():
+    for before, row in _repeated(persons[rows]) if custom.exclusive else ():
         if row not in twice:
             line = table.lines[rows[before]]
             message = f"this person has an action already, in line {line}, and 'exclusive' is true"
@@ -271,7 +271,7 @@ def _repeated(rows: np.ndarray) -> list[tuple[int, int]]:
     return sorted(zip(order[:-1][same].tolist(), order[1:][same].tolist()))
 
 
-def _check_videos(checked: CheckedDataset, table: AvaTable, known: Collection[str]) -> None:
+def _check_videos(checked: CheckedDataset, table: AVATable, known: Collection[str]) -> None:
     if known:
         for video_id, line in checked.first_lines.items():
             if video_id not in known:
@@ -289,7 +289,7 @@ def _check_stored(checked: CheckedDataset, paths: dict[str, str]) -> None:
             checked.error("unknown-video", message, line=line)
 
 
-def _pixel_boxes(table: AvaTable) -> dict[str, PixelBoxes]:
+def _pixel_boxes(table: AVATable) -> dict[str, PixelBoxes]:
     """The boxes of each video, in file order."""
     rows = np.argsort(table.video_index, kind="stable")
     ends = np.cumsum(np.bincount(table.video_index, minlength=len(table.videos)))
@@ -324,7 +324,7 @@ def _check_seconds(
 
 
 def _check_excluded(
-    checked: CheckedDataset, table: AvaTable, excluded: Collection[tuple[str, float]]
+    checked: CheckedDataset, table: AVATable, excluded: Collection[tuple[str, float]]
 ) -> None:
     labelled: dict[tuple[str, float], int] = {}
     if excluded:
@@ -347,7 +347,7 @@ def _record(video_id: str, time: float, path: str, fps: float, start_second: flo
     }
 
 
-def _at(table: AvaTable, row: int) -> dict:
+def _at(table: AVATable, row: int) -> dict:
     return {"line": int(table.lines[row])}
 
 

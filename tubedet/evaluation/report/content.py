@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from tubedet.data.annotations.ava_csv import AnnotationError, AvaTable
+from tubedet.data.annotations.ava_csv import AnnotationError, AVATable
 from tubedet.evaluation.action_tube_groundtruth import ActionTubeGroundtruth
 from tubedet.evaluation.action_tube_protocol import (
     TUBE_PROTOCOLS,
     evaluate_action_tubes,
     match_action_tubes,
 )
-from tubedet.evaluation.ava_groundtruth import AvaGroundtruth
+from tubedet.evaluation.ava_groundtruth import AVAGroundtruth
 from tubedet.evaluation.ava_protocol import AVA_PROTOCOLS, ava_result, match_ava
 from tubedet.evaluation.error_analysis import analyse_errors
 from tubedet.evaluation.frame_matches import FrameMatches
@@ -32,8 +32,8 @@ _PROTOCOL_REMARKS = {
 
 
 def ava_report_content(
-    groundtruth: AvaGroundtruth,
-    predictions: AvaTable,
+    groundtruth: AVAGroundtruth,
+    predictions: AVATable,
     protocol: str,
     *,
     title: str,
@@ -79,7 +79,7 @@ def ava_report_content(
 
 def action_tube_report_content(
     groundtruth: ActionTubeGroundtruth,
-    predictions: AvaTable,
+    predictions: AVATable,
     protocol: str,
     *,
     title: str,

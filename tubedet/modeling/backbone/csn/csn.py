@@ -68,8 +68,8 @@ class _Part(nn.Module):
         if self.execution == "modules" or not trains or not torch.is_grad_enabled():
             return self._by_modules(x)
         pairs = self._convolutions()
-        knows_input = self.input_may_train or not x.requires_grad
-        if knows_input and can_fuse(x, *(norm for _, norm in pairs)):
+        is_input_known = self.input_may_train or not x.requires_grad
+        if is_input_known and can_fuse(x, *(norm for _, norm in pairs)):
             recompute_all = self.execution == "checkpointed"
             parameters = [p for conv, norm in pairs for p in (conv.weight, norm.weight, norm.bias)]
             return self.fused.apply(x, self, recompute_all, *parameters)

@@ -80,8 +80,8 @@ class BottleneckFunction(torch.autograd.Function):
         if shortcut:
             ws, gs, bs = shortcut
             residual = empty_maps(out, *out.shape)
-            taken_by_ws = products(_taken(clips, block), ws.flatten(1), out=as_rows(residual))
-            statistics.append(NormStatistics.of(block.shortcut[1], taken_by_ws))
+            product = products(_sampled_input(clips, block), ws.flatten(1), out=as_rows(residual))
+            statistics.append(NormStatistics.of(block.shortcut[1], product))
             residual_scale, residual_shift = statistics[3].affine(gs, bs)
             for part, other in row_chunks(as_rows(out), as_rows(residual)):
                 torch.addcmul(shift + residual_shift, part, scale, out=part)
@@ -125,10 +125,10 @@ class BottleneckFunction(torch.autograd.Function):
         norm2, third = s2.affine(g2, b2), NormedProductGradients(w3.flatten(1), s3, g3)
         taken = projection = None
         if shortcut:
-            taken = _taken(clips, ctx.block)
+            taken = _sampled_input(clips, ctx.block)
             projection = NormedProductGradients(shortcut[0].flatten(1), statistics[3], shortcut[1])
 
-        d_h2 = _behind_third(d_out, out, h2, norm2, third, taken, projection)
+        d_h2 = _gradient_before_third(d_out, out, h2, norm2, third, taken, projection)
         of_third, of_shortcut = third.finish(), projection.finish() if shortcut else ()
         second = _through_second_norm(d_h2, h2, norm2, third, NormGradients(s2, g2))
         d_h1, d_w2 = depthwise_gradients(d_h2, a1, w2, conv2.stride)
@@ -155,7 +155,7 @@ class BottleneckFunction(torch.autograd.Function):
         return d_x, None, None, *(d.view_as(w) for d, w in zip(gradients, weights))
 
 
-def _behind_third(d_out, out, h2, norm2, third, taken, projection):
+def _gradient_before_third(d_out, out, h2, norm2, third, taken, projection):
     """Add the gradient behind the last ReLU to ``third`` and ``projection``, which meet there.
 
     Returns:
@@ -212,7 +212,7 @@ def _strided(maps: torch.Tensor, stride: tuple[int, int, int]) -> torch.Tensor:
     return maps[:, ::time, ::row, ::column]
 
 
-def _taken(clips: torch.Tensor, block: nn.Module) -> torch.Tensor:
+def _sampled_input(clips: torch.Tensor, block: nn.Module) -> torch.Tensor:
     """The rows of (B, T, H, W, C) that the shortcut of a block projects."""
     return _strided(clips, block.conv2.stride).flatten(0, -2)
 
