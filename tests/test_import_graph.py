@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     "errors",
     "third_party_warnings",
-    "model_zoo",
     "files",
+    "model_zoo",
     "config",
     "layers",
     "modeling",

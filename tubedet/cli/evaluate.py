@@ -1,8 +1,8 @@
 """Compute the figures of a file of predictions, without a model.
 
-The ground truth is that of a registered data set or of the yaml of a custom data set (--dataset), or is given
-as files in AVA's format (--groundtruth and --labelmap). AVA-type data give frame-mAP@0.5, data sets
-of action tubes (JHMDB, UCF101-24) video-mAP too. All files may be compressed with gzip.
+The ground truth is that of a registered data set or of the yaml of a custom one (--dataset), or is
+given as files in AVA's format (--groundtruth and --labelmap). AVA-type data give frame-mAP@0.5,
+data sets of action tubes (JHMDB, UCF101-24) video-mAP too. All files may be compressed with gzip.
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ from tubedet.evaluation import (
 from tubedet.evaluation.ava_groundtruth import load_ava_groundtruth, read_ava_groundtruth
 from tubedet.evaluation.comparability import check_defined
 from tubedet.evaluation.report.content import action_tube_report_content, ava_report_content
-from tubedet.evaluation.report.page import ReportContent, check_report_folder, write_html_report
+from tubedet.evaluation.report.html_page import (
+    ReportContent,
+    check_report_folder,
+    write_html_report,
+)
 
 PROTOCOLS = {"ava": AVA_PROTOCOLS, "action_tubes": TUBE_PROTOCOLS}
 

@@ -41,9 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of the command.
     """
-    parser.add_argument(
-        "datasets", nargs="*", help="registered names, or yamls of custom data sets"
-    )
+    parser.add_argument("datasets", nargs="*", help="registered names, or yamls of custom ones")
     parser.add_argument(
         "--dataset", nargs="+", default=[], metavar="NAME", help="the same, as other tools have it"
     )

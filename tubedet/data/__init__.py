@@ -1,13 +1,14 @@
 """Data sets, video reading, augmentation and the dataset mapper; importing it registers names."""
 
-from .annotations.ava_csv import AnnotationError
-from .annotations.tube_files import ActionTube
+from tubedet.data.annotations.ava_csv import AnnotationError
+from tubedet.data.annotations.tube_files import ActionTube
+from tubedet.data.datasets.action_tubes import register_action_tubes
+from tubedet.data.datasets.ava import AVAFiles, load_ava, register_ava
+from tubedet.data.datasets.custom import ensure_registered
+from tubedet.data.video.reader import VideoError, open_video
+
 from .dataset_mapper import AVADatasetMapper, ClipDatasetMapper
 from .datasets import builtin  # noqa: F401  (registers the data sets)
-from .datasets.action_tubes import register_action_tubes
-from .datasets.ava import AVAFiles, load_ava, register_ava
-from .datasets.custom import ensure_registered
-from .video.reader import VideoError, open_video
 
 __all__ = [
     "AVADatasetMapper",

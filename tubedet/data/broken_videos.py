@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from tubedet.data.video.video_file import VideoError
 from tubedet.errors import UserError
-
-from .video.video_file import VideoError
 
 logger = logging.getLogger(__name__)
 

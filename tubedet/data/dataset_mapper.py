@@ -10,14 +10,14 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 
+from tubedet.data.datasets.action_tubes import tube_boxes
+from tubedet.data.datasets.custom import ensure_registered
+from tubedet.data.video.reader import VideoError, VideoReaderCache
 from tubedet.errors import UserError
 
 from .augmentation import ClipAugInput, build_clip_augmentations, clip_tubes, keep_visible_boxes
 from .broken_videos import BrokenVideoPolicy
 from .clip_sampling import clip_times, stored_key_time
-from .datasets.action_tubes import tube_boxes
-from .datasets.custom import ensure_registered
-from .video.reader import VideoError, VideoReaderCache
 
 
 class ClipDatasetMapper:
@@ -236,5 +236,5 @@ def _check_size(dataset_dict: dict, height: int, width: int) -> None:
         )
 
 
-# The name until version 0.1, which scripts may have.
+# The earlier name, which people have in their scripts.
 AVADatasetMapper = ClipDatasetMapper

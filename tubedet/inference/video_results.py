@@ -12,15 +12,15 @@ import numpy as np
 from detectron2.structures import Instances
 
 from tubedet.data.video.sources import open_frame_source
+from tubedet.inference.writers.annotated_video import AnnotatedVideoWriter
+from tubedet.inference.writers.coco_json import CocoJsonWriter
+from tubedet.inference.writers.csv_writer import PredictionCsvWriter
+from tubedet.inference.writers.json_lines import JsonLinesWriter
+from tubedet.inference.writers.key_frame_writer import KeyFrameWriter
 
 from .drawing import ActionVisualizer
 from .tracking import PersonTracker, tracked_frames
 from .video_detector import DetectedFrame, KeyFrameResult, Source, VideoActionDetector
-from .writers.annotated_video import AnnotatedVideoWriter
-from .writers.coco_json import CocoJsonWriter
-from .writers.csv_writer import PredictionCsvWriter
-from .writers.json_lines import JsonLinesWriter
-from .writers.key_frame_writer import KeyFrameWriter
 
 _REMEMBERED_SECONDS = 2.0  # for which a person may be missing and keep the id
 

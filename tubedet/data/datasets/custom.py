@@ -270,8 +270,8 @@ def _fractions(custom: CustomDataset, table: AVATable) -> np.ndarray:
         row = np.flatnonzero(outside)[0]
         width, height = scales[row, :2].astype(int)
         raise AnnotationError(
-            f"{custom.annotations}:{table.lines[row]}: the box reaches beyond the frames, which have "
-            f"{width}x{height} pixels; were the videos made smaller after they were annotated?"
+            f"{custom.annotations}:{table.lines[row]}: the box reaches beyond the frames, which "
+            f"have {width}x{height} pixels; were the videos made smaller after they were annotated?"
         )
     return table.boxes / scales
 
@@ -298,7 +298,7 @@ def _checked_table(custom: CustomDataset, *, ava_kinetics: bool) -> AVATable:
     boxes = table.boxes
     refuse(
         ~np.isin(table.action_ids, list(custom.classes)),
-        f"an action id that 'classes' do not have: they have {len(own.classes)}",
+        f"an action id that 'classes' do not have: they have {len(custom.classes)}",
     )
     refuse((boxes[:, :2] >= boxes[:, 2:]).any(axis=1), "not a box: x1 < x2 and y1 < y2 must hold")
     if custom.boxes == "fractions":
@@ -316,8 +316,8 @@ def _checked_table(custom: CustomDataset, *, ava_kinetics: bool) -> AVATable:
             bad = (numbers < 1) | (numbers % 1 != 0) | (numbers >= END_OF_FRAMES)
             if bad.any():
                 raise AnnotationError(
-                    f"{custom.annotations}:{np.array(lines)[bad].min()}: not a frame number 1, 2, ..."
-                    f"; if these are times, say 'timestamps: seconds' ({custom.path})"
+                    f"{custom.annotations}:{np.array(lines)[bad].min()}: not a frame number 1, 2, "
+                    f"...; if these are times, say 'timestamps: seconds' ({custom.path})"
                 )
         refuse(table.last_column % 1 != 0, "'timestamps: frames' needs a person id in column 8")
         # Linked by its id, a person has one box in a frame.

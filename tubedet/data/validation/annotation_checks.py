@@ -242,7 +242,7 @@ def _check_duplicates(checked: CheckedDataset, table: AVATable) -> None:
 
 
 def _check_persons(checked: CheckedDataset, table: AVATable, custom: CustomDataset) -> None:
-    """The rules of :mod:`tubedet.data.datasets.custom` about who a person is and what one does in a frame."""
+    """The rules of custom data sets about who a person is and what one does in a frame."""
     persons = np.column_stack([table.video_index, table.timestamps, table.boxes, table.person_ids])
     rows, twice = np.arange(len(table)), set()
     if custom.timestamps == "frames":

@@ -17,7 +17,7 @@ from tubedet.evaluation.ava_protocol import AVA_PROTOCOLS, ava_result, match_ava
 from tubedet.evaluation.error_analysis import analyse_errors
 from tubedet.evaluation.frame_matches import FrameMatches
 
-from .page import ProtocolFigure, ReportContent
+from .html_page import ProtocolFigure, ReportContent
 from .thumbnails import draw_thumbnails
 
 Records = Mapping[tuple[str, float], dict]
@@ -49,7 +49,7 @@ def ava_report_content(
         records: Dataset dict of each (video id, seconds) for the thumbnails; None: no thumbnails.
 
     Returns:
-        ReportContent: for :func:`tubedet.evaluation.report.page.write_html_report`.
+        ReportContent: for :func:`tubedet.evaluation.report.html_page.write_html_report`.
 
     Raises:
         ValueError: Predictions and ground truth do not belong together.
@@ -96,7 +96,7 @@ def action_tube_report_content(
             thumbnails.
 
     Returns:
-        ReportContent: for :func:`tubedet.evaluation.report.page.write_html_report`.
+        ReportContent: for :func:`tubedet.evaluation.report.html_page.write_html_report`.
 
     Raises:
         ValueError: Predictions and ground truth do not belong together.

@@ -5,7 +5,7 @@ from .deformable import DeformableEncoder, DeformableTransformer
 from .detr import DETRTransformer, TransformerDecoderLayer
 from .encoder_proposals import EncoderProposals
 from .level_tokens import LevelTokens
-from .seqformer import SeqFormerTransformer
+from .seqformer_transformer import SeqFormerTransformer
 
 __all__ = [
     "ContextEncoder",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tubedet.evaluation.error_analysis import ClassFigures, ErrorAnalysis, Example, Slice
-from tubedet.evaluation.report.page import (
+from tubedet.evaluation.report.html_page import (
     ProtocolFigure,
     ReportContent,
     check_report_folder,
