@@ -41,6 +41,7 @@ PLACEHOLDERS = {
     "configs/quick_schedules/CONFIG.yaml": "configs/quick_schedules/TubeR_toy.yaml",
     "run_exported_model.py": "tools/run_exported_model.py",
     "DIR": "results",
+    "NAME": "TubeR_CSN152_AVA21",
     "N": "1",
 }
 # Files of the reader that are looked at before any work is done.
