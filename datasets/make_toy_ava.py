@@ -58,7 +58,7 @@ class _VideoPlan(NamedTuple):
 def make_toy_ava(
     output: Path, seed: int = 0, train_videos: int = 120, val_videos: int = 20, jobs: int = 2
 ) -> bool:
-    """Writes the toy data set to `output`, all of it or nothing.
+    """Write the toy data set to `output`, all of it or nothing.
 
     The set is made in a sibling folder which is renamed at the end. A sibling left by an
     interrupted run is made again; a finished set with the same arguments is left as it is.
@@ -125,7 +125,7 @@ def _check_same_data_set(output: Path, mark: str) -> None:
 
 @contextmanager
 def _unfinished_folder(output: Path) -> Iterator[Path]:
-    """A sibling of `output` to write to; it takes the place of `output` if nothing goes wrong."""
+    """Give a sibling of `output` to write to; it takes the place of `output` in the end."""
     folder = output.with_name(f".{output.name}.unfinished")
     folder.mkdir(exist_ok=True)
     lock_path = folder / _LOCK
@@ -193,7 +193,7 @@ def _write_data_set(folder: Path, seed: int, num_videos: dict[str, int], jobs: i
 
 
 def _make_video(plan: _VideoPlan) -> list[str]:
-    """Encodes one video and returns its rows of the annotation csv."""
+    """Encode one video and returns its rows of the annotation csv."""
     rng = np.random.default_rng([plan.seed, _SPLITS.index(plan.split), plan.index])
     film = Film(rng, plan.empty_second)
     rows = [
@@ -250,7 +250,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit status."""
+    """Run the command line; returns the exit status."""
     args = parse_arguments(arguments)
     try:
         written = make_toy_ava(

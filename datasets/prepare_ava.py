@@ -35,7 +35,7 @@ _MIRROR = "https://s3.amazonaws.com/ava-dataset"
 
 
 def prepare(options: argparse.Namespace) -> int:
-    """Does one step.
+    """Do one step.
 
     Args:
         options: of :func:`parse_arguments`.
@@ -121,7 +121,7 @@ def _listed_videos(folders: Folders, splits: list[str]) -> dict[str, str]:
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parses the command line.
+    """Parse the command line.
 
     Args:
         arguments: without the program's name; None: those of the process.
@@ -199,7 +199,7 @@ def _positive(kind: type):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit status."""
+    """Run the command line; returns the exit status."""
     options = parse_arguments(arguments)
     try:
         return prepare(options)

@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def finished_run(config: Path, seed: int, folder: Path, num_processes: int) -> dict:
-    """The run of a folder, which is made if it is not there.
+    """Return the run of a folder, which is made if it is not there.
 
     Args:
         config: its first test data set is evaluated.
@@ -99,7 +99,7 @@ def finished_run(config: Path, seed: int, folder: Path, num_processes: int) -> d
 
 
 def summary(config: Path, runs: list[dict]) -> tuple:
-    """The row of a config: a value for each of :data:`HEADERS`, means and extremes over its runs.
+    """Return the row of a config: means and extremes over its runs, in the order of HEADERS.
 
     Args:
         config: of the runs.

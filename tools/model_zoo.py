@@ -41,6 +41,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
+    """Print the table."""
     args = parse_arguments()
     logging.getLogger("detectron2").setLevel(logging.WARNING)
     paths = args.configs or [

@@ -20,7 +20,7 @@ ANY_METADATA = (
 
 
 def parse_arguments(arguments=None):
-    """The command line: exported file, video and time."""
+    """Return the command line: exported file, video and time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", help="of export_model.py: .pt2 or .onnx")
     parser.add_argument("video", help="file to look at")
@@ -29,7 +29,7 @@ def parse_arguments(arguments=None):
 
 
 def load(path):
-    """The program and what it says about itself."""
+    """Return the program and what it says about itself."""
     if path.endswith(".onnx"):
         import onnxruntime
 

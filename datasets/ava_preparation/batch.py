@@ -28,20 +28,19 @@ class StepRecord:
     Results are added one by one, so an interrupted step knows what is finished. A folder is made
     with one set of settings: other ones, or another version of ffmpeg, are refused.
 
+    Args:
+        folder: where the results lie; made if missing.
+        settings: what the results depend on; json types.
+
+    Raises:
+        PreparationError: the record of the folder has other settings, or is damaged.
+
     Attributes:
         path: the json file.
         results: figures of the finished results by video id.
     """
 
     def __init__(self, folder: Path, settings: dict):
-        """
-        Args:
-            folder: where the results lie; made if missing.
-            settings: what the results depend on; json types.
-
-        Raises:
-            PreparationError: the record of the folder has other settings, or is damaged.
-        """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / _RECORD_NAME
         self._settings = settings
@@ -58,7 +57,7 @@ class StepRecord:
             self.results = stored["results"]
 
     def add(self, video_id: str, figures: dict) -> None:
-        """Notes a finished result and saves the record.
+        """Note a finished result and saves the record.
 
         Args:
             video_id: its video.
@@ -71,7 +70,7 @@ class StepRecord:
 
 
 def read_record(folder: Path) -> dict:
-    """Reads the record of a folder.
+    """Read the record of a folder.
 
     Args:
         folder: where the results lie.
@@ -96,7 +95,7 @@ def read_record(folder: Path) -> dict:
 
 @contextmanager
 def sole_user(folder: Path) -> Iterator[None]:
-    """Keeps a second process out of a folder; the lock ends with the process.
+    """Keep a second process out of a folder; the lock ends with the process.
 
     Args:
         folder: made if missing.
@@ -118,7 +117,7 @@ def sole_user(folder: Path) -> Iterator[None]:
 def for_each(
     items: Iterable[str], work: Callable[[str], None], *, jobs: int, description: str
 ) -> dict[str, str]:
-    """Does something to many videos with a progress bar; a failure stops only its own video.
+    """Do something to many videos with a progress bar; a failure stops only its own video.
 
     Args:
         items: names of the videos.

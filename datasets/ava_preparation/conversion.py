@@ -70,7 +70,7 @@ class Encoding:
     gop: int | None = None
 
     def arguments(self, height: int, width: int) -> list[str]:
-        """ffmpeg's options for a video of that size.
+        """Return ffmpeg's options for a video of that size.
 
         Args:
             height, width: of the source, pixels.
@@ -132,7 +132,7 @@ def make_videos(
     encoding: Encoding,
     jobs: int,
 ) -> dict[str, str]:
-    """Makes small videos which are read in place, from the trimmed videos or else the films.
+    """Make small videos which are read in place, from the trimmed videos or else the films.
 
     Args:
         video_ids: file name of the original by video id.
@@ -180,7 +180,7 @@ def make_frames(
     resampling: str,
     jobs: int,
 ) -> dict[str, str]:
-    """Writes the trimmed videos as jpgs, ``<id>/<id>_000001.jpg`` on, 30 of them per second.
+    """Write the trimmed videos as jpgs, ``<id>/<id>_000001.jpg`` on, 30 of them per second.
 
     How other frame rates become 30 is a matter of choice: "filter" takes the nearest frame, as
     tubedet's video reader does. "output-rate" is the command of LFB and SlowFast, ``-r 30``. What
@@ -220,7 +220,7 @@ def make_frames(
 
 
 def _run_step(folder, extension, video_ids, settings, make, measure, *, jobs) -> dict[str, str]:
-    """Makes what the record lacks; a result gets its name when it was measured and is right."""
+    """Make what the record lacks; a result gets its name when it was measured and is right."""
     with sole_user(folder):
         record = StepRecord(folder, settings)
 

@@ -36,7 +36,7 @@ def mirror_url(mirror: str, *parts: str) -> str:
 def fetch(
     url: str, path: Path, *, attempts: int = 5, pause: float = 2.0, timeout: float = 60.0
 ) -> None:
-    """Downloads a file unless it is there already.
+    """Download a file unless it is there already.
 
     What was received before an interruption is kept beside the target and continued, if the server
     sends parts of files. The target appears when it has the length that the server stated.
@@ -75,7 +75,7 @@ def fetch(
 
 
 def _receive(url: str, part: Path, timeout: float) -> None:
-    """Appends what is missing to ``part``; starts over if the server cannot continue."""
+    """Append what is missing to ``part``; starts over if the server cannot continue."""
     received = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={received}-"} if received else {}
     try:

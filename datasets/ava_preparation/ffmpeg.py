@@ -34,25 +34,24 @@ class Measurements:
     fps: float
 
     def as_dict(self) -> dict:
-        """The same with json types."""
+        """Return the same with json types."""
         return {**asdict(self), "duration": round(self.duration, 3)}
 
 
 class Ffmpeg:
     """The ffmpeg program.
 
+    Args:
+        program: its name or path.
+
+    Raises:
+        PreparationError: it does not exist or does not run.
+
     Attributes:
         version: first line of what ``ffmpeg -version`` prints.
     """
 
     def __init__(self, program: str = "ffmpeg"):
-        """
-        Args:
-            program: its name or path.
-
-        Raises:
-            PreparationError: it does not exist or does not run.
-        """
         path = shutil.which(program)
         if path is None:
             raise PreparationError(
@@ -64,7 +63,7 @@ class Ffmpeg:
         self.version = lines[0].strip() if lines else ""
 
     def run(self, arguments: list[str]) -> None:
-        """Runs it on one video; what is in the way of the output is overwritten.
+        """Run it on one video; what is in the way of the output is overwritten.
 
         Args:
             arguments: all after the general options.

@@ -22,12 +22,12 @@ class Section:
 
     @property
     def arguments(self) -> list[str]:
-        """ffmpeg's options in front of the input."""
+        """Return ffmpeg's options in front of the input."""
         return ["-ss", f"{self.start:g}", "-t", f"{self.length:g}"]
 
 
 def trimmed_section(trimmed: Path, **options: float) -> Section:
-    """The section which the trimmed videos hold; steps that read them must not assume another.
+    """Return the section that the trimmed videos hold; steps that read them must use it.
 
     Args:
         trimmed: folder of the trimmed videos.

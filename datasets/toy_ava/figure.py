@@ -43,7 +43,7 @@ class Pose(NamedTuple):
     elbow_far: float = 0.0
 
     def blend(self, other: "Pose", weight: float) -> "Pose":
-        """The posture `weight` (0..1) of the way from this one to `other`."""
+        """Return the posture `weight` (0..1) of the way from this one to `other`."""
         return Pose(*(a + weight * (b - a) for a, b in zip(self, other)))
 
 
@@ -158,14 +158,14 @@ def bounding_box(capsules: list[Capsule], width: int, height: int) -> tuple[floa
 
 
 def _towards(point: tuple[float, float], angle: float, length: float) -> tuple[float, float]:
-    """The point at a distance; the angle is 0 downwards and grows towards +x."""
+    """Return the point at a distance; the angle is 0 downwards and grows towards +x."""
     return point[0] + length * sin(angle), point[1] + length * cos(angle)
 
 
 def _chain(
     origin: tuple[float, float], angle: float, bend: float, upper: float, lower: float
 ) -> list[tuple[float, float]]:
-    """The three joints of a limb with two parts of the given lengths."""
+    """Return the three joints of a limb with two parts of the given lengths."""
     middle = _towards(origin, angle, upper)
     return [origin, middle, _towards(middle, angle + bend, lower)]
 

@@ -81,7 +81,7 @@ class Film:
             second = stop
 
     def frames(self) -> Iterator[np.ndarray]:
-        """The NUM_FRAMES frames (HEIGHT, WIDTH, 3) uint8 RGB in order."""
+        """Return the NUM_FRAMES frames (HEIGHT, WIDTH, 3) uint8 RGB in order."""
         for index in range(NUM_FRAMES):
             segment, frame = divmod(index + _FRAMES_BEFORE_KEY, FPS)
             second = START_SECOND + segment
@@ -114,7 +114,7 @@ class Film:
         return _Shot(background, sorted(roles, key=lambda role: role.figure.ground))
 
     def _rehearse(self, role: _Role, seconds: range, low: float, high: float) -> None:
-        """Fills in what a figure does while it stays between x = low and x = high."""
+        """Fill in what a figure does while it stays between x = low and x = high."""
         rng, height = self._rng, role.figure.height
         # Room to lie down beside the edge of the frame, some overlap with the neighbours.
         low += height * (0.5 if low == 0 else 0.4)
@@ -152,7 +152,7 @@ def _endless_deck(cards: list, rng: np.random.Generator) -> Iterator:
 
 
 def _background(rng: np.random.Generator) -> np.ndarray:
-    """A blurred, weakly coloured texture at the supersampled size, uint8 RGB."""
+    """Return a blurred, weakly coloured texture at the supersampled size, uint8 RGB."""
     size = (WIDTH * _SUPERSAMPLING, HEIGHT * _SUPERSAMPLING)
     image = np.full((size[1], size[0], 3), rng.uniform(40, 215, 3) * 0.35, np.float32)
     image += 0.65 * float(rng.choice([rng.uniform(30, 80), rng.uniform(170, 225)]))

@@ -56,7 +56,7 @@ class Performance:
         return [self.action, HAND_WAVE] if self.waves else [self.action]
 
     def pose(self, time: float) -> Pose:
-        """The posture `time` seconds after the key frame (negative: before)."""
+        """Return the posture `time` seconds after the key frame (negative: before)."""
         if self.action == STAND:
             pose = self._upright(self.frozen_from, 0.0)
         elif self.action in (FALL_DOWN, GET_UP):

@@ -31,7 +31,7 @@ _NUM_VIDEOS = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this measurement to the command line."""
+    """Add the options of this measurement to the command line."""
     parser.add_argument(
         "--sizes", nargs="+", type=_size, default=[(640, 360), (1280, 720)], metavar="WxH"
     )
@@ -121,19 +121,18 @@ class NaiveMapper:
     The video is opened for every clip. A folder is listed and its pictures are decoded in full by
     Pillow; a file is decoded from its first frame to the last wanted one. Each wanted frame is then
     resized by Pillow. The result is that of ``ClipDatasetMapper`` but for rounding.
+
+    Args:
+        short_side: Of the clip, pixels.
+        num_frames, frame_stride, fps: Which frames; see ``clip_times``.
     """
 
     def __init__(self, *, short_side: int, num_frames: int, frame_stride: float, fps: float):
-        """
-        Args:
-            short_side: Of the clip, pixels.
-            num_frames, frame_stride, fps: Which frames; see ``clip_times``.
-        """
         self.short_side = short_side
         self._clip = {"num_frames": num_frames, "frame_stride": frame_stride, "fps": fps}
 
     def __call__(self, record: dict) -> dict:
-        """Reads one clip; returns ``clip``, uint8 (3, T, H, W)."""
+        """Read one clip; returns ``clip``, uint8 (3, T, H, W)."""
         times = clip_times(record["timestamp"], **self._clip)
         read = self._folder if os.path.isdir(record["video"]) else self._file
         frames = read(record["video"], times, record["fps"], record["num_frames"])

@@ -32,7 +32,7 @@ _LABEL_MAP = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this measurement to the command line."""
+    """Add the options of this measurement to the command line."""
     parser.add_argument("--rows", type=positive, default=1_290_000, help="of the predictions")
     parser.add_argument("--protocol", choices=AVA_PROTOCOLS, default="official")
 
@@ -107,7 +107,7 @@ class Evaluation:
         self._memory = PeakMemory(torch.device("cpu"))
 
     def measure(self) -> dict:
-        """Reads and evaluates once; returns the figures of this pass, see :func:`run`."""
+        """Read and evaluates once; returns the figures of this pass, see :func:`run`."""
         device = torch.device("cpu")
         ava_kinetics = get_protocol(self._protocol).ava_kinetics
         tables, times = [], []

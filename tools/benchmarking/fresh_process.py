@@ -57,7 +57,7 @@ class FreshProcess:
         self._end()
 
     def call(self, method: str, *args) -> Any:
-        """Calls a method of the object and waits for what it returns.
+        """Call a method of the object and waits for what it returns.
 
         Args:
             method: Its name.
@@ -94,7 +94,7 @@ class FreshProcess:
 
 
 def _serve(connection: Connection, build: Callable, args: tuple, threads: int) -> None:
-    """The life of the process: builds the object, then answers calls until nobody is there."""
+    """Build the object in the process, then answer calls until nobody is there."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
     torch.set_num_threads(threads)
     error, measured = _attempt(build, args)
@@ -108,7 +108,7 @@ def _serve(connection: Connection, build: Callable, args: tuple, threads: int) -
 
 
 def _attempt(function: Callable, args: tuple) -> tuple[Exception | None, Any]:
-    """Calls a function; returns what it raised, as the parent shall raise it, and its result."""
+    """Call a function; returns what it raised, as the parent shall raise it, and its result."""
     try:
         return None, function(*args)
     except _INPUT_ERRORS as error:

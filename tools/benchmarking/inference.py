@@ -18,7 +18,7 @@ DESCRIPTION = "Detecting in random clips: the model as written and prepared for 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this measurement to the command line."""
+    """Add the options of this measurement to the command line."""
     add_model_arguments(parser, DETECTION_VARIANTS)
 
 

@@ -62,7 +62,7 @@ class ModelRun:
     matrix_size: int | None = None
 
     def load_config(self) -> CfgNode:
-        """The config with its opts; see :func:`tubedet.engine.load_config`."""
+        """Return the config with its opts; see :func:`tubedet.engine.load_config`."""
         return load_config(self.config_file, list(self.opts))
 
 
@@ -102,14 +102,14 @@ class MeasuredModel(ABC):
 
     @abstractmethod
     def build(self, cfg: CfgNode, variant: str) -> nn.Module:
-        """Makes the model in the given form, on ``MODEL.DEVICE``."""
+        """Make the model in the given form, on ``MODEL.DEVICE``."""
 
     @abstractmethod
     def phases(self) -> dict[str, Callable[[], None]]:
-        """The parts of one run by name, in their order; the first one is "forward"."""
+        """Return the parts of one run by name, in their order; the first one is "forward"."""
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        """The precision that the forward pass runs in."""
+        """Return the precision that the forward pass runs in."""
         enabled = self.amp_dtype is not None
         return torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=enabled)
 
@@ -136,7 +136,7 @@ class MeasuredModel(ABC):
         }
 
     def totals(self) -> dict:
-        """What does not change from run to run; to be asked for last.
+        """Return what does not change from run to run; to be asked for last.
 
         Returns:
             dict: ``peak_growth_mb`` since the model was built, see :class:`PeakMemory`;

@@ -47,7 +47,7 @@ def write_film(
     source: str | os.PathLike | None = None,
     seed: int = 0,
 ) -> Film:
-    """Writes a film of a given size.
+    """Write a film of a given size.
 
     Args:
         folder: Where to write; must exist.
@@ -90,7 +90,7 @@ def write_film(
 
 
 def _resized(source: str | os.PathLike, width: int, height: int) -> Iterator[np.ndarray]:
-    """The frames of a video over and over, uint8 RGB (height, width, 3)."""
+    """Return the frames of a video over and over, uint8 RGB (height, width, 3)."""
     with open_video(source) as reader:
         while True:
             for _, frame in reader:

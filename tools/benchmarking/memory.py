@@ -36,7 +36,7 @@ class PeakMemory:
             self._allocated_before = torch.cuda.memory_allocated(device)
 
     def growth_mb(self) -> dict[str, float | None]:
-        """The largest growth since the object was made.
+        """Return the largest growth since the object was made.
 
         Returns:
             dict: ``process``, of the resident memory, and ``cuda``, of the tensors on the GPU or

@@ -18,7 +18,7 @@ _ASPECT_RATIO = 4 / 3
 def add_model_arguments(
     parser: argparse.ArgumentParser, variants: Sequence[str] = (), *, default_config: str = ""
 ) -> None:
-    """Adds them.
+    """Add them.
 
     Args:
         parser: Of the task.
@@ -52,7 +52,7 @@ def add_model_arguments(
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what also tasks with a grid of clips take: threads, device, precision, config keys."""
+    """Add what also tasks with a grid of clips take: threads, device, precision, config keys."""
     parser.add_argument("--threads", type=positive, default=1, help="of PyTorch on the CPU")
     parser.add_argument("--warmup", type=_not_negative, default=1, help="runs that are not timed")
     parser.add_argument("--device", help='e.g. "cuda"; None: that of the config')
@@ -76,7 +76,7 @@ def model_run(
     batch_size: int = 1,
     opts: Sequence[str] = (),
 ) -> ModelRun:
-    """What the options of :func:`add_run_arguments` and the rest of the arguments ask for.
+    """Return what the options of :func:`add_run_arguments` and the rest of the arguments ask for.
 
     Args:
         options: The command line.
@@ -115,12 +115,12 @@ def model_run(
 
 
 def clip_width(height: int) -> int:
-    """The even width of a clip of 4:3."""
+    """Return the even width of a clip of 4:3."""
     return int(height * _ASPECT_RATIO) // 2 * 2
 
 
 def positive(text: str) -> int:
-    """A whole number above 0, for ``add_argument(type=...)``."""
+    """Return a whole number above 0, for ``add_argument(type=...)``."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not positive")

@@ -20,7 +20,7 @@ TRAINING_VARIANTS = {
 
 
 def build_for_detection(cfg: CfgNode, variant: str) -> nn.Module:
-    """Builds a model, with its weights, in evaluation mode.
+    """Build a model, with its weights, in evaluation mode.
 
     Args:
         cfg: Its config.
@@ -34,7 +34,7 @@ def build_for_detection(cfg: CfgNode, variant: str) -> nn.Module:
 
 
 def build_for_training(cfg: CfgNode, variant: str) -> nn.Module:
-    """Builds a model in training mode, frozen as the config says, without loading weights.
+    """Build a model in training mode, frozen as the config says, without loading weights.
 
     Args:
         cfg: Its config, with the keys of the variant.

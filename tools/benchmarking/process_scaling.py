@@ -38,7 +38,7 @@ _SMALL += ("INPUT.CLIP.NUM_FRAMES", 16, "INPUT.MIN_SIZE_TEST", 96)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this measurement to the command line."""
+    """Add the options of this measurement to the command line."""
     parser.add_argument(
         "--processes", nargs="+", type=positive, default=[1, 2], help="numbers of processes"
     )
@@ -155,7 +155,7 @@ class TrainingInProcesses:
 
 
 def _train(args: argparse.Namespace) -> None:
-    """What each process does; the first one writes the figures to ``args.result``."""
+    """Train, in each process; the first one writes the figures to ``args.result``."""
     torch.set_num_threads(args.threads)
     run, rank = args.run, comm.get_rank()
     cfg = run.load_config()

@@ -37,7 +37,7 @@ _FPS = 30
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this measurement to the command line."""
+    """Add the options of this measurement to the command line."""
     parser.add_argument("--config-file", required=True, metavar="X", help="config to measure")
     for name, values, of_what in (
         ("--frames", [8, 16, 32], "of a clip"),
@@ -147,7 +147,7 @@ class VideoDetection:
         self._memory = PeakMemory(self._device)
 
     def measure(self) -> dict:
-        """Detects in the whole video; ``phases`` as in :meth:`MeasuredModel.measure`."""
+        """Detect in the whole video; ``phases`` as in :meth:`MeasuredModel.measure`."""
         with timed(self._device) as timing:
             self._num_results = sum(1 for _ in self._detector(self._video, every=1.0))
         return {"phases": {"forward": asdict(timing)}}
@@ -161,7 +161,7 @@ class VideoDetection:
 
 
 def _points_in_turns(options: argparse.Namespace, build: type, cases: dict[int, tuple]) -> list:
-    """The figures of every size; sizes take turns, so that all see the machine's slow moments.
+    """Measure every size; sizes take turns, so that all see the machine's slow moments.
 
     Args:
         build: what is made in a fresh process of its own for each size.

@@ -19,7 +19,7 @@ _ROWS_PER_CHUNK = 100_000
 def write_annotations(
     folder: Path, label_map: Path, *, num_predictions: int, seed: int
 ) -> tuple[Path, Path]:
-    """Writes a ground truth and predictions that find its persons, with noise.
+    """Write a ground truth and predictions that find its persons, with noise.
 
     Args:
         folder: Where to write; must exist.

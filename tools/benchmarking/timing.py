@@ -31,7 +31,7 @@ class Timing:
 
 @contextlib.contextmanager
 def timed(device: torch.device) -> Iterator[Timing]:
-    """Times the block of a ``with`` statement.
+    """Time the block of a ``with`` statement.
 
     Args:
         device: If it is a GPU, what is queued on it before and in the block is waited for.
@@ -94,7 +94,7 @@ class ModuleTimes:
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[dict[str, Timing]]:
-        """Records the calls in the block of a ``with`` statement.
+        """Record the calls in the block of a ``with`` statement.
 
         Yields:
             dict[str, Timing]: by name of the module, filled when the block ends; modules that were

@@ -19,7 +19,7 @@ DESCRIPTION = "Losses and gradients of random clips: module by module, fused, an
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this measurement to the command line."""
+    """Add the options of this measurement to the command line."""
     parser.add_argument("--optimizer-step", action="store_true", help="update the weights too")
     add_model_arguments(parser, tuple(TRAINING_VARIANTS))
 
@@ -69,7 +69,7 @@ class Training(MeasuredModel):
         return build_for_training(cfg, variant)
 
     def phases(self) -> dict[str, Callable[[], None]]:
-        """ "forward" and "backward"."""
+        """Return "forward" and "backward"."""
         return {"forward": self._forward, "backward": self._backward}
 
     def _forward(self) -> None:
@@ -92,5 +92,5 @@ class TrainingWithStep(Training):
         return model
 
     def phases(self) -> dict[str, Callable[[], None]]:
-        """ "forward", "backward" and "step"."""
+        """Return "forward", "backward" and "step"."""
         return {**super().phases(), "step": self._optimizer.step}

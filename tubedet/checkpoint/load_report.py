@@ -73,7 +73,7 @@ class LoadReport:
         )
 
     def differences(self, limit: int = 3) -> str:
-        """What did not match in one line, ``limit`` keys of each kind; empty if all matched."""
+        """Name what did not match in one line, ``limit`` keys of each kind; empty if all did."""
         kinds = {
             "of another shape": [
                 f"{key} ({list(theirs)} in the file, {list(ours)} in the model)"
@@ -122,7 +122,7 @@ class LoadReport:
         }
 
     def details(self, limit: int = 20) -> str:
-        """A table of the modules and one of what did not match, ``limit`` rows of each kind."""
+        """Lay out the modules, and what did not match with ``limit`` rows of each kind."""
         modules = [
             (
                 module,

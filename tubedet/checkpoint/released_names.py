@@ -155,7 +155,7 @@ LAYOUTS = (
 
 
 def released_layout(keys) -> ReleasedLayout:
-    """The layout that these keys (without ``module.``) belong to; ours if no other.
+    """Return the layout that these keys (without ``module.``) belong to; ours if no other.
 
     Raises:
         CheckpointError: for the backbone of a network that does not exist here.

@@ -45,7 +45,7 @@ AVERAGED = "model_ema"
 
 
 def torch_warning() -> str | None:
-    """What is wrong with this PyTorch's reader of checkpoints; None if nothing is known."""
+    """Return what is wrong with this PyTorch's reader of checkpoints; None if nothing is known."""
     if torch.__version__ >= SAFE_TORCH:
         return None
     fixed = ".".join(map(str, SAFE_TORCH))
@@ -146,7 +146,7 @@ def _checked_weights(weights: dict, path: str) -> dict[str, torch.Tensor]:
 
 
 def _reason(error: Exception) -> str:
-    """The telling line of a long message."""
+    """Return the telling line of a long message."""
     if isinstance(error, PickleFileError):
         return error.problem
     refused = re.search(r"GLOBAL (\S+)", str(error))

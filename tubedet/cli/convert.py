@@ -63,7 +63,7 @@ def check_arguments(options: argparse.Namespace) -> None:
 
 
 def convert(source: str, names: str) -> tuple[dict[str, torch.Tensor], str]:
-    """Reads and renames weights.
+    """Read and renames weights.
 
     Args:
         source: path or URL.
@@ -88,7 +88,7 @@ def convert(source: str, names: str) -> tuple[dict[str, torch.Tensor], str]:
 
 
 def write(weights: dict[str, torch.Tensor], output: Path) -> str:
-    """Writes a whole file or none.
+    """Write a whole file or none.
 
     Args:
         weights: tensors by name.
@@ -115,7 +115,7 @@ def write(weights: dict[str, torch.Tensor], output: Path) -> str:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Converts a file and prints what became of it.
+    """Convert a file and prints what became of it.
 
     Args:
         options: of :func:`add_arguments`.

@@ -1,9 +1,9 @@
-"""Detect actions in videos, follow the persons, and draw them.
+r"""Detect actions in videos, follow the persons, and draw them.
 
     tubedet demo in.mp4 --model TubeR_CSN152_AVA21
     tubedet demo --config-file X --video-input in.mp4 --output out.mp4 MODEL.WEIGHTS w.pth
     tubedet demo --config-file X --webcam --show --opts MODEL.WEIGHTS w.pth
-    tubedet demo --config-file X --input 'films/*.mp4' frames/film --output drawn \\
+    tubedet demo --config-file X --input 'films/*.mp4' frames/film --output drawn \
         --opts MODEL.WEIGHTS w.pth
 
 Videos that are named without an option are drawn to NAME_actions.mp4 in the current folder unless
@@ -152,7 +152,7 @@ def check_arguments(options: argparse.Namespace) -> None:
 
 
 def jobs_of(options: argparse.Namespace) -> list[Job]:
-    """The videos that the options name, with their outputs.
+    """Return the videos that the options name, with their outputs.
 
     Args:
         options: of :func:`add_arguments`.
@@ -194,7 +194,7 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Detects, draws and writes.
+    """Detect, draws and writes.
 
     Args:
         options: of :func:`add_arguments`.
@@ -215,7 +215,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def run_jobs(options: argparse.Namespace, window: VideoWindow | None) -> int:
-    """Processes the videos one after another; one that cannot be used does not stop the others.
+    """Process the videos one after another; one that cannot be used does not stop the others.
 
     Args:
         options: of :func:`add_arguments`.
@@ -262,7 +262,7 @@ def run_job(
     window: VideoWindow | None,
     interrupted: threading.Event,
 ) -> VideoSummary:
-    """Processes one video under a progress bar.
+    """Process one video under a progress bar.
 
     Args:
         detector: the model.
@@ -300,7 +300,7 @@ def run_job(
 
 @contextlib.contextmanager
 def _finished_on_interrupt() -> Iterator[threading.Event]:
-    """The first Ctrl-C or SIGTERM sets the event; from the second on they act as usual."""
+    """Set the event at the first Ctrl-C or SIGTERM; from the second on they act as usual."""
     interrupted = threading.Event()
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -353,7 +353,7 @@ def _split_at_key(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _expanded(path: str) -> list[str]:
-    """The videos that an argument of --input names."""
+    """Return the videos that an argument of --input names."""
     if os.path.isdir(path):
         names = sorted(name for name in os.listdir(path) if not name.startswith("."))
         frames = [n for n in names if n.lower().endswith(FRAME_EXTENSIONS)]
@@ -386,7 +386,7 @@ def _names_of(sources: list[str | int]) -> list[str]:
 
 
 def _file_of(source: str | int) -> Path | None:
-    """The file or folder that a source is; None for a camera or a URL of elsewhere."""
+    """Return the file or folder that a source is; None for a camera or a URL of elsewhere."""
     if isinstance(source, int):
         return None
     if source.startswith("file:"):

@@ -86,7 +86,7 @@ def check_arguments(options: argparse.Namespace) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Evaluates, prints the table and writes the files.
+    """Evaluate, prints the table and writes the files.
 
     Args:
         options: of :func:`add_arguments`.
@@ -106,7 +106,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def evaluate_key_frames(options: argparse.Namespace) -> ReportContent | None:
-    """Evaluates AVA-type data.
+    """Evaluate AVA-type data.
 
     Args:
         options: of :func:`add_arguments`.
@@ -142,7 +142,7 @@ def evaluate_key_frames(options: argparse.Namespace) -> ReportContent | None:
 
 
 def evaluate_tubes(options: argparse.Namespace) -> ReportContent | None:
-    """Evaluates a data set of action tubes.
+    """Evaluate a data set of action tubes.
 
     Args:
         options: of :func:`add_arguments`.
@@ -187,7 +187,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
 
 
 def _evaluator_type(dataset: str | None) -> str:
-    """What kind of data the ground truth is; files are in AVA's format."""
+    """Return what kind of data the ground truth is; files are in AVA's format."""
     if dataset is None:
         return "ava"
     ensure_registered(dataset)

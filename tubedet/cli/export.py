@@ -1,6 +1,6 @@
-"""Write a detector to a file that runs without tubedet, and check it.
+r"""Write a detector to a file that runs without tubedet, and check it.
 
-    python tools/export_model.py --config-file configs/AVA/TubeR_CSN50_AVA21.yaml \\
+    python tools/export_model.py --config-file configs/AVA/TubeR_CSN50_AVA21.yaml \
         --format onnx --output tuber.onnx MODEL.WEIGHTS weights.pth
 
 Batch and size of the clips are free unless --batch or --size fixes them, which makes the export
@@ -125,7 +125,7 @@ def export(cfg: CfgNode, options: argparse.Namespace) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Exports a detector.
+    """Export a detector.
 
     Args:
         options: of :func:`add_arguments`.

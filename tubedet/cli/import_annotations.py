@@ -1,9 +1,11 @@
-"""Turn annotations of other tools into a custom data set: a csv and a yaml that configs can name.
+r"""Turn annotations of other tools into a custom data set: a csv and a yaml.
 
-    tubedet import cvat gym.xml hall.xml --videos videos --output my_data/gym.yaml --fps 25 \\
+    tubedet import cvat gym.xml hall.xml --videos videos --output my_data/gym.yaml --fps 25 \
         --classes run jump talk
-    tubedet import coco-video boxes.json --videos videos --output my_data/gym.yaml --fps 25 \\
+    tubedet import coco-video boxes.json --videos videos --output my_data/gym.yaml --fps 25 \
         --first-frame 0
+
+Configs can name the yaml as a data set.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Detect actions in many videos.
+r"""Detect actions in many videos.
 
-    tubedet predict --config-file X --inputs list.txt --output DIR --num-gpus 8 \\
+    tubedet predict --config-file X --inputs list.txt --output DIR --num-gpus 8 \
         MODEL.WEIGHTS w.pth
     tubedet predict --model TubeR_CSN152_AVA21 --inputs list.txt --output DIR
 
@@ -109,7 +109,7 @@ def check_arguments(options: argparse.Namespace) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Detects in all videos of a list.
+    """Detect in all videos of a list.
 
     Args:
         options: of :func:`add_arguments`.
@@ -154,7 +154,7 @@ def result_settings(options: argparse.Namespace) -> dict:
 
 
 def predict(jobs: list[VideoJob], options: argparse.Namespace) -> int:
-    """Starts the processes, waits for them and says what was done.
+    """Start the processes, waits for them and says what was done.
 
     Args:
         jobs: the videos.
@@ -206,7 +206,7 @@ def predict(jobs: list[VideoJob], options: argparse.Namespace) -> int:
 
 
 def run_process(options: argparse.Namespace) -> None:
-    """What each process of a run does.
+    """Detect in videos, in each process of a run.
 
     Args:
         options: of :func:`add_arguments`; ``jobs`` are the videos.
@@ -223,7 +223,7 @@ def process_video(
     folder: Path,
     options: argparse.Namespace,
 ) -> dict:
-    """Writes the results of a video.
+    """Write the results of a video.
 
     Args:
         detector: the model.
@@ -296,7 +296,7 @@ def _is_done(job: VideoJob, results: ResultFolder) -> bool:
 
 
 def _fingerprint(weights: str) -> str:
-    """What identifies weights, wherever they lie: a hash of a file, or a URL."""
+    """Return what identifies weights, wherever they lie: a hash of a file, or a URL."""
     if is_url(weights):
         return weights
     with open(weights, "rb") as stream:

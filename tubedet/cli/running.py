@@ -159,7 +159,7 @@ def print_error(error: object, *, prog: str | None = None) -> None:
 
 
 def message_of(error: object) -> str:
-    """What an error says, in one line.
+    """Return what an error says, in one line.
 
     Args:
         error: an exception or a text; of an error of the system, file and reason are taken.

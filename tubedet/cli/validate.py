@@ -90,7 +90,7 @@ def check_arguments(options: argparse.Namespace) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Checks, reports and writes the json.
+    """Check, reports and writes the json.
 
     Args:
         options: of :func:`add_arguments`.
@@ -127,7 +127,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def check_dataset(name: str) -> CheckedDataset:
-    """Checks the annotation of a registered data set or of a yaml.
+    """Check the annotation of a registered data set or of a yaml.
 
     Args:
         name: the name, or the path of the yaml.
@@ -190,7 +190,7 @@ def _check_csv(path: str, options: argparse.Namespace) -> CheckedDataset:
 
 
 def _check_loading(checked: CheckedDataset, load) -> None:
-    """Loads what has no error so far: loaders know more rules than the check of rows."""
+    """Load what has no error so far: loaders know more rules than the check of rows."""
     if any(problem.severity == "error" for problem in checked.problems):
         return
     try:

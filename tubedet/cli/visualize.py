@@ -154,7 +154,7 @@ def _draw_clips(cfg: CfgNode) -> Callable[[Path, dict, ActionVisualizer], bool]:
 
 
 def _annotations(instances: Instances, index: int, key: int) -> list[dict]:
-    """What is annotated in frame ``index`` of a clip: without tubes, something in frame ``key``."""
+    """Return what frame ``index`` has; without tubes, frame ``key`` alone has something."""
     if instances.has("gt_tubes"):
         boxes = instances.gt_tubes[:, index]
     else:

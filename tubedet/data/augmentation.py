@@ -24,19 +24,19 @@ class ClipResizeTransform(T.ResizeTransform):
     PyTorch's uint8 filters widen when they shrink a picture, as Pillow's do: bicubic results are
     those of the Pillow resize in the published pipeline, to within 2 of 255 grey levels, in a sixth
     of its time.
+
+    Args:
+        h, w: size of the frames, pixels.
+        new_h, new_w: size wanted, pixels.
+        interp: "bicubic" or "bilinear".
     """
 
     def __init__(self, h: int, w: int, new_h: int, new_w: int, interp: str = "bicubic"):
-        """
-        Args:
-            h, w: size of the frames, pixels.
-            new_h, new_w: size wanted, pixels.
-            interp: "bicubic" or "bilinear".
-        """
         super().__init__(h, w, new_h, new_w, interp)
 
     def apply_image(self, img: np.ndarray, interp: str | None = None) -> np.ndarray:
-        """
+        """Resize a picture or all frames of a clip.
+
         Args:
             img: uint8 (..., H, W, 3).
             interp: replaces the mode of the constructor.
@@ -57,14 +57,14 @@ class ClipResizeTransform(T.ResizeTransform):
 
 
 class HSVShiftTransform(T.Transform):
-    """Adds constants to hue, saturation and value of a picture; boxes stay as they are."""
+    """Adds constants to hue, saturation and value of a picture; boxes stay as they are.
+
+    Args:
+        hue: in OpenCV units of 2 degrees, wraps around at 180.
+        saturation, value: in 0..255 units, clipped.
+    """
 
     def __init__(self, hue: int, saturation: int, value: int):
-        """
-        Args:
-            hue: in OpenCV units of 2 degrees, wraps around at 180.
-            saturation, value: in 0..255 units, clipped.
-        """
         super().__init__()
         levels = np.arange(256)
         channels = (
@@ -76,7 +76,8 @@ class HSVShiftTransform(T.Transform):
         self._set_attributes(locals())
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """
+        """Shift the colours of a picture or of all frames of a clip.
+
         Args:
             img: uint8 (..., H, W, 3), RGB.
 
@@ -108,6 +109,11 @@ class ClipAugInput(T.AugInput):
     An augmentation sees the key frame as ``image``; the transform which it returns is applied to
     every frame.
 
+    Args:
+        frames: uint8 (T, H, W, 3), RGB.
+        boxes: (N, 4), XYXY in pixels, of the key frame.
+        tubes: (N, T, 4), XYXY in pixels, NaN where a frame has no box.
+
     Attributes:
         frames: uint8 array (T, H, W, 3), RGB.
         boxes: float array (N, 4), XYXY in pixels of the frames, or None.
@@ -121,18 +127,12 @@ class ClipAugInput(T.AugInput):
         boxes: np.ndarray | None = None,
         tubes: np.ndarray | None = None,
     ):
-        """
-        Args:
-            frames: uint8 (T, H, W, 3), RGB.
-            boxes: (N, 4), XYXY in pixels, of the key frame.
-            tubes: (N, T, 4), XYXY in pixels, NaN where a frame has no box.
-        """
         super().__init__(frames[len(frames) // 2], boxes=boxes)
         self.frames = frames
         self.tubes = tubes
 
     def transform(self, tfm: T.Transform) -> None:
-        """Applies a transform to all frames and to the boxes, in place."""
+        """Apply a transform to all frames and to the boxes, in place."""
         if isinstance(tfm, _WHOLE_CLIP_TRANSFORMS):
             self.frames = tfm.apply_image(self.frames)
         else:
@@ -149,18 +149,17 @@ class ResizeShortSide(T.Augmentation):
 
     The long side is ``int(short * ratio)`` as in TubeR; detectron2's ``ResizeShortestEdge`` rounds,
     which gives another width for 340x256 videos.
+
+    Args:
+        short_sides: lengths to choose from, pixels.
+        max_size: limit of the long side, pixels; where it is exceeded both sides shrink.
+        interp: "bicubic" (published) or "bilinear".
+
+    Raises:
+        UserError: if a length is not positive.
     """
 
     def __init__(self, short_sides: Sequence[int], max_size: int, interp: str = "bicubic"):
-        """
-        Args:
-            short_sides: lengths to choose from, pixels.
-            max_size: limit of the long side, pixels; where it is exceeded both sides shrink.
-            interp: "bicubic" (published) or "bilinear".
-
-        Raises:
-            UserError: if a length is not positive.
-        """
         super().__init__()
         short_sides = tuple(short_sides)
         if not short_sides or min(short_sides) < 1 or max_size < 1:
@@ -183,17 +182,17 @@ class ResizeShortSide(T.Augmentation):
 
 
 class RandomAspectPreservingCrop(T.Augmentation):
-    """Crops a window with the aspect ratio of the frame at a random place, as TubeR does."""
+    """Crops a window with the aspect ratio of the frame at a random place, as TubeR does.
+
+    Args:
+        short_side: short side of the window, pixels; the long one is ``int(short * ratio)``.
+            Frames which are smaller are left as they are.
+
+    Raises:
+        UserError: if it is not positive.
+    """
 
     def __init__(self, short_side: int):
-        """
-        Args:
-            short_side: short side of the window, pixels; the long one is ``int(short * ratio)``.
-                Frames which are smaller are left as they are.
-
-        Raises:
-            UserError: if it is not positive.
-        """
         super().__init__()
         if short_side < 1:
             raise UserError(f"the short side of the crop must be positive, got {short_side}")
@@ -211,17 +210,17 @@ class RandomAspectPreservingCrop(T.Augmentation):
 
 
 class RandomHSVJitter(T.Augmentation):
-    """Shifts hue, saturation and value by whole numbers, drawn once per clip, as TubeR does."""
+    """Shifts hue, saturation and value by whole numbers, drawn once per clip, as TubeR does.
+
+    Args:
+        hue, saturation, value: largest shift in either direction, OpenCV's uint8 HSV units
+            (published: 10, 26, 26).
+
+    Raises:
+        UserError: if one is negative.
+    """
 
     def __init__(self, hue: int, saturation: int, value: int):
-        """
-        Args:
-            hue, saturation, value: largest shift in either direction, OpenCV's uint8 HSV units
-                (published: 10, 26, 26).
-
-        Raises:
-            UserError: if one is negative.
-        """
         super().__init__()
         if min(hue, saturation, value) < 0:
             raise UserError(f"HSV shifts must not be negative, got {hue}, {saturation}, {value}")
@@ -242,7 +241,7 @@ def build_clip_augmentations(
     flip: str = "none",
     hsv_jitter: Sequence[int] = (0, 0, 0),
 ) -> list[T.Augmentation]:
-    """The published pipeline of TubeR on AVA: resize, flip, crop, colours; when testing, resize.
+    """Build TubeR's published pipeline for AVA: resize, flip, crop, colours; when testing, resize.
 
     Args:
         is_train: whether to add the random ones; without it the rest of the arguments is unused.

@@ -16,17 +16,16 @@ class BrokenVideoPolicy:
     It counts distinct key frames, so a long training which draws the same one once per epoch does
     not run into the limit. Loader workers are processes with a count of their own: with W workers
     up to W times as many key frames may be skipped. Every skip is logged with the running totals.
+
+    Args:
+        max_broken: distinct key frames which may be skipped in this process; 0 makes the
+            first one an error.
+
+    Raises:
+        UserError: if it is negative.
     """
 
     def __init__(self, max_broken: int):
-        """
-        Args:
-            max_broken: distinct key frames which may be skipped in this process; 0 makes the
-                first one an error.
-
-        Raises:
-            UserError: if it is negative.
-        """
         if max_broken < 0:
             raise UserError(
                 f"DATALOADER.MAX_BROKEN_KEYFRAMES must not be negative, got {max_broken}"
@@ -41,7 +40,7 @@ class BrokenVideoPolicy:
         return len(self._broken)
 
     def handle(self, error: VideoError, *, video_id: str, timestamp: float) -> None:
-        """Logs the skip of a key frame, or raises when there were too many.
+        """Log the skip of a key frame, or raises when there were too many.
 
         Args:
             error: why it could not be read.

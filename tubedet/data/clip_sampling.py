@@ -18,7 +18,7 @@ TIME_TOLERANCE = 1e-3
 
 
 def clip_times(timestamp: float, *, num_frames: int, frame_stride: float, fps: float) -> np.ndarray:
-    """Times of the frames of the clip around a key frame.
+    """Time of the frames of the clip around a key frame.
 
     Slot ``num_frames // 2`` holds the key frame, as in SlowFast and TubeR: 32 frames with stride 2
     at 30 frames per second reach from 1.07 s before to 1.0 s after it.
@@ -48,7 +48,7 @@ def clip_times(timestamp: float, *, num_frames: int, frame_stride: float, fps: f
 
 
 def stored_times(times: np.ndarray, *, start_second: float) -> np.ndarray:
-    """Moves times from the film's clock to the stored clock (0 at the first stored frame).
+    """Move times from the film's clock to the stored clock (0 at the first stored frame).
 
     Args:
         times: (T,) seconds on the film's clock.
@@ -78,7 +78,7 @@ def stored_key_time(record: dict, *, stored_fps: float) -> float:
 
 
 def display_limits(times: np.ndarray, *, tick: float) -> np.ndarray:
-    """Times before which a frame must begin to be the one shown at the given times.
+    """Time before which a frame must begin to be the one shown at the given times.
 
     A time belongs to the last frame which begins less than half a tick after it, as in ffmpeg's
     filter ``fps``; of two equally near frames it is the earlier one.
@@ -102,7 +102,7 @@ def frame_indices(
     num_stored: int,
     tick: float | None = None,
 ) -> np.ndarray:
-    """Indices of the stored frames which are shown at the given times.
+    """Return indices of the stored frames which are shown at the given times.
 
     The rule is :func:`display_limits`. With frames stored at the sampling rate it gives the nearest
     one: second 902 of an AVA video (30 frames per second from second 900 on) is index 60, the file

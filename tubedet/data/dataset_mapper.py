@@ -37,6 +37,23 @@ class ClipDatasetMapper:
     key frame fall outside of the random crop (as TubeR does) or when it cannot be read and
     ``max_broken_keyframes`` allows to go on. In evaluation an unreadable key frame is always an
     error: leaving it out or replacing it would falsify the result without a trace.
+
+    Args:
+        is_train: whether to yield instances, and to skip instead of to stop (see above).
+        augmentations: applied in this order; see
+            :func:`~tubedet.data.augmentation.build_clip_augmentations`.
+        num_frames: T, frames of a clip.
+        frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
+        fps: frames per second in which the stride counts; the rate of the stored video may
+            differ. In data sets which are annotated frame by frame it counts stored frames.
+        num_actions: A, action classes.
+        min_box_area: boxes with at most this area within the clip are dropped, square pixels.
+        max_broken_keyframes: distinct unreadable key frames which each loader process may skip
+            in training.
+        max_open_videos: videos which each loader process keeps open.
+        min_decoded_side: jpg frames may be decoded at a reduced size whose short side is at
+            least this, pixels: the largest one to which the first augmentation resizes. None
+            means always in full.
     """
 
     @configurable
@@ -54,24 +71,6 @@ class ClipDatasetMapper:
         max_open_videos: int = 8,
         min_decoded_side: int | None = None,
     ):
-        """
-        Args:
-            is_train: whether to yield instances, and to skip instead of to stop (see above).
-            augmentations: applied in this order; see
-                :func:`~tubedet.data.augmentation.build_clip_augmentations`.
-            num_frames: T, frames of a clip.
-            frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
-            fps: frames per second in which the stride counts; the rate of the stored video may
-                differ. In data sets which are annotated frame by frame it counts stored frames.
-            num_actions: A, action classes.
-            min_box_area: boxes with at most this area within the clip are dropped, square pixels.
-            max_broken_keyframes: distinct unreadable key frames which each loader process may skip
-                in training.
-            max_open_videos: videos which each loader process keeps open.
-            min_decoded_side: jpg frames may be decoded at a reduced size whose short side is at
-                least this, pixels: the largest one to which the first augmentation resizes. None
-                means always in full.
-        """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
         self.num_frames = num_frames
@@ -85,7 +84,7 @@ class ClipDatasetMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
-        """The arguments of the constructor according to a config."""
+        """Return the arguments of the constructor according to a config."""
         clip = cfg.INPUT.CLIP
         short_sides = cfg.INPUT.MIN_SIZE_TRAIN if is_train else (cfg.INPUT.MIN_SIZE_TEST,)
         augmentations = build_clip_augmentations(
@@ -109,7 +108,7 @@ class ClipDatasetMapper:
         }
 
     def __call__(self, dataset_dict: dict) -> dict | None:
-        """Maps one key frame.
+        """Map one key frame.
 
         Args:
             dataset_dict: as made by :func:`tubedet.data.datasets.ava.load_ava`; it is not changed.
@@ -152,7 +151,7 @@ class ClipDatasetMapper:
         return mapped
 
     def read_clip(self, dataset_dict: dict) -> tuple[np.ndarray, tuple[int, int]]:
-        """The frames of the clip, stored jpgs perhaps at a reduced size, and their stored size.
+        """Read the frames of the clip, jpgs perhaps at a reduced size, and their stored size.
 
         Args:
             dataset_dict: needs ``video`` and ``fps``, and ``frame_number`` or ``timestamp`` and

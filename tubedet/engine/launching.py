@@ -88,7 +88,7 @@ def _run_until_parent_ends(
     user_errors: multiprocessing.SimpleQueue,
     parent: int,
 ):
-    """A killed run must not leave processes behind that go on writing checkpoints."""
+    """Run ``main``, and end with the parent, so that a killed run writes no more checkpoints."""
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

@@ -54,7 +54,7 @@ def fetch_weights(cfg: CfgNode, *, with_init: bool = True) -> None:
 def build_checkpointer(
     cfg: CfgNode, model: nn.Module, save_dir: str = "", **checkpointables
 ) -> TubedetCheckpointer:
-    """The checkpointer of a config.
+    """Return the checkpointer of a config.
 
     Args:
         cfg: ``MODEL.INIT`` gives the sources of the start and how much of each must be found.

@@ -58,7 +58,7 @@ def _check_names(saved: list[list[str]], own: list[list[str]]) -> None:
 
 
 def _moved(saved: list[list[str]], own: list[list[str]]) -> set[str]:
-    """The names with another group, or another place in it."""
+    """Return the names with another group, or another place in it."""
     before, now = (
         {
             name: (group, place)

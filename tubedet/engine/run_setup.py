@@ -114,7 +114,7 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
 
 
 def _key_message(cfg: CfgNode, path: str, fault: str) -> str:
-    """What to say about a key of a file that cannot be merged, the first of its faults."""
+    """Return what to say about a key of a file that cannot be merged, the first of its faults."""
     with open(path, encoding="utf-8") as f:
         place = f"{path} or its _BASE_" if "_BASE_" in yaml.safe_load(f) else path
     keys = _leaf_keys(CfgNode.load_yaml_with_base(path, allow_unsafe=False))

@@ -15,7 +15,7 @@ from .optimizer_state import check_optimizer_state
 
 
 def distributed_model(model: torch.nn.Module) -> torch.nn.Module:
-    """The model with gradients averaged over all processes; itself if there is one process.
+    """Return the model with gradients averaged over all processes; itself if there is one process.
 
     Args:
         model: on the device it trains on.
@@ -116,7 +116,7 @@ class StepTrainer(SimpleTrainer):
         return self.model.no_sync()
 
     def state_dict(self) -> dict:
-        """The optimiser's state, and the loss scale when there is one."""
+        """Return the optimiser's state, and the loss scale when there is one."""
         return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict):

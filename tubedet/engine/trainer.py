@@ -119,7 +119,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str):
-        """The evaluator that the data set's metadata names."""
+        """Return the evaluator that the data set's metadata names."""
         evaluator_type = MetadataCatalog.get(dataset_name).get("evaluator_type")
         output_dir = os.path.join(cfg.OUTPUT_DIR, "inference")
         if evaluator_type == "ava":
@@ -181,7 +181,7 @@ class Trainer(DefaultTrainer):
         return self._last_eval_results
 
     def build_writers(self):
-        """A short console line, ``metrics.json`` and TensorBoard."""
+        """Return a short console line, ``metrics.json`` and TensorBoard."""
         return [
             ProgressPrinter(self.max_iter),
             JSONWriter(os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")),

@@ -50,7 +50,7 @@ class WeightAverage(HookBase):
         self._average.update_parameters(self._model)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The averaged weights, under the names that they have in the model."""
+        """Return the averaged weights, under the names that they have in the model."""
         return self.module.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, torch.Tensor]) -> None:
@@ -64,7 +64,7 @@ class WeightAverage(HookBase):
 
 
 def _moving_average(decay: float):
-    """The update of an :class:`AveragedModel`; counters are copied."""
+    """Update an :class:`AveragedModel`; counters are copied."""
 
     @torch.no_grad()
     def update(averaged: list[torch.Tensor], current: list[torch.Tensor], _) -> None:

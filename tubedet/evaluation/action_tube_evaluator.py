@@ -31,6 +31,18 @@ class ActionTubeEvaluator(KeyFrameEvaluator):
     are ``{"frame_ap_<protocol>": {"mAP@0.5IOU": ..., "AP-<class name>": ...},
     "video_ap_<protocol>": {"mAP@0.2IOU": ..., ...}}`` in percent, without the classes that have no
     ground truth.
+
+    Args:
+        dataset_name: Name in ``MetadataCatalog`` of a data set of the evaluator type
+            "action_tubes".
+        output_dir: See :class:`KeyFrameEvaluator`.
+        protocol: Key of :data:`tubedet.evaluation.action_tube_protocol.TUBE_PROTOCOLS`.
+        distributed: See :class:`KeyFrameEvaluator`.
+
+    Raises:
+        AnnotationError: An annotation file breaks its format.
+        OSError: A file cannot be read.
+        ValueError: Unknown protocol.
     """
 
     def __init__(
@@ -41,19 +53,6 @@ class ActionTubeEvaluator(KeyFrameEvaluator):
         protocol: str = "act",
         distributed: bool = True,
     ):
-        """
-        Args:
-            dataset_name: Name in ``MetadataCatalog`` of a data set of the evaluator type
-                "action_tubes".
-            output_dir: See :class:`KeyFrameEvaluator`.
-            protocol: Key of :data:`tubedet.evaluation.action_tube_protocol.TUBE_PROTOCOLS`.
-            distributed: See :class:`KeyFrameEvaluator`.
-
-        Raises:
-            AnnotationError: An annotation file breaks its format.
-            OSError: A file cannot be read.
-            ValueError: Unknown protocol.
-        """
         get_tube_protocol(protocol)
         self._protocol = protocol
         self._groundtruth = load_action_tube_groundtruth(dataset_name)
@@ -67,7 +66,7 @@ class ActionTubeEvaluator(KeyFrameEvaluator):
         )
 
     def timestamp_of(self, key_frame: dict) -> float:
-        """The number of the frame."""
+        """Return the number of the frame."""
         return float(key_frame["frame_number"])
 
     def annotated_key_frames(self) -> set[tuple[str, float]]:

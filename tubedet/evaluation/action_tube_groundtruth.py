@@ -62,7 +62,7 @@ class ActionTubeGroundtruth:
         )
 
     def extents(self, videos: Sequence[str]) -> np.ndarray:
-        """What turns boxes as fractions into pixels.
+        """Return what turns boxes as fractions into pixels.
 
         Args:
             videos: V known video ids.

@@ -83,7 +83,7 @@ class ActionTubeResult:
 
 
 def get_tube_protocol(name: str) -> ActionTubeProtocol:
-    """Looks a protocol up by its name.
+    """Look a protocol up by its name.
 
     Args:
         name: Key of ``TUBE_PROTOCOLS``.
@@ -105,7 +105,7 @@ def get_tube_protocol(name: str) -> ActionTubeProtocol:
 def evaluate_action_tubes(
     groundtruth: ActionTubeGroundtruth, predictions: AVATable, protocol: str
 ) -> ActionTubeResult:
-    """Computes frame-mAP@0.5 of detections and video-mAP of the tubes linked from them.
+    """Compute frame-mAP@0.5 of detections and video-mAP of the tubes linked from them.
 
     Where a class has no ground truth, ACT's own script divides by zero; here the class is left out
     of the means under both protocols.
@@ -132,7 +132,7 @@ def evaluate_action_tubes(
 def match_action_tubes(
     groundtruth: ActionTubeGroundtruth, predictions: AVATable, protocol: str
 ) -> FrameMatches:
-    """Finds the detections that count and which of them are true positives at IoU 0.5.
+    """Find the detections that count and which of them are true positives at IoU 0.5.
 
     Arguments and errors are those of :func:`evaluate_action_tubes`.
 

@@ -47,7 +47,7 @@ def tube_result_table(result: ActionTubeResult) -> str:
 
 
 def tube_result_to_dict(result: ActionTubeResult) -> dict:
-    """Turns a result into what the json files hold.
+    """Turn a result into what the json files hold.
 
     Args:
         result: An evaluation.
@@ -73,7 +73,7 @@ def tube_result_to_dict(result: ActionTubeResult) -> dict:
 
 
 def write_tube_result_json(result: ActionTubeResult, path: str | PathLike) -> None:
-    """Writes :func:`tube_result_to_dict` as json; a file of that name is replaced in one step.
+    """Write :func:`tube_result_to_dict` as json; a file of that name is replaced in one step.
 
     Args:
         result: An evaluation.

@@ -28,6 +28,21 @@ class AVAEvaluator(KeyFrameEvaluator):
     exactly the rows that are written: every pair of a query and a class of the label map whose
     score is above 0. They are ``{"frame_ap": {"mAP@0.5IOU": ..., "AP-<class name>": ...}}`` in
     percent, without the classes that have no ground truth.
+
+    Args:
+        dataset_name: Name in ``MetadataCatalog``; its metadata must hold the paths
+            ``groundtruth_csv`` and ``label_map`` and may hold ``exclusions_csv``, or hold
+            ``groundtruth`` (see :func:`load_ava_groundtruth`).
+        output_dir: See :class:`KeyFrameEvaluator`.
+        protocol: Key of :data:`tubedet.evaluation.ava_protocol.AVA_PROTOCOLS`.
+        person_only: Evaluate a person detector, whose only class is "person".
+        distributed: See :class:`KeyFrameEvaluator`.
+
+    Raises:
+        AttributeError: The metadata lacks a path.
+        AnnotationError: An annotation file breaks its format.
+        OSError: An annotation file cannot be read.
+        UserError: Unknown protocol.
     """
 
     def __init__(
@@ -39,22 +54,6 @@ class AVAEvaluator(KeyFrameEvaluator):
         person_only: bool = False,
         distributed: bool = True,
     ):
-        """
-        Args:
-            dataset_name: Name in ``MetadataCatalog``; its metadata must hold the paths
-                ``groundtruth_csv`` and ``label_map`` and may hold ``exclusions_csv``, or hold
-                ``groundtruth`` (see :func:`load_ava_groundtruth`).
-            output_dir: See :class:`KeyFrameEvaluator`.
-            protocol: Key of :data:`tubedet.evaluation.ava_protocol.AVA_PROTOCOLS`.
-            person_only: Evaluate a person detector, whose only class is "person".
-            distributed: See :class:`KeyFrameEvaluator`.
-
-        Raises:
-            AttributeError: The metadata lacks a path.
-            AnnotationError: An annotation file breaks its format.
-            OSError: An annotation file cannot be read.
-            UserError: Unknown protocol.
-        """
         self._protocol = protocol
         ava_kinetics = get_protocol(protocol).ava_kinetics
         # Read before the model runs: a broken file should not cost hours.

@@ -34,7 +34,7 @@ def read_ava_groundtruth(
     *,
     ava_kinetics: bool,
 ) -> AVAGroundtruth:
-    """Reads a ground truth from its files, plain or gzip-compressed.
+    """Read a ground truth from its files, plain or gzip-compressed.
 
     Args:
         groundtruth: csv of ground truth.
@@ -87,7 +87,7 @@ def load_ava_groundtruth(dataset_name: str, *, ava_kinetics: bool) -> AVAGroundt
 
 
 def persons_of(groundtruth: AVAGroundtruth) -> AVAGroundtruth:
-    """The ground truth of a person detector: every annotated box once, its class "person", id 1.
+    """Return the ground truth of a person detector: every annotated box once, as "person", id 1.
 
     Args:
         groundtruth: Of actions; the rows of a box with several actions have equal coordinates.

@@ -74,7 +74,7 @@ class AVAResult:
 
 
 def get_protocol(name: str) -> AVAProtocol:
-    """Looks a protocol up by its name.
+    """Look a protocol up by its name.
 
     Args:
         name: Key of ``AVA_PROTOCOLS``.
@@ -97,7 +97,7 @@ def evaluate_ava(
     exclusions: Collection[tuple[str, float]] = (),
     protocol: str = "official",
 ) -> AVAResult:
-    """Computes frame-mAP@0.5 with the semantics of the official script.
+    """Compute frame-mAP@0.5 with the semantics of the official script.
 
     Classes outside of the label map are dropped first. Detections without area are never ranked.
     The order of tied scores follows the script too: the heap of its reader within a key frame, the
@@ -132,7 +132,7 @@ def match_ava(
     exclusions: Collection[tuple[str, float]] = (),
     protocol: str = "official",
 ) -> FrameMatches:
-    """Finds the detections that count and which of them are true positives.
+    """Find the detections that count and which of them are true positives.
 
     Arguments and errors are those of :func:`evaluate_ava`.
 
@@ -207,7 +207,7 @@ def match_ava(
 
 
 def ava_result(matches: FrameMatches, label_map: dict[int, str], protocol: str) -> AVAResult:
-    """Computes the figures from what :func:`match_ava` found.
+    """Compute the figures from what :func:`match_ava` found.
 
     Args:
         matches: Of :func:`match_ava` with this label map and protocol.

@@ -37,7 +37,7 @@ def result_table(result: AVAResult) -> str:
 
 
 def result_to_dict(result: AVAResult) -> dict:
-    """Turns a result into what the json files hold.
+    """Turn a result into what the json files hold.
 
     Args:
         result: An evaluation.
@@ -55,7 +55,7 @@ def result_to_dict(result: AVAResult) -> dict:
 
 
 def write_result_json(result: AVAResult, path: str | PathLike) -> None:
-    """Writes :func:`result_to_dict` as json; a file of that name is replaced in one step.
+    """Write :func:`result_to_dict` as json; a file of that name is replaced in one step.
 
     Args:
         result: An evaluation.
@@ -68,5 +68,5 @@ def write_result_json(result: AVAResult, path: str | PathLike) -> None:
 
 
 def none_if_nan(ap: float) -> float | None:
-    """What json holds of a figure that may not be defined."""
+    """Return what json holds of a figure that may not be defined."""
     return None if math.isnan(ap) else ap

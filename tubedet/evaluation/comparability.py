@@ -35,7 +35,7 @@ def check_comparable(
     empty_keys: np.ndarray,
     class_ids: np.ndarray,
 ) -> None:
-    """Stops an evaluation that could only give zeros.
+    """Stop an evaluation that could only give zeros.
 
     Single key frames or classes without a counterpart are fine, and so are no predictions at all,
     which are logged as a warning: a model may find nothing.
@@ -78,7 +78,7 @@ def check_comparable(
 
 
 def check_defined(mean_ap: float, groundtruth: AVATable, class_ids: Sequence[int]) -> None:
-    """Stops a command whose only figure would be NaN.
+    """Stop a command whose only figure would be NaN.
 
     Without ground truth of an evaluated class the official script gives NaN, and so do the
     functions of this package; who asks for figures most likely gave the wrong file.

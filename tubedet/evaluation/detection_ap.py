@@ -49,7 +49,7 @@ def match_detections(
 def best_groundtruth(
     boxes: np.ndarray, groups: np.ndarray, gt_boxes: np.ndarray, gt_groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the ground-truth box of the same group that overlaps each detection most.
+    """Find the ground-truth box of the same group that overlaps each detection most.
 
     Args:
         boxes: (N, 4) float, x1, y1, x2, y2.
@@ -80,7 +80,7 @@ def overlapping_pairs(
     other_groups: np.ndarray,
     least_iou: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Finds all pairs of a box and another one of the same group that overlap enough.
+    """Find all pairs of a box and another one of the same group that overlap enough.
 
     Args:
         boxes: (N, 4) float, x1, y1, x2, y2.

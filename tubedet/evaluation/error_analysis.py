@@ -197,7 +197,7 @@ def _slice(matches: FrameMatches, label: str, kept: np.ndarray, gt_kept: np.ndar
 
 
 def _leading(matches: FrameMatches) -> np.ndarray:
-    """The best detections of each class, as many as it has ground-truth boxes."""
+    """Return the best detections of each class, as many as it has ground-truth boxes."""
     order = np.lexsort((-matches.scores, matches.classes))
     classes = matches.classes[order]
     rank = np.arange(len(order)) - np.searchsorted(classes, classes)
@@ -212,7 +212,7 @@ def _error_kinds(
 
 
 def _kinds(matches: FrameMatches, found_gt: np.ndarray, columns: np.ndarray) -> list[str]:
-    """What is right or wrong with some of the detections."""
+    """Return what is right or wrong with some of the detections."""
     _, person_iou = best_groundtruth(
         matches.boxes[columns], matches.keys[columns], matches.gt_boxes, matches.gt_keys
     )
@@ -290,7 +290,7 @@ def _missed(
 
 
 def _varied(order: np.ndarray, classes: np.ndarray, limit: int, per_class: int) -> np.ndarray:
-    """The first ``limit`` of ``order`` with at most ``per_class`` of each class."""
+    """Return the first ``limit`` of ``order`` with at most ``per_class`` of each class."""
     chosen, taken = [], Counter()
     for column in order.tolist():
         if len(chosen) == limit:

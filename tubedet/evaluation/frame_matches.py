@@ -112,7 +112,7 @@ class FrameMatches:
 
 
 def mean_over_classes(aps: np.ndarray) -> float:
-    """The mean over the classes that have ground truth.
+    """Return the mean over the classes that have ground truth.
 
     Args:
         aps: (C,) float, NaN for a class without ground truth.

@@ -45,6 +45,16 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
 
     Every pair of a query and an evaluated class whose score is above ``min_score`` is a detection,
     and nothing else is. The figures do not depend on the number of processes.
+
+    Args:
+        dataset_name: Name of the data set, for files and messages.
+        output_dir: Folder for ``<dataset_name>_predictions.csv`` and
+            ``<dataset_name>_results.json``, made if missing; None: no files.
+        action_ids: Ids (from 1) of the evaluated classes.
+        min_score: Scores up to this one count for nothing.
+        ava_kinetics: See :func:`tubedet.data.annotations.ava_csv.read_ava_csv`.
+        distributed: Gather the predictions of all processes on the main one. Otherwise each
+            process evaluates what it has processed itself.
     """
 
     def __init__(
@@ -57,17 +67,6 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
         ava_kinetics: bool,
         distributed: bool,
     ):
-        """
-        Args:
-            dataset_name: Name of the data set, for files and messages.
-            output_dir: Folder for ``<dataset_name>_predictions.csv`` and
-                ``<dataset_name>_results.json``, made if missing; None: no files.
-            action_ids: Ids (from 1) of the evaluated classes.
-            min_score: Scores up to this one count for nothing.
-            ava_kinetics: See :func:`tubedet.data.annotations.ava_csv.read_ava_csv`.
-            distributed: Gather the predictions of all processes on the main one. Otherwise each
-                process evaluates what it has processed itself.
-        """
         self._dataset_name = dataset_name
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._action_ids = np.array(list(action_ids))
@@ -78,7 +77,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
 
     @abstractmethod
     def timestamp_of(self, key_frame: dict) -> float:
-        """What the second column of the csv says of a model's input.
+        """Return what the second column of the csv says of a model's input.
 
         Raises:
             UserError: The csv cannot express it.
@@ -90,7 +89,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
 
     @abstractmethod
     def evaluate_predictions(self, predictions: AVATable, json_path: Path | None) -> OrderedDict:
-        """Computes the figures in percent, logs a table and writes the json if there is a path."""
+        """Compute the figures in percent, logs a table and writes the json if there is a path."""
 
     def reset(self) -> None:
         """Forgets all predictions."""
@@ -98,7 +97,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
         self._num_not_finite = 0
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Takes the predictions of some key frames.
+        """Take the predictions of some key frames.
 
         Args:
             inputs: Per key frame ``video_id`` (str), ``timestamp`` (seconds) or ``frame_number``,
@@ -137,7 +136,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
             )
 
     def evaluate(self) -> OrderedDict:
-        """Computes the figures from all processed key frames, writes the files, logs the table.
+        """Compute the figures from all processed key frames, writes the files, logs the table.
 
         Returns:
             OrderedDict: figures in percent; empty on all but the main process.
@@ -193,7 +192,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
             )
 
     def _written(self, key_frames: list[_KeyFramePredictions]) -> AVATable:
-        """Writes the prediction csv, to memory without ``output_dir``, and reads it back."""
+        """Write the prediction csv, to memory without ``output_dir``, and reads it back."""
         if self._output_dir is None:
             stream = io.StringIO(newline="")
             self._write_rows(key_frames, stream)

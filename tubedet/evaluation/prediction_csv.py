@@ -54,7 +54,7 @@ def write_prediction_rows(
 
 
 def read_tube_predictions(path: str | PathLike) -> AVATable:
-    """Reads ``video_id,frame_number,x1,y1,x2,y2,action_id,score`` rows, frame by frame.
+    """Read ``video_id,frame_number,x1,y1,x2,y2,action_id,score`` rows, frame by frame.
 
     Args:
         path: csv, plain or gzip-compressed.

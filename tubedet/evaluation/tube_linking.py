@@ -76,7 +76,7 @@ def link_detections(
 def _ranked_with_soft_nms(
     slots: np.ndarray, boxes: np.ndarray, scores: np.ndarray, nms_iou: float, max_per_slot: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that stay, by slot and descending new score, and their new scores."""
+    """Return the rows that stay, by slot and descending new score, and their new scores."""
     order = np.lexsort((-scores, slots))
     slots, boxes, scores = slots[order], boxes[order], scores[order].astype(np.float64)
     better, worse, ious = overlapping_pairs(boxes, slots, boxes, slots, nms_iou)

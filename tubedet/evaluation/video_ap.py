@@ -65,7 +65,7 @@ def tube_iou(
 def suppress_tubes(
     tubes: Sequence[DetectedTube], max_iou: float, *, inclusive: bool
 ) -> list[DetectedTube]:
-    """Drops every tube that overlaps a better one too much (non-maximum suppression).
+    """Drop every tube that overlaps a better one too much (non-maximum suppression).
 
     Args:
         tubes: Of one video and one class.
@@ -153,7 +153,7 @@ def _overlaps(
     groundtruth: list[tuple[str, ActionTube]],
     inclusive: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Detection, ground truth and IoU of all pairs within a video, as ``match_pairs`` wants."""
+    """Return detection, ground truth and IoU of the pairs of a video, as ``match_pairs`` wants."""
     gt_of_video = defaultdict(list)
     for row, (video, tube) in enumerate(groundtruth):
         gt_of_video[video].append((row, tube))

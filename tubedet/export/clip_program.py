@@ -82,7 +82,7 @@ class ClipProgram(nn.Module):
 
 
 def _pooling(pooler: nn.Module) -> dict:
-    """The arguments of :class:`RegionSampling` that stand for a ``ROIPooler``."""
+    """Return the arguments of :class:`RegionSampling` that stand for a ``ROIPooler``."""
     aligns = list(pooler.level_poolers)
     if not all(isinstance(x, ROIAlign) and x.aligned and x.sampling_ratio > 0 for x in aligns):
         raise ExportError(

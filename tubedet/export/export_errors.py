@@ -14,7 +14,7 @@ def first_line(error: BaseException) -> str:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The first of the errors that led to an error."""
+    """Return the first of the errors that led to an error."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error

@@ -73,7 +73,7 @@ class RegionSampling(nn.Module):
         return level.clamp(self.min_level, last).long() - self.min_level
 
     def _samples(self, level: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        """The samples (B, C, R, (P·S)²) of a level (B, C, H, W) in boxes (B, R, 4) of its cells."""
+        """Sample a level (B, C, H, W) in boxes (B, R, 4) of its cells: (B, C, R, (P·S)²)."""
         count = self.resolution * self.sampling_ratio
         height, width = level.shape[-2:]
         steps = (torch.arange(count, device=boxes.device, dtype=boxes.dtype) + 0.5) / count

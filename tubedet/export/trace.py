@@ -38,7 +38,7 @@ class ClipShape:
     def of(
         cls, model: ClipDetector, num_frames: int, batch: int | None, size: tuple[int, int] | None
     ) -> ClipShape:
-        """The shape with the multiple that a model's feature pyramid, if it has one, asks for."""
+        """Return the shape with the multiple that a model's feature pyramid asks for."""
         return cls(num_frames, batch, size, max(model.backbone.size_divisibility, 1))
 
     def random_clips(

@@ -95,7 +95,7 @@ def _deviation(run: Run, model: ClipDetector, clips: torch.Tensor) -> Deviation:
 
 
 def detections(model: ClipDetector, clips: torch.Tensor) -> list[torch.Tensor]:
-    """What the model itself detects, as :class:`ClipProgram` returns it."""
+    """Return what the model itself detects, as :class:`ClipProgram` returns it."""
     threshold, model.person_thresh = model.person_thresh, -1.0
     try:
         with torch.no_grad():

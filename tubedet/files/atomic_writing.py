@@ -304,7 +304,7 @@ def _change_mode(path: Path, mode: int) -> None:
 
 
 def _name_parts(target: Path, *, keep_suffix: bool) -> tuple[str, str]:
-    """What comes before and after the token in a temporary name."""
+    """Return what comes before and after the token in a temporary name."""
     suffix = target.suffix if keep_suffix else ""
     stem, suffix = target.name.removesuffix(suffix), f".partial{suffix}"
     room = _MAX_NAME_BYTES - len(os.fsencode(suffix)) - 2 * _TOKEN_BYTES - len("..")

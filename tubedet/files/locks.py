@@ -25,21 +25,20 @@ class FileLocks(AbstractContextManager):
             if locks.acquire("film"):
                 ...
                 locks.release("film")
+
+    Args:
+        path: the lock file; it is made if there is none, and stays empty.
+
+    Raises:
+        OSError: if it cannot be opened for writing.
     """
 
     def __init__(self, path: str | PathLike):
-        """
-        Args:
-            path: the lock file; it is made if there is none, and stays empty.
-
-        Raises:
-            OSError: if it cannot be opened for writing.
-        """
         self.path = os.fspath(path)
         self._file = open(self.path, "a+b")
 
     def acquire(self, name: str, *, shared: bool = False, wait: bool = False) -> bool:
-        """Takes a lock, or changes a held one between shared and exclusive in one step.
+        """Take a lock, or changes a held one between shared and exclusive in one step.
 
         Args:
             name: any text.
@@ -64,11 +63,11 @@ class FileLocks(AbstractContextManager):
         return True
 
     def release(self, name: str) -> None:
-        """Gives a lock back."""
+        """Give a lock back."""
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _position(name))
 
     def close(self) -> None:
-        """Gives all locks back."""
+        """Give all locks back."""
         self._file.close()
 
     def __exit__(self, *exc_info) -> None:

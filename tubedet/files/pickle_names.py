@@ -25,7 +25,7 @@ class RefusedName(Exception):
 
 
 def brief(value: object) -> str:
-    """Shows a value of a file from strangers in a message, whatever its size and depth.
+    """Show a value of a file from strangers in a message, whatever its size and depth.
 
     ``repr`` of a small pickle can take forever: a tuple may hold the same tuple twice, and so on.
 
@@ -83,6 +83,7 @@ class AllowedName:
         object.__setattr__(self, "_count", count)
 
     def __call__(self, *args: object) -> object:
+        """Call the function and count what it makes."""
         made = self._function(*args)
         self._count(made)
         return made
@@ -91,6 +92,7 @@ class AllowedName:
         raise TypeError("what a pickle names cannot be changed")
 
     def stands_for(self, function: Callable) -> bool:
+        """Tell whether it is ``function`` that is called."""
         return self._function is function
 
 

@@ -26,16 +26,15 @@ _MAX_SHOWN = 200  # characters
 class PickleFileError(ValueError):
     """A file is too large, damaged, no pickle, or more than plain data.
 
+    Args:
+        path: the file.
+        problem: what is wrong with it.
+
     Attributes:
         problem: the message without the name of the file.
     """
 
     def __init__(self, path: str | PathLike, problem: str):
-        """
-        Args:
-            path: the file.
-            problem: what is wrong with it.
-        """
         super().__init__(f"{os.fspath(path)}: {problem}")
         self.problem = problem
 

@@ -16,6 +16,16 @@ class ClipInference:
     """Runs a model in evaluation mode, under autocast and compiled if wanted.
 
     Apart from that the model stays as it is: names, weights and modules do not change.
+
+    Args:
+        model: takes and returns what detectron2 models do; put into evaluation mode.
+        amp: "float16" or "bfloat16" runs the model under autocast; None: as it is.
+        compile: compile the model's ``backbone``, for one size of clips; this takes minutes at
+            the first clip.
+        batch_size: clips in one forward pass.
+
+    Raises:
+        UserError: if ``amp`` or ``batch_size`` is no such value, or the device has no float16.
     """
 
     def __init__(
@@ -26,17 +36,6 @@ class ClipInference:
         compile: bool = False,
         batch_size: int = 1,
     ):
-        """
-        Args:
-            model: takes and returns what detectron2 models do; put into evaluation mode.
-            amp: "float16" or "bfloat16" runs the model under autocast; None: as it is.
-            compile: compile the model's ``backbone``, for one size of clips; this takes minutes at
-                the first clip.
-            batch_size: clips in one forward pass.
-
-        Raises:
-            UserError: if ``amp`` or ``batch_size`` is no such value, or the device has no float16.
-        """
         if amp not in (None, "float16", "bfloat16"):
             raise UserError(f'amp must be "float16", "bfloat16" or None, got {amp!r}')
         if batch_size < 1:
@@ -52,7 +51,7 @@ class ClipInference:
             model.backbone.compile(dynamic=False)
 
     def __call__(self, inputs: Sequence[dict]) -> list[Instances]:
-        """Detects on some clips in one forward pass.
+        """Detect on some clips in one forward pass.
 
         Args:
             inputs: at most ``batch_size`` inputs of the model.
@@ -92,7 +91,7 @@ def check_device(device: str | torch.device) -> None:
 
 
 def _on_cpu(instances: Instances) -> Instances:
-    """A copy in float32, which may be changed: what inference mode makes may not."""
+    """Return a copy in float32, which may be changed: what inference mode makes may not."""
     copies = Instances(instances.image_size)
     for name, value in instances.to("cpu").get_fields().items():
         if isinstance(value, Boxes):

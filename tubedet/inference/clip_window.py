@@ -14,26 +14,25 @@ class ClipWindow:
 
     Feed it every frame in order and ask it for clips in the order of their key frames. A clip holds
     the frames which a :class:`~tubedet.data.video.video_file.VideoFileReader` reads for it.
+
+    Args:
+        num_frames: T, frames of a clip.
+        frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
+        fps: frames per second in which the stride counts.
     """
 
     def __init__(self, *, num_frames: int, frame_stride: float, fps: float):
-        """
-        Args:
-            num_frames: T, frames of a clip.
-            frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
-            fps: frames per second in which the stride counts.
-        """
         self.num_frames = num_frames
         self.frame_stride = frame_stride
         self.fps = fps
         self._frames: deque[tuple[float, np.ndarray]] = deque()
 
     def __len__(self) -> int:
-        """Number of frames that are kept."""
+        """Return the number of frames that are kept."""
         return len(self._frames)
 
     def append(self, time: float, frame: np.ndarray) -> None:
-        """Takes the next frame.
+        """Take the next frame.
 
         Args:
             time: seconds since the first frame of the video.
@@ -51,7 +50,7 @@ class ClipWindow:
         return time < self._limits(key_time)[-1]
 
     def first_limit(self, key_time: float) -> float:
-        """The time before which the first frame of a clip begins.
+        """Return the time before which the first frame of a clip begins.
 
         Args:
             key_time: of the key frame, seconds since the first frame of the video.
@@ -59,7 +58,7 @@ class ClipWindow:
         return float(self._limits(key_time)[0])
 
     def clip(self, key_time: float) -> np.ndarray:
-        """The clip around a key frame, made of the frames so far.
+        """Return the clip around a key frame, made of the frames so far.
 
         Slots before the first frame or after the last one repeat that one.
 
@@ -75,7 +74,7 @@ class ClipWindow:
         return np.stack([self._frames[index][1] for index in indices.clip(min=0).tolist()])
 
     def forget_before(self, key_time: float) -> None:
-        """Drops the frames that neither the clip of this key frame nor a later one shows."""
+        """Drop the frames that neither the clip of this key frame nor a later one shows."""
         first_limit = self.first_limit(key_time)
         while len(self._frames) > 1 and self._frames[1][0] < first_limit:
             self._frames.popleft()

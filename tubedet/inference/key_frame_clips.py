@@ -43,6 +43,17 @@ class KeyFrameClips:
 
     Frames of the part's surroundings belong to the clips at its edges; hand them in, too.
 
+    Args:
+        num_frames: T, frames of a clip.
+        frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
+        fps: frames per second in which the stride counts.
+        every: seconds between key frames.
+        start, end: the part: seconds since the first frame, the end excluded; None: the
+            end of the video.
+
+    Raises:
+        UserError: if ``every`` is not positive, or ``start`` and ``end`` are not ascending.
+
     Attributes:
         start, end: the part, seconds; ``end`` is infinite if it ends with the video.
         tolerance: seconds by which the time stamp of a frame may miss a multiple which it is at.
@@ -58,18 +69,6 @@ class KeyFrameClips:
         start: float = 0.0,
         end: float | None = None,
     ):
-        """
-        Args:
-            num_frames: T, frames of a clip.
-            frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
-            fps: frames per second in which the stride counts.
-            every: seconds between key frames.
-            start, end: the part: seconds since the first frame, the end excluded; None: the
-                end of the video.
-
-        Raises:
-            UserError: if ``every`` is not positive, or ``start`` and ``end`` are not ascending.
-        """
         if not (every > 0 and math.isfinite(every)):
             raise UserError(f"every must be a positive number of seconds, got {every}")
         if not (start >= 0 and math.isfinite(start)):
@@ -110,7 +109,7 @@ class KeyFrameClips:
         return self.start <= time < self.end
 
     def add(self, time: float, image: np.ndarray, keep: Any = None) -> list[KeyFrameClip]:
-        """Takes the next frame.
+        """Take the next frame.
 
         Args:
             time: seconds since the first frame of the video.
@@ -134,7 +133,7 @@ class KeyFrameClips:
         return clips
 
     def finish(self) -> Iterator[KeyFrameClip]:
-        """The rest of the clips after the last frame; there is no key frame behind that one."""
+        """Return the rest of the clips after the last frame, behind which is no key frame."""
         while self._pending:
             if self._is_over or self._pending[0] <= self._last_time + self.tolerance:
                 yield from self._cut()

@@ -23,6 +23,12 @@ class ReadAhead(AbstractContextManager, Iterator, Generic[Item]):
         with ReadAhead(decoded_frames(path), num_bytes=lambda frame: frame.nbytes) as frames:
             for frame in frames:
                 work_on(frame)
+
+    Args:
+        items: read in the thread, and only there.
+        num_bytes: size of an item.
+        max_bytes: the thread waits while the items that nobody has taken yet are larger
+            together; a single one is let through whatever its size.
     """
 
     def __init__(
@@ -32,13 +38,6 @@ class ReadAhead(AbstractContextManager, Iterator, Generic[Item]):
         num_bytes: Callable[[Item], int],
         max_bytes: int = 32 << 20,
     ):
-        """
-        Args:
-            items: read in the thread, and only there.
-            num_bytes: size of an item.
-            max_bytes: the thread waits while the items that nobody has taken yet are larger
-                together; a single one is let through whatever its size.
-        """
         self._items = items
         self._num_bytes = num_bytes
         self._max_bytes = max_bytes
@@ -65,7 +64,7 @@ class ReadAhead(AbstractContextManager, Iterator, Generic[Item]):
         raise StopIteration
 
     def close(self) -> None:
-        """Ends the thread, after the item which it is reading, and drops what was not taken."""
+        """End the thread, after the item which it is reading, and drops what was not taken."""
         with self._changed:
             self._closed = True
             self._changed.notify()

@@ -27,6 +27,12 @@ class ResultFolder(AbstractContextManager):
     process; what a killed process left half done is removed by the next one that takes the name.
     The folder may be shared between machines if its file system carries POSIX locks (NFS does).
 
+    Args:
+        path: the folder; it is made if there is none.
+
+    Raises:
+        OSError: if it cannot be made or written to.
+
     Attributes:
         path: the folder.
 
@@ -39,13 +45,6 @@ class ResultFolder(AbstractContextManager):
     """
 
     def __init__(self, path: str | PathLike):
-        """
-        Args:
-            path: the folder; it is made if there is none.
-
-        Raises:
-            OSError: if it cannot be made or written to.
-        """
         self.path = Path(path)
         self._partial = self.path / ".work" / "partial"
         self._failed = self.path / ".work" / "failed"
@@ -54,7 +53,7 @@ class ResultFolder(AbstractContextManager):
         self._claims = FileLocks(self.path / ".claims.lock")
 
     def record(self, name: str) -> dict | None:
-        """What :meth:`publish` noted with a result; None if there is no such result.
+        """Return what :meth:`publish` noted with a result; None if there is no such result.
 
         Raises:
             UserError: if ``PATH/NAME`` exists, but is no result.
@@ -86,7 +85,7 @@ class ResultFolder(AbstractContextManager):
 
     @contextlib.contextmanager
     def claim(self, name: str) -> Iterator[Path | None]:
-        """Makes this process the only one that makes a result, for the time of the block.
+        """Make this process the only one that makes a result, for the time of the block.
 
         Args:
             name: of the result.
@@ -113,7 +112,7 @@ class ResultFolder(AbstractContextManager):
             self._claims.release(name)
 
     def publish(self, name: str, record: Mapping) -> None:
-        """Turns the claimed folder into the result.
+        """Turn the claimed folder into the result.
 
         Args:
             name: of the result; it is claimed by this process.
@@ -126,19 +125,19 @@ class ResultFolder(AbstractContextManager):
         (self._partial / name).rename(self.path / name)
 
     def fail(self, name: str, reason: str) -> None:
-        """Notes that a result cannot be made; the next run tries again."""
+        """Note that a result cannot be made; the next run tries again."""
         with open_atomically(self._failed / name) as stream:
             stream.write(reason)
 
     def remove_leftovers(self) -> None:
-        """Removes what killed processes left half done; work in progress is not touched."""
+        """Remove what killed processes left half done; work in progress is not touched."""
         for partial in self._partial.iterdir():
             if self._claims.acquire(partial.name):
                 _remove(partial)
                 self._claims.release(partial.name)
 
     def close(self) -> None:
-        """Ends the claims of this process."""
+        """End the claims of this process."""
         self._claims.close()
 
     def __exit__(self, *exc_info) -> None:

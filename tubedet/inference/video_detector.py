@@ -114,6 +114,21 @@ class VideoActionDetector:
         detector = VideoActionDetector("TubeR_CSN152_AVA21")
         for result in detector("in.mp4", every=1.0):
             print(result.time, result.instances.action_scores.shape)
+
+    Args:
+        model: takes and returns what detectron2 models do; put into evaluation mode.
+        augmentations: those of evaluation; drawn once per video.
+        num_frames: T, frames of a clip.
+        frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
+        fps: frames per second in which the stride counts; the rate of the video may differ.
+        min_decoded_side: jpg frames may be decoded for the model at a reduced size whose short
+            side is at least this, pixels. None: always in full.
+        amp: see :class:`~tubedet.inference.clip_inference.ClipInference`.
+        compile: likewise.
+        batch_size: likewise; results come when as many clips are complete.
+
+    Raises:
+        ValueError: if ``amp`` or ``batch_size`` is no such value, or the device has no float16.
     """
 
     @_configurable_by_name
@@ -131,22 +146,6 @@ class VideoActionDetector:
         compile: bool = False,
         batch_size: int = 1,
     ):
-        """
-        Args:
-            model: takes and returns what detectron2 models do; put into evaluation mode.
-            augmentations: those of evaluation; drawn once per video.
-            num_frames: T, frames of a clip.
-            frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
-            fps: frames per second in which the stride counts; the rate of the video may differ.
-            min_decoded_side: jpg frames may be decoded for the model at a reduced size whose short
-                side is at least this, pixels. None: always in full.
-            amp: see :class:`~tubedet.inference.clip_inference.ClipInference`.
-            compile: likewise.
-            batch_size: likewise; results come when as many clips are complete.
-
-        Raises:
-            ValueError: if ``amp`` or ``batch_size`` is no such value, or the device has no float16.
-        """
         self._detect_clips = ClipInference(model, amp=amp, compile=compile, batch_size=batch_size)
         self.model = self._detect_clips.model
         self.batch_size = batch_size
@@ -167,7 +166,7 @@ class VideoActionDetector:
         compile: bool = False,
         batch_size: int = 1,
     ) -> dict:
-        """The arguments of the constructor according to a config.
+        """Return the arguments of the constructor according to a config.
 
         Args:
             cfg: its evaluation-time input is used.
@@ -210,7 +209,7 @@ class VideoActionDetector:
         end: float | None = None,
         images: bool = False,
     ) -> Iterator[KeyFrameResult]:
-        """Detects at the key frames of a video.
+        """Detect at the key frames of a video.
 
         Key frames are the multiples of ``every`` within the part from ``start`` on and before
         ``end``; see :class:`.KeyFrameClips` for gaps and short parts.
@@ -238,7 +237,7 @@ class VideoActionDetector:
     def frames(
         self, source: Source, *, every: float = 1.0, start: float = 0.0, end: float | None = None
     ) -> Iterator[DetectedFrame]:
-        """Detects at the key frames of a video and yields all its frames.
+        """Detect at the key frames of a video and yields all its frames.
 
         Args:
             source: see :meth:`__call__`.
@@ -267,7 +266,7 @@ class VideoActionDetector:
 
     @staticmethod
     def _opened(source: Source) -> tuple[FrameSource, contextlib.AbstractContextManager]:
-        """The source, and what closes it if it was opened here."""
+        """Return the source, and what closes it if it was opened here."""
         opened = open_frame_source(source)
         return opened, contextlib.nullcontext() if opened is source else opened
 
@@ -351,7 +350,7 @@ class VideoActionDetector:
             )
 
     def _read(self, source: FrameSource, start: float, keep_frames: bool) -> Iterator[_ReadFrame]:
-        """Reads and resizes; runs in the thread that reads ahead."""
+        """Read and resizes; runs in the thread that reads ahead."""
         resize = None
         for time, stored in source.stored_frames(start):
             image = source.rgb(stored, min_short_side=self.min_decoded_side)

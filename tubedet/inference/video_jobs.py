@@ -39,7 +39,7 @@ class VideoJob:
 
 
 def read_video_list(path: str | PathLike) -> list[VideoJob]:
-    """Reads a text file that names one video per line.
+    """Read a text file that names one video per line.
 
     Empty lines and lines that begin with # are left out, and so is a video that is named again.
     Paths are relative to the folder of the list. A video is named by its file name without the

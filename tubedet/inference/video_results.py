@@ -78,7 +78,7 @@ def write_video_results(
     progress: Callable[[float], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> VideoSummary:
-    """Detects, follows, draws and writes.
+    """Detect, follows, draws and writes.
 
     The annotated video has the frames, the time stamps and the sound of the source. Each file takes
     its name at the end, when all of it is written, in place of an older one; after an exception
@@ -161,7 +161,7 @@ def write_video_results(
 def _key_frame_writers(
     outputs: VideoOutputs, name: str, action_names: Sequence[str]
 ) -> Iterator[KeyFrameWriter]:
-    """Opens the files with one entry per key frame, each when it is asked for."""
+    """Open the files with one entry per key frame, each when it is asked for."""
     if outputs.predictions is not None:
         yield PredictionCsvWriter(outputs.predictions, name)
     if outputs.json_lines is not None:

@@ -40,6 +40,7 @@ class FrozenBatchNorm3d(nn.Module):
         return torch.addcmul(shift.to(x.dtype).view(1, -1, 1, 1, 1), x, scale)
 
     def extra_repr(self) -> str:
+        """Return what a printed model shows."""
         return f"{self.num_features}, eps={self.eps}"
 
     @classmethod

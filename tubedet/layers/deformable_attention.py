@@ -120,7 +120,7 @@ class MultiScaleDeformableAttention(nn.Module):
         return gathered.to(dtype)
 
     def _grids(self, offsets, references, shapes):
-        """Sampling locations (B, N, heads, L, P, 2) in grid_sample's -1 .. 1."""
+        """Return sampling locations (B, N, heads, L, P, 2) in grid_sample's -1 .. 1."""
         if references.shape[-1] == 2:
             # Filled, not listed: an exporter would take listed sizes for constants.
             sides = [offsets.new_full((), side) for shape in shapes for side in reversed(shape)]

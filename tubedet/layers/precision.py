@@ -29,6 +29,6 @@ def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
 
 
 def precise_linear(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    """A linear layer (..., C) -> (..., D) in float32 at least, also under autocast."""
+    """Apply a linear layer (..., C) -> (..., D) in float32 at least, also under autocast."""
     with without_autocast(x.device):
         return F.linear(*map(at_least_float32, (x, layer.weight, layer.bias)))

@@ -61,6 +61,6 @@ class ClipBatch:
         return cls(batch, mask, sizes)
 
     def mask_at(self, height: int, width: int) -> torch.Tensor:
-        """The mask on a feature map: bool (B, height, width), nearest neighbour."""
+        """Return the mask on a feature map: bool (B, height, width), nearest neighbour."""
         resized = F.interpolate(self.mask[:, None].float(), size=(height, width), mode="nearest")
         return resized[:, 0].bool()

@@ -65,7 +65,7 @@ class LayerOutput:
     is_proposal: bool = False
 
     def at_least_float32(self) -> LayerOutput:
-        """The same with half precision turned into float32."""
+        """Return the same with half precision turned into float32."""
         return LayerOutput(
             action_logits=at_least_float32(self.action_logits),
             boxes=at_least_float32(self.boxes),
@@ -136,6 +136,7 @@ class SetCriterion(nn.Module):
 
     @classmethod
     def from_config(cls, cfg):
+        """Return the arguments of the constructor according to a config."""
         node = cfg.MODEL.CRITERION
         return {
             "matcher": HungarianMatcher(cfg),
@@ -183,7 +184,7 @@ class SetCriterion(nn.Module):
     def match(
         self, layer: LayerOutput, targets: list[ClipTarget]
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Matched (query rows, box rows) of each clip, see :class:`HungarianMatcher`."""
+        """Return matched (query rows, box rows) of each clip, see :class:`HungarianMatcher`."""
         with without_autocast(layer.boxes.device):
             return self.matcher(*self._matcher_inputs(layer.at_least_float32(), targets))
 

@@ -44,6 +44,7 @@ class HungarianMatcher(nn.Module):
 
     @classmethod
     def from_config(cls, cfg):
+        """Return the arguments of the constructor according to a config."""
         node = cfg.MODEL.CRITERION
         return {
             "cost_class": node.COST_CLASS,

@@ -8,7 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def prepare_for_inference(model: nn.Module) -> nn.Module:
-    """A copy of a model that computes the same in less time and memory, and cannot be trained.
+    """Copy a model to one that computes the same in less time and memory and cannot be trained.
 
     Every part with a method ``for_inference`` is replaced by what that returns: batch norms become
     part of the convolutions before them, see :mod:`tubedet.modeling.backbone.csn.folded`. All other

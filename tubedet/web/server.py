@@ -70,7 +70,7 @@ def is_page_route(method: str | None, path: str) -> bool:
 def serving(
     make_page: Callable[[Path], gr.Blocks], *, host: str, port: int | None, max_megabytes: float
 ) -> Iterator[str]:
-    """Serves a page for the time of the block.
+    """Serve a page for the time of the block.
 
     Uploads and results lie in a temporary folder, which is removed at the end. Only files that were
     uploaded, or handed out as results, can be asked for, under names that nobody can guess. What
@@ -129,7 +129,7 @@ def serving(
 
 @contextlib.contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """gradio takes these settings from environment variables alone."""
+    """Set what gradio takes from environment variables alone."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -143,7 +143,7 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 
 def serve(make_page: Callable[[Path], gr.Blocks], **options) -> None:
-    """Serves a page until the program is interrupted (SIGINT or SIGTERM).
+    """Serve a page until the program is interrupted (SIGINT or SIGTERM).
 
     Args:
         make_page, options: see :func:`serving`.

@@ -71,7 +71,7 @@ def check_upload(path: str | PathLike, *, max_megabytes: float, max_seconds: flo
 
 
 def _measured_duration(container: av.container.InputContainer) -> float:
-    """What the packets say, in seconds; the file's header may say anything, or nothing."""
+    """Return what the packets say, in seconds; the file's header may say anything, or nothing."""
     if not container.streams.video:
         raise ValueError("no video stream")
     stream = container.streams.video[0]

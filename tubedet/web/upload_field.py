@@ -7,7 +7,7 @@ from gradio.data_classes import FileData, ListFiles
 
 
 def upload_field(**options) -> gr.File:
-    """gradio's field for files, for one upload, and for nothing else.
+    """Make gradio's field for files, for one upload, and for nothing else.
 
     gradio's own also takes an address and fetches it, of any size, and leaves an empty file behind
     for each upload. (No subclass: gradio writes a file beside the module that defines one.)

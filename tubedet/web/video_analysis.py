@@ -40,6 +40,13 @@ class AnalyzedVideo:
 class VideoAnalysis:
     """Checks a video, detects in it and makes everything that the page shows.
 
+    Args:
+        detector: the model.
+        action_names: A names; name k is that of the model's action k.
+        work_folder: where results are made.
+        max_megabytes, max_seconds: limits, see above.
+        video_selector: CSS selector of the video that a click in the timeline moves.
+
     Attributes:
         max_megabytes: largest file that is accepted, in units of 2^20 bytes.
         max_seconds: longest video.
@@ -55,14 +62,6 @@ class VideoAnalysis:
         max_seconds: float,
         video_selector: str = "video",
     ):
-        """
-        Args:
-            detector: the model.
-            action_names: A names; name k is that of the model's action k.
-            work_folder: where results are made.
-            max_megabytes, max_seconds: limits, see above.
-            video_selector: CSS selector of the video that a click in the timeline moves.
-        """
         self.detector = detector
         self.action_names = action_names
         self.work_folder = work_folder
@@ -140,7 +139,7 @@ class VideoAnalysis:
 
 
 def _kept(path: Path, folder: Path) -> Path:
-    """The same file under another path, where it stays although uploads are deleted by age."""
+    """Give the file another path, where it stays although uploads are deleted by age."""
     folder.mkdir()
     try:
         os.link(path, folder / path.name)

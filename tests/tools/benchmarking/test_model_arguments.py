@@ -30,5 +30,5 @@ def test_what_cannot_be_run():
         model_run(parsed("--threads", "1", "MODEL.NUM_ACTIONS"), TOY, "fast")
     with pytest.raises(ValueError, match="--amp float16 needs a GPU"):
         model_run(parsed("--amp", "float16", "--device", "cpu"), TOY, "fast")
-    with pytest.raises(FileNotFoundError, match="absent.yaml"):
+    with pytest.raises(UserError, match="absent.yaml"):
         model_run(parsed(), "absent.yaml", "fast")

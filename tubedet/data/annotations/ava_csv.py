@@ -47,7 +47,7 @@ _ROW = np.dtype(
 def read_ava_csv(
     path: str | PathLike, *, ava_kinetics: bool = False, on_error: OnError = raise_error
 ) -> AVATable:
-    """Reads a ground-truth or prediction csv of AVA, plain or gzip-compressed.
+    """Read a ground-truth or prediction csv of AVA, plain or gzip-compressed.
 
     Rows are ``video_id,timestamp,x1,y1,x2,y2,action_id[,score or person_id]``, without a header.
     What the official reader (ActivityNet, ``get_ava_performance.py``) accepts is accepted: boxes
@@ -81,7 +81,7 @@ def parse_ava_csv(
     ava_kinetics: bool = False,
     on_error: OnError = raise_error,
 ) -> AVATable:
-    """Does what :func:`read_ava_csv` does, for lines that come from anywhere.
+    """Do what :func:`read_ava_csv` does, for lines that come from anywhere.
 
     Args:
         lines: One csv row each.
@@ -116,7 +116,7 @@ def parse_ava_csv(
 def read_timestamps(
     path: str | PathLike, *, ava_kinetics: bool = False, on_error: OnError = raise_error
 ) -> set[tuple[str, float]]:
-    """Reads a list of key frames, such as the official excluded timestamps.
+    """Read a list of key frames, such as the official excluded timestamps.
 
     Args:
         path: csv of ``video_id,timestamp`` rows, plain or gzip-compressed.
@@ -146,7 +146,7 @@ def read_timestamps(
 
 
 def read_label_map(path: str | PathLike) -> dict[int, str]:
-    """Reads an AVA label map (pbtxt).
+    """Read an AVA label map (pbtxt).
 
     Both published forms are understood: ``item { name: "sit" id: 11 }`` (the 60 evaluated classes)
     and ``label { name: "sit" label_id: 11 label_type: PERSON_MOVEMENT }`` (all 80).
@@ -203,7 +203,7 @@ class _Interned(dict):
 
 
 def _each_run(values: _Interned, texts: np.ndarray) -> np.ndarray:
-    """The values of (N,) texts; neighbours are mostly equal and looked up once."""
+    """Return the values of (N,) texts; neighbours are mostly equal and looked up once."""
     starts = np.flatnonzero(np.r_[True, texts[1:] != texts[:-1]])
     run_values = np.array([values[text] for text in texts[starts].tolist()])
     return np.repeat(run_values, np.diff(starts, append=len(texts)))

@@ -58,7 +58,7 @@ class AVATable:
         return np.where(np.isnan(self.last_column), -1, self.last_column).astype(np.int64)
 
     def select(self, rows: np.ndarray) -> AVATable:
-        """The table of some rows; the videos and the empty key frames stay as they are.
+        """Return the table of some rows; the videos and the empty key frames stay as they are.
 
         Args:
             rows: (K,) their numbers, or (N,) bool.

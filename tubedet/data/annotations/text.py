@@ -25,7 +25,7 @@ OnError = Callable[[AnnotationError], None]
 
 
 def raise_error(error: AnnotationError) -> NoReturn:
-    """What readers do with an error unless they are told to go on.
+    """Return what readers do with an error unless they are told to go on.
 
     Args:
         error: of one row of a file.
@@ -38,7 +38,7 @@ def raise_error(error: AnnotationError) -> NoReturn:
 
 @contextlib.contextmanager
 def open_text(path: str | PathLike) -> Iterator[TextIO]:
-    """Opens a UTF-8 text file, plain or gzip-compressed, with or without byte order mark.
+    """Open a UTF-8 text file, plain or gzip-compressed, with or without byte order mark.
 
     Args:
         path: the file.
@@ -68,7 +68,7 @@ def open_text(path: str | PathLike) -> Iterator[TextIO]:
 def csv_rows(
     lines: Iterable[str], source: str, *, lines_before: int = 0, on_error: OnError = raise_error
 ) -> Iterator[tuple[int, list[str]]]:
-    """Splits every line on its own: no cell of these files spans lines.
+    """Split every line on its own: no cell of these files spans lines.
 
     So a stray quotation mark damages one row and not all that follow it.
 
@@ -92,7 +92,7 @@ def csv_rows(
 
 
 def parse_cell(parse: Callable[[str], _Value], text: str, *, where: str, column: str) -> _Value:
-    """Converts one cell.
+    """Convert one cell.
 
     Args:
         parse: the conversion; raises ValueError or ArithmeticError with a reason.
@@ -114,7 +114,7 @@ def parse_cell(parse: Callable[[str], _Value], text: str, *, where: str, column:
 
 
 def finite_float(text: str) -> float:
-    """Converts text to a finite number.
+    """Convert text to a finite number.
 
     Raises:
         ValueError: it is none.
@@ -129,7 +129,7 @@ def finite_float(text: str) -> float:
 
 
 def whole_number(text: str) -> int:
-    """Converts text to a whole number that a float64 holds exactly.
+    """Convert text to a whole number that a float64 holds exactly.
 
     Raises:
         ValueError: it is none.

@@ -69,7 +69,7 @@ class AnnotatedVideo:
 def read_act_groundtruth(
     path: str | PathLike, *, action_names: Sequence[str], split: int, subset: str
 ) -> dict[str, AnnotatedVideo]:
-    """Reads ``JHMDB-GT.pkl`` or ``UCF101v2-GT.pkl``, the format of ACT (Kalogeiton et al. 2017).
+    """Read ``JHMDB-GT.pkl`` or ``UCF101v2-GT.pkl``, the format of ACT (Kalogeiton et al. 2017).
 
     A row of a tube is ``frame, x1, y1, x2, y2``: the frame counts from 1, as the names of the
     stored frames do, and belongs to the image of that very number.
@@ -123,7 +123,7 @@ def read_act_groundtruth(
 def read_corrected_ucf101(
     path: str | PathLike, *, action_names: Sequence[str], test_list: str | PathLike, subset: str
 ) -> dict[str, AnnotatedVideo]:
-    """Reads ``pyannot.pkl``, the corrected annotation of UCF101-24 by Gurkirt Singh.
+    """Read ``pyannot.pkl``, the corrected annotation of UCF101-24 by Gurkirt Singh.
 
     (https://github.com/gurkirt/corrected-UCF101-Annots.) Its tubes have 0-based first and one-past
     last frames ``sf`` and ``ef`` and boxes x, y, width, height in 8 or 16 bits.
@@ -228,7 +228,7 @@ class _Checked:
         return [_Checked(item, f"{self._place}[{i}]", expected) for i, item in pairs]
 
     def table(self, columns: int) -> np.ndarray:
-        """The array as float64 (n, columns), all finite; unsigned bytes would overflow in sums."""
+        """Return finite float64 (n, columns); unsigned bytes would overflow in sums."""
         array = np.asarray(self.value)
         if array.ndim != 2 or array.shape[1] != columns or array.dtype.kind not in "iuf":
             raise self.error(

@@ -42,7 +42,7 @@ class VideoInfo:
 
 
 def read_seconds(path: str | PathLike, *, on_error: OnError = raise_error) -> list[float]:
-    """Reads the list of the annotated seconds (AVA: ``0902`` to ``1798``), one per line.
+    """Read the list of the annotated seconds (AVA: ``0902`` to ``1798``), one per line.
 
     Args:
         path: the text file; empty lines are left out.
@@ -69,7 +69,7 @@ def read_seconds(path: str | PathLike, *, on_error: OnError = raise_error) -> li
 
 
 def read_file_names(path: str | PathLike) -> dict[str, str]:
-    """Reads a list of video files, one per line.
+    """Read a list of video files, one per line.
 
     Args:
         path: the text file; empty lines are left out.
@@ -87,7 +87,7 @@ def read_file_names(path: str | PathLike) -> dict[str, str]:
 def read_video_infos(
     path: str | PathLike, *, on_error: OnError = raise_error
 ) -> dict[str, VideoInfo]:
-    """Reads ``video_info.csv``.
+    """Read ``video_info.csv``.
 
     Args:
         path: csv whose first line names the columns ``video_id``, ``height``, ``width``, ``fps``
@@ -133,7 +133,7 @@ def read_video_infos(
 
 
 def write_video_infos(path: str | PathLike, infos: dict[str, VideoInfo]) -> None:
-    """Writes ``video_info.csv``, sorted by video id.
+    """Write ``video_info.csv``, sorted by video id.
 
     Args:
         path: the file to write.

@@ -26,7 +26,7 @@ def register_action_tubes(
     fps: float,
     exclusive_actions: bool,
 ) -> None:
-    """Registers a data set of action tubes under a name; nothing is opened.
+    """Register a data set of action tubes under a name; nothing is opened.
 
     The metadata hold ``action_names`` (A names by 0-based class), ``exclusive_actions``,
     ``evaluator_type`` "action_tubes", and two callables: ``tubes()`` gives the tubes of each video,
@@ -61,7 +61,7 @@ def register_action_tubes(
 def frame_dicts(
     videos: dict[str, AnnotatedVideo], paths: dict[str, str], *, name: str, fps: float
 ) -> list[dict]:
-    """Makes the list of frames.
+    """Make the list of frames.
 
     One dict per key frame, in the order of videos and frames: ``video_id``, ``frame_number`` (from
     1; it says which stored frame is meant), ``timestamp`` (seconds at the rate ``fps``), ``video``,

@@ -65,7 +65,7 @@ class AVAFiles:
 
 
 def register_ava(name: str, files: AVAFiles) -> None:
-    """Registers a data set in the format of AVA under a name.
+    """Register a data set in the format of AVA under a name.
 
     The metadata hold ``groundtruth_csv``, ``label_map``, ``exclusions_csv`` (paths),
     ``action_names`` (list of A names; column k of every action array is the action with id k + 1),
@@ -94,7 +94,7 @@ def register_ava(name: str, files: AVAFiles) -> None:
 
 
 def load_ava(files: AVAFiles, *, name: str = "AVA") -> list[dict]:
-    """Makes the list of key frames; opens annotation files only, no video.
+    """Make the list of key frames; opens annotation files only, no video.
 
     One dict per key frame, in the order of video ids and seconds: ``video_id``, ``timestamp``
     (float seconds on the film's clock), ``video`` (path of a frame folder or video file), ``fps``,
@@ -165,7 +165,7 @@ def load_ava(files: AVAFiles, *, name: str = "AVA") -> list[dict]:
 def persons_by_key_frame(
     table: AVATable, known_actions: Iterable[int], video_infos: dict[str, VideoInfo]
 ) -> dict[KeyFrame, list[dict]]:
-    """Groups the rows of a csv into persons and those into key frames.
+    """Group the rows of a csv into persons and those into key frames.
 
     The csv has boxes as fractions of the frame. Where the size of the stored video is known
     without opening it, boxes become pixels of it (``XYXY_ABS``); elsewhere they stay fractions

@@ -110,7 +110,7 @@ def ava_files(root: str, *, split: str, version: str, how_to_get: str = "") -> A
 
 
 def register_all_ava(datasets_root: str) -> None:
-    """Registers ``ava_v2.1_*``, ``ava_v2.2_*`` and ``ava_toy_*``, each with ``train`` and ``val``.
+    """Register ``ava_v2.1_*``, ``ava_v2.2_*`` and ``ava_toy_*``, each with ``train`` and ``val``.
 
     Nothing has to exist yet: a missing file is an error when the data set is used.
 
@@ -134,7 +134,7 @@ def register_all_ava(datasets_root: str) -> None:
 
 
 def register_all_action_tubes(datasets_root: str) -> None:
-    """Registers ``jhmdb_split{1,2,3}_*`` and ``ucf101_24_*``, each with ``train`` and ``test``.
+    """Register ``jhmdb_split{1,2,3}_*`` and ``ucf101_24_*``, each with ``train`` and ``test``.
 
     Nothing has to exist yet: a missing file is an error when the data set is used. UCF101-24 is its
     only split, 1.
@@ -152,7 +152,7 @@ def register_all_action_tubes(datasets_root: str) -> None:
 
 
 def register_all_coco_persons(datasets_root: str) -> None:
-    """Registers ``coco_2017_train_persons`` and ``coco_2017_val_persons``.
+    """Register ``coco_2017_train_persons`` and ``coco_2017_val_persons``.
 
     Args:
         datasets_root: value of ``$DETECTRON2_DATASETS``.
@@ -167,7 +167,7 @@ def register_all_coco_persons(datasets_root: str) -> None:
 
 
 def load_jhmdb(root: str, *, split: int, subset: str) -> dict[str, AnnotatedVideo]:
-    """Reads the annotation of one split of JHMDB-21.
+    """Read the annotation of one split of JHMDB-21.
 
     Args:
         root: folder with ``JHMDB-GT.pkl``.
@@ -185,7 +185,7 @@ def load_jhmdb(root: str, *, split: int, subset: str) -> dict[str, AnnotatedVide
 
 
 def load_ucf101_24(root: str, *, subset: str) -> dict[str, AnnotatedVideo]:
-    """Reads the annotation of split 1 of UCF101-24, the corrected one if it is there.
+    """Read the annotation of split 1 of UCF101-24, the corrected one if it is there.
 
     Args:
         root: folder with ``pyannot.pkl`` and ``testlist01.txt``, or ``UCF101v2-GT.pkl``.

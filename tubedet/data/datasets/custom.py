@@ -37,7 +37,7 @@ END_OF_FRAMES = 2**31  # no video has so many
 
 
 def ensure_registered(name: str) -> None:
-    """Registers a custom data set, unless that has been done.
+    """Register a custom data set, unless that has been done.
 
     Its metadata are those of :func:`tubedet.data.datasets.action_tubes.register_action_tubes` with
     ``timestamps: frames`` in the yaml. With ``seconds`` they hold ``action_names``,
@@ -76,7 +76,7 @@ def ensure_registered(name: str) -> None:
 
 
 def check_actions(cfg: CfgNode, name: str) -> None:
-    """Makes sure that a config's model can learn or predict the actions of a data set.
+    """Make sure that a config's model can learn or predict the actions of a data set.
 
     Args:
         cfg: the config.
@@ -104,7 +104,7 @@ def check_actions(cfg: CfgNode, name: str) -> None:
 
 
 def file_stem(name: str) -> str:
-    """What files that belong to a data set are named after.
+    """Return what files that belong to a data set are named after.
 
     Args:
         name: name of a data set, or path of a yaml.
@@ -116,7 +116,7 @@ def file_stem(name: str) -> str:
 
 
 def load_key_frames(custom: CustomDataset) -> list[dict]:
-    """Makes the list of key frames of a data set with ``timestamps: seconds``.
+    """Make the list of key frames of a data set with ``timestamps: seconds``.
 
     Args:
         custom: its description.
@@ -157,7 +157,7 @@ def load_key_frames(custom: CustomDataset) -> list[dict]:
 
 
 def load_tubes(custom: CustomDataset) -> dict[str, AnnotatedVideo]:
-    """Makes the tubes of a data set with ``timestamps: frames``.
+    """Make the tubes of a data set with ``timestamps: frames``.
 
     The rows of one person and one action in a video are a tube; it ends where an annotated frame of
     the video does not have it, and another one of the same person may begin later. With
@@ -216,7 +216,7 @@ def load_tubes(custom: CustomDataset) -> dict[str, AnnotatedVideo]:
 def read_groundtruth(
     custom: CustomDataset, *, ava_kinetics: bool
 ) -> tuple[AVATable, dict[int, str], set[tuple[str, float]]]:
-    """Reads what an evaluation of a data set with ``timestamps: seconds`` needs.
+    """Read what an evaluation of a data set with ``timestamps: seconds`` needs.
 
     With ``boxes: pixels`` the videos are opened, to learn their sizes.
 
@@ -287,7 +287,7 @@ def _frame_scales(custom: CustomDataset, table: AVATable) -> np.ndarray:
 
 
 def _checked_table(custom: CustomDataset, *, ava_kinetics: bool) -> AVATable:
-    """The csv, after the checks which its yaml makes possible."""
+    """Return the csv, after the checks which its yaml makes possible."""
     table = read_ava_csv(custom.annotations, ava_kinetics=ava_kinetics)
 
     def refuse(bad: np.ndarray, problem: str) -> None:

@@ -16,7 +16,7 @@ _MAX_YAML_BYTES = 1 << 18
 
 
 def input_files(dataset: str) -> list[str]:
-    """Lists the files of a data set; they need not exist.
+    """List the files of a data set; they need not exist.
 
     Args:
         dataset: registered name, or path of a yaml, which may be wrong: its reader tells.
@@ -34,7 +34,7 @@ def input_files(dataset: str) -> list[str]:
 
 
 def check_output_file(path: Path, inputs: Iterable[str | os.PathLike]) -> None:
-    """Makes sure that a file can be written without loss, before the work whose result it is.
+    """Make sure that a file can be written without loss, before the work whose result it is.
 
     Args:
         path: the file.
@@ -55,7 +55,7 @@ def check_output_file(path: Path, inputs: Iterable[str | os.PathLike]) -> None:
 
 
 def check_distinct(files: Iterable[Path]) -> None:
-    """Makes sure that no two paths lead to the same file, existing or not.
+    """Make sure that no two paths lead to the same file, existing or not.
 
     Args:
         files: paths of inputs and outputs.
@@ -76,7 +76,7 @@ def check_distinct(files: Iterable[Path]) -> None:
 
 
 def _values_as_paths(path: str) -> list[str]:
-    """The values of a yaml as paths from its folder; most of them are none."""
+    """Return the values of a yaml as paths from its folder; most of them are none."""
     with open(path, "rb") as stream:
         content = stream.read(_MAX_YAML_BYTES)
     try:

@@ -121,7 +121,7 @@ def _entries(path: Path, content: dict, name: str) -> list[_Entry]:
 
 
 def _by_id(path: Path, content: dict, name: str, read: Callable[[_Entry], _Value]) -> dict:
-    """What is read from each entry of a list, by its id."""
+    """Return what is read from each entry of a list, by its id."""
     values: dict[object, _Value] = {}
     for entry in _entries(path, content, name):
         if (number := entry.get("id")) in values:

@@ -47,7 +47,7 @@ def write_custom_dataset(
     exclusive: bool,
     overwrite: bool = False,
 ) -> None:
-    """Writes a data set which :func:`tubedet.data.datasets.custom.ensure_registered` reads.
+    """Write a data set which :func:`tubedet.data.datasets.custom.ensure_registered` reads.
 
     Everything is checked and put together before a file is opened.
 

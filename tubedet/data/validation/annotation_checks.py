@@ -28,7 +28,7 @@ _LARGEST_FRACTION = 2.0
 
 
 def check_ava(name: str, files: AVAFiles) -> CheckedDataset:
-    """Checks the annotation of a data set in the format of AVA.
+    """Check the annotation of a data set in the format of AVA.
 
     Args:
         name: what reports call it.
@@ -75,7 +75,7 @@ def check_ava(name: str, files: AVAFiles) -> CheckedDataset:
 
 
 def check_custom_dataset(custom: CustomDataset) -> CheckedDataset:
-    """Checks the annotation of a data set described by a yaml, which is right itself.
+    """Check the annotation of a data set described by a yaml, which is right itself.
 
     Args:
         custom: what the yaml says.
@@ -119,7 +119,7 @@ def check_tubes(
     *,
     num_actions: int,
 ) -> CheckedDataset:
-    """Checks a data set of action tubes, which come from a pickle and so have no lines.
+    """Check a data set of action tubes, which come from a pickle and so have no lines.
 
     Args:
         name: of the data set.
@@ -156,7 +156,7 @@ def check_tubes(
 
 
 def shared_videos(datasets: Iterable[CheckedDataset]) -> Iterator[Problem]:
-    """Finds videos that are in several data sets, as those of training and validation must not.
+    """Find videos that are in several data sets, as those of training and validation must not.
 
     Args:
         datasets: checked data sets that belong together.
@@ -242,7 +242,7 @@ def _check_duplicates(checked: CheckedDataset, table: AVATable) -> None:
 
 
 def _check_persons(checked: CheckedDataset, table: AVATable, custom: CustomDataset) -> None:
-    """The rules of custom data sets about who a person is and what one does in a frame."""
+    """Check the rules of custom data sets about who a person is and what one does in a frame."""
     persons = np.column_stack([table.video_index, table.timestamps, table.boxes, table.person_ids])
     rows, twice = np.arange(len(table)), set()
     if custom.timestamps == "frames":
@@ -290,7 +290,7 @@ def _check_stored(checked: CheckedDataset, paths: dict[str, str]) -> None:
 
 
 def _pixel_boxes(table: AVATable) -> dict[str, PixelBoxes]:
-    """The boxes of each video, in file order."""
+    """Return the boxes of each video, in file order."""
     rows = np.argsort(table.video_index, kind="stable")
     ends = np.cumsum(np.bincount(table.video_index, minlength=len(table.videos)))
     return {

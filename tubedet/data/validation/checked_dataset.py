@@ -72,15 +72,15 @@ class CheckedDataset:
     missing_videos: set[str] = field(default_factory=set)
 
     def error(self, kind: str, message: str, *, line: int | None = None, file: str = "") -> None:
-        """Adds an error; without a file it is the annotation's."""
+        """Add an error; without a file it is the annotation's."""
         self.problems.append(Problem("error", kind, file or self.source, line, message))
 
     def warn(self, kind: str, message: str, *, line: int | None = None) -> None:
-        """Adds a warning about the annotation."""
+        """Add a warning about the annotation."""
         self.problems.append(Problem("warning", kind, self.source, line, message))
 
     def unreadable(self, file: str, kind: str) -> Callable[[AnnotationError], None]:
-        """A function that adds the errors of the reader of a file.
+        """Return a function that adds the errors of the reader of a file.
 
         Args:
             file: the file.
@@ -95,7 +95,7 @@ class CheckedDataset:
         return add
 
     def read(self, kind: str, file: str, read: Callable[..., object], default, **options):
-        """Reads a file; what stops its reader becomes a problem, and the default is returned."""
+        """Read a file; what stops its reader becomes a problem, and the default is returned."""
         add = self.unreadable(file, kind)
         try:
             return read(file, **options)

@@ -22,7 +22,7 @@ class VideoError(UserError, OSError):
 
 
 def open_video_container(path: str, *, num_threads: int) -> InputContainer:
-    """Opens a file or URL that holds a video stream.
+    """Open a file or URL that holds a video stream.
 
     Args:
         path: the file, or a URL.
@@ -54,7 +54,7 @@ def open_video_container(path: str, *, num_threads: int) -> InputContainer:
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
-    """The first video stream that is not the cover picture of a sound file; None without one.
+    """Find the first video stream that is not the cover picture of a sound file; None without.
 
     Args:
         container: an opened file.

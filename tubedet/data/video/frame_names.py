@@ -18,7 +18,7 @@ class FrameGapError(ValueError):
 
 @functools.lru_cache(maxsize=256)
 def sorted_frame_names(folder: str, modified_ns: int) -> np.ndarray:
-    """Lists the frames of a folder.
+    """List the frames of a folder.
 
     Names that are alike but for a number are sorted by that number (``f9.jpg`` before ``f10.jpg``),
     which must rise in equal steps: after a gap every frame would be taken for an earlier one. Other

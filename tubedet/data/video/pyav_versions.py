@@ -18,7 +18,7 @@ _ONE_THREAD = {"threads": 1} if _MAJOR_VERSION >= 17 else {}
 
 
 def open_for_reading(path: str, **options: Any) -> InputContainer:
-    """Opens a media file or URL, whatever bytes its metadata hold.
+    """Open a media file or URL, whatever bytes its metadata hold.
 
     Args:
         path: the file, or a URL.
@@ -33,7 +33,7 @@ def open_for_reading(path: str, **options: Any) -> InputContainer:
 def to_rgb(
     reformatter: VideoReformatter, frame: av.VideoFrame, *, width: int, height: int
 ) -> np.ndarray:
-    """Converts a decoded frame in the calling thread.
+    """Convert a decoded frame in the calling thread.
 
     Args:
         reformatter: keeps what was set up for the last frame; to be used by one thread only.

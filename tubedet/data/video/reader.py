@@ -35,7 +35,7 @@ VIDEO_EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg")
 def open_video(
     path: str | os.PathLike, *, folder_fps: float = 30.0, num_threads: int = 1
 ) -> FrameFolderReader | VideoFileReader:
-    """Opens a frame folder, a video file or a single image.
+    """Open a frame folder, a video file or a single image.
 
     Args:
         path: folder with one image per frame, a video file, or an image, which is a folder of one
@@ -64,6 +64,15 @@ class FrameFolderReader(AbstractContextManager):
 
     The first one is time 0 whatever its number, as in SlowFast and TubeR.
 
+    Args:
+        path: the folder.
+        fps: frame rate at which the frames were written.
+        only: name of the one frame to read, whatever else is in the folder.
+
+    Raises:
+        VideoError: if the folder is missing or holds no frame, or if frames are missing from
+            its middle.
+
     Attributes:
         path: the folder.
         fps: frame rate of the stored frames.
@@ -72,16 +81,6 @@ class FrameFolderReader(AbstractContextManager):
     """
 
     def __init__(self, path: str | os.PathLike, *, fps: float = 30.0, only: str | None = None):
-        """
-        Args:
-            path: the folder.
-            fps: frame rate at which the frames were written.
-            only: name of the one frame to read, whatever else is in the folder.
-
-        Raises:
-            VideoError: if the folder is missing or holds no frame, or if frames are missing from
-                its middle.
-        """
         self.path = os.fspath(path)
         self.fps = float(fps)
         try:
@@ -163,7 +162,7 @@ class FrameFolderReader(AbstractContextManager):
         return os.fsdecode(bytes(self._names[index]))
 
     def _reduction(self, min_short_side: int | None) -> int:
-        """The largest factor by which frames may be reduced; 1 for none."""
+        """Return the largest factor by which frames may be reduced; 1 for none."""
         if min_short_side is None or not self._name(0).lower().endswith(_REDUCIBLE_EXTENSIONS):
             return 1
         return next(
@@ -198,14 +197,13 @@ class VideoReaderCache:
     Opening costs about as much as reading a short clip. Every process has its own readers: after a
     fork the inherited ones are left alone, because their file position and decoder threads belong
     to the parent, and a pickled cache arrives empty.
+
+    Args:
+        max_open: readers which stay open; the least recently used one is closed first.
+        num_threads: decoder threads of each video file.
     """
 
     def __init__(self, max_open: int = 8, *, num_threads: int = 1):
-        """
-        Args:
-            max_open: readers which stay open; the least recently used one is closed first.
-            num_threads: decoder threads of each video file.
-        """
         self.max_open = max_open
         self.num_threads = num_threads
         self._readers: OrderedDict[tuple, FrameFolderReader | VideoFileReader] = OrderedDict()
@@ -215,7 +213,7 @@ class VideoReaderCache:
     def open(
         self, path: str | os.PathLike, *, folder_fps: float = 30.0
     ) -> FrameFolderReader | VideoFileReader:
-        """Same as :func:`open_video`; the reader stays the cache's, do not close it."""
+        """Do the same as :func:`open_video`; the reader stays the cache's, do not close it."""
         if self._owner != os.getpid():
             # Freeing a decoder whose threads did not survive the fork could wait for ever.
             self._inherited.append(self._readers)
@@ -230,7 +228,7 @@ class VideoReaderCache:
         return reader
 
     def close(self) -> None:
-        """Closes all readers which this process opened."""
+        """Close all readers which this process opened."""
         if self._owner == os.getpid():
             while self._readers:
                 self._readers.popitem()[1].close()

@@ -30,7 +30,7 @@ def open_frame_source(
     *,
     fps: float | None = None,
 ) -> FrameSource:
-    """Opens whatever frames can come from.
+    """Open whatever frames can come from.
 
     Args:
         source: a video file, a URL that FFmpeg opens, a folder of frames or a single image; the
@@ -108,7 +108,7 @@ class FrameSource(AbstractContextManager, ABC):
 
     @abstractmethod
     def stored_frames(self, start: float = 0.0) -> Iterator[tuple[float, Any]]:
-        """The frames in the form which takes the least memory.
+        """Return the frames in the form which takes the least memory.
 
         Args:
             start: seconds since the first frame. Frames before it may be left out, all but the
@@ -122,7 +122,7 @@ class FrameSource(AbstractContextManager, ABC):
         """
 
     def rgb(self, stored: Any, *, min_short_side: int | None = None) -> np.ndarray:
-        """A frame as an image; may be called in any thread while frames are being read.
+        """Return a frame as an image; may be called in any thread while frames are being read.
 
         Args:
             stored: from :meth:`stored_frames`.
@@ -151,13 +151,13 @@ class FrameSource(AbstractContextManager, ABC):
 
 
 class VideoFileSource(FrameSource):
-    """A video file or URL. Frames are stored as decoded, which is half of RGB or less."""
+    """A video file or URL. Frames are stored as decoded, which is half of RGB or less.
+
+    Args:
+        reader: the video; it is the source's from now on.
+    """
 
     def __init__(self, reader: VideoFileReader):
-        """
-        Args:
-            reader: the video; it is the source's from now on.
-        """
         self._reader = reader
         self.path = reader.path
         self.name = url_stem(reader.path) if is_url(reader.path) else Path(reader.path).stem
@@ -177,7 +177,7 @@ class VideoFileSource(FrameSource):
         return sum(plane.buffer_size for plane in stored.planes)
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._reader.close()
 
 
@@ -186,14 +186,13 @@ class FrameFolderSource(FrameSource):
 
     A stored frame is nothing but its time: the file is decoded when it is asked for, at a reduced
     size for the model, as in evaluation.
+
+    Args:
+        reader: the frames.
+        path: folder or single file.
     """
 
     def __init__(self, reader: FrameFolderReader, path: str):
-        """
-        Args:
-            reader: the frames.
-            path: folder or single file.
-        """
         self._reader = reader
         self.path = path
         self.name = Path(path).resolve().name if os.path.isdir(path) else Path(path).stem
@@ -222,21 +221,21 @@ class FrameFolderSource(FrameSource):
 
 
 class FrameIteratorSource(FrameSource):
-    """Images that a program makes."""
+    """Images that a program makes.
+
+    Args:
+        frames: uint8 arrays (H, W, 3), RGB, of one size. They are copied, so that one array may
+            be filled again and again.
+        fps: frames per second.
+
+    Raises:
+        VideoError: if there is none.
+        ValueError: if the first one is no such array.
+    """
 
     name = "frames"
 
     def __init__(self, frames: Iterable[np.ndarray], fps: float):
-        """
-        Args:
-            frames: uint8 arrays (H, W, 3), RGB, of one size. They are copied, so that one array may
-                be filled again and again.
-            fps: frames per second.
-
-        Raises:
-            VideoError: if there is none.
-            ValueError: if the first one is no such array.
-        """
         self.rate = _exact_rate(fps)
         if isinstance(frames, Sized):
             self.num_frames = len(frames)
@@ -270,16 +269,15 @@ class CameraSource(FrameSource):
     """A camera of this computer. It goes on until it is closed, and times are those of a clock.
 
     What the camera shows while nobody takes a frame is lost.
+
+    Args:
+        index: 0 is the first camera.
+
+    Raises:
+        VideoError: if there is no such camera, or it shows nothing.
     """
 
     def __init__(self, index: int):
-        """
-        Args:
-            index: 0 is the first camera.
-
-        Raises:
-            VideoError: if there is no such camera, or it shows nothing.
-        """
         self.name = f"camera{index}"
         self._camera = _open_camera(index)
         is_read, image = self._camera.read() if self._camera.isOpened() else (False, None)
@@ -321,5 +319,5 @@ def _open_camera(index: int) -> cv2.VideoCapture:
 
 
 def _exact_rate(fps: float) -> Fraction:
-    """The rate as a fraction: 30000 / 1001 stays what it is as a float, too."""
+    """Return the rate as a fraction: 30000 / 1001 stays what it is as a float, too."""
     return Fraction(fps).limit_denominator(1001)

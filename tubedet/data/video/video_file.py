@@ -39,6 +39,13 @@ class VideoFileReader(AbstractContextManager):
     and the rotation mark of phone videos are taken care of. A reader belongs to the process which
     opened it.
 
+    Args:
+        path: the file, or a URL ("http://...", "rtsp://...") that FFmpeg opens.
+        num_threads: decoder threads; loader workers are parallel already, so 1 is best there.
+
+    Raises:
+        VideoError: if the file is missing, empty, damaged or holds no video stream.
+
     Attributes:
         path: the file or URL.
         height, width: size of the upright frames, pixels.
@@ -47,14 +54,6 @@ class VideoFileReader(AbstractContextManager):
     """
 
     def __init__(self, path: str | os.PathLike, *, num_threads: int = 1):
-        """
-        Args:
-            path: the file, or a URL ("http://...", "rtsp://...") that FFmpeg opens.
-            num_threads: decoder threads; loader workers are parallel already, so 1 is best there.
-
-        Raises:
-            VideoError: if the file is missing, empty, damaged or holds no video stream.
-        """
         self.path = os.fspath(path)
         self._num_threads = num_threads
         self._container = open_video_container(self.path, num_threads=num_threads)
@@ -68,7 +67,7 @@ class VideoFileReader(AbstractContextManager):
         self._per_thread = threading.local()
 
     def _read_head(self) -> None:
-        """Decodes the first frame: its time is the origin, and it knows its rotation."""
+        """Decode the first frame: its time is the origin, and it knows its rotation."""
         self._stream = video_stream(self._container)
         frames = self._decoded_frames()
         first = next(frames, None)
@@ -157,7 +156,7 @@ class VideoFileReader(AbstractContextManager):
                 yield time, other.rgb(frame)
 
     def frames_from(self, time: float) -> Iterator[tuple[float, av.VideoFrame]]:
-        """Decodes forward to the end, each frame once.
+        """Decode forward to the end, each frame once.
 
         Calling :meth:`read` in between disturbs it.
 
@@ -195,7 +194,7 @@ class VideoFileReader(AbstractContextManager):
             )
 
     def _timed_frames(self, time: float) -> Iterator[tuple[float, av.VideoFrame]]:
-        """Decoded frames from one before ``time`` on, with seconds since the first frame."""
+        """Return decoded frames from one before ``time`` on, with seconds since the first frame."""
         frames = self._head
         if frames is None or time > 0:
             frames = self._frames_after_seek(time)
@@ -204,7 +203,7 @@ class VideoFileReader(AbstractContextManager):
             yield self._seconds(frame), frame
 
     def _frames_after_seek(self, time: float) -> Iterator[av.VideoFrame]:
-        """Decodes from the key frame before ``time``, or from the very start, on."""
+        """Decode from the key frame before ``time``, or from the very start, on."""
         seconds_per_pts = float(self._stream.time_base)
         for backoff in (*(_SEEK_BACKOFF_SECONDS if time > 0 else ()), None):
             pts = self._first_pts + (time - (backoff or 0)) / seconds_per_pts
@@ -220,7 +219,7 @@ class VideoFileReader(AbstractContextManager):
         return float((_pts(frame, self.path) - self._first_pts) * self._stream.time_base)
 
     def rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        """A decoded frame as an upright RGB image; may be called in any thread.
+        """Return a decoded frame as an upright RGB image; may be called in any thread.
 
         Args:
             frame: from :meth:`frames_from`.
@@ -234,7 +233,7 @@ class VideoFileReader(AbstractContextManager):
         return np.rot90(image, self._quarter_turns) if self._quarter_turns else image
 
     def close(self) -> None:
-        """Closes the file; the reader cannot be used afterwards."""
+        """Close the file; the reader cannot be used afterwards."""
         if self._container is not None:
             self._container.close()
             self._container = None
@@ -243,7 +242,7 @@ class VideoFileReader(AbstractContextManager):
         self.close()
 
     def _seek(self, pts: float, *, rewind: bool) -> bool:
-        """Moves to the key frame at or before ``pts``, or to the very start; False if refused."""
+        """Move to the key frame at or before ``pts``, or to the very start; False if refused."""
         self._head = None
         if rewind:  # a file opened anew also serves the formats which cannot seek
             self._container.close()
@@ -284,7 +283,7 @@ class VideoFileReader(AbstractContextManager):
     def _decode_until(
         self, limits: list[float], times: np.ndarray, slots: np.ndarray
     ) -> np.ndarray | None:
-        """Decodes forward and fills the slots; None if the first frame already came too late.
+        """Decode forward and fills the slots; None if the first frame already came too late.
 
         Args:
             limits: T ascending pts limits; the last frame below a limit is shown there.
@@ -322,7 +321,7 @@ class VideoFileReader(AbstractContextManager):
 
 
 def checked_times(path: str, times: np.ndarray) -> np.ndarray:
-    """The times as a float64 array (T,).
+    """Return the times as a float64 array (T,).
 
     Args:
         path: the video, for the message.
@@ -341,7 +340,7 @@ def checked_times(path: str, times: np.ndarray) -> np.ndarray:
 
 
 def check_not_past_end(path: str, times: np.ndarray, *, last_frame: float, fps: float) -> None:
-    """A clip made of nothing but copies of the last frame is no clip.
+    """Refuse a clip of nothing but copies of the last frame.
 
     Args:
         path: the video, for the message.

@@ -39,7 +39,7 @@ def ava_report_content(
     title: str,
     records: Records | None = None,
 ) -> ReportContent:
-    """Evaluates under all protocols and analyses the errors under one.
+    """Evaluate under all protocols and analyses the errors under one.
 
     Args:
         groundtruth: Read in the format of ``protocol``.
@@ -85,7 +85,7 @@ def action_tube_report_content(
     title: str,
     records: Records | None = None,
 ) -> ReportContent:
-    """Evaluates under both protocols and analyses the errors of the frames under "voc".
+    """Evaluate under both protocols and analyses the errors of the frames under "voc".
 
     Args:
         groundtruth: The annotated tubes.

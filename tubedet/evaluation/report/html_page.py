@@ -64,7 +64,7 @@ class ReportContent:
 
 
 def check_report_folder(folder: str | PathLike) -> None:
-    """Makes sure that a report can be written without loss, before the work that it shows.
+    """Make sure that a report can be written without loss, before the work that it shows.
 
     Args:
         folder: Where to write; it need not exist.
@@ -92,7 +92,7 @@ def check_report_folder(folder: str | PathLike) -> None:
 
 
 def write_html_report(content: ReportContent, folder: str | PathLike) -> Path:
-    """Writes ``index.html``: pictures, style and script are part of it, nothing is loaded.
+    """Write ``index.html``: pictures, style and script are part of it, nothing is loaded.
 
     Args:
         content: What to show.

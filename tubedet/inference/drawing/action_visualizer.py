@@ -27,17 +27,16 @@ class ActionVisualizer:
 
     It builds on detectron2's ``Visualizer`` and reuses the canvas, so one object serves all frames
     of a video. Frames that are too small for readable text are enlarged by a whole number.
+
+    Args:
+        action_names: A names; name k is that of the 0-based action k.
+        max_actions: labels per person; those of the lowest scores are left out.
+        min_short_side: frames are enlarged until their short side has this many pixels.
     """
 
     def __init__(
         self, action_names: Sequence[str], *, max_actions: int = 4, min_short_side: int = 320
     ):
-        """
-        Args:
-            action_names: A names; name k is that of the 0-based action k.
-            max_actions: labels per person; those of the lowest scores are left out.
-            min_short_side: frames are enlarged until their short side has this many pixels.
-        """
         self.action_names = short_action_names(action_names)
         self.max_actions = max_actions
         self.min_short_side = min_short_side
@@ -151,7 +150,7 @@ def short_action_names(action_names: Sequence[str]) -> list[str]:
 
 
 def identity_colour(identity: int) -> tuple[float, float, float]:
-    """The colour of a person: bright RGB (0..1); neighbouring ids get very different hues.
+    """Return the colour of a person: bright RGB (0..1); neighbouring ids get very different hues.
 
     Args:
         identity: number of the person, such as the id of a track.

@@ -24,18 +24,17 @@ class OverlayImage(VisImage):
     Setting up a figure and resampling the frame in it takes most of the time of a ``VisImage``;
     here the figure is made once for frames of one size and holds nothing but boxes. Text, the next
     slowest, comes as finished pictures.
+
+    Args:
+        img: uint8 array (H, W, 3), RGB.
     """
 
     def __init__(self, img: np.ndarray):
-        """
-        Args:
-            img: uint8 array (H, W, 3), RGB.
-        """
         self._pasted: list[tuple[np.ndarray, int, int]] = []
         super().__init__(img)
 
     def reset_image(self, img: np.ndarray) -> None:
-        """Removes all drawing and puts another frame below it.
+        """Remove all drawing and puts another frame below it.
 
         Args:
             img: uint8 array (H, W, 3), RGB, of the same size as before.
@@ -48,7 +47,7 @@ class OverlayImage(VisImage):
         self.ax.set_ylim(self.height, 0)
 
     def paste(self, picture: np.ndarray, x: int, y: int) -> None:
-        """Puts a picture over the drawing.
+        """Put a picture over the drawing.
 
         Args:
             picture: uint8 array (h, w, 4), RGBA.
@@ -57,7 +56,7 @@ class OverlayImage(VisImage):
         self._pasted.append((picture, x, y))
 
     def get_image(self) -> np.ndarray:
-        """The frame with the drawing: a new uint8 array (H, W, 3), RGB."""
+        """Return the frame with the drawing: a new uint8 array (H, W, 3), RGB."""
         image = self.img.copy(order="C")
         self.canvas.draw()
         layer = np.asarray(self.canvas.buffer_rgba()).reshape(-1, 4)
@@ -74,13 +73,12 @@ class OverlayVisualizer(Visualizer):
     """A ``Visualizer`` that draws on an :class:`OverlayImage`, with labels of several lines.
 
     ``output.reset_image(frame)`` makes it ready for the next frame of the same size.
+
+    Args:
+        frame_rgb: uint8 array (H, W, 3), RGB.
     """
 
     def __init__(self, frame_rgb: np.ndarray):
-        """
-        Args:
-            frame_rgb: uint8 array (H, W, 3), RGB.
-        """
         super().__init__(frame_rgb)
         self.output = OverlayImage(self.img)
         # Most lines come again in the next frames, and to draw one takes milliseconds.
@@ -94,7 +92,7 @@ class OverlayVisualizer(Visualizer):
         *,
         avoid: Sequence[np.ndarray] = (),
     ) -> np.ndarray:
-        """Writes lines of text above a box, or where there is room, always inside of the frame.
+        """Write lines of text above a box, or where there is room, always inside of the frame.
 
         Args:
             lines: the text.
@@ -156,7 +154,7 @@ class OverlayVisualizer(Visualizer):
 
 
 def _blended(picture: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """A uint8 RGBA picture (..., 4) over an RGB one (..., 3): uint8 (..., 3)."""
+    """Return a uint8 RGBA picture (..., 4) over an RGB one (..., 3): uint8 (..., 3)."""
     alpha = picture[..., 3:].astype(np.uint16)
     return ((picture[..., :3] * alpha + below * (255 - alpha) + 127) // 255).astype(np.uint8)
 

@@ -23,22 +23,21 @@ class VideoWindow(AbstractContextManager):
             for frame in frames:
                 if not window.show(frame):
                     break
+
+    Args:
+        title: of the window.
+
+    Raises:
+        OSError: if no window can be opened, with the reason.
     """
 
     def __init__(self, title: str):
-        """
-        Args:
-            title: of the window.
-
-        Raises:
-            OSError: if no window can be opened, with the reason.
-        """
         check_windows()
         self.title = title
         self._is_open = False
 
     def show(self, image_rgb: np.ndarray) -> bool:
-        """Shows the next frame; the first one opens the window.
+        """Show the next frame; the first one opens the window.
 
         Args:
             image_rgb: uint8 array (H, W, 3), RGB.
@@ -61,7 +60,7 @@ class VideoWindow(AbstractContextManager):
 
 
 def check_windows() -> None:
-    """Tries to open a window, in another process, because without a display Qt ends the process.
+    """Try to open a window, in another process, because without a display Qt ends the process.
 
     Raises:
         OSError: if that fails, with the reason.

@@ -36,6 +36,17 @@ class PersonTracker:
     margin around them, which grows with the height of the person as a step does.
 
     Memory is bounded: only persons who may still come back are remembered.
+
+    Args:
+        person_threshold: lowest person probability of a detection that counts, in [0, 1].
+        smoothing: time constant in seconds of the exponential average over a person's action
+            scores; it looks back only. 0: the scores stay as they are.
+        max_missed: key frames for which a person may be missing and keep the id.
+        margin: added to each side of a box before it is compared, as a fraction of its height.
+        iou_threshold: lowest IoU of two boxes with margins that may belong to one person.
+
+    Raises:
+        UserError: if an argument is out of its range.
     """
 
     def __init__(
@@ -47,18 +58,6 @@ class PersonTracker:
         margin: float = 0.5,
         iou_threshold: float = 0.2,
     ):
-        """
-        Args:
-            person_threshold: lowest person probability of a detection that counts, in [0, 1].
-            smoothing: time constant in seconds of the exponential average over a person's action
-                scores; it looks back only. 0: the scores stay as they are.
-            max_missed: key frames for which a person may be missing and keep the id.
-            margin: added to each side of a box before it is compared, as a fraction of its height.
-            iou_threshold: lowest IoU of two boxes with margins that may belong to one person.
-
-        Raises:
-            UserError: if an argument is out of its range.
-        """
         if not 0 <= person_threshold <= 1:
             raise UserError(f"person_threshold must be in [0, 1], got {person_threshold}")
         for name, value in (("smoothing", smoothing), ("margin", margin)):

@@ -22,22 +22,21 @@ class AnnotatedVideoWriter(AbstractContextManager):
     The sound of a video file or URL is copied as it is, or left out with a line in the log where
     the container cannot hold it or the source is a stream without an end. See
     :class:`~tubedet.inference.writers.VideoWriter` for how the file appears.
+
+    Args:
+        path: the file; its suffix chooses the container. An older one is replaced at the end.
+        source: where the frames come from.
+        end: second of the source at which the video ends; None: with the source.
     """
 
     def __init__(self, path: str | PathLike, source: FrameSource, *, end: float | None = None):
-        """
-        Args:
-            path: the file; its suffix chooses the container. An older one is replaced at the end.
-            source: where the frames come from.
-            end: second of the source at which the video ends; None: with the source.
-        """
         self._source = source
         self._end = end
         self._start: float | None = None  # time of the first frame
         self._writer = VideoWriter(path, source.rate, overwrite=True)
 
     def write(self, drawing: np.ndarray, time: float) -> None:
-        """Appends a frame.
+        """Append a frame.
 
         Args:
             drawing: uint8 array (H, W, 3), RGB.

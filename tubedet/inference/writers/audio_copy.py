@@ -20,6 +20,12 @@ class AudioCopy:
     """Copies the audio streams of a file packet by packet, without decoding them.
 
     What cannot be copied is left out, and a line of the log says so: the pictures matter more.
+
+    Args:
+        source: file or URL to copy from.
+        output: container to copy to, before the first packet is written.
+        start: seconds after the first video frame of ``source`` at which the output begins.
+        end: seconds after that frame at which the output ends; None: copy all.
     """
 
     def __init__(
@@ -30,13 +36,6 @@ class AudioCopy:
         start: float = 0.0,
         end: float | None = None,
     ):
-        """
-        Args:
-            source: file or URL to copy from.
-            output: container to copy to, before the first packet is written.
-            start: seconds after the first video frame of ``source`` at which the output begins.
-            end: seconds after that frame at which the output ends; None: copy all.
-        """
         self._source = source
         self._output = output
         self._start = start
@@ -52,7 +51,7 @@ class AudioCopy:
             self._give_up(error)
 
     def copy_until(self, time: float | None) -> None:
-        """Writes the sound that begins before ``time``.
+        """Write the sound that begins before ``time``.
 
         Args:
             time: seconds after the beginning of the output; None: up to the end.
@@ -77,7 +76,7 @@ class AudioCopy:
             self._give_up(error)
 
     def close(self) -> None:
-        """Closes the source."""
+        """Close the source."""
         self._next, self._packets = None, iter(())
         if self._container is not None:
             self._container.close()

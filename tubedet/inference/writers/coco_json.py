@@ -25,6 +25,12 @@ class CocoJsonWriter(KeyFrameWriter):
     An image is a key frame, with ``video_id`` and ``timestamp`` (seconds since the first frame); a
     category is an action, with AVA's id (from 1). A person who does k actions has k annotations of
     one ``bbox`` (x, y, width, height in pixels) and ``track_id`` and their ``score``.
+
+    Args:
+        path: the file.
+        video: name of the video.
+        action_names: A names; name k is that of the 0-based action k.
+        min_score: actions with a lower score are left out.
     """
 
     def __init__(
@@ -35,13 +41,6 @@ class CocoJsonWriter(KeyFrameWriter):
         *,
         min_score: float = 0.05,
     ):
-        """
-        Args:
-            path: the file.
-            video: name of the video.
-            action_names: A names; name k is that of the 0-based action k.
-            min_score: actions with a lower score are left out.
-        """
         super().__init__(path)
         self.video = video
         self.min_score = min_score

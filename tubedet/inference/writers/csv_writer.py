@@ -22,14 +22,13 @@ class PredictionCsvWriter(KeyFrameWriter):
     Rows hold what the model said, untracked, and every action of every query with a score above 0.
     The timestamp counts seconds from the first frame, boxes are fractions of the frame, column k
     of the action scores has action id k + 1. Rows that are not finite are left out.
+
+    Args:
+        path: the file.
+        video_id: first column.
     """
 
     def __init__(self, path: str | PathLike, video_id: str):
-        """
-        Args:
-            path: the file.
-            video_id: first column.
-        """
         super().__init__(path)
         self.video_id = video_id
 

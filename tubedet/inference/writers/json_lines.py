@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class JsonLinesWriter(KeyFrameWriter):
-    """One line per key frame, in order, also for those without a person::
+    """Write a line per key frame, in order, also for those without a person.
+
+    A line is::
 
         {"video": name, "time": seconds since the first frame, "width": pixels, "height": pixels,
          "persons": [{"id": number, "box": [x1, y1, x2, y2] in pixels, "score": probability,
@@ -24,6 +26,12 @@ class JsonLinesWriter(KeyFrameWriter):
 
     Persons have the id of their track and the action scores smoothed along it. Their actions come
     in the order of the scores.
+
+    Args:
+        path: the file.
+        video: name of the video.
+        action_names: A names; name k is that of the 0-based action k.
+        min_score: actions with a lower score are left out.
     """
 
     def __init__(
@@ -34,13 +42,6 @@ class JsonLinesWriter(KeyFrameWriter):
         *,
         min_score: float = 0.05,
     ):
-        """
-        Args:
-            path: the file.
-            video: name of the video.
-            action_names: A names; name k is that of the 0-based action k.
-            min_score: actions with a lower score are left out.
-        """
         super().__init__(path)
         self.video = video
         self.action_names = list(action_names)

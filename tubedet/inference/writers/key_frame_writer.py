@@ -23,13 +23,12 @@ class KeyFrameWriter(AbstractContextManager, ABC):
 
     It takes its name when the ``with`` block ends; when that ends by an exception, the file is
     removed and whatever had the name before stays. Memory does not grow with its length.
+
+    Args:
+        path: the file; missing folders are made, an older file is replaced at the end.
     """
 
     def __init__(self, path: str | PathLike):
-        """
-        Args:
-            path: the file; missing folders are made, an older file is replaced at the end.
-        """
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._resources = contextlib.ExitStack()
@@ -37,7 +36,7 @@ class KeyFrameWriter(AbstractContextManager, ABC):
 
     @abstractmethod
     def write(self, result: KeyFrameResult, persons: Instances) -> None:
-        """Takes the next key frame.
+        """Take the next key frame.
 
         Args:
             result: the model's output.
@@ -57,7 +56,7 @@ class KeyFrameWriter(AbstractContextManager, ABC):
 
 
 def actions_by_score(scores: torch.Tensor, min_score: float) -> list[tuple[int, float]]:
-    """The actions of a person, the surest first.
+    """Return the actions of a person, the surest first.
 
     Args:
         scores: (A,) action scores.

@@ -30,6 +30,18 @@ class VideoWriter(AbstractContextManager):
         with VideoWriter("out.mp4", fps=Fraction(30000, 1001)) as writer:
             for frame in frames:
                 writer.write(frame)
+
+    Args:
+        path: the video to write; the suffix chooses the container (.mp4, .mkv, .avi, .mov).
+            Missing folders are made.
+        fps: frames per second, > 0; where frames come with times, about that many.
+        size: (width, height) of all frames in pixels; None: those of the first frame. Where
+            the codec wants even numbers, the last column or row is repeated once.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        FileExistsError: if ``path`` exists and ``overwrite`` is False.
+        ValueError: if ``fps`` is not positive or the container is unknown.
     """
 
     def __init__(
@@ -40,19 +52,6 @@ class VideoWriter(AbstractContextManager):
         *,
         overwrite: bool = False,
     ):
-        """
-        Args:
-            path: the video to write; the suffix chooses the container (.mp4, .mkv, .avi, .mov).
-                Missing folders are made.
-            fps: frames per second, > 0; where frames come with times, about that many.
-            size: (width, height) of all frames in pixels; None: those of the first frame. Where
-                the codec wants even numbers, the last column or row is repeated once.
-            overwrite: whether an existing file may be replaced.
-
-        Raises:
-            FileExistsError: if ``path`` exists and ``overwrite`` is False.
-            ValueError: if ``fps`` is not positive or the container is unknown.
-        """
         self.path = Path(path)
         # 1001 keeps the rates of broadcasting exact and its multiples suit the clock of MPEG-4.
         self.fps = Fraction(fps).limit_denominator(1001)
@@ -91,7 +90,7 @@ class VideoWriter(AbstractContextManager):
         self._closed = False
 
     def copy_audio(self, source: str, *, start: float = 0.0, end: float | None = None) -> None:
-        """Takes the sound of another video along; to be called before the first frame.
+        """Take the sound of another video along; to be called before the first frame.
 
         A sound which the container cannot hold is left out with a warning.
 
@@ -103,7 +102,7 @@ class VideoWriter(AbstractContextManager):
         self._audio = AudioCopy(source, self._container, start=start, end=end)
 
     def write(self, frame_rgb: np.ndarray, time: float | None = None) -> None:
-        """Appends one frame.
+        """Append one frame.
 
         Args:
             frame_rgb: uint8 array (H, W, 3), RGB.
@@ -156,7 +155,7 @@ class VideoWriter(AbstractContextManager):
         self._closed = True
 
     def discard(self) -> None:
-        """Stops writing and removes what was written so far."""
+        """Stop writing and removes what was written so far."""
         self._closed = True
         try:
             self._release()

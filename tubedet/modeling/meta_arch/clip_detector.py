@@ -69,7 +69,7 @@ class ClipDetector(nn.Module, ABC):
 
     @staticmethod
     def shared_arguments(cfg: CfgNode, node: CfgNode) -> dict:
-        """The arguments of this class from a config; ``node`` is the architecture's own."""
+        """Return the arguments of this class from a config; ``node`` is the architecture's own."""
         return {
             "backbone": build_backbone(cfg),
             "num_actions": cfg.MODEL.NUM_ACTIONS,

@@ -162,6 +162,7 @@ class DeformableTubeR(ClipDetector):
 
     @classmethod
     def from_config(cls, cfg):
+        """Return the arguments of the constructor according to a config."""
         node = cfg.MODEL.DEFORMABLE_TUBER
         return {
             **cls.shared_arguments(cfg, node),
@@ -241,7 +242,7 @@ class DeformableTubeR(ClipDetector):
         return list(heads) if len(heads) == self.dec_layers else [heads[0]] * self.dec_layers
 
     def _detr_queries(self, x, pos, mask):
-        """What DETR's queries find on one level (B, C, H, W): (B, Q, C)."""
+        """Return what DETR's queries find on one level (B, C, H, W): (B, Q, C)."""
         pos = pos.to(x.dtype)
         found = self.detr(x[:, :, None], pos[:, :, None], mask[:, None], self.query_embed.weight)
         return found[-1]
@@ -279,7 +280,7 @@ def _box_heads(dim: int, number: int, boxes_as_references: bool) -> nn.ModuleLis
 
 
 def _classifier(dim: int, num_outputs: int, prior: float) -> nn.Linear:
-    """A linear layer whose outputs have this probability under a sigmoid at first."""
+    """Give the outputs of a linear layer this probability under a sigmoid at first."""
     classifier = nn.Linear(dim, num_outputs)
     set_prior(classifier, prior)
     return classifier

@@ -107,6 +107,7 @@ class SeqFormer(ClipDetector):
 
     @classmethod
     def from_config(cls, cfg):
+        """Return the arguments of the constructor according to a config."""
         node = cfg.MODEL.SEQFORMER
         return {
             **cls.shared_arguments(cfg, node),

@@ -109,6 +109,7 @@ class SparseRCNN(ClipDetector):
 
     @classmethod
     def from_config(cls, cfg):
+        """Return the arguments of the constructor according to a config."""
         sparse = cfg.MODEL.SPARSE_RCNN
         return {
             **cls.shared_arguments(cfg, sparse),

@@ -122,6 +122,7 @@ class TubeR(ClipDetector):
 
     @classmethod
     def from_config(cls, cfg):
+        """Return the arguments of the constructor according to a config."""
         tuber = cfg.MODEL.TUBER
         return {
             **cls.shared_arguments(cfg, tuber),

@@ -242,11 +242,11 @@ class DeformableTransformer(nn.Module):
         return self.decoder(content, query_pos, references, memory, levels, box_heads)
 
     def first_references(self, query_pos: torch.Tensor) -> torch.Tensor:
-        """The learned references (B, Q, 2), fractions of the images, of positions (B, Q, C)."""
+        """Return the learned references (B, Q, 2), fractions of images, of positions (B, Q, C)."""
         return precise_linear(self.reference_points, query_pos).sigmoid()
 
     def _reset_parameters(self) -> None:
-        """The published initialisation."""
+        """Return the published initialisation."""
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)

@@ -65,7 +65,7 @@ class TransformerDecoderLayer(FeedForward):
         memory_pos: torch.Tensor | None = None,
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The rest: cross attention from (B, Q, C) to the memory (B, N, C) and feed-forward."""
+        """Do the rest: cross attention from (B, Q, C) to the memory (B, N, C) and feed-forward."""
         q = x if query_pos is None else x + query_pos
         k = memory if memory_pos is None else memory + memory_pos
         x = self.norm2(x + self.dropout(self.cross_attn(q, k, memory, mask)))

@@ -240,6 +240,7 @@ class CSN(Backbone):
 
     @classmethod
     def from_config(cls, cfg, input_shape=None):
+        """Return the arguments of the constructor according to a config."""
         return {
             "depth": cfg.MODEL.CSN.DEPTH,
             "width_multiplier": cfg.MODEL.CSN.WIDTH_MULTIPLIER,

@@ -152,14 +152,14 @@ class FoldedBottleneck(nn.Module):
                 reduced[frame] = reduced[used + frame]
 
     def _product(self, frames: torch.Tensor, name: str, *, out: torch.Tensor) -> None:
-        """The 1x1x1 convolution ``name`` of (T, H, W, C) into ``out``, contiguous."""
+        """Compute the 1x1x1 convolution ``name`` of (T, H, W, C) into ``out``, contiguous."""
         weight, bias = getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")
         rows = frames.reshape(-1, frames.shape[-1])
         torch.addmm(bias, rows, weight.flatten(1).t(), out=out.view(len(rows), len(weight)))
 
 
 def frames_as_channels(weight: torch.Tensor) -> torch.Tensor:
-    """The stem's weight (C, 3, 3, 7, 7) for the windows of :func:`frame_windows`."""
+    """Return the stem's weight (C, 3, 3, 7, 7) for the windows of :func:`frame_windows`."""
     flat = weight.transpose(1, 2).flatten(1, 2)
     return flat.contiguous(memory_format=torch.channels_last)
 

@@ -21,7 +21,7 @@ class StemFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, stem, recompute_all, weight, gain, bias):
-        """The output (B, C, T, H', W') of a stem.
+        """Return the output (B, C, T, H', W') of a stem.
 
         Args:
             x: (B, 3, T, H, W).
@@ -88,7 +88,7 @@ class StemFunction(torch.autograd.Function):
 
 
 def _stem_maps(x: torch.Tensor, weight: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
-    """The stem's convolution, (B, T, H', W', C)."""
+    """Return the stem's convolution, (B, T, H', W', C)."""
     flat, out = frames_as_channels(weight), None
     for t, window in enumerate(frame_windows(x)):
         frame = F.conv2d(window, flat, None, conv.stride[1:], conv.padding[1:])

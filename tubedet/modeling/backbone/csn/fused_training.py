@@ -56,7 +56,7 @@ class BottleneckFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, block, recompute_all, w1, g1, b1, w2, g2, b2, w3, g3, b3, *shortcut):
-        """The output (B, C', T', H', W') of a block.
+        """Return the output (B, C', T', H', W') of a block.
 
         Args:
             x: (B, C, T, H, W), channels last.
@@ -207,13 +207,13 @@ def _shortcut_gradient(d_out, out, taken, projection):
 
 
 def _strided(maps: torch.Tensor, stride: tuple[int, int, int]) -> torch.Tensor:
-    """The cells of (B, T, H, W, C) that a 1x1x1 convolution with a stride looks at; a view."""
+    """Return the cells of (B, T, H, W, C) that a strided 1x1x1 convolution sees; a view."""
     time, row, column = stride
     return maps[:, ::time, ::row, ::column]
 
 
 def _sampled_input(clips: torch.Tensor, block: nn.Module) -> torch.Tensor:
-    """The rows of (B, T, H, W, C) that the shortcut of a block projects."""
+    """Return the rows of (B, T, H, W, C) that the shortcut of a block projects."""
     return _strided(clips, block.conv2.stride).flatten(0, -2)
 
 
@@ -223,7 +223,7 @@ def _new_maps(like: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def _depthwise(maps: torch.Tensor, weight: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
-    """The depthwise convolution of (B, T, H, W, C), channels last as well."""
+    """Return the depthwise convolution of (B, T, H, W, C), channels last as well."""
     x = maps.permute(0, 4, 1, 2, 3)
     out = F.conv3d(x, weight, None, conv.stride, conv.padding, 1, conv.groups)
     return out.permute(0, 2, 3, 4, 1).contiguous()

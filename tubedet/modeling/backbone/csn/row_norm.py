@@ -72,7 +72,7 @@ class NormStatistics(NamedTuple):
         return cls(mean, (variance + norm.eps).rsqrt(), True)
 
     def affine(self, weight: torch.Tensor, bias: torch.Tensor) -> Affine:
-        """The norm with its ``weight`` and ``bias`` (C,)."""
+        """Return the norm with its ``weight`` and ``bias`` (C,)."""
         scale = weight * self.inverse_std
         return Affine(scale, bias - self.mean * scale)
 
@@ -139,7 +139,7 @@ def relu_gradient(
 
 
 def _mean_and_variance(slices: Iterable[torch.Tensor]) -> tuple[int, torch.Tensor, torch.Tensor]:
-    """Number, mean and variance of rows; one sum over a million of them would lose digits."""
+    """Return number, mean and variance of rows; a sum over a million would lose digits."""
     counts, moments = [], []
     for rows in slices:
         counts.append(len(rows))
@@ -164,7 +164,7 @@ def as_rows(maps: torch.Tensor) -> torch.Tensor:
 def row_chunks(
     *tensors: torch.Tensor, scratch: Sequence[int] = ()
 ) -> Iterator[tuple[torch.Tensor, ...]]:
-    """The same few rows of each of the tensors, again and again until all have been seen.
+    """Return the same few rows of each of the tensors, again and again until all have been seen.
 
     Args:
         tensors: (N, C), each with a C of its own.
