@@ -5,6 +5,8 @@ import argparse
 import pytest
 from benchmarking.model_arguments import add_model_arguments, model_run
 
+from tubedet.errors import UserError
+
 TOY = "configs/quick_schedules/TubeR_toy.yaml"
 
 
