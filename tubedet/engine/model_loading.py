@@ -7,7 +7,7 @@ from torch import nn
 from tubedet.checkpoint import TubedetCheckpointer
 from tubedet.model_zoo import local_weights
 
-from .run_setup import load_released_config, weight_sources
+from .config_loading import load_released_config, weight_sources
 
 
 def load_model(cfg: CfgNode | str) -> nn.Module:

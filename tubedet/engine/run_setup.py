@@ -1,151 +1,20 @@
-"""What every command-line tool does first: the config, the logs, the threads."""
+"""The set-up of each process of a run: logs, folders, seeds, threads."""
 
 import argparse
 import logging
 import os
 import sys
-from collections.abc import Iterator
 
 import torch
-import yaml
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from tubedet.config import add_tubedet_config
-from tubedet.data import ensure_registered
-from tubedet.errors import UserError
-from tubedet.model_zoo import check_weights_name, find_release, get_config_file
+from .config_loading import load_config
 
 # Multi-line dumps of detectron2's set-up: kept in log.txt and config.yaml, not on the console.
 _FILE_ONLY = ("Environment info", "Contents of args.config_file", "Running with full config")
-
-
-def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
-    """Read a config file on top of detectron2's and tubedet's defaults.
-
-    Custom data sets that it names are registered. A yaml holds plain values only; nothing in
-    it is executed.
-
-    Args:
-        config_file: a yaml file, or the name of one for
-            :func:`tubedet.model_zoo.get_config_file`; empty for the defaults alone.
-        opts: further ``KEY VALUE KEY VALUE ...``.
-
-    Returns:
-        a config that can still be changed.
-
-    Raises:
-        UserError: if the file is no config, or it or ``opts`` sets a key that does not exist, a key
-            that another one replaced, or a value of another type; the message names the file, and
-            the line if the yaml is at fault. Also for weights by a name that is unknown.
-        AnnotationError: if the yaml of a data set is wrong.
-    """
-    cfg = get_cfg()
-    add_tubedet_config(cfg)
-    tuber_defaults = cfg.MODEL.TUBER.clone()
-    if config_file:
-        if not os.path.isfile(config_file):
-            config_file = get_config_file(config_file)
-        _merge_file(cfg, config_file)
-    opts = list(opts or [])
-    try:
-        cfg.merge_from_list(opts)
-    except (AssertionError, KeyError, ValueError) as error:
-        # What yacs raises for unknown keys, for old keys and for values of another type.
-        raise UserError(f"KEY VALUE arguments: {error.args[0]}") from error
-    _check_keys_of_deformable_tuber(cfg, tuber_defaults, config_file, opts)
-    for key, source in weight_sources(cfg).items():
-        check_weights_name(source, key)
-    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        ensure_registered(name)
-    return cfg
-
-
-def load_released_config(name: str) -> CfgNode:
-    """Read the config of a released detector, with its weights as ``MODEL.WEIGHTS``.
-
-    Args:
-        name: one of :func:`tubedet.model_zoo.released_models`.
-
-    Returns:
-        a config that can still be changed; the weights are fetched when they are loaded.
-
-    Raises:
-        UserError: if there is no released detector of that name.
-    """
-    release = find_release(name, detector=True)
-    return load_config(get_config_file(release.config), ["MODEL.WEIGHTS", name])
-
-
-def weight_sources(cfg: CfgNode) -> dict[str, str]:
-    """Config keys of weights, with their paths, names or URLs.
-
-    Args:
-        cfg: the config.
-    """
-    return {
-        "MODEL.WEIGHTS": cfg.MODEL.WEIGHTS,
-        "MODEL.INIT.BACKBONE": cfg.MODEL.INIT.BACKBONE,
-        "MODEL.INIT.TRANSFORMER": cfg.MODEL.INIT.TRANSFORMER,
-    }
-
-
-def _merge_file(cfg: CfgNode, path: str) -> None:
-    """Merge a yaml and its ``_BASE_`` files; detectron2's default would run Python tags in them."""
-    try:
-        cfg.merge_from_file(path, allow_unsafe=False)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise UserError(
-            f"{mark.name}:{mark.line + 1}: {error.problem}; a config holds plain yaml values"
-        ) from error
-    except KeyError as error:
-        raise UserError(_key_message(cfg, path, error.args[0])) from error
-    except RecursionError as error:
-        raise UserError(f"{path}: nested too deeply, or its own _BASE_") from error
-    except (AttributeError, TypeError) as error:  # yacs takes for granted that there are keys
-        raise UserError(
-            f"{path} or its _BASE_: expected sections with lines of 'KEY: value' ({error})"
-        ) from error
-    except (yaml.YAMLError, AssertionError, ValueError) as error:
-        raise UserError(f"{path} or its _BASE_: {' '.join(str(error).split())}") from error
-
-
-def _key_message(cfg: CfgNode, path: str, fault: str) -> str:
-    """Return what to say about a key of a file that cannot be merged, the first of its faults."""
-    with open(path, encoding="utf-8") as f:
-        place = f"{path} or its _BASE_" if "_BASE_" in yaml.safe_load(f) else path
-    keys = _leaf_keys(CfgNode.load_yaml_with_base(path, allow_unsafe=False))
-    num_old = sum(cfg.key_is_renamed(key) for key in keys)
-    more = f" ({num_old} such keys in all)" if num_old > 1 else ""
-    return f"{place}: {fault}{more}"
-
-
-def _leaf_keys(node: dict, prefix: str = "") -> Iterator[str]:
-    for name, value in node.items():
-        if isinstance(value, dict):
-            yield from _leaf_keys(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
-
-
-def _check_keys_of_deformable_tuber(
-    cfg: CfgNode, tuber_defaults: CfgNode, config_file: str, opts: list
-) -> None:
-    """Refuse values of MODEL.TUBER that are meant for DeformableTubeR, which once read them."""
-    if cfg.MODEL.META_ARCHITECTURE != "DeformableTubeR":
-        return
-    own = cfg.MODEL.DEFORMABLE_TUBER
-    for key, value in cfg.MODEL.TUBER.items():
-        if key in own and value not in (tuber_defaults[key], own[key]):
-            old = f"MODEL.TUBER.{key}"
-            place = "KEY VALUE arguments" if old in opts[::2] else f"{config_file} or its _BASE_"
-            raise UserError(
-                f"{place}: {old} is {value}, but DeformableTubeR reads "
-                f"MODEL.DEFORMABLE_TUBER.{key}, which is {own[key]}; set that key instead"
-            )
 
 
 def setup_run(args: argparse.Namespace) -> CfgNode:

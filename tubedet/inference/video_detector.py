@@ -22,8 +22,8 @@ from torch import nn
 from tubedet.data.dataset_mapper import ClipDatasetMapper
 from tubedet.data.video.sources import FrameSource, open_frame_source
 from tubedet.data.video.video_file import VideoError
+from tubedet.engine.config_loading import load_released_config
 from tubedet.engine.model_loading import load_model
-from tubedet.engine.run_setup import load_released_config
 from tubedet.modeling import prepare_for_inference
 
 from .clip_inference import ClipInference, check_device

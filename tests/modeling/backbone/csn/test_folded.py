@@ -46,10 +46,10 @@ def _small_csn(**arguments):
 def test_folding_is_exact(norm):
     stem = with_random_norms(Stem(8, norm)).double().eval()
     x = torch.randn(1, 3, 3, 21, 18, dtype=torch.float64)
-    torch.testing.assert_close(stem.for_inference()(x), stem._by_modules(x), **EXACT)
+    torch.testing.assert_close(stem.for_inference()(x), stem.by_modules(x), **EXACT)
     block = _block((1, 1, 1), False, norm)
     x = _map(32, (3, 5, 4))
-    expected = block._by_modules(x)
+    expected = block.by_modules(x)
     torch.testing.assert_close(block.for_inference()(x), expected, **EXACT)
 
 
@@ -61,7 +61,7 @@ def test_both_ways_of_a_block_equal_its_modules(monkeypatch, stride, project, si
     folded = block.for_inference()
     x = _map(24 if project else 32, size)
     with torch.no_grad():
-        expected = block._by_modules(x)
+        expected = block.by_modules(x)
         torch.testing.assert_close(folded._by_convolutions(x.clone()), expected, **EXACT)
         torch.testing.assert_close(folded._by_products(x.clone()), expected, **EXACT)
         torch.testing.assert_close(folded(x.clone().contiguous()), expected, **EXACT)
@@ -84,7 +84,7 @@ def test_stem_equals_its_modules(size):
     x = torch.randn(2, 3, *size, dtype=torch.float64)
     before = x.clone()
     out = stem.for_inference()(x)
-    torch.testing.assert_close(out, stem._by_modules(x), **EXACT)
+    torch.testing.assert_close(out, stem.by_modules(x), **EXACT)
     assert out.is_contiguous(memory_format=torch.channels_last_3d)
     assert torch.equal(x, before)
 

@@ -11,7 +11,8 @@ from small_detectors import small_detector
 from tubedet.engine import load_config
 from tubedet.modeling import CSN
 from tubedet.modeling.backbone.csn import row_norm
-from tubedet.modeling.backbone.csn.csn import EXECUTIONS, STAGES, Bottleneck, Stem
+from tubedet.modeling.backbone.csn.csn import STAGES, Bottleneck, Stem
+from tubedet.modeling.backbone.csn.execution import EXECUTIONS
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 # stride, projection, (B, T, H, W)

@@ -16,10 +16,7 @@ from tubedet.errors import UserError
 from tubedet.layers import FrozenBatchNorm3d, get_norm_3d
 
 from .depthwise_conv import DepthwiseConv3d
-from .folded import FoldedBottleneck, FoldedStem, is_foldable
-from .fused_stem import StemFunction
-from .fused_training import BottleneckFunction, can_fuse
-from .recomputation import recomputed
+from .execution import EXECUTIONS, Part, in_fast_layout
 
 BLOCKS_PER_STAGE = {
     26: (2, 2, 2, 2),
@@ -28,7 +25,6 @@ BLOCKS_PER_STAGE = {
     152: (3, 8, 36, 3),
 }
 STAGES = ("res2", "res3", "res4", "res5")
-EXECUTIONS = ("modules", "fused", "checkpointed")
 EXPANSION = 4
 
 
@@ -47,42 +43,10 @@ class ClipShapeSpec:
     temporal_stride: int
 
 
-class _Part(nn.Module):
-    """A piece of the network that trains in any of the ways of :class:`CSN`'s ``execution``.
-
-    Attributes:
-        fused: what runs it as one step of autograd.
-        input_may_train: whether ``fused`` knows the gradient of the input.
-    """
-
-    fused: type[torch.autograd.Function]
-    input_may_train = True
-
-    def __init__(self, execution: str):
-        super().__init__()
-        self.execution = execution
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, T, H, W) -> (B, C', T', H', W')."""
-        trains = x.requires_grad or any(p.requires_grad for p in self.parameters())
-        if self.execution == "modules" or not trains or not torch.is_grad_enabled():
-            return self._by_modules(x)
-        pairs = self._convolutions()
-        is_input_known = self.input_may_train or not x.requires_grad
-        if is_input_known and can_fuse(x, *(norm for _, norm in pairs)):
-            recompute_all = self.execution == "checkpointed"
-            parameters = [p for conv, norm in pairs for p in (conv.weight, norm.weight, norm.bias)]
-            return self.fused.apply(x, self, recompute_all, *parameters)
-        if self.execution == "checkpointed":
-            return recomputed(self, self._by_modules, x)
-        return self._by_modules(x)
-
-
-class Stem(_Part):
+class Stem(Part):
     """7x7 convolution over three frames, batch norm, ReLU and spatial max pooling (stride 4)."""
 
-    fused = StemFunction
-    input_may_train = False
+    kind = "stem"
 
     def __init__(self, channels: int, norm: str, execution: str = "modules"):
         super().__init__(execution)
@@ -90,20 +54,16 @@ class Stem(_Part):
         self.norm = get_norm_3d(norm, channels)
         self.pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
 
-    def _convolutions(self) -> list[tuple[nn.Conv3d, nn.Module]]:
+    def convolutions(self) -> list[tuple[nn.Conv3d, nn.Module]]:
+        """Return each convolution with the norm behind it."""
         return [(self.conv, self.norm)]
 
-    def _by_modules(self, x: torch.Tensor) -> torch.Tensor:
+    def by_modules(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute (B, C, T, H, W) -> (B, C', T', H', W')."""
         return self.pool(self.norm(self.conv(x)).relu_())
 
-    def for_inference(self) -> nn.Module:
-        """See :func:`prepare_for_inference`; a group norm cannot be folded."""
-        if not is_foldable(self.norm):
-            return self
-        return FoldedStem(self.conv, self.norm, self.pool)
 
-
-class Bottleneck(_Part):
+class Bottleneck(Part):
     """1x1x1, depthwise 3x3x3 and 1x1x1 convolution with a shortcut; the middle one strides.
 
     Args:
@@ -115,7 +75,7 @@ class Bottleneck(_Part):
         execution: see :class:`CSN`.
     """
 
-    fused = BottleneckFunction
+    kind = "bottleneck"
 
     def __init__(
         self,
@@ -141,21 +101,17 @@ class Bottleneck(_Part):
                 get_norm_3d(norm, out_channels),
             )
 
-    def _convolutions(self) -> list[tuple[nn.Conv3d, nn.Module]]:
+    def convolutions(self) -> list[tuple[nn.Conv3d, nn.Module]]:
+        """Return each convolution with the norm behind it."""
         pairs = [(self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)]
         return pairs if self.shortcut is None else [*pairs, tuple(self.shortcut)]
 
-    def _by_modules(self, x: torch.Tensor) -> torch.Tensor:
+    def by_modules(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute (B, C, T, H, W) -> (B, C', T', H', W')."""
         out = self.norm1(self.conv1(x)).relu_()
         out = self.norm2(self.conv2(out)).relu_()
         out = self.norm3(self.conv3(out))
         return (out + (x if self.shortcut is None else self.shortcut(x))).relu_()
-
-    def for_inference(self) -> nn.Module:
-        """See :func:`prepare_for_inference`; a group norm cannot be folded."""
-        if not is_foldable(self.norm1):
-            return self
-        return FoldedBottleneck(*self._convolutions())
 
 
 class CSN(Backbone):
@@ -262,10 +218,7 @@ class CSN(Backbone):
         Returns:
             {stage: (B, C, ceil(T / temporal_stride), ceil(H / stride), ceil(W / stride))}.
         """
-        if x.device.type == "cpu" and self.execution != "modules":
-            # Depthwise convolutions and batch norm run several times faster in this layout.
-            x = x.contiguous(memory_format=torch.channels_last_3d)
-        x = self.stem(x)
+        x = self.stem(in_fast_layout(x, self.execution))
         features = {}
         for name in self._shapes:
             x = getattr(self, name)(x)

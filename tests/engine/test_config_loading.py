@@ -1,0 +1,117 @@
+import os
+import re
+
+import pytest
+import yaml
+
+from tubedet.engine import load_config
+from tubedet.errors import UserError
+
+
+def test_unknown_files_and_keys_are_named():
+    with pytest.raises(UserError, match="nowhere.yaml"):
+        load_config("nowhere.yaml")
+    with pytest.raises(UserError, match="TUBBER"):
+        load_config("", ["MODEL.TUBBER.NUM_QUERIES", 3])
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"SEED: 1\nINPUT: !!python/tuple [3]\n", r"wrong.yaml:2: .*python/tuple"),
+        (b"MODEL: [1,\n", r"wrong.yaml:2: expected the node content"),
+        (b"_BASE_: wrong.yaml\n", r"wrong.yaml: .*its own _BASE_"),
+        (b"", r"wrong.yaml .*expected sections"),
+        (b"MODEL:\n", r"wrong.yaml .*expected sections"),
+        (b"SEED: [1]\n", r"wrong.yaml .*config key: SEED"),
+        (b"OUTPUT_DIR: 2020-01-02\n", r"wrong.yaml .*OUTPUT_DIR with value"),
+        (b"OUTPUT_DIR: caf\xe9\n", r"wrong.yaml .*utf-8"),
+    ],
+)
+def test_what_is_no_config_is_named(content, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wrong.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=message) as raised:
+        load_config("wrong.yaml")
+    assert "\n" not in str(raised.value)
+
+
+def test_unknown_keys_of_a_file_are_named_with_it(tmp_path):
+    path = tmp_path / "wrong.yaml"
+    path.write_text("MODEL:\n  TUBBER: 1\n")
+    with pytest.raises(UserError, match="wrong.yaml: .*MODEL.TUBBER"):
+        load_config(str(path))
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("MODEL.TUBER.NO_OBJECT_WEIGHT", "MODEL.CRITERION.NO_OBJECT_WEIGHT"),
+        ("MODEL.TUBER.PERSON_LOSS_WEIGHT", "MODEL.CRITERION.PERSON_LOSS_WEIGHT"),
+        ("MODEL.SEQFORMER.FOCAL_GAMMA", "MODEL.CRITERION.FOCAL_GAMMA"),
+        ("MODEL.SPARSE_RCNN.L1_FORMAT", "MODEL.CRITERION.L1_FORMAT"),
+        ("MODEL.TUBER.REPEAT_EQUAL_WORK", "the argument repeat_equal_work"),
+    ],
+)
+def test_old_keys_are_named_with_their_place_and_the_new_key(old, new, tmp_path):
+    _, node, key = old.split(".")
+    (tmp_path / "mine.yaml").write_text(f"MODEL:\n  {node}:\n    {key}: 1\n")
+    (tmp_path / "child.yaml").write_text("_BASE_: mine.yaml\nSEED: 1\n")
+    for place, arguments in (
+        ("mine.yaml: ", (str(tmp_path / "mine.yaml"),)),
+        ("child.yaml or its _BASE_: ", (str(tmp_path / "child.yaml"),)),
+        ("^KEY VALUE arguments: ", ("", [old, "1"])),
+    ):
+        with pytest.raises(UserError) as raised:
+            load_config(*arguments)
+        (message,) = raised.value.args
+        assert re.search(f"{place}Key {re.escape(old)} was renamed to {re.escape(new)}", message)
+        assert "\n" not in message and "such keys" not in message
+
+
+def test_all_old_keys_of_a_config_that_a_run_wrote_are_counted(tmp_path):
+    cfg = load_config("")
+    assert _values(load_config(_written(tmp_path, cfg))) == _values(cfg)
+    for node in (cfg.MODEL.TUBER, cfg.MODEL.SEQFORMER, cfg.MODEL.SPARSE_RCNN):
+        node.update(cfg.MODEL.CRITERION)
+    for node in (cfg.MODEL.SEQFORMER, cfg.MODEL.SPARSE_RCNN):
+        del node["PERSON_LOSS_WEIGHT"]
+    del cfg.MODEL["CRITERION"]
+    with pytest.raises(
+        UserError, match=r"config.yaml: .*MODEL\.CRITERION.*\(40 such keys in all\)"
+    ):
+        load_config(_written(tmp_path, cfg))
+
+
+def _values(cfg):
+    return yaml.safe_load(cfg.dump())
+
+
+def _written(folder, cfg):
+    (folder / "config.yaml").write_text(cfg.dump())
+    return str(folder / "config.yaml")
+
+
+def test_values_for_deformable_tuber_in_the_node_of_tuber_are_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    base = "configs/Base-DeformableTubeR.yaml"
+    path.write_text(f"_BASE_: {os.path.abspath(base)}\nMODEL:\n  TUBER:\n    NUM_QUERIES: 30\n")
+    message = (
+        "MODEL.TUBER.NUM_QUERIES is 30, but .* MODEL.DEFORMABLE_TUBER.NUM_QUERIES, which is 15"
+    )
+    with pytest.raises(UserError, match=f"mine.yaml or its _BASE_: {message}"):
+        load_config(str(path))
+    with pytest.raises(UserError, match=f"KEY VALUE arguments: {message}"):
+        load_config(base, ["MODEL.TUBER.NUM_QUERIES", "30"])
+    cfg = load_config(str(path), ["MODEL.DEFORMABLE_TUBER.NUM_QUERIES", "30"])
+    assert cfg.MODEL.DEFORMABLE_TUBER.NUM_QUERIES == 30
+    assert _values(load_config(_written(tmp_path, cfg))) == _values(cfg)
+    # TubeR reads none of the deformable node, and TEMPORAL_POOLING is TubeR's alone.
+    load_config("configs/Base-TubeR.yaml", ["MODEL.TUBER.NUM_QUERIES", "30"])
+    load_config(base, ["MODEL.TUBER.TEMPORAL_POOLING", "avg"])
+
+
+def test_bases_and_overrides_are_merged():
+    cfg = load_config("configs/AVA/TubeR_CSN152_AVA22.yaml", ["MODEL.TUBER.NUM_QUERIES", 30])
+    assert (cfg.MODEL.CSN.DEPTH, cfg.MODEL.TUBER.NUM_QUERIES) == (152, 30)
+    assert cfg.SOLVER.BASE_LR == 1e-4 and cfg.DATASETS.TEST == ("ava_v2.2_val",)
