@@ -16,30 +16,36 @@ _NOTICES = (
     # 1x1x1 kernels on CPUs; costs one copy of a small gradient.
     r"Grad strides do not match bucket view strides",
 )
-# PyTorch says so on machines with a CUDA toolkit but no GPU, when detectron2 lists versions.
-_NO_GPU = "No CUDA runtime is found"
-_LOGGER = logging.getLogger("torch.utils.cpp_extension")
+# Loggers, and how their notices begin.
+_LOGGED_NOTICES = {
+    # On machines with a CUDA toolkit but no GPU, when detectron2 lists versions.
+    "torch.utils.cpp_extension": "No CUDA runtime is found",
+    # When one of several processes has ended with an error, which is printed then.
+    "torch.multiprocessing.spawn": "Terminating process",
+}
 
 
 def silence_third_party_warnings() -> None:
     """Ignore the notices named in this file, and nothing else, from now on; for commands."""
     for message in _NOTICES:
         warnings.filterwarnings("ignore", message=message)
-    _LOGGER.addFilter(_tells_more_than_no_gpu)
+    for name in _LOGGED_NOTICES:
+        logging.getLogger(name).addFilter(_is_no_notice)
 
 
 @contextlib.contextmanager
 def silenced_third_party_warnings() -> Iterator[None]:
     """Ignore the notices within a block; the filters of the host are as before after it."""
-    had_filter = _tells_more_than_no_gpu in _LOGGER.filters
+    loggers = [logging.getLogger(name) for name in _LOGGED_NOTICES]
+    unfiltered = [logger for logger in loggers if _is_no_notice not in logger.filters]
     with warnings.catch_warnings():
         silence_third_party_warnings()
         try:
             yield
         finally:
-            if not had_filter:
-                _LOGGER.removeFilter(_tells_more_than_no_gpu)
+            for logger in unfiltered:
+                logger.removeFilter(_is_no_notice)
 
 
-def _tells_more_than_no_gpu(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(_NO_GPU)
+def _is_no_notice(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_LOGGED_NOTICES[record.name])

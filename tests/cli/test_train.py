@@ -163,3 +163,26 @@ def test_a_run_of_another_shape_is_not_resumed(run_tool, tmp_path):
         r"shape: query_embed.weight \(\[6, 64\] in the file, \[10, 64\] in the model\)",
         text.splitlines()[-1],
     ), text[-2000:]
+
+
+def test_a_config_by_name_trains_in_any_folder(toy_datasets, tmp_path):
+    command = [sys.executable, str(ROOT / "tools/train_net.py"), *SMALL]
+    command[2:2] = ["--config-file", "quick_schedules/TubeR_toy.yaml"]
+    command += ["SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()", "OUTPUT_DIR", "out"]
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(toy_datasets), "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = str(ROOT)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/model_final.pth").exists()
+
+
+@pytest.mark.parametrize("num_processes", ["1", "2"])
+def test_an_error_found_by_the_processes_is_one_line(num_processes, toy_datasets, tmp_path):
+    command = _command(tmp_path, "--num-gpus", num_processes, opts=["SOLVER.AMP.ENABLED", "True"])
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(toy_datasets), "OMP_NUM_THREADS": "1"}
+    environment |= {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "train_net.py: error: SOLVER.AMP.DTYPE float16 needs a GPU; on the CPU use bfloat16\n"
+    )

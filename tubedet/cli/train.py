@@ -70,6 +70,8 @@ def main(options: argparse.Namespace) -> int:
     """
     check_processes(options)
     cfg = load_config(options.config_file, options.opts)  # every process reads it again
+    num_processes = max(options.num_gpus * options.num_machines, num_started_processes())
+    check_run_config(cfg, num_processes=num_processes, eval_only=options.eval_only)
     if not (options.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
         fetch_weights(cfg, with_init=not options.eval_only)
     launch_processes(run_process, options)

@@ -36,8 +36,7 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
     add_tubedet_config(cfg)
     tuber_defaults = cfg.MODEL.TUBER.clone()
     if config_file:
-        if not os.path.isfile(config_file):
-            config_file = get_config_file(config_file)
+        config_file = find_config_file(config_file)
         _merge_file(cfg, config_file)
     opts = list(opts or [])
     try:
@@ -80,6 +79,21 @@ def weight_sources(cfg: CfgNode) -> dict[str, str]:
         "MODEL.INIT.BACKBONE": cfg.MODEL.INIT.BACKBONE,
         "MODEL.INIT.TRANSFORMER": cfg.MODEL.INIT.TRANSFORMER,
     }
+
+
+def find_config_file(name: str) -> str:
+    """Find a config: a file of the user, or else one of tubedet.
+
+    Args:
+        name: path of a yaml file, or name for :func:`tubedet.model_zoo.get_config_file`.
+
+    Returns:
+        path of the yaml file.
+
+    Raises:
+        UserError: if there is neither.
+    """
+    return name if os.path.isfile(name) else get_config_file(name)
 
 
 def _merge_file(cfg: CfgNode, path: str) -> None:

@@ -7,6 +7,7 @@ from torch import nn
 from tubedet.checkpoint import TubedetCheckpointer
 from tubedet.model_zoo import local_weights
 
+from .config_checks import check_model_config
 from .config_loading import load_released_config, weight_sources
 
 
@@ -26,10 +27,11 @@ def load_model(cfg: CfgNode | str) -> nn.Module:
     Raises:
         FileNotFoundError: if the weights do not exist.
         CheckpointError: if they cannot be read or do not fit, see :class:`TubedetCheckpointer`.
-        UserError: if a name is unknown, or its file cannot be fetched.
+        UserError: if the config cannot be used, a name is unknown, or its file cannot be fetched.
     """
     if isinstance(cfg, str):
         cfg = load_released_config(cfg)
+    check_model_config(cfg)
     fetch_weights(cfg)
     model = build_model(cfg)
     build_checkpointer(cfg, model).resume_or_load(cfg.MODEL.WEIGHTS, resume=False)

@@ -11,7 +11,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from .config_loading import load_config
+from .config_loading import find_config_file, load_config
 
 # Multi-line dumps of detectron2's set-up: kept in log.txt and config.yaml, not on the console.
 _FILE_ONLY = ("Environment info", "Contents of args.config_file", "Running with full config")
@@ -38,6 +38,10 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
         if getattr(handler, "stream", None) is sys.stdout:
             handler.addFilter(_is_brief)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="tubedet")
+    if args.config_file:  # detectron2 logs what the file holds
+        args = argparse.Namespace(
+            **{**vars(args), "config_file": find_config_file(args.config_file)}
+        )
     default_setup(cfg, args)
     if cfg.MODEL.DEVICE == "cpu" and args.num_gpus > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // args.num_gpus))

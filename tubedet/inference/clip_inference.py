@@ -71,25 +71,6 @@ class ClipInference:
         return [_on_cpu(output["instances"]) for output in outputs[:num_clips]]
 
 
-def check_device(device: str | torch.device) -> None:
-    """Refuses a device that this computer does not have.
-
-    Args:
-        device: such as "cpu" or "cuda:1".
-
-    Raises:
-        UserError: if there is no such device.
-    """
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise UserError(f"device {device!r} is none of PyTorch's: {error}") from error
-    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"device {str(device)!r}: no such GPU, PyTorch sees {torch.cuda.device_count()}"
-        )
-
-
 def _on_cpu(instances: Instances) -> Instances:
     """Return a copy in float32, which may be changed: what inference mode makes may not."""
     copies = Instances(instances.image_size)

@@ -22,11 +22,12 @@ from torch import nn
 from tubedet.data.dataset_mapper import ClipDatasetMapper
 from tubedet.data.video.sources import FrameSource, open_frame_source
 from tubedet.data.video.video_file import VideoError
+from tubedet.engine.config_checks import check_device
 from tubedet.engine.config_loading import load_released_config
 from tubedet.engine.model_loading import load_model
 from tubedet.modeling import prepare_for_inference
 
-from .clip_inference import ClipInference, check_device
+from .clip_inference import ClipInference
 from .key_frame_clips import KeyFrameClip, KeyFrameClips
 from .read_ahead import ReadAhead
 

@@ -1,0 +1,122 @@
+"""What makes a config unusable, found before any work is done."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
+from fvcore.common.registry import Registry
+
+from tubedet.errors import UserError
+
+# The values of these keys are at least 1.
+_COUNTS = ("INPUT.CLIP.NUM_FRAMES", "INPUT.CLIP.FRAME_STRIDE", "MODEL.NUM_ACTIONS")
+_QUERIES = {
+    "TubeR": "MODEL.TUBER.NUM_QUERIES",
+    "DeformableTubeR": "MODEL.DEFORMABLE_TUBER.NUM_QUERIES",
+    "SeqFormer": "MODEL.SEQFORMER.NUM_QUERIES",
+    "SparseRCNN": "MODEL.SPARSE_RCNN.NUM_PROPOSALS",
+}
+
+
+def check_model_config(cfg: CfgNode) -> None:
+    """Refuse a config of which no model can be built here.
+
+    Args:
+        cfg: the config.
+
+    Raises:
+        UserError: if it names an architecture, a backbone or a device that does not exist, or a
+            number makes no sense.
+    """
+    _check_registered("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, META_ARCH_REGISTRY)
+    _check_registered("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, BACKBONE_REGISTRY)
+    try:
+        check_device(cfg.MODEL.DEVICE)
+    except UserError as error:
+        raise UserError(f"MODEL.DEVICE: {error}") from error
+    queries = _QUERIES.get(cfg.MODEL.META_ARCHITECTURE)
+    for key in (*_COUNTS, queries) if queries else _COUNTS:
+        _check_at_least(cfg, key, 1)
+    if not cfg.INPUT.CLIP.FPS > 0:
+        raise UserError(f"INPUT.CLIP.FPS is {cfg.INPUT.CLIP.FPS}; give a positive number")
+
+
+def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> None:
+    """Refuse a config with which no training or evaluation can start.
+
+    Args:
+        cfg: the config.
+        num_processes: of all machines together.
+        eval_only: whether nothing is trained.
+
+    Raises:
+        UserError: see :func:`check_model_config`; also if a data set does not exist, there is
+            none, or the clips of a batch cannot be shared among the processes.
+    """
+    check_model_config(cfg)
+    _check_at_least(cfg, "DATALOADER.NUM_WORKERS", 0)
+    _check_data_sets("DATASETS.TEST", cfg.DATASETS.TEST)
+    if eval_only:
+        return
+    _check_data_sets("DATASETS.TRAIN", cfg.DATASETS.TRAIN)
+    if not cfg.DATASETS.TRAIN:
+        raise UserError("DATASETS.TRAIN is empty; name a data set to train on")
+    num_clips = cfg.SOLVER.IMS_PER_BATCH
+    if num_clips < 1 or num_clips % num_processes:
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH is {num_clips}; give a multiple of the number of processes, "
+            f"{num_processes}"
+        )
+
+
+def check_device(device: str | torch.device) -> None:
+    """Refuse a device that this computer does not have.
+
+    Args:
+        device: such as "cpu" or "cuda:1".
+
+    Raises:
+        UserError: if there is no such device.
+    """
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"device {device!r} is none of PyTorch's: {error}") from error
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"device {str(device)!r}: no such GPU, PyTorch sees {torch.cuda.device_count()}"
+        )
+
+
+def _check_registered(key: str, name: str, registry: Registry) -> None:
+    if name not in registry:
+        known = [known for known, _ in registry]
+        raise UserError(f"{key} is {name!r}, which does not exist{_alike(name, known)}")
+
+
+def _check_data_sets(key: str, names: Iterable[str]) -> None:
+    known = DatasetCatalog.list()
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"{key}: there is no data set {name!r}{_alike(name, known)}; a custom data set is "
+                "named by its yaml"
+            )
+
+
+def _check_at_least(cfg: CfgNode, key: str, least: int) -> None:
+    value = cfg
+    for name in key.split("."):
+        value = value[name]
+    if value < least:
+        raise UserError(f"{key} is {value}; give at least {least}")
+
+
+def _alike(name: str, known: Iterable[str]) -> str:
+    alike = difflib.get_close_matches(name, list(known))
+    return f"; did you mean {' or '.join(alike)}?" if alike else ""
