@@ -153,6 +153,8 @@ class FrameSource(AbstractContextManager, ABC):
 class VideoFileSource(FrameSource):
     """A video file or URL. Frames are stored as decoded, which is half of RGB or less."""
 
+    path: str
+
     def __init__(self, reader: VideoFileReader):
         """
         Args:
@@ -283,7 +285,7 @@ class CameraSource(FrameSource):
         self.name = f"camera{index}"
         self._camera = _open_camera(index)
         is_read, image = self._camera.read() if self._camera.isOpened() else (False, None)
-        if not is_read:
+        if not is_read or image is None:
             self.close()
             raise VideoError(f"camera {index}: there is none, or it cannot be read")
         self._first = image

@@ -6,6 +6,7 @@ Du Tran et al., "Video Classification with Channel-Separated Convolutional Netwo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from detectron2.config import configurable
@@ -77,6 +78,13 @@ class _Part(nn.Module):
             return recomputed(self, self._by_modules, x)
         return self._by_modules(x)
 
+    def _convolutions(self) -> list[tuple[Any, nn.Module]]:
+        """Each convolution with its norm."""
+        raise NotImplementedError
+
+    def _by_modules(self, x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
 
 class Stem(_Part):
     """7x7 convolution over three frames, batch norm, ReLU and spatial max pooling (stride 4)."""
@@ -90,7 +98,7 @@ class Stem(_Part):
         self.norm = get_norm_3d(norm, channels)
         self.pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
 
-    def _convolutions(self) -> list[tuple[nn.Conv3d, nn.Module]]:
+    def _convolutions(self) -> list[tuple[Any, nn.Module]]:
         return [(self.conv, self.norm)]
 
     def _by_modules(self, x: torch.Tensor) -> torch.Tensor:
@@ -141,9 +149,12 @@ class Bottleneck(_Part):
                 get_norm_3d(norm, out_channels),
             )
 
-    def _convolutions(self) -> list[tuple[nn.Conv3d, nn.Module]]:
+    def _convolutions(self) -> list[tuple[Any, nn.Module]]:
         pairs = [(self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)]
-        return pairs if self.shortcut is None else [*pairs, tuple(self.shortcut)]
+        if self.shortcut is None:
+            return [*pairs]
+        conv, norm = self.shortcut
+        return [*pairs, (conv, norm)]
 
     def _by_modules(self, x: torch.Tensor) -> torch.Tensor:
         out = self.norm1(self.conv1(x)).relu_()
