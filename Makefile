@@ -1,6 +1,6 @@
 # make demo   install, make the toy data set, train, evaluate, and draw a video
 # make test   install and run the test suite, on all cores
-# make lint   ruff check and format
+# make lint   ruff check and format, and mypy
 # make docs   build the pages of docs/ into site/
 # make toy-table   train every architecture on the toy data set three times and compare them
 #
@@ -30,6 +30,7 @@ test: setup
 lint: setup
 	@"$(RUN)" -m ruff check .
 	@"$(RUN)" -m ruff format --check .
+	@"$(RUN)" -m mypy
 
 # Once the extra is installed, nothing is loaded from other computers.
 docs: setup

@@ -73,7 +73,7 @@ class NamedWeights:
         self.names_in_file = {name(key): value for key, value in self.names_in_file.items()}
         self.weights = {name(key): value for key, value in self.weights.items()}
 
-    def leave_out(self, unwanted: Callable[[str], bool]) -> None:
+    def leave_out(self, unwanted: Callable[[str], object]) -> None:
         """Move the weights whose names ``unwanted`` picks to the ignored ones."""
         for key in [key for key in self.weights if unwanted(key)]:
             del self.weights[key]
@@ -102,7 +102,7 @@ def convert_released(weights: dict[str, torch.Tensor], layout: ReleasedLayout) -
     if layout.renumber:
         final = layout.renumber(renamed.values())
         renamed = {key: final.get(ours, ours) for key, ours in renamed.items()}
-    names_in_file = {}
+    names_in_file: dict[str, str] = {}
     for key, ours in renamed.items():
         if ours in names_in_file:
             raise CheckpointError(

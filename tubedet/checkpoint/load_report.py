@@ -96,8 +96,9 @@ class LoadReport:
             {module: {"matched": n, "another shape": n, "missing": n, "unused": n, "ignored": n,
             "share of parameters": 0 .. 1, or None for modules that only the file has}}.
         """
-        counts = defaultdict(lambda: dict.fromkeys(_KINDS, 0))
-        found, expected = defaultdict(int), defaultdict(int)
+        counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_KINDS, 0))
+        found: dict[str, int] = defaultdict(int)
+        expected: dict[str, int] = defaultdict(int)
         sizes = {
             "matched": self.matched,
             "another shape": {key: prod(ours) for key, (_, ours) in self.mismatched.items()},

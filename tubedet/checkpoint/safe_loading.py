@@ -46,7 +46,7 @@ AVERAGED = "model_ema"
 
 def torch_warning() -> str | None:
     """Return what is wrong with this PyTorch's reader of checkpoints; None if nothing is known."""
-    if torch.__version__ >= SAFE_TORCH:
+    if torch.__version__ >= SAFE_TORCH:  # type: ignore[operator]  # it compares with tuples
         return None
     fixed = ".".join(map(str, SAFE_TORCH))
     return (

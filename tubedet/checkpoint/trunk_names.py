@@ -42,8 +42,8 @@ TUBER_TRUNK_RULES = (
 
 def _stage_names(keys: Iterable[str]) -> dict[str, str]:
     """Caffe2 counts the blocks through all stages; the first of a stage has a shortcut."""
-    numbered = {key: re.match(r"backbone\.block(\d+)\.(.*)", key) for key in keys}
-    numbered = {key: (int(m[1]), m[2]) for key, m in numbered.items() if m}
+    matches = {key: re.match(r"backbone\.block(\d+)\.(.*)", key) for key in keys}
+    numbered = {key: (int(m[1]), m[2]) for key, m in matches.items() if m}
     starts = sorted({block for block, rest in numbered.values() if rest.startswith("shortcut")})
     names = {}
     for key, (block, rest) in numbered.items():

@@ -151,7 +151,7 @@ def _check_trunk(named: NamedWeights, own: dict, prefix: str, csn: CSN, source: 
 
 def _blocks(keys, prefix: str) -> dict[str, int]:
     """Blocks of each stage that the keys have."""
-    blocks = {}
+    blocks: dict[str, int] = {}
     for key in keys:
         match = re.match(re.escape(prefix) + r"(res\d)\.(\d+)\.", key)
         if match:

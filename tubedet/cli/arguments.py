@@ -47,6 +47,7 @@ def apply_model_argument(options: argparse.Namespace) -> None:
     """
     if options.model is not None:
         release = find_release(options.model, detector=True)
+        assert release.config is not None  # a whole detector has one
         options.config_file = options.config_file or get_config_file(release.config)
         options.opts = ["MODEL.WEIGHTS", release.name, *options.opts]
     elif options.config_file is None:

@@ -380,7 +380,8 @@ def _expanded(path: str) -> list[str]:
 def _names_of(sources: list[str | int]) -> list[str]:
     if isinstance(sources[0], int):
         return [f"camera{sources[0]}"]
-    absolute = [source if is_url(source) else os.path.abspath(source) for source in sources]
+    paths = map(str, sources)
+    absolute = [path if is_url(path) else os.path.abspath(path) for path in paths]
     names = distinct_names(list(dict.fromkeys(absolute)))
     return [names[path] for path in absolute]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -39,7 +40,7 @@ from tubedet.evaluation.report.html_page import (
     write_html_report,
 )
 
-PROTOCOLS = {"ava": AVA_PROTOCOLS, "action_tubes": TUBE_PROTOCOLS}
+PROTOCOLS: dict[str, Collection[str]] = {"ava": AVA_PROTOCOLS, "action_tubes": TUBE_PROTOCOLS}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ import argparse
 import re
 import sys
 from pathlib import Path
+from typing import cast
 
 import torch
 from detectron2.config import CfgNode
@@ -34,6 +35,7 @@ from tubedet.export import (
 from tubedet.export.clip_program import OUTPUTS
 from tubedet.export.trace import MAX_BATCH, MAX_SIDE, MIN_SIDE
 from tubedet.files.atomic_writing import atomic_path
+from tubedet.modeling.meta_arch import ClipDetector
 
 from .arguments import add_config_arguments, add_model_argument, add_overwrite_argument
 
@@ -76,7 +78,7 @@ def check_arguments(options: argparse.Namespace) -> None:
 
 def _size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)x(\d+)", text)
-    size = tuple(int(side) for side in match.groups()) if match else (0, 0)
+    size = (int(match[1]), int(match[2])) if match else (0, 0)
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not HEIGHTxWIDTH with sides of {MIN_SIDE} to {MAX_SIDE}, such as 256x340"
@@ -99,7 +101,7 @@ def export(cfg: CfgNode, options: argparse.Namespace) -> None:
     if options.output.exists() and not options.overwrite:
         raise FileExistsError(f"{options.output} exists; --overwrite replaces it")
     file_format.check_packages()
-    model = load_model(cfg)
+    model = cast(ClipDetector, load_model(cfg))  # the program refuses any other
     shape = ClipShape.of(model, cfg.INPUT.CLIP.NUM_FRAMES, options.batch, options.size)
     program = trace_detector(model, shape)
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ Configs can name the yaml as a data set.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 
 from tubedet.data.importers.coco_video import read_coco_video
@@ -92,6 +93,7 @@ def main(options: argparse.Namespace) -> int:
         AnnotationError: if an annotation cannot be used; the message names file and line.
         OSError: if a file cannot be read or written.
     """
+    empty_frames: Collection[tuple[str, int]]
     if options.format == "cvat":
         inputs, classes = options.xml, options.classes
         boxes, empty_frames = read_cvat(inputs, classes, options.attribute)

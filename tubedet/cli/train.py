@@ -22,6 +22,8 @@ from tubedet.engine import (
     load_config,
     setup_run,
 )
+from tubedet.engine.config_checks import check_run_config
+from tubedet.engine.torchrun import num_started_processes
 from tubedet.errors import UserError
 
 from .arguments import add_config_arguments, add_model_argument, add_process_arguments

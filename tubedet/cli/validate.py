@@ -233,7 +233,7 @@ def _summary(checked: CheckedDataset) -> dict:
 def _print_report(
     datasets: list[CheckedDataset], problems: list[Problem], num_errors: int, show: int
 ) -> None:
-    counts = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     for problem in problems:
         group = (problem.file, problem.kind)
         counts[group] += 1

@@ -120,6 +120,8 @@ class ClipAugInput(T.AugInput):
         tubes: float array (N, T, 4), a box per frame, NaN where there is none, or None.
     """
 
+    boxes: np.ndarray | None
+
     def __init__(
         self,
         frames: np.ndarray,

@@ -65,6 +65,7 @@ def load_released_config(name: str) -> CfgNode:
         UserError: if there is no released detector of that name.
     """
     release = find_release(name, detector=True)
+    assert release.config is not None  # a whole detector has one
     return load_config(get_config_file(release.config), ["MODEL.WEIGHTS", name])
 
 

@@ -62,7 +62,7 @@ def parameter_groups(
             logging.getLogger(__name__).warning(
                 f"SOLVER.LR_FACTORS: no parameter's name fits {pattern!r}"
             )
-    groups = {}
+    groups: dict[tuple[float, float], dict] = {}
     for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
@@ -76,7 +76,7 @@ def parameter_groups(
                 decay = weight_decay_norm
             elif name.endswith("bias") and weight_decay_bias is not None:
                 decay = weight_decay_bias
-            new_group = {"params": [], "param_names": [], "lr": lr, "weight_decay": decay}
+            new_group: dict = {"params": [], "param_names": [], "lr": lr, "weight_decay": decay}
             group = groups.setdefault((lr, decay), new_group)
             group["params"].append(parameter)
             group["param_names"].append(full_name)

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections import defaultdict
+from typing import Any
 
 import torch
 from detectron2.engine import SimpleTrainer, create_ddp_model
@@ -91,7 +92,7 @@ class StepTrainer(SimpleTrainer):
         """Backward passes of a batch; returns its losses, the means over the passes."""
         size = self.clips_per_pass or len(data)
         passes = [data[start : start + size] for start in range(0, len(data), size)]
-        means = defaultdict(float)
+        means: dict[str, Any] = defaultdict(float)
         for part in passes:
             share = len(part) / len(data)
             with self._gradient_exchange(part is passes[-1]):

@@ -86,7 +86,7 @@ class AVAEvaluator(KeyFrameEvaluator):
         """Those with a box and not excluded."""
         groundtruth = self._groundtruth
         annotated = set(zip(groundtruth.video_ids.tolist(), groundtruth.timestamps.tolist()))
-        return annotated - self._exclusions
+        return annotated.difference(self._exclusions)
 
     def evaluate_predictions(self, predictions: AVATable, json_path: Path | None) -> OrderedDict:
         """See :func:`tubedet.evaluation.ava_protocol.evaluate_ava`."""

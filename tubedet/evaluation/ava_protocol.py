@@ -293,7 +293,8 @@ def _rows_as_reader_ranks(
     def rank(tied: np.ndarray) -> np.ndarray:
         box_columns = table.boxes[tied][:, [1, 0, 3, 2]].T.tolist()
         entries = list(zip(scores[tied].tolist(), table.action_ids[tied].tolist(), *box_columns))
-        heap, places = [], defaultdict(list)
+        heap: list[tuple] = []
+        places: dict[tuple, list[int]] = defaultdict(list)
         for place, entry in enumerate(entries):
             places[entry].append(place)
             if capacity is None or len(heap) < capacity:

@@ -291,7 +291,8 @@ def _missed(
 
 def _varied(order: np.ndarray, classes: np.ndarray, limit: int, per_class: int) -> np.ndarray:
     """Return the first ``limit`` of ``order`` with at most ``per_class`` of each class."""
-    chosen, taken = [], Counter()
+    chosen: list[int] = []
+    taken: Counter[int] = Counter()
     for column in order.tolist():
         if len(chosen) == limit:
             break

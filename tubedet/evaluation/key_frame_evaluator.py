@@ -194,10 +194,10 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
     def _written(self, key_frames: list[_KeyFramePredictions]) -> AVATable:
         """Write the prediction csv, to memory without ``output_dir``, and reads it back."""
         if self._output_dir is None:
-            stream = io.StringIO(newline="")
-            self._write_rows(key_frames, stream)
-            stream.seek(0)
-            return parse_ava_csv(stream, source="predictions", ava_kinetics=self._ava_kinetics)
+            memory = io.StringIO(newline="")
+            self._write_rows(key_frames, memory)
+            memory.seek(0)
+            return parse_ava_csv(memory, source="predictions", ava_kinetics=self._ava_kinetics)
         self._output_dir.mkdir(parents=True, exist_ok=True)
         path = self._output_dir / f"{file_stem(self._dataset_name)}_predictions.csv"
         with open_atomically(path) as stream:

@@ -108,7 +108,8 @@ def video_average_precisions(
     Returns:
         np.ndarray: (K, A) float64 in [0, 1]; NaN for a class without ground truth.
     """
-    gt_of_class, detections_of_class = defaultdict(list), defaultdict(list)
+    gt_of_class: dict[int, list] = defaultdict(list)
+    detections_of_class: dict[int, list] = defaultdict(list)
     for tubes_of, by_class in (
         (groundtruth, gt_of_class),
         (detections, detections_of_class),

@@ -5,6 +5,7 @@ import copy
 import torch
 import torch.nn.functional as F
 from detectron2.layers import ROIAlign
+from detectron2.modeling.poolers import ROIPooler
 from torch import nn
 from torchvision.ops import box_convert
 
@@ -47,7 +48,7 @@ class ClipProgram(nn.Module):
         pool_any_size(self.model)
         pooler = getattr(getattr(model, "head", None), "box_pooler", None)
         if pooler is not None:
-            self.model.head.box_pooler = RegionSampling(**_pooling(pooler))
+            self.model.get_submodule("head").box_pooler = RegionSampling(**_pooling(pooler))
 
     def forward(self, clips: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Detect in every clip.
@@ -81,7 +82,7 @@ class ClipProgram(nn.Module):
         return ClipBatch(pixels, mask, [(height, width)])
 
 
-def _pooling(pooler: nn.Module) -> dict:
+def _pooling(pooler: ROIPooler) -> dict:
     """Return the arguments of :class:`RegionSampling` that stand for a ``ROIPooler``."""
     aligns = list(pooler.level_poolers)
     if not all(isinstance(x, ROIAlign) and x.aligned and x.sampling_ratio > 0 for x in aligns):

@@ -84,6 +84,7 @@ def _write_onnx(program: ExportedProgram, path: Path, record: dict) -> None:
             f"PyTorch {torch.__version__} cannot write the program as ONNX: "
             f"{first_line(root_cause(error))}"
         ) from error
+    assert exported is not None  # as it was not asked to write the file
     exported.model.metadata_props[RECORD] = json.dumps(record)
     exported.save(path)
 

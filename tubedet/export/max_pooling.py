@@ -20,13 +20,21 @@ class AnySizeMaxPool3d(nn.MaxPool3d):
         pool: the pooling to do, without ``ceil_mode``.
     """
 
+    kernel_size: tuple[int, int, int]
+    stride: tuple[int, int, int]
+    padding: tuple[int, int, int]
+    dilation: tuple[int, int, int]
+
     def __init__(self, pool: nn.MaxPool3d):
         arguments = (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
-        super().__init__(*((x, x, x) if isinstance(x, int) else tuple(x) for x in arguments))
+        kernel_size, stride, padding, dilation = (
+            (x, x, x) if isinstance(x, int) else tuple(x) for x in arguments
+        )
+        super().__init__(kernel_size, stride, padding, dilation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, T, H, W) -> (B, C, T', H', W')."""
-        margins = []
+        margins: list = []
         for axis, side in enumerate(x.shape[2:]):
             margin = 0
             if self.stride[axis] == 2 and not isinstance(side, int):

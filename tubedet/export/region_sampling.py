@@ -5,6 +5,7 @@ He et al., "Mask R-CNN", ICCV 2017 (https://arxiv.org/abs/1703.06870); arithmeti
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +56,7 @@ class RegionSampling(nn.Module):
             (B·R, C, P, P).
         """
         chosen = self._levels_of(boxes)[:, None, :, None]
-        sampled = 0
+        sampled: Any = 0
         for index, (level, scale) in enumerate(zip(levels, self.scales)):
             on_level = self._samples(level, boxes * scale - 0.5)
             sampled = sampled + torch.where(chosen == index, on_level, 0.0)

@@ -51,7 +51,8 @@ def verification_shapes(shape: ClipShape, short_side: int) -> list[tuple[int, tu
     cases = []
     for batch, size in enumerate(sizes, start=1):
         if not shape.size:
-            size = tuple(max(x // shape.multiple * shape.multiple, MIN_SIDE) for x in size)
+            height, width = (max(x // shape.multiple * shape.multiple, MIN_SIDE) for x in size)
+            size = (height, width)
         cases.append((shape.batch or batch, size))
     return list(dict.fromkeys(cases))
 

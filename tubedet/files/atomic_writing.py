@@ -18,7 +18,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO, Literal, TextIO, overload
+from typing import Any, BinaryIO, Literal, TextIO, overload
 
 _TOKEN_BYTES = 8
 _MAX_NAME_BYTES = 255  # of a file, on all common file systems
@@ -54,7 +54,7 @@ def open_atomically(path, mode="w"):
     Raises:
         OSError: if the file cannot be written.
     """
-    text = {} if mode == "wb" else {"encoding": "utf-8", "newline": ""}
+    text: dict[str, Any] = {} if mode == "wb" else {"encoding": "utf-8", "newline": ""}
     with _completed(PartialFile(path, keep_suffix=False)) as partial:
         with open(partial, mode, **text) as stream:
             yield stream

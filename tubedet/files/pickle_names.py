@@ -77,6 +77,8 @@ class AllowedName:
     """Stands for an allowed name: it can be called, and nothing in it can be changed."""
 
     __slots__ = ("_count", "_function")
+    _count: Callable[[object], None]
+    _function: Callable
 
     def __init__(self, function: Callable, count: Callable[[object], None]):
         object.__setattr__(self, "_function", function)

@@ -15,6 +15,7 @@ import struct
 import sys
 from collections.abc import Callable, Mapping
 from os import PathLike
+from typing import Any
 
 import numpy as np
 
@@ -105,9 +106,13 @@ def load_restricted_pickle(
         ) from None
 
 
-# The machine written in Python: that in C sets up a table as long as a damaged file says.
-class _RestrictedUnpickler(pickle._Unpickler):
-    dispatch = dict(pickle._Unpickler.dispatch)
+# The machine written in Python: that in C sets up a table as long as a damaged file says. Its
+# instructions are in no stub file, hence Any.
+_Unpickler: Any = pickle._Unpickler
+
+
+class _RestrictedUnpickler(_Unpickler):
+    dispatch = dict(_Unpickler.dispatch)
 
     def __init__(self, data: io.BytesIO, allowed: Mapping[tuple[str, str], Callable]):
         super().__init__(data, encoding="iso-8859-1")

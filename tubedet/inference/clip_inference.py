@@ -48,7 +48,7 @@ class ClipInference:
         self._amp_dtype = getattr(torch, amp) if amp else None
         self._is_compiled = compile
         if compile:
-            model.backbone.compile(dynamic=False)
+            model.get_submodule("backbone").compile(dynamic=False)
 
     def __call__(self, inputs: Sequence[dict]) -> list[Instances]:
         """Detect on some clips in one forward pass.
@@ -62,8 +62,8 @@ class ClipInference:
         num_clips = len(inputs)
         if self._is_compiled:
             # Another batch size would be compiled anew.
-            inputs = [*inputs, *inputs[-1:] * (self.batch_size - num_clips)]
-        autocast = contextlib.nullcontext()
+            inputs = [*inputs, *list(inputs[-1:]) * (self.batch_size - num_clips)]
+        autocast: contextlib.AbstractContextManager = contextlib.nullcontext()
         if self._amp_dtype is not None:
             autocast = torch.autocast(self.device.type, dtype=self._amp_dtype)
         with torch.inference_mode(), autocast:

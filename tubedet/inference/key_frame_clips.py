@@ -86,7 +86,7 @@ class KeyFrameClips:
         self._spare_time: float | None = None
         self._spare: KeyFrameClip | None = None
         self._any_clip = self._is_over = False
-        self._last_time: float | None = None
+        self._last_time = -math.inf
         # What is kept of frames that a pending key frame may show.
         self._kept: deque[tuple[float, Any]] = deque()
 

@@ -177,7 +177,7 @@ def run_with_settings(path: str | PathLike, settings: Mapping) -> Iterator[None]
                 _remove(path / ".work")
 
 
-def _check_settings(path: Path, settings: dict) -> None:
+def _check_settings(path: Path, settings: Mapping) -> None:
     try:
         earlier = json.loads((path / "run.json").read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -8,7 +8,7 @@ import itertools
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -291,13 +291,14 @@ class VideoActionDetector:
     ) -> Iterator[DetectedFrame]:
         waiting: deque[tuple[float, Any]] = deque()
         indices = itertools.count()
-        before = None
+        before: KeyFrameResult | None = None
 
         def detected(neighbour: KeyFrameResult | None) -> DetectedFrame:
             time, stored = waiting.popleft()
             image = np.ascontiguousarray(source.rgb(stored))
-            results = (neighbour, None) if before is None else (before, neighbour)
-            return DetectedFrame(next(indices), time, image, *results)
+            first, second = (neighbour, None) if before is None else (before, neighbour)
+            assert first is not None  # without any result the steps have raised
+            return DetectedFrame(next(indices), time, image, first, second)
 
         steps = self._steps(source, clips, keep_frames=True, images=False)
         with owned, contextlib.closing(steps):
@@ -313,7 +314,7 @@ class VideoActionDetector:
 
     def _steps(
         self, source: FrameSource, clips: KeyFrameClips, *, keep_frames: bool, images: bool
-    ) -> Iterator[tuple[_ReadFrame | None, list[KeyFrameResult]]]:
+    ) -> Generator[tuple[_ReadFrame | None, list[KeyFrameResult]], None, None]:
         """Each frame as it is read with the results that it made possible; the rest at the end."""
         indices = itertools.count()
         complete: list[KeyFrameClip] = []

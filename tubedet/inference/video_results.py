@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from detectron2.structures import Instances
@@ -122,7 +122,7 @@ def write_video_results(
         if outputs.video is not None:
             video = stack.enter_context(AnnotatedVideoWriter(outputs.video, frames, end=end))
         is_drawn = video is not None or show is not None
-        detect = detector.frames if is_drawn else detector
+        detect: Callable[..., Any] = detector.frames if is_drawn else detector
         detected = stack.enter_context(
             contextlib.closing(detect(frames, every=every, start=start, end=end))
         )

@@ -1,5 +1,6 @@
 """Normalisation of 5-D feature maps."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -22,6 +23,11 @@ class FrozenBatchNorm3d(nn.Module):
         num_features: channels C.
         eps: added to the variance.
     """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
 
     def __init__(self, num_features: int, eps: float = CSN_NORM_EPS):
         super().__init__()
@@ -73,7 +79,7 @@ def get_norm_3d(name: str, num_features: int, eps: float = CSN_NORM_EPS) -> nn.M
     Raises:
         UserError: for any other name.
     """
-    norms = {
+    norms: dict[str, Callable[..., nn.Module]] = {
         "BN": nn.BatchNorm3d,
         "FrozenBN": FrozenBatchNorm3d,
         "SyncBN": nn.SyncBatchNorm,

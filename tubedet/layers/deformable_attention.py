@@ -5,6 +5,7 @@ Zhu et al., "Deformable DETR: Deformable Transformers for End-to-End Object Dete
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -111,7 +112,7 @@ class MultiScaleDeformableAttention(nn.Module):
         # row because grid_sample is fastest along long contiguous lines.
         grids = grids.permute(3, 0, 2, 4, 1, 5).flatten(1, 2).contiguous()
         weights = weights.permute(3, 0, 2, 4, 1).flatten(1, 2).contiguous()
-        gathered = 0
+        gathered: Any = 0
         sizes = [height * width for height, width in shapes]
         for level, shape, grid, weight in zip(value.split(sizes, -1), shapes, grids, weights):
             sampled = F.grid_sample(level.unflatten(-1, shape), grid, align_corners=False)

@@ -7,13 +7,22 @@ Between 0.5 and 1 bfloat16 knows 128 numbers: in a frame of 1920 pixels boxes wo
 from __future__ import annotations
 
 import contextlib
+from typing import overload
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 
-def at_least_float32(x: torch.Tensor | None) -> torch.Tensor | None:
+@overload
+def at_least_float32(x: torch.Tensor) -> torch.Tensor: ...
+
+
+@overload
+def at_least_float32(x: None) -> None: ...
+
+
+def at_least_float32(x):
     """Half precision to float32; other dtypes, and None, unchanged."""
     half = x is not None and x.dtype in (torch.float16, torch.bfloat16)
     return x.float() if half else x
@@ -31,4 +40,5 @@ def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
 def precise_linear(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
     """Apply a linear layer (..., C) -> (..., D) in float32 at least, also under autocast."""
     with without_autocast(x.device):
-        return F.linear(*map(at_least_float32, (x, layer.weight, layer.bias)))
+        weight, bias = at_least_float32(layer.weight), at_least_float32(layer.bias)
+        return F.linear(at_least_float32(x), weight, bias)

@@ -85,8 +85,11 @@ class HungarianMatcher(nn.Module):
         per_clip = cost.split([len(boxes) for boxes in gt_boxes], dim=-1)
         assignments = [linear_sum_assignment(c[b].numpy()) for b, c in enumerate(per_clip)]
         return [
-            tuple(torch.as_tensor(indices, device=pred_boxes.device) for indices in assignment)
-            for assignment in assignments
+            (
+                torch.as_tensor(queries, device=pred_boxes.device),
+                torch.as_tensor(boxes, device=pred_boxes.device),
+            )
+            for queries, boxes in assignments
         ]
 
     def cost(self, class_cost, pred_boxes, gt_boxes, gt_valid=None) -> torch.Tensor:

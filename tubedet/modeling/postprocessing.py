@@ -59,6 +59,7 @@ def scores_from_queries(output: LayerOutput, exclusive: bool) -> tuple[torch.Ten
     Arguments and rules are those of :func:`detections_from_queries`, without its threshold.
     """
     if output.action_logits is None:
+        assert output.person_logits is not None  # one of the two is there
         person = at_least_float32(output.person_logits).softmax(-1)[..., PERSON]
         return person, person[..., None]
     actions = at_least_float32(output.action_logits)

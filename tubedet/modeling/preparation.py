@@ -31,7 +31,8 @@ def prepare_for_inference(model: nn.Module) -> nn.Module:
 
 def _replace_parts(module: nn.Module) -> None:
     for name, child in module.named_children():
-        if hasattr(child, "for_inference"):
-            setattr(module, name, child.for_inference())
+        for_inference = getattr(child, "for_inference", None)
+        if for_inference is not None:
+            setattr(module, name, for_inference())
         else:
             _replace_parts(child)

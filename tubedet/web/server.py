@@ -63,7 +63,7 @@ def is_page_route(method: str | None, path: str) -> bool:
         method: of HTTP; None for other protocols.
         path: decoded, as the application looks it up.
     """
-    return any(re.fullmatch(route, path) for route in _ROUTES.get(method, ()))
+    return any(re.fullmatch(route, path) for route in _ROUTES.get(method or "", ()))
 
 
 @contextlib.contextmanager

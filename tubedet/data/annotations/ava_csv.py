@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from os import PathLike
+from typing import Any
 
 import numpy as np
 
@@ -105,12 +106,12 @@ def parse_ava_csv(
         for buffer, name in zip(buffers, _ROW.names):
             buffer += rows[name].tobytes()
         lines_read += len(chunk)
-    columns = (
+    columns: list[Any] = [
         np.frombuffer(buffer, _ROW[name].base).reshape(-1, *_ROW[name].shape)
         for buffer, name in zip(buffers, _ROW.names)
-    )
-    empty_key_frames, empty_lines = tuple(parser.empty.values()), tuple(parser.empty)
-    return AVATable(source, tuple(parser.videos), *columns, empty_key_frames, empty_lines)
+    ]
+    columns += [tuple(parser.empty.values()), tuple(parser.empty)]
+    return AVATable(source, tuple(parser.videos), *columns)
 
 
 def read_timestamps(
@@ -220,7 +221,7 @@ class _ChunkParser:
         self._source = source
         self._on_error = on_error
         self._column_counts = (2, 7, 8) if ava_kinetics else (7, 8)
-        self.videos: dict[str, int] = _Interned(lambda video_id: len(self.videos))
+        self.videos = _Interned(lambda video_id: len(self.videos))
         self.empty: dict[int, tuple[str, float]] = {}  # key frame by line
         self._timestamps = _Interned(_timestamp_parser(ava_kinetics))
         self._action_ids = _Interned(whole_number)
@@ -234,7 +235,7 @@ class _ChunkParser:
             "timestamp": _SPARE_WIDTH,
             "action_id": _SPARE_WIDTH,
         }
-        fields = [(name, f"U{width}") for name, width in text_widths.items()]
+        fields: list[tuple] = [(name, f"U{width}") for name, width in text_widths.items()]
         fields.insert(2, ("box", np.float64, 4))
         fields += [("last", np.float64)] if has_last_column else []
         try:

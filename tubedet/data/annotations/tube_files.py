@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
+from typing import Any
 
 import numpy as np
 
@@ -203,7 +204,7 @@ def _checked_tube(
 class _Checked:
     """A value of a pickle together with its place in it, for messages."""
 
-    def __init__(self, value: object, place: str, expected: type):
+    def __init__(self, value: Any, place: str, expected: type):
         self.value = value
         self._place = place
         # In Python a truth value is a whole number, too.

@@ -103,7 +103,7 @@ def read_video_infos(
             ``on_error``).
         OSError: the file cannot be read.
     """
-    infos = {}
+    infos: dict[str, VideoInfo] = {}
     with open_text(path) as stream:
         rows = csv_rows(stream, str(path), on_error=on_error)
         _, header = next(rows, (1, []))

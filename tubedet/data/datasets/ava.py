@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -218,7 +219,7 @@ def _listed_key_frames(files: AVAFiles) -> set[KeyFrame]:
     return {(video_id, s) for video_id in read_file_names(files.file_names) for s in seconds}
 
 
-def _exists(path: str | None) -> bool:
+def _exists(path: str | None) -> TypeGuard[str]:
     return path is not None and os.path.isfile(path)
 
 

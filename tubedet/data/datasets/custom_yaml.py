@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -64,7 +65,8 @@ def read_custom_yaml(path: str | os.PathLike) -> CustomDataset:
         OSError: the file cannot be read.
     """
     path = os.fspath(path)
-    values, lines = {}, {}
+    values: dict[str, Any] = {}
+    lines: dict[str, int] = {}
     for key_node, node in _top_level(path).value:
         line = key_node.start_mark.line + 1
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tubedet.data.annotations.text import AnnotationError
 
@@ -89,7 +89,7 @@ def read_coco_video(
 class _Entry:
     """An object in one of the lists of the json."""
 
-    def __init__(self, value: object, place: str):
+    def __init__(self, value: Any, place: str):
         self.value = value
         self._place = place
         if not isinstance(value, dict):

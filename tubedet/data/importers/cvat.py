@@ -143,16 +143,23 @@ class _Export:
         if box.get("outside") == "1":
             return
         frame, person = self._whole(box, "frame"), self._whole(self._track, "id")
-        corners = [self._number(box, name) for name in ("xtl", "ytl", "xbr", "ybr")]
-        if not (corners[0] < corners[2] and corners[1] < corners[3]):
-            raise self._error(f"not a box: {corners}")
+        sides = ("xtl", "ytl", "xbr", "ybr")
+        left, top, right, bottom = (self._number(box, name) for name in sides)
+        if not (left < right and top < bottom):
+            raise self._error(f"not a box: {[left, top, right, bottom]}")
         self._seen_numbers.add(frame)
         actions = self._actions if self._attributes else [self._track.get("label", "")]
         for action in actions:
             if action not in self._action_ids:
                 raise self._error(f"the action {action!r} is not among --classes")
             self.boxes.append(
-                PersonBox("", frame + 1, tuple(corners), self._action_ids[action], person)
+                PersonBox(
+                    "",
+                    frame + 1,
+                    (left, top, right, bottom),
+                    self._action_ids[action],
+                    person,
+                )
             )
 
     def _whole(self, attributes: dict[str, str], name: str) -> int:
@@ -179,6 +186,6 @@ class _Export:
         if not self._meta.get("size"):
             return range(0)
         start = self._whole(self._meta, "start_frame") if self._meta.get("start_frame") else 0
-        step = self._meta.get("frame_filter", "").removeprefix("step=") or "1"
-        step = max(1, self._whole({"frame_filter": step}, "frame_filter"))
+        given = self._meta.get("frame_filter", "").removeprefix("step=") or "1"
+        step = max(1, self._whole({"frame_filter": given}, "frame_filter"))
         return range(start, start + step * self._whole(self._meta, "size"), step)

@@ -121,11 +121,12 @@ def _check_targets(
 def _csv_text(boxes: Collection[PersonBox], empty_frames: Collection[tuple[str, int]]) -> str:
     # Of the same frame by action, then person.
     ordered = sorted(boxes, key=lambda b: (b.video_id, b.frame_number, b.action_id, b.person_id))
-    rows = [
+    rows: list[tuple] = [
         (b.video_id, b.frame_number, *(f"{value:.7g}" for value in b.box), b.action_id, b.person_id)
         for b in ordered
     ]
     rows += set(empty_frames) - {(b.video_id, b.frame_number) for b in boxes}
+    rows.sort(key=lambda row: row[:2])
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(sorted(rows, key=lambda row: row[:2]))
+    csv.writer(stream, lineterminator="\n").writerows(rows)
     return stream.getvalue()

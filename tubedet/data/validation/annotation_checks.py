@@ -184,8 +184,8 @@ def _read_table(checked: CheckedDataset, path: str) -> AVATable:
     for line in sorted([*lines, *(line for (video_id, _), line in listed if "\0" in video_id)]):
         checked.error("row", "a NUL character in the video id", line=line)
     for (video_id, _), line in _lines_of_key_frames(table).items():
-        known = checked.first_lines.get(video_id, line)
-        checked.first_lines[video_id] = min(known, line)
+        known = checked.first_lines.get(video_id)
+        checked.first_lines[video_id] = line if known is None else min(known, line)
     return table
 
 

@@ -79,7 +79,7 @@ class CheckedDataset:
         """Add a warning about the annotation."""
         self.problems.append(Problem("warning", kind, self.source, line, message))
 
-    def unreadable(self, file: str, kind: str) -> Callable[[AnnotationError], None]:
+    def unreadable(self, file: str, kind: str) -> Callable[[Exception], None]:
         """Return a function that adds the errors of the reader of a file.
 
         Args:
@@ -87,7 +87,7 @@ class CheckedDataset:
             kind: of these problems.
         """
 
-        def add(error: AnnotationError) -> None:
+        def add(error: Exception) -> None:
             place, _, message = str(error).removeprefix(file).removeprefix(":").partition(": ")
             line = int(place) if place.isdecimal() else None
             self.error(kind, message if line else str(error), line=line, file=file)

@@ -58,8 +58,8 @@ def _are_consecutive(names: list[bytes]) -> bool:
 
 
 def _sorted_by_number(names: list[bytes]) -> list[bytes]:
-    matches = [_NUMBERED.fullmatch(name) for name in names]
-    if None in matches or len({(match[1], match[3]) for match in matches}) > 1:
+    matches = [match for name in names if (match := _NUMBERED.fullmatch(name))]
+    if len(matches) < len(names) or len({(match[1], match[3]) for match in matches}) > 1:
         return names
     numbered = sorted((int(match[2]), match[0]) for match in matches)
     numbers = [number for number, _ in numbered]

@@ -237,4 +237,4 @@ class VideoReaderCache:
         return {"max_open": self.max_open, "num_threads": self.num_threads}
 
     def __setstate__(self, state: dict) -> None:
-        self.__init__(**state)
+        VideoReaderCache.__init__(self, **state)

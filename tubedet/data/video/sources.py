@@ -157,6 +157,8 @@ class VideoFileSource(FrameSource):
         reader: the video; it is the source's from now on.
     """
 
+    path: str
+
     def __init__(self, reader: VideoFileReader):
         self._reader = reader
         self.path = reader.path
@@ -281,7 +283,7 @@ class CameraSource(FrameSource):
         self.name = f"camera{index}"
         self._camera = _open_camera(index)
         is_read, image = self._camera.read() if self._camera.isOpened() else (False, None)
-        if not is_read:
+        if not is_read or image is None:
             self.close()
             raise VideoError(f"camera {index}: there is none, or it cannot be read")
         self._first = image

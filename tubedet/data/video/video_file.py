@@ -14,6 +14,7 @@ import av
 import av.error
 import numpy as np
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 
 from tubedet.data.clip_sampling import TIME_TOLERANCE, display_limits
 
@@ -58,6 +59,7 @@ class VideoFileReader(AbstractContextManager):
         self._num_threads = num_threads
         self._container = open_video_container(self.path, num_threads=num_threads)
         try:
+            self._stream: VideoStream = video_stream(self._container)
             self._read_head()
         except BaseException:
             self.close()
@@ -68,7 +70,6 @@ class VideoFileReader(AbstractContextManager):
 
     def _read_head(self) -> None:
         """Decode the first frame: its time is the origin, and it knows its rotation."""
-        self._stream = video_stream(self._container)
         frames = self._decoded_frames()
         first = next(frames, None)
         if first is None:
@@ -84,7 +85,7 @@ class VideoFileReader(AbstractContextManager):
         self.rate = Fraction(rate)  # PyAV 19 has a type of its own
         self.fps = float(self.rate)
         # Taken up by frames_from: a live stream does not show its first frame a second time.
-        self._head = itertools.chain((first,), frames)
+        self._head: Iterator[av.VideoFrame] | None = itertools.chain((first,), frames)
 
     @property
     def duration(self) -> float | None:

@@ -74,6 +74,7 @@ def ava_report_content(
         f"All below follows protocol {protocol}: a detection is right if the person it overlaps "
         "most, among those who do the action, is overlapped by half (IoU 0.5) and not yet detected."
     )
+    assert matches is not None  # the protocol is one of them
     return _content(matches, figures, title, rule, records)
 
 

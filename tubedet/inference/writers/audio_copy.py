@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import av
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
+from av.video.stream import VideoStream
 
 from tubedet.data.video.container import VideoError, open_video_container, video_stream
 
@@ -45,8 +46,8 @@ class AudioCopy:
         self._container: InputContainer | None = None
         try:
             self._origin = self._origin_of_output()
-            self._container = open_video_container(source, num_threads=1)
-            self._add_streams()
+            self._container = container = open_video_container(source, num_threads=1)
+            self._add_streams(container)
         except (FFmpegError, VideoError) as error:
             self._give_up(error)
 
@@ -87,9 +88,9 @@ class AudioCopy:
         with open_video_container(self._source, num_threads=1) as container:
             return _first_frame_time(container) + self._start
 
-    def _add_streams(self) -> None:
+    def _add_streams(self, container: InputContainer) -> None:
         self._streams = {}
-        for stream in self._container.streams.audio:
+        for stream in container.streams.audio:
             codec = stream.codec_context.name if stream.codec_context else "of an unknown kind"
             if codec in self._output.supported_codecs:
                 self._streams[stream.index] = self._output.add_stream_from_template(stream)
@@ -104,17 +105,18 @@ class AudioCopy:
             self.close()
             return
         if self._start > 0:
-            self._seek(self._origin)
-        streams = [self._container.streams[index] for index in self._streams]
-        self._packets = (p for p in self._container.demux(streams) if p.pts is not None)
+            container = self._seek(container, self._origin)
+        streams = [container.streams[index] for index in self._streams]
+        self._packets = (p for p in container.demux(streams) if p.pts is not None)
         self._next = next(self._packets, None)
 
-    def _seek(self, time: float) -> None:
+    def _seek(self, container: InputContainer, time: float) -> InputContainer:
         try:
-            self._container.seek(int(time * av.time_base))
+            container.seek(int(time * av.time_base))
         except FFmpegError:  # what cannot seek is read from its beginning
-            self._container.close()
-            self._container = open_video_container(self._source, num_threads=1)
+            container.close()
+            self._container = container = open_video_container(self._source, num_threads=1)
+        return container
 
     def _time(self, packet: av.Packet) -> float:
         return float(packet.pts * packet.time_base) - self._origin
@@ -133,7 +135,7 @@ class AudioCopy:
 
 def _first_frame_time(container: InputContainer) -> float:
     """Time stamp of the first video frame that can be decoded, seconds."""
-    stream = video_stream(container)
+    stream: VideoStream = video_stream(container)
     for packet in container.demux(stream):
         with contextlib.suppress(FFmpegError):  # readers leave out undecodable frames, too
             for frame in stream.decode(packet):

@@ -60,5 +60,5 @@ class MultiLevelProjection(nn.ModuleList):
 
 def _level(conv: nn.Conv2d) -> nn.Sequential:
     nn.init.xavier_uniform_(conv.weight)
-    nn.init.zeros_(conv.bias)
+    nn.init.zeros_(conv.get_parameter("bias"))
     return nn.Sequential(conv, nn.GroupNorm(NORM_GROUPS, conv.out_channels))

@@ -79,17 +79,20 @@ class ContextActionHead(nn.Module):
             logits (L, B, Q, num_outputs).
         """
         features = self.context_proj(features)
-        mask = mask if self.mask_context else None
+        context_mask = mask if self.mask_context else None
         if self.repeat_equal_work:
             # As if every layer of a clip were a clip of its own.
             features = features.repeat(len(queries), 1, 1, 1, 1)
-            mask = None if mask is None else mask.repeat(len(queries), 1, 1)
+            if context_mask is not None:
+                context_mask = context_mask.repeat(len(queries), 1, 1)
             stacked = queries.flatten(0, 1)
         else:
             # All layers share the context: one attention over L·Q queries of each clip.
             stacked = queries.transpose(0, 1).flatten(1, 2)
-        context = self.context_encoder(features, mask)
-        token_mask = None if mask is None else mask.flatten(1).repeat(1, features.shape[2])
+        context = self.context_encoder(features, context_mask)
+        token_mask = None
+        if context_mask is not None:
+            token_mask = context_mask.flatten(1).repeat(1, features.shape[2])
         gathered = self.cross_attn(stacked, context, context, token_mask)
         if self.repeat_equal_work:
             gathered = gathered.view_as(queries)

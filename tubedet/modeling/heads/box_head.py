@@ -1,5 +1,7 @@
 """The box head of DETR, and the box refinement of Deformable DETR."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -27,7 +29,8 @@ class BoxHead(nn.Module):
         """(..., C) -> (..., 4): the boxes before the sigmoid."""
         for layer in self.layers[:-1]:
             x = layer(x).relu_()
-        return precise_linear(self.layers[-1], x)
+        last: Any = self.layers[-1]
+        return precise_linear(last, x)
 
     def refine(self, x: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
         """Boxes relative to references, added before the sigmoid.
@@ -52,7 +55,8 @@ class BoxHead(nn.Module):
         Args:
             size_logit: width and height before the sigmoid where references are points.
         """
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        last: Any = self.layers[-1]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         with torch.no_grad():
-            self.layers[-1].bias[2:] = size_logit
+            last.bias[2:] = size_logit

@@ -5,6 +5,7 @@ Sun et al., "Sparse R-CNN: End-to-End Object Detection with Learnable Proposals"
 """
 
 import math
+from typing import Any
 
 import torch
 from detectron2.modeling.box_regression import Box2BoxTransform
@@ -194,7 +195,8 @@ class DynamicHead(nn.Module):
         if action_prior is not None:
             # The published loop also hits every other parameter whose last side is K.
             for stage in self.head_series:
-                set_prior(stage.class_logits, action_prior)
+                class_logits: Any = stage.class_logits
+                set_prior(class_logits, action_prior)
 
     def forward(
         self, levels: list[torch.Tensor], boxes: torch.Tensor, proposals: torch.Tensor

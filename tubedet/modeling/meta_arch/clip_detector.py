@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_backbone
+from detectron2.modeling import Backbone, build_backbone
 from torch import nn
 from torchvision.ops import box_convert
 
@@ -40,11 +40,13 @@ class ClipDetector(nn.Module, ABC):
 
     num_steps = 1
     clip_boxes = False
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
 
     def __init__(
         self,
         *,
-        backbone: nn.Module,
+        backbone: Backbone,
         num_actions: int,
         person_only: bool,
         exclusive: bool,
@@ -63,8 +65,8 @@ class ClipDetector(nn.Module, ABC):
         self.aux_loss = aux_loss
         self.person_thresh = person_thresh
         self.criterion = criterion
-        for name, value in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            value = torch.tensor([v / 255 for v in value]).view(3, 1, 1, 1)
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            value = torch.tensor([v / 255 for v in values]).view(3, 1, 1, 1)
             self.register_buffer(name, value, persistent=False)
 
     @staticmethod

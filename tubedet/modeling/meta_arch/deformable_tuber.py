@@ -6,6 +6,7 @@ initialisation are those of Deformable DETR (https://arxiv.org/abs/2010.04159), 
 those of TubeR (https://arxiv.org/abs/2104.00969).
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -23,7 +24,6 @@ from tubedet.modeling.transformer import (
     DeformableTransformer,
     DETRTransformer,
     EncoderProposals,
-    LevelTokens,
 )
 
 from .clip_detector import ClipDetector
@@ -106,7 +106,7 @@ class DeformableTubeR(ClipDetector):
         steps += [steps[-1]] * (num_levels - len(steps))
         self.temporal_collapse = TemporalCollapse(hidden_dim, steps, collapse_norm)
 
-        transformer = {
+        transformer: dict[str, Any] = {
             "dim": hidden_dim,
             "num_heads": num_heads,
             "feedforward_dim": feedforward_dim,
@@ -125,7 +125,8 @@ class DeformableTubeR(ClipDetector):
         self.dec_layers = dec_layers
         num_sets = dec_layers if box_refine else 1  # without refinement layers share their heads
         self.box_heads = _box_heads(hidden_dim, num_sets, two_stage)
-        self.detr = self.proposals = None
+        self.detr: DETRTransformer | None = None
+        self.proposals: EncoderProposals | None = None
         if two_stage:
             self.proposals = EncoderProposals(hidden_dim, num_queries)
             self.proposal_box_head = _box_heads(hidden_dim, 1, two_stage)[0]
@@ -140,7 +141,8 @@ class DeformableTubeR(ClipDetector):
 
         self.person_head = None if self.exclusive else nn.Linear(hidden_dim, 3)
         prior = 0.5 if self.exclusive else action_prior
-        self.action_head = self.action_heads = None
+        self.action_head: ContextActionHead | None = None
+        self.action_heads: nn.ModuleList | None = None
         if context_actions and not self.person_only:
             self.action_head = ContextActionHead(
                 in_channels=channels[-1],
@@ -206,13 +208,19 @@ class DeformableTubeR(ClipDetector):
         positions = [sine_position_encoding_2d(mask, levels[0].shape[1]) for mask in masks]
         memory, tokens = self.transformer.encode(levels, positions, masks)
 
-        outputs, references = [], None
+        outputs: list[LayerOutput] = []
+        references = None
         if self.proposals is not None:
-            proposal, query_pos, content, references = self._proposed_queries(memory, tokens)
-            outputs = [proposal] if all_layers else []
+            found = self.proposals(
+                memory, tokens, self.proposal_person_head, self.proposal_box_head
+            )
+            query_pos, content, references = found.query_pos, found.content, found.references
+            if all_layers:
+                outputs.append(LayerOutput(found.logits, found.boxes, is_proposal=True))
         elif self.detr is not None:
             last = len(maps) - 1
-            query_pos = self._detr_queries(levels[last], positions[last], masks[last])
+            x, pos = levels[last][:, :, None], positions[last][:, :, None].to(levels[last].dtype)
+            query_pos = self.detr(x, pos, masks[last][:, None], self.query_embed.weight)[-1]
             content = self.query_content.weight.expand_as(query_pos)
         else:
             queries = self.query_embed.weight.expand(memory.shape[0], -1, -1)
@@ -224,15 +232,14 @@ class DeformableTubeR(ClipDetector):
 
         wanted = slice(None) if all_layers else slice(-1, None)
         queries, boxes = queries[wanted], boxes[wanted]
-        action_logits = [None] * len(queries)
+        action_logits: Iterable[torch.Tensor | None] = [None] * len(queries)
         if self.action_head is not None:
             action_logits = self.action_head(queries, maps[-1], masks[len(maps) - 1])
         elif self.action_heads is not None:
             heads = self._per_layer(self.action_heads)[wanted]
             action_logits = [head(x) for head, x in zip(heads, queries)]
-        if self.person_head is None:
-            person_logits = [None] * len(queries)
-        else:
+        person_logits: Iterable[torch.Tensor | None] = [None] * len(queries)
+        if self.person_head is not None:
             person_logits = self.person_head(queries)
         for actions, layer_boxes, persons in zip(action_logits, boxes, person_logits):
             outputs.append(LayerOutput(actions, layer_boxes, persons))
@@ -240,17 +247,6 @@ class DeformableTubeR(ClipDetector):
 
     def _per_layer(self, heads: nn.ModuleList) -> list[nn.Module]:
         return list(heads) if len(heads) == self.dec_layers else [heads[0]] * self.dec_layers
-
-    def _detr_queries(self, x, pos, mask):
-        """Return what DETR's queries find on one level (B, C, H, W): (B, Q, C)."""
-        pos = pos.to(x.dtype)
-        found = self.detr(x[:, :, None], pos[:, :, None], mask[:, None], self.query_embed.weight)
-        return found[-1]
-
-    def _proposed_queries(self, memory: torch.Tensor, tokens: LevelTokens):
-        found = self.proposals(memory, tokens, self.proposal_person_head, self.proposal_box_head)
-        output = LayerOutput(found.logits, found.boxes, is_proposal=True)
-        return output, found.query_pos, found.content, found.references
 
 
 def _check_options(box_refine: bool, two_stage: bool, detr_first: bool, aux_loss: bool) -> None:
@@ -272,11 +268,11 @@ def _check_options(box_refine: bool, two_stage: bool, detr_first: bool, aux_loss
 
 def _box_heads(dim: int, number: int, boxes_as_references: bool) -> nn.ModuleList:
     """Heads whose boxes are at first their references; the first may start from points."""
-    heads = nn.ModuleList(BoxHead(dim) for _ in range(number))
+    heads = [BoxHead(dim) for _ in range(number)]
     for index, head in enumerate(heads):
         from_points = index == 0 and not boxes_as_references
         head.start_at_references(INITIAL_SIZE_LOGIT if from_points else 0.0)
-    return heads
+    return nn.ModuleList(heads)
 
 
 def _classifier(dim: int, num_outputs: int, prior: float) -> nn.Linear:

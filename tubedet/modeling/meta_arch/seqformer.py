@@ -96,11 +96,10 @@ class SeqFormer(ClipDetector):
         )
         self.dec_layers = dec_layers
         num_own_heads = dec_layers if box_refine else 1
-        self.action_heads = nn.ModuleList(
-            nn.Linear(hidden_dim, self.num_outputs) for _ in range(num_own_heads)
-        )
-        self.box_heads = nn.ModuleList(BoxHead(hidden_dim) for _ in range(num_own_heads))
-        for index, (action_head, box_head) in enumerate(zip(self.action_heads, self.box_heads)):
+        action_heads = [nn.Linear(hidden_dim, self.num_outputs) for _ in range(num_own_heads)]
+        box_heads = [BoxHead(hidden_dim) for _ in range(num_own_heads)]
+        self.action_heads, self.box_heads = nn.ModuleList(action_heads), nn.ModuleList(box_heads)
+        for index, (action_head, box_head) in enumerate(zip(action_heads, box_heads)):
             if not self.exclusive:
                 set_prior(action_head, action_prior)
             box_head.start_at_references(size_logit=-2.0 if index == 0 else 0.0)

@@ -6,8 +6,10 @@ code (amazon-science/tubelet-transformer), which differs from the paper: with ke
 there are no tubelets but one DETR on the key frame.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
+import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
@@ -100,12 +102,12 @@ class TubeR(ClipDetector):
             dropout=dropout,
         )
         self.box_head = BoxHead(hidden_dim)
-        self.person_head = None
+        self.person_head: nn.Linear | None = None
         if not self.exclusive:
             self.person_head = nn.Linear(hidden_dim, 3)
         elif tubelets:
             self.person_head = nn.Linear(shape.channels, 2)
-        self.action_head = None
+        self.action_head: ContextActionHead | None = None
         if not self.person_only:
             self.action_head = ContextActionHead(
                 in_channels=shape.channels,
@@ -150,7 +152,7 @@ class TubeR(ClipDetector):
             if layer.action_logits is not None:
                 layer.action_logits = layer.action_logits[:, rows]
             layer.boxes = layer.boxes[:, rows]
-            if not self.exclusive:
+            if not self.exclusive and layer.person_logits is not None:
                 layer.person_logits = layer.person_logits[:, rows]
         return layers
 
@@ -176,12 +178,12 @@ class TubeR(ClipDetector):
             queries = queries[-1:]
 
         boxes = self.box_head(queries)
-        action_logits = [None] * len(queries)
+        action_logits: Iterable[torch.Tensor | None] = [None] * len(queries)
         if self.action_head is not None:
             action_logits = self.action_head(queries, features, mask)
-        person_logits = [None] * len(queries)
-        if not self.exclusive:
-            person_logits = self.person_head(queries)
-        elif self.person_head is not None:
+        person_logits: Iterable[torch.Tensor | None] = [None] * len(queries)
+        if self.person_head is not None and self.exclusive:
             person_logits = [self.person_head(features.mean((2, 3, 4)))] * len(queries)
+        elif self.person_head is not None:
+            person_logits = self.person_head(queries)
         return [LayerOutput(*layer) for layer in zip(action_logits, boxes, person_logits)]

@@ -6,6 +6,7 @@ fundamentalvision/Deformable-DETR.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -138,7 +139,7 @@ class DeformableDecoder(nn.Module):
         references: torch.Tensor,
         memory: torch.Tensor,
         levels: LevelTokens,
-        box_heads: Sequence[nn.Module],
+        box_heads: Sequence[Any],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Decode the queries, see :meth:`DeformableDecoderLayer.forward`.
 
@@ -223,7 +224,7 @@ class DeformableTransformer(nn.Module):
         query_pos: torch.Tensor,
         memory: torch.Tensor,
         levels: LevelTokens,
-        box_heads: Sequence[nn.Module],
+        box_heads: Sequence[Any],
         references: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Decode queries.
@@ -243,6 +244,7 @@ class DeformableTransformer(nn.Module):
 
     def first_references(self, query_pos: torch.Tensor) -> torch.Tensor:
         """Return the learned references (B, Q, 2), fractions of images, of positions (B, Q, C)."""
+        assert self.reference_points is not None  # they are learned
         return precise_linear(self.reference_points, query_pos).sigmoid()
 
     def _reset_parameters(self) -> None:

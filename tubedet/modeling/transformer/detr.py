@@ -4,6 +4,9 @@ Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020
 (https://arxiv.org/abs/2005.12872).
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -91,7 +94,9 @@ class DETRDecoder(nn.Module):
 
     def __init__(self, num_layers: int, **layer):
         super().__init__()
-        self.layers = nn.ModuleList(TransformerDecoderLayer(**layer) for _ in range(num_layers))
+        self.layers: Iterable[Any] = nn.ModuleList(
+            TransformerDecoderLayer(**layer) for _ in range(num_layers)
+        )
         self.norm = nn.LayerNorm(layer["dim"])
 
     def forward(

@@ -1,7 +1,7 @@
 """Queries from the encoder's best cells: the two-stage variant of Deformable DETR."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -59,7 +59,7 @@ class EncoderProposals(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
 
     def forward(
-        self, memory: torch.Tensor, levels: LevelTokens, person_head: nn.Module, box_head: nn.Module
+        self, memory: torch.Tensor, levels: LevelTokens, person_head: nn.Module, box_head: Any
     ) -> Proposals:
         """Propose boxes and choose queries.
 

@@ -51,7 +51,7 @@ class LevelTokens:
             tokens=torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1),
             pos=torch.cat(pos, dim=1),
             mask=torch.cat([mask.flatten(1) for mask in masks], dim=1),
-            shapes=[tuple(x.shape[-2:]) for x in maps],
+            shapes=[(x.shape[-2], x.shape[-1]) for x in maps],
             valid_ratios=torch.stack(ratios, dim=1),
         )
 

@@ -6,6 +6,7 @@ frames in the batch instead of loops over them.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,13 @@ class SeqFormerDecoderLayer(FeedForward):
         dropout: of attention weights, feed-forward and residuals.
         num_levels, num_points: of the deformable attention.
     """
+
+    norm1: nn.LayerNorm
+    norm1_box: nn.LayerNorm
+    norm2: nn.LayerNorm
+    norm2_box: nn.LayerNorm
+    norm3: nn.LayerNorm
+    norm3_box: nn.LayerNorm
 
     def __init__(
         self,
@@ -134,7 +142,7 @@ class SeqFormerDecoder(nn.Module):
         references: torch.Tensor,
         memory: torch.Tensor,
         levels: LevelTokens,
-        box_heads: Sequence[nn.Module],
+        box_heads: Sequence[Any],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Decode the queries, see :meth:`SeqFormerDecoderLayer.forward`.
 
@@ -175,7 +183,7 @@ class SeqFormerTransformer(DeformableTransformer):
         positions: list[torch.Tensor],
         masks: list[torch.Tensor],
         queries: torch.Tensor,
-        box_heads: Sequence[nn.Module],
+        box_heads: Sequence[Any],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Detect with learned queries.
 

@@ -6,6 +6,7 @@ Du Tran et al., "Video Classification with Channel-Separated Convolutional Netwo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from detectron2.config import configurable
@@ -54,7 +55,7 @@ class Stem(Part):
         self.norm = get_norm_3d(norm, channels)
         self.pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
 
-    def convolutions(self) -> list[tuple[nn.Conv3d, nn.Module]]:
+    def convolutions(self) -> list[tuple[Any, nn.Module]]:
         """Return each convolution with the norm behind it."""
         return [(self.conv, self.norm)]
 
@@ -101,10 +102,13 @@ class Bottleneck(Part):
                 get_norm_3d(norm, out_channels),
             )
 
-    def convolutions(self) -> list[tuple[nn.Conv3d, nn.Module]]:
+    def convolutions(self) -> list[tuple[Any, nn.Module]]:
         """Return each convolution with the norm behind it."""
         pairs = [(self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)]
-        return pairs if self.shortcut is None else [*pairs, tuple(self.shortcut)]
+        if self.shortcut is None:
+            return [*pairs]
+        conv, norm = self.shortcut
+        return [*pairs, (conv, norm)]
 
     def by_modules(self, x: torch.Tensor) -> torch.Tensor:
         """Compute (B, C, T, H, W) -> (B, C', T', H', W')."""

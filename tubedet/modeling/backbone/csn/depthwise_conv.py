@@ -50,6 +50,7 @@ class DepthwiseConv3d(nn.Conv3d):
             else:
                 missing = out.shape[1] - outputs.stop
                 out = out + F.pad(part, (0, 0, 0, 0, 0, 0, outputs.start, missing))
+        assert out is not None  # the middle tap was there
         return out.transpose(1, 2)
 
 
@@ -76,18 +77,17 @@ def depthwise_gradients(
         for tap in range(3):
             frames, outputs = _frames_of_tap(tap, 1, maps.shape[1])
             if outputs.start < outputs.stop:
-                pair = (x.flatten(0, 1) for x in (grad[:, outputs], maps[:, frames]))
+                d_part, part = (x.flatten(0, 1) for x in (grad[:, outputs], maps[:, frames]))
                 _, d_weight[:, :, tap] = _gradients_2d(
-                    *pair, weight[:, :, tap], stride[1:], of_input=False
+                    d_part, part, weight[:, :, tap], stride[1:], of_input=False
                 )
         return d_maps, d_weight
     d_maps, d_weight = empty_maps(maps, *maps.shape).zero_(), torch.zeros_like(weight)
     for tap in range(3):
-        frames, outputs = (
-            range(maps.shape[1])[frames] for frames in _frames_of_tap(tap, stride[0], maps.shape[1])
-        )
+        slices = _frames_of_tap(tap, stride[0], maps.shape[1])
+        read, written = (range(maps.shape[1])[frames] for frames in slices)
         # One frame after the other, because the gradients of one fit into a cache.
-        for frame, output in zip(frames, outputs):
+        for frame, output in zip(read, written):
             d_frame, d_tap = _gradients_2d(
                 grad[:, output], maps[:, frame], weight[:, :, tap], stride[1:], of_input=True
             )

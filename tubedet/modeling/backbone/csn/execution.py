@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -35,7 +36,7 @@ class Execution:
 
     training: type[torch.autograd.Function]
     input_may_train: bool
-    for_inference: Callable[[Part], nn.Module]
+    for_inference: Callable[[Any], nn.Module]
 
 
 CPU = {
@@ -77,7 +78,7 @@ class Part(nn.Module, ABC):
         """
 
     @abstractmethod
-    def convolutions(self) -> list[tuple[nn.Conv3d, nn.Module]]:
+    def convolutions(self) -> list[tuple[Any, nn.Module]]:
         """Return each convolution with the norm behind it."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

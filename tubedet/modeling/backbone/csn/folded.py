@@ -6,6 +6,7 @@ a block without a projection overwrites its input, so that the largest map is he
 """
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -33,10 +34,14 @@ class FoldedStem(nn.Module):
         pool: its max pooling.
     """
 
+    weight: torch.Tensor
+    bias: torch.Tensor
+
     def __init__(self, conv: nn.Conv3d, norm: nn.Module, pool: nn.MaxPool3d):
         super().__init__()
         self.pool = pool
-        self.stride, self.padding = conv.stride, conv.padding
+        self.stride = conv.stride
+        self.padding = cast(tuple[int, ...], conv.padding)
         weight, bias = folded(conv, norm)
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
@@ -48,7 +53,7 @@ class FoldedStem(nn.Module):
                 x = x.contiguous(memory_format=torch.channels_last_3d)
             return self.pool(F.conv3d(x, self.weight, self.bias, self.stride, self.padding).relu_())
         weight = frames_as_channels(self.weight)
-        pool = self.pool
+        pool: Any = self.pool
         pooling = [sides[1:] for sides in (pool.kernel_size, pool.stride, pool.padding)]
         out = None
         for t, window in enumerate(frame_windows(x)):
@@ -57,6 +62,7 @@ class FoldedStem(nn.Module):
             if out is None:
                 out = maps.new_empty(len(x), x.shape[2], *maps.shape[-2:], maps.shape[1])
             out[:, t] = maps.permute(0, 2, 3, 1)
+        assert out is not None  # a clip has a frame
         return out.permute(0, 4, 1, 2, 3)
 
 
@@ -68,6 +74,15 @@ class FoldedBottleneck(nn.Module):
         shortcut: the projection of the shortcut with its batch norm; None: identity.
     """
 
+    reduce_weight: torch.Tensor
+    reduce_bias: torch.Tensor
+    depthwise_weight: torch.Tensor
+    depthwise_bias: torch.Tensor
+    expand_weight: torch.Tensor
+    expand_bias: torch.Tensor
+    shortcut_weight: torch.Tensor
+    shortcut_bias: torch.Tensor
+
     def __init__(
         self,
         reduce: tuple[nn.Conv3d, nn.Module],
@@ -78,8 +93,9 @@ class FoldedBottleneck(nn.Module):
         super().__init__()
         self.stride = depthwise[0].stride
         self.project = shortcut is not None
+        parts: dict[str, tuple[nn.Conv3d, nn.Module]]
         parts = {"reduce": reduce, "depthwise": depthwise, "expand": expand}
-        if self.project:
+        if shortcut is not None:
             parts["shortcut"] = shortcut
         for name, part in parts.items():
             weight, bias = folded(*part)
@@ -187,7 +203,7 @@ def _by_frames(x: torch.Tensor) -> bool:
     )
 
 
-def folded(conv: nn.Conv3d, norm: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+def folded(conv: nn.Conv3d, norm: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Weight and bias of one convolution that does what a convolution and a batch norm do.
 
     Args:

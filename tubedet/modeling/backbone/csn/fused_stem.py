@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -39,6 +41,7 @@ class StemFunction(torch.autograd.Function):
             if out is None:
                 out = empty_maps(frame, *maps.shape[:2], *frame.shape[-2:], frame.shape[1])
             out[:, t] = frame.permute(0, 2, 3, 1)
+        assert out is not None  # a clip has a frame
         kept = () if recompute_all else (maps,)
         ctx.save_for_backward(x, *kept, statistics.mean, statistics.inverse_std, weight, gain, bias)
         ctx.stem, ctx.of_batch = stem, statistics.of_batch
@@ -95,9 +98,10 @@ def _stem_maps(x: torch.Tensor, weight: torch.Tensor, conv: nn.Conv3d) -> torch.
         if out is None:
             out = empty_maps(frame, len(x), x.shape[2], *frame.shape[-2:], frame.shape[1])
         out[:, t] = frame.permute(0, 2, 3, 1)
+    assert out is not None  # a clip has a frame
     return out
 
 
-def _pooling(pool: nn.MaxPool3d) -> list:
+def _pooling(pool: Any) -> list:
     """Kernel, stride and padding of the pooling of one frame."""
     return [list(sides[1:]) for sides in (pool.kernel_size, pool.stride, pool.padding)]

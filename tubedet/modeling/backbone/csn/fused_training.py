@@ -9,6 +9,8 @@ are matrix products. Results and gradients equal those of the modules up to roun
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -106,6 +108,8 @@ class BottleneckFunction(torch.autograd.Function):
     def backward(ctx, d_out):
         """Gradients of the arguments of :meth:`forward`."""
         clips, out, *saved = ctx.saved_tensors
+        h1: Any
+        h2: Any
         h1, h2 = (None, None) if ctx.recompute_all else (saved.pop(0), saved.pop(0))
         statistics = [
             NormStatistics(saved.pop(0), saved.pop(0), of_batch) for of_batch in ctx.of_batch
@@ -123,13 +127,14 @@ class BottleneckFunction(torch.autograd.Function):
             h2 = _depthwise(a1, w2, conv2)
         d_out, out = as_rows(d_out.permute(0, 2, 3, 4, 1).contiguous()), as_rows(out)
         norm2, third = s2.affine(g2, b2), NormedProductGradients(w3.flatten(1), s3, g3)
-        taken = projection = None
+        taken: torch.Tensor | None = None
+        projection: NormedProductGradients | None = None
         if shortcut:
             taken = _sampled_input(clips, ctx.block)
             projection = NormedProductGradients(shortcut[0].flatten(1), statistics[3], shortcut[1])
 
         d_h2 = _gradient_before_third(d_out, out, h2, norm2, third, taken, projection)
-        of_third, of_shortcut = third.finish(), projection.finish() if shortcut else ()
+        of_third, of_shortcut = third.finish(), projection.finish() if projection else ()
         second = _through_second_norm(d_h2, h2, norm2, third, NormGradients(s2, g2))
         d_h1, d_w2 = depthwise_gradients(d_h2, a1, w2, conv2.stride)
         del d_h2, h2
@@ -212,7 +217,7 @@ def _strided(maps: torch.Tensor, stride: tuple[int, int, int]) -> torch.Tensor:
     return maps[:, ::time, ::row, ::column]
 
 
-def _sampled_input(clips: torch.Tensor, block: nn.Module) -> torch.Tensor:
+def _sampled_input(clips: torch.Tensor, block: Any) -> torch.Tensor:
     """Return the rows of (B, T, H, W, C) that the shortcut of a block projects."""
     return _strided(clips, block.conv2.stride).flatten(0, -2)
 

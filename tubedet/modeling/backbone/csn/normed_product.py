@@ -27,7 +27,7 @@ class NormedProductGradients:
         #: (D, C): ``grad @ direct`` is the part of the rows' gradient that needs no sums.
         self.direct = matrix * (weight * statistics.inverse_std)[:, None]
         self._num_rows = 0
-        self._reference = None
+        self._reference: torch.Tensor | None = None
         self._grad_sum = torch.zeros_like(weight)
         self._row_sum = matrix.new_zeros(matrix.shape[1])
         self._grad_by_rows = torch.zeros_like(matrix)
@@ -65,6 +65,7 @@ class NormedProductGradients:
         )
         self._through_norm = matrix.t() @ (slope[:, None] * matrix)
         self._offset = -(scale * d_bias / self._num_rows) @ matrix
+        assert self._reference is not None  # rows were added
         self._offset -= (self._reference + row_mean) @ self._through_norm
         d_matrix = grad_by_centred * scale[:, None] + slope[:, None] * (matrix @ scatter)
         return d_matrix, d_weight, d_bias

@@ -1,7 +1,7 @@
 """Activation checkpointing of modules that hold batch norms."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -28,7 +28,7 @@ def recomputed(
 
 
 @contextlib.contextmanager
-def _averages_kept(norms: list[nn.Module]) -> Iterator[None]:
+def _averages_kept(norms: Sequence[nn.Module]) -> Iterator[None]:
     """Within, norms in training mode update copies of their running averages.
 
     Not tracking would change what autograd saves, which has to be the same both times.

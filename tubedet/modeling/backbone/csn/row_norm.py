@@ -7,10 +7,9 @@ the forward pass did not keep, without counting a batch twice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from tubedet.layers.batch_norm import FrozenBatchNorm3d
 
@@ -47,7 +46,7 @@ class NormStatistics(NamedTuple):
     of_batch: bool
 
     @classmethod
-    def of(cls, norm: nn.Module, slices: Iterable[torch.Tensor]) -> NormStatistics:
+    def of(cls, norm: Any, slices: Iterable[torch.Tensor]) -> NormStatistics:
         """Those that ``norm`` uses for rows; its running averages are updated.
 
         Args:
@@ -104,7 +103,7 @@ class NormGradients:
         self._statistics = statistics
         self._weight = weight
         self._num_rows = 0
-        self._of_rows = None
+        self._of_rows: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
         self.d_weight = torch.zeros_like(weight)
         self.d_bias = torch.zeros_like(weight)
 

@@ -1,0 +1,53 @@
+"""Configs that cannot work."""
+
+import pytest
+
+from tubedet.engine import load_config, load_model
+from tubedet.engine.config_checks import check_device, check_run_config
+from tubedet.errors import UserError
+
+TOY = "configs/quick_schedules/TubeR_toy.yaml"
+
+
+def test_a_device_of_another_computer_is_refused():
+    check_device("cpu")
+    for device, message in (("gpu", "device 'gpu' is none"), ("cuda:99", "'cuda:99': no such GPU")):
+        with pytest.raises(UserError, match=message):
+            check_device(device)
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("MODEL.META_ARCHITECTURE", "Tuber", "'Tuber', which does not exist; did you mean TubeR"),
+        ("MODEL.BACKBONE.NAME", "nothing", "MODEL.BACKBONE.NAME is 'nothing', which does not"),
+        ("MODEL.DEVICE", "banana", "MODEL.DEVICE: device 'banana' is none of PyTorch's"),
+        ("MODEL.DEVICE", "cuda:99", "MODEL.DEVICE: device 'cuda:99': no such GPU"),
+        ("MODEL.TUBER.NUM_QUERIES", 0, "MODEL.TUBER.NUM_QUERIES is 0; give at least 1"),
+        ("INPUT.CLIP.NUM_FRAMES", 0, "INPUT.CLIP.NUM_FRAMES is 0; give at least 1"),
+        ("INPUT.CLIP.FPS", -1.0, "INPUT.CLIP.FPS is -1.0; give a positive number"),
+        ("DATALOADER.NUM_WORKERS", -1, "DATALOADER.NUM_WORKERS is -1; give at least 0"),
+        ("DATASETS.TRAIN", ("ava_toy_trian",), "no data set 'ava_toy_trian'; did you mean ava_toy"),
+        ("DATASETS.TEST", ("nope",), "DATASETS.TEST: there is no data set 'nope'; a custom data"),
+        ("DATASETS.TRAIN", (), "DATASETS.TRAIN is empty"),
+        ("SOLVER.IMS_PER_BATCH", 0, "SOLVER.IMS_PER_BATCH is 0; give a multiple of the number"),
+        ("SOLVER.IMS_PER_BATCH", 3, "is 3; give a multiple of the number of processes, 2"),
+    ],
+)
+def test_what_cannot_be_run_is_named(key, value, message):
+    cfg = load_config(TOY, ["MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", 0])
+    check_run_config(cfg, num_processes=2, eval_only=False)
+    cfg.merge_from_list([key, value])
+    with pytest.raises(UserError, match=message):
+        check_run_config(cfg, num_processes=2, eval_only=False)
+
+
+def test_an_evaluation_needs_nothing_of_a_training():
+    cfg = load_config(TOY, ["MODEL.DEVICE", "cpu", "DATASETS.TRAIN", (), "SOLVER.IMS_PER_BATCH", 0])
+    check_run_config(cfg, num_processes=2, eval_only=True)
+
+
+def test_a_model_of_such_a_config_is_not_built():
+    cfg = load_config(TOY, ["MODEL.DEVICE", "cpu", "MODEL.META_ARCHITECTURE", "TubeRR"])
+    with pytest.raises(UserError, match="MODEL.META_ARCHITECTURE is 'TubeRR'"):
+        load_model(cfg)
