@@ -8,6 +8,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
 from tubedet.engine import Trainer, load_config
+from tubedet.errors import UserError
 
 CONFIG = "configs/quick_schedules/TubeR_toy.yaml"
 
@@ -100,3 +101,10 @@ def test_metadata_chooses_the_evaluator(monkeypatch):
         ),
         ("ActionTubeEvaluator", "some_action_tubes", folder, {"protocol": "voc"}),
     ]
+
+
+def test_a_schedule_that_does_not_exist_is_named():
+    cfg = load_config("", ["SOLVER.LR_SCHEDULER_NAME", "nope"])
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    with pytest.raises(UserError, match="SOLVER.LR_SCHEDULER_NAME or its values: .*nope"):
+        Trainer.build_lr_scheduler(cfg, optimizer)

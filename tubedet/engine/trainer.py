@@ -99,6 +99,22 @@ class Trainer(DefaultTrainer):
         return model
 
     @classmethod
+    def build_lr_scheduler(cls, cfg, optimizer):
+        """Return the schedule of the learning rate.
+
+        Args:
+            cfg: ``SOLVER.LR_SCHEDULER_NAME`` is one of detectron2's.
+            optimizer: whose learning rate it changes.
+
+        Raises:
+            UserError: if there is no such schedule.
+        """
+        try:
+            return super().build_lr_scheduler(cfg, optimizer)
+        except ValueError as error:
+            raise UserError(f"SOLVER.LR_SCHEDULER_NAME or its values: {error}") from error
+
+    @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         """See :func:`tubedet.engine.optimizer.build_optimizer`."""
         return build_optimizer(cfg, model)
