@@ -257,7 +257,7 @@ def main(arguments: list[str] | None = None) -> int:
             args.output, args.seed, args.train_videos, args.val_videos, args.jobs
         )
     except (OutputError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"make_toy_ava.py: error: {error}", file=sys.stderr)
         return 1
     print(f"{'Wrote' if written else 'Reusing'} the toy data set in {args.output}")
     return 0

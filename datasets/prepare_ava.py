@@ -204,7 +204,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return prepare(options)
     except (PreparationError, AnnotationError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"prepare_ava.py: error: {error}", file=sys.stderr)
         return 1
 
 

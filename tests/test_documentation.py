@@ -375,6 +375,6 @@ def test_the_table_of_configs_is_printed(capsys, monkeypatch):
     monkeypatch.setattr(program, "FOLDERS", ("quick_schedules",))
     monkeypatch.setattr(program, "describe", lambda path: (path.stem, "", "", 1.0, 2.0))
     monkeypatch.setattr(sys, "argv", ["tools/model_zoo.py"])
-    program.main()
+    assert program.main(program.parse_arguments([])) == 0
     rows = re.findall(r"^\| (\w+) +\|", capsys.readouterr().out, re.MULTILINE)
     assert rows[0] == "config" and "TubeR_toy" in rows

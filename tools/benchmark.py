@@ -13,6 +13,9 @@ import json
 import sys
 from pathlib import Path
 
+import tubedet  # noqa: F401  (before detectron2, whose import-time notices it silences)
+
+# isort: split
 from benchmarking import (
     data_loading,
     evaluation,

@@ -18,11 +18,15 @@ import sys
 import time
 from pathlib import Path
 
+import tubedet  # noqa: F401  (before detectron2, whose import-time notices it silences)
+
+# isort: split
 import torch
 from detectron2.modeling import build_model
 from model_zoo import count_flops
 from tabulate import tabulate
 
+from tubedet.cli.running import run_cli
 from tubedet.engine import load_config
 from tubedet.files.atomic_writing import write_json
 
@@ -50,13 +54,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main() -> None:
-    """Make the runs that are missing and print all of them, then a row per config."""
-    args = parse_arguments()
+def main(args: argparse.Namespace) -> int:
+    """Make the runs that are missing and print all of them, then a row per config.
+
+    Args:
+        args: of :func:`parse_arguments`.
+
+    Returns:
+        exit status.
+    """
+    configs = args.configs or sorted(CONFIGS.glob("*_toy.yaml"))
+    for config in configs:
+        load_config(str(config))
     # One GPU, or two CPU processes, which are faster than one with two threads.
     num_processes = 1 if torch.cuda.is_available() or os.cpu_count() == 1 else 2
     runs, rows = [], []
-    for config in args.configs or sorted(CONFIGS.glob("*_toy.yaml")):
+    for config in configs:
         of_config = [
             finished_run(config, seed, args.output / config.stem / f"seed{seed}", num_processes)
             for seed in args.seeds
@@ -66,6 +79,7 @@ def main() -> None:
     print(f"\n{tabulate(runs, 'keys', tablefmt='pipe', floatfmt=('', '', '', '.3f', '.1f'))}")
     formats = ("", "", ".3f", ".3f", ".3f", ".1f", ",", ".3f")
     print(f"\n{tabulate(rows, HEADERS, tablefmt='pipe', floatfmt=formats, intfmt=',')}")
+    return 0
 
 
 def finished_run(config: Path, seed: int, folder: Path, num_processes: int) -> dict:
@@ -122,4 +136,5 @@ def summary(config: Path, runs: list[dict]) -> tuple:
 
 
 if __name__ == "__main__":
-    main()
+    options = parse_arguments()
+    sys.exit(run_cli(lambda: main(options)))

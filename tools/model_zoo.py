@@ -11,13 +11,18 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 
+import tubedet  # noqa: F401  (before detectron2, whose import-time notices it silences)
+
+# isort: split
 import torch
 from detectron2.modeling import build_model
 from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
+from tubedet.cli.running import run_cli
 from tubedet.engine import load_config
 
 ROOT = Path(__file__).parents[1]
@@ -40,9 +45,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main() -> None:
-    """Print the table."""
-    args = parse_arguments()
+def main(args: argparse.Namespace) -> int:
+    """Print the table.
+
+    Args:
+        args: of :func:`parse_arguments`.
+
+    Returns:
+        exit status.
+    """
     logging.getLogger("detectron2").setLevel(logging.WARNING)
     paths = args.configs or [
         path
@@ -53,6 +64,7 @@ def main() -> None:
     rows = [describe(path) for path in paths]
     headers = ("config", "architecture", "clip", "M parameters", "GFLOP")
     print(tabulate(rows, headers, tablefmt="pipe", floatfmt=("", "", "", ".1f", ".0f")))
+    return 0
 
 
 def describe(path: Path) -> tuple:
@@ -78,4 +90,5 @@ def count_flops(model: torch.nn.Module, size: tuple[int, int, int]) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    options = parse_arguments()
+    sys.exit(run_cli(lambda: main(options)))
