@@ -1,6 +1,8 @@
 """Which module imports which: without cycles, and from lower packages only."""
 
 import ast
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -84,3 +86,12 @@ def test_a_cycle_would_be_found(graph):
         test_packages_import_from_lower_ones_only(broken)
     with pytest.raises(pytest.fail.Exception, match="tubedet.cli.running"):
         test_no_module_imports_itself_through_others(broken)
+
+
+def test_the_package_alone_needs_no_drawing():
+    """It takes part of a second, and detection in a program does not draw."""
+    program = "import sys, tubedet; print('matplotlib' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"

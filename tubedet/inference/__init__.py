@@ -1,8 +1,12 @@
 """A video in, results out: detection, tracks, drawing, and the files that are written."""
 
+from typing import TYPE_CHECKING, Any
+
 from .action_names import action_names_of
 from .video_detector import DetectedFrame, KeyFrameResult, VideoActionDetector
-from .video_results import VideoOutputs, VideoSummary, write_video_results
+
+if TYPE_CHECKING:
+    from .video_results import VideoOutputs, VideoSummary, write_video_results
 
 __all__ = [
     "DetectedFrame",
@@ -13,3 +17,12 @@ __all__ = [
     "action_names_of",
     "write_video_results",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what draws, and so needs matplotlib, when it is asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import video_results
+
+    return getattr(video_results, name)
