@@ -13,37 +13,26 @@ from detectron2.structures import Instances
 
 from tubedet.evaluation.prediction_csv import format_timestamp
 
-from .key_frame_writer import KeyFrameWriter, actions_by_score
+from .key_frame_writer import PersonsWriter, actions_by_score
 
 if TYPE_CHECKING:
     from tubedet.inference.video_detector import KeyFrameResult
 
 
-class CocoJsonWriter(KeyFrameWriter):
+class CocoJsonWriter(PersonsWriter):
     """A json with ``images``, ``annotations`` and ``categories``, which pycocotools reads.
 
     An image is a key frame, with ``video_id`` and ``timestamp`` (seconds since the first frame); a
     category is an action, with AVA's id (from 1). A person who does k actions has k annotations of
     one ``bbox`` (x, y, width, height in pixels) and ``track_id`` and their ``score``.
 
-    Args:
-        path: the file.
-        video: name of the video.
-        action_names: A names; name k is that of the 0-based action k.
-        min_score: actions with a lower score are left out.
+    Arguments are those of :class:`.PersonsWriter`.
     """
 
     def __init__(
-        self,
-        path: str | PathLike,
-        video: str,
-        action_names: Sequence[str],
-        *,
-        min_score: float = 0.05,
+        self, path: str | PathLike, video: str, action_names: Sequence[str], **options: float
     ):
-        super().__init__(path)
-        self.video = video
-        self.min_score = min_score
+        super().__init__(path, video, action_names, **options)
         # The images come first in the file, the annotations wait beside it.
         self._annotations = self._resources.enter_context(
             tempfile.TemporaryFile("w+", encoding="utf-8", dir=self.path.parent)

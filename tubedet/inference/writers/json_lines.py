@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from os import PathLike
 from typing import TYPE_CHECKING
 
 from detectron2.structures import Instances
 
-from .key_frame_writer import KeyFrameWriter, actions_by_score
+from .key_frame_writer import PersonsWriter, actions_by_score
 
 if TYPE_CHECKING:
     from tubedet.inference.video_detector import KeyFrameResult
 
 
-class JsonLinesWriter(KeyFrameWriter):
+class JsonLinesWriter(PersonsWriter):
     """Write a line per key frame, in order, also for those without a person.
 
     A line is::
@@ -27,25 +25,8 @@ class JsonLinesWriter(KeyFrameWriter):
     Persons have the id of their track and the action scores smoothed along it. Their actions come
     in the order of the scores.
 
-    Args:
-        path: the file.
-        video: name of the video.
-        action_names: A names; name k is that of the 0-based action k.
-        min_score: actions with a lower score are left out.
+    Arguments are those of :class:`.PersonsWriter`.
     """
-
-    def __init__(
-        self,
-        path: str | PathLike,
-        video: str,
-        action_names: Sequence[str],
-        *,
-        min_score: float = 0.05,
-    ):
-        super().__init__(path)
-        self.video = video
-        self.action_names = list(action_names)
-        self.min_score = min_score
 
     def write(self, result: KeyFrameResult, persons: Instances) -> None:
         """See :meth:`KeyFrameWriter.write`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
@@ -53,6 +54,30 @@ class KeyFrameWriter(AbstractContextManager, ABC):
                 self.finish()
         else:
             self._resources.__exit__(*exc_info)
+
+
+class PersonsWriter(KeyFrameWriter):
+    """A :class:`KeyFrameWriter` of the tracked persons, by the names of their actions.
+
+    Args:
+        path: the file.
+        video: name of the video.
+        action_names: A names; name k is that of the 0-based action k.
+        min_score: actions with a lower score are left out.
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike,
+        video: str,
+        action_names: Sequence[str],
+        *,
+        min_score: float = 0.05,
+    ):
+        super().__init__(path)
+        self.video = video
+        self.action_names = list(action_names)
+        self.min_score = min_score
 
 
 def actions_by_score(scores: torch.Tensor, min_score: float) -> list[tuple[int, float]]:

@@ -1,7 +1,7 @@
 """Box, action and dynamic heads."""
 
-from .action_head import ContextActionHead, set_prior
+from .action_head import ContextActionHead, heads_of_layers, set_prior
 from .box_head import BoxHead
 from .dynamic_head import DynamicHead
 
-__all__ = ["BoxHead", "ContextActionHead", "DynamicHead", "set_prior"]
+__all__ = ["BoxHead", "ContextActionHead", "DynamicHead", "heads_of_layers", "set_prior"]

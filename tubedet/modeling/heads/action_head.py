@@ -9,6 +9,16 @@ from tubedet.layers import MultiHeadAttention
 from tubedet.modeling.transformer import ContextEncoder
 
 
+def heads_of_layers(heads: nn.ModuleList, num_layers: int) -> list[nn.Module]:
+    """Return the head of each decoder layer.
+
+    Args:
+        heads: one for each layer, or one that all of them share.
+        num_layers: number of layers.
+    """
+    return list(heads) if len(heads) == num_layers else [heads[0]] * num_layers
+
+
 def set_prior(classifier: nn.Linear, prior: float) -> None:
     """Initialise a classifier's bias so that ``prior`` is every output's sigmoid at first."""
     nn.init.constant_(classifier.bias, math.log(prior / (1 - prior)))

@@ -18,12 +18,13 @@ from tubedet.errors import UserError
 from tubedet.layers import sine_position_encoding_2d
 from tubedet.modeling.backbone import MultiLevelProjection, TemporalCollapse
 from tubedet.modeling.clip_batch import ClipBatch
-from tubedet.modeling.heads import BoxHead, ContextActionHead, set_prior
+from tubedet.modeling.heads import BoxHead, ContextActionHead, heads_of_layers, set_prior
 from tubedet.modeling.losses import LayerOutput
 from tubedet.modeling.transformer import (
     DeformableTransformer,
     DETRTransformer,
     EncoderProposals,
+    deformable_arguments,
 )
 
 from .clip_detector import ClipDetector
@@ -170,16 +171,7 @@ class DeformableTubeR(ClipDetector):
             **cls.shared_arguments(cfg, node),
             "num_queries": node.NUM_QUERIES,
             "num_frames": cfg.INPUT.CLIP.NUM_FRAMES,
-            "hidden_dim": node.HIDDEN_DIM,
-            "num_heads": node.NUM_HEADS,
-            "feedforward_dim": node.FEEDFORWARD_DIM,
-            "enc_layers": node.ENC_LAYERS,
-            "dec_layers": node.DEC_LAYERS,
-            "dropout": node.DROPOUT,
-            "num_levels": node.NUM_LEVELS,
-            "enc_points": node.ENC_POINTS,
-            "dec_points": node.DEC_POINTS,
-            "box_refine": node.BOX_REFINE,
+            **deformable_arguments(node),
             "two_stage": node.TWO_STAGE,
             "detr_first": node.DETR_FIRST,
             "context_actions": node.CONTEXT_ACTIONS,
@@ -225,7 +217,7 @@ class DeformableTubeR(ClipDetector):
         else:
             queries = self.query_embed.weight.expand(memory.shape[0], -1, -1)
             query_pos, content = queries.chunk(2, dim=-1)
-        box_heads = self._per_layer(self.box_heads)
+        box_heads = heads_of_layers(self.box_heads, self.dec_layers)
         queries, boxes = self.transformer.decode(
             content, query_pos, memory, tokens, box_heads, references
         )
@@ -236,7 +228,7 @@ class DeformableTubeR(ClipDetector):
         if self.action_head is not None:
             action_logits = self.action_head(queries, maps[-1], masks[len(maps) - 1])
         elif self.action_heads is not None:
-            heads = self._per_layer(self.action_heads)[wanted]
+            heads = heads_of_layers(self.action_heads, self.dec_layers)[wanted]
             action_logits = [head(x) for head, x in zip(heads, queries)]
         person_logits: Iterable[torch.Tensor | None] = [None] * len(queries)
         if self.person_head is not None:
@@ -244,9 +236,6 @@ class DeformableTubeR(ClipDetector):
         for actions, layer_boxes, persons in zip(action_logits, boxes, person_logits):
             outputs.append(LayerOutput(actions, layer_boxes, persons))
         return outputs
-
-    def _per_layer(self, heads: nn.ModuleList) -> list[nn.Module]:
-        return list(heads) if len(heads) == self.dec_layers else [heads[0]] * self.dec_layers
 
 
 def _check_options(box_refine: bool, two_stage: bool, detr_first: bool, aux_loss: bool) -> None:

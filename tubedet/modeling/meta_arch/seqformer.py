@@ -15,9 +15,9 @@ from tubedet.errors import UserError
 from tubedet.layers import sine_position_encoding_2d
 from tubedet.modeling.backbone import MultiLevelProjection, StepPooling
 from tubedet.modeling.clip_batch import ClipBatch
-from tubedet.modeling.heads import BoxHead, set_prior
+from tubedet.modeling.heads import BoxHead, heads_of_layers, set_prior
 from tubedet.modeling.losses import LayerOutput
-from tubedet.modeling.transformer import SeqFormerTransformer
+from tubedet.modeling.transformer import SeqFormerTransformer, deformable_arguments
 
 from .clip_detector import ClipDetector
 
@@ -112,16 +112,7 @@ class SeqFormer(ClipDetector):
             **cls.shared_arguments(cfg, node),
             "num_queries": node.NUM_QUERIES,
             "num_steps": node.NUM_STEPS,
-            "hidden_dim": node.HIDDEN_DIM,
-            "num_heads": node.NUM_HEADS,
-            "feedforward_dim": node.FEEDFORWARD_DIM,
-            "enc_layers": node.ENC_LAYERS,
-            "dec_layers": node.DEC_LAYERS,
-            "dropout": node.DROPOUT,
-            "num_levels": node.NUM_LEVELS,
-            "enc_points": node.ENC_POINTS,
-            "dec_points": node.DEC_POINTS,
-            "box_refine": node.BOX_REFINE,
+            **deformable_arguments(node),
             "action_prior": node.ACTION_PRIOR,
         }
 
@@ -145,9 +136,13 @@ class SeqFormer(ClipDetector):
         masks = [clips.mask_at(*x.shape[-2:]) for x in maps]
         positions = [sine_position_encoding_2d(mask, maps[0].shape[2]) for mask in masks]
         queries, boxes = self.transformer(
-            maps, positions, masks, self.query_embed.weight, self._per_layer(self.box_heads)
+            maps,
+            positions,
+            masks,
+            self.query_embed.weight,
+            heads_of_layers(self.box_heads, self.dec_layers),
         )
-        action_heads = self._per_layer(self.action_heads)
+        action_heads = heads_of_layers(self.action_heads, self.dec_layers)
         wanted = slice(None) if all_layers else slice(-1, None)
         return [
             LayerOutput(
@@ -159,9 +154,6 @@ class SeqFormer(ClipDetector):
                 queries[wanted], boxes[wanted], action_heads[wanted]
             )
         ]
-
-    def _per_layer(self, heads: nn.ModuleList) -> list[nn.Module]:
-        return list(heads) if len(heads) == self.dec_layers else [heads[0]] * self.dec_layers
 
     def _check_num_frames(self, num_frames: int) -> None:
         stride, rest = divmod(num_frames, self.num_steps)

@@ -1,13 +1,14 @@
 """Encoders and decoders."""
 
 from .context_encoder import ContextEncoder
-from .deformable import DeformableEncoder, DeformableTransformer
+from .deformable import DeformableEncoder, DeformableTransformer, deformable_arguments
 from .detr import DETRTransformer, TransformerDecoderLayer
 from .encoder_proposals import EncoderProposals
 from .level_tokens import LevelTokens
 from .seqformer_transformer import SeqFormerTransformer
 
 __all__ = [
+    "deformable_arguments",
     "ContextEncoder",
     "DETRTransformer",
     "DeformableEncoder",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from torch import nn
 
 from tubedet.layers import MultiHeadAttention, MultiScaleDeformableAttention, precise_linear
@@ -158,6 +159,26 @@ class DeformableDecoder(nn.Module):
             if self.box_refine:
                 references = boxes[-1].detach()
         return torch.stack(queries), torch.stack(boxes)
+
+
+def deformable_arguments(node: CfgNode) -> dict[str, Any]:
+    """Return what architectures with a deformable transformer read of their node.
+
+    Args:
+        node: such as ``MODEL.SEQFORMER``.
+    """
+    return {
+        "hidden_dim": node.HIDDEN_DIM,
+        "num_heads": node.NUM_HEADS,
+        "feedforward_dim": node.FEEDFORWARD_DIM,
+        "enc_layers": node.ENC_LAYERS,
+        "dec_layers": node.DEC_LAYERS,
+        "dropout": node.DROPOUT,
+        "num_levels": node.NUM_LEVELS,
+        "enc_points": node.ENC_POINTS,
+        "dec_points": node.DEC_POINTS,
+        "box_refine": node.BOX_REFINE,
+    }
 
 
 class DeformableTransformer(nn.Module):
