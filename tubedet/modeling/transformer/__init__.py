@@ -8,7 +8,6 @@ from .level_tokens import LevelTokens
 from .seqformer_transformer import SeqFormerTransformer
 
 __all__ = [
-    "deformable_arguments",
     "ContextEncoder",
     "DETRTransformer",
     "DeformableEncoder",
@@ -17,4 +16,5 @@ __all__ = [
     "LevelTokens",
     "SeqFormerTransformer",
     "TransformerDecoderLayer",
+    "deformable_arguments",
 ]
