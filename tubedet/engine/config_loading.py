@@ -103,9 +103,8 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
         cfg.merge_from_file(path, allow_unsafe=False)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise UserError(
-            f"{mark.name}:{mark.line + 1}: {error.problem}; a config holds plain yaml values"
-        ) from error
+        place = path if mark is None else f"{mark.name}:{mark.line + 1}"
+        raise UserError(f"{place}: {error.problem}; a config holds plain yaml values") from error
     except KeyError as error:
         raise UserError(_key_message(cfg, path, error.args[0])) from error
     except RecursionError as error:

@@ -75,7 +75,7 @@ def write_video_results(
     person_threshold: float = 0.5,
     smoothing: float = 1.0,
     show: Callable[[np.ndarray], bool] | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float], object] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> VideoSummary:
     """Detect, follows, draws and writes.
