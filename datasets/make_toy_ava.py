@@ -258,7 +258,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     except (OutputError, ValueError) as error:
         print(f"make_toy_ava.py: error: {error}", file=sys.stderr)
-        return 1
+        return 2
     print(f"{'Wrote' if written else 'Reusing'} the toy data set in {args.output}")
     return 0
 

@@ -28,7 +28,7 @@ from ava_preparation.downloading import fetch, mirror_url
 from ava_preparation.ffmpeg import Ffmpeg
 from ava_preparation.section import Section, trimmed_section
 
-from tubedet.data.annotations.ava_csv import AnnotationError
+from tubedet.cli.running import run_cli
 from tubedet.data.annotations.video_lists import read_file_names
 
 _MIRROR = "https://s3.amazonaws.com/ava-dataset"
@@ -199,13 +199,16 @@ def _positive(kind: type):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+
+    Returns:
+        exit status: 1 if some videos failed, 2 on input that cannot be used.
+    """
     options = parse_arguments(arguments)
-    try:
-        return prepare(options)
-    except (PreparationError, AnnotationError, OSError) as error:
-        print(f"prepare_ava.py: error: {error}", file=sys.stderr)
-        return 1
+    return run_cli(lambda: prepare(options))
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ from threading import Lock
 
 from tqdm import tqdm
 
+from tubedet.errors import UserError
 from tubedet.files.atomic_writing import write_json
 
 _RECORD_NAME = "preparation.json"
 
 
-class PreparationError(Exception):
+class PreparationError(UserError):
     """A step cannot be done; the message names the file or option at fault and what to do."""
 
 

@@ -139,15 +139,15 @@ def test_a_finished_set_is_reused_and_nothing_else_is_touched(toy, tmp_path, cap
     options = ["--seed", "3", "--train-videos", "2", "--val-videos", "1", "--jobs", "1"]
     assert generator.main(["--output", str(toy), *options]) == 0
     assert "Reusing" in capsys.readouterr().out
-    assert generator.main(["--output", str(toy), *options, "--seed", "4"]) == 1
+    assert generator.main(["--output", str(toy), *options, "--seed", "4"]) == 2
     assert "something else" in capsys.readouterr().err
     assert {p: p.stat().st_mtime_ns for p in toy.rglob("*")} == before
 
     (tmp_path / "mine.txt").write_text("mine")
-    assert generator.main(["--output", str(tmp_path), *options]) == 1
+    assert generator.main(["--output", str(tmp_path), *options]) == 2
     assert "mine.txt" in {p.name for p in tmp_path.iterdir()}
     assert str(tmp_path) in capsys.readouterr().err
-    assert generator.main(["--output", str(tmp_path / "mine.txt"), *options]) == 1
+    assert generator.main(["--output", str(tmp_path / "mine.txt"), *options]) == 2
 
 
 def test_a_set_with_a_missing_video_is_reported(toy, tmp_path):

@@ -98,24 +98,24 @@ def test_lists_from_a_folder_and_files_and_what_is_missing(mirror, tmp_path, cap
     elsewhere = own_list.rename(tmp_path / own_list.name)
     root = tmp_path / "ava"
     options = ["--version", "v2.1", "--source", lists]
-    assert run("annotations", root, *options) == 1
+    assert run("annotations", root, *options) == 2
     assert f"{own_list.name}: in none of {lists}" in capsys.readouterr().err
     assert not root.exists()
     assert run("annotations", root, *options, elsewhere) == 0
     changed = root / "annotations/ava_val_v2.1.csv"
     changed.write_text("mine")
-    assert run("annotations", root, *options, elsewhere) == 1
+    assert run("annotations", root, *options, elsewhere) == 2
     assert f"{changed}: another version" in capsys.readouterr().err
     assert changed.read_text() == "mine"
-    assert run("annotations", tmp_path / "new", "--source", tmp_path / "nothing") == 1
+    assert run("annotations", tmp_path / "new", "--source", tmp_path / "nothing") == 2
     assert "nothing: neither a folder nor a file" in capsys.readouterr().err
     elsewhere.write_text("other.mkv\n")
-    assert run("annotations", tmp_path / "new", *options, elsewhere) == 1
+    assert run("annotations", tmp_path / "new", *options, elsewhere) == 2
     assert "1 videos are not in" in capsys.readouterr().err
 
 
 def test_steps_name_the_step_before(tmp_path, capsys):
-    assert run("download", tmp_path / "ava") == 1
+    assert run("download", tmp_path / "ava") == 2
     assert "run the step annotations first" in capsys.readouterr().err
 
 
@@ -376,10 +376,10 @@ def test_commands_are_those_of_the_field(downloaded, stub, tmp_path, capsys):
 
 
 def test_a_missing_ffmpeg_and_a_second_process_are_told(downloaded, tmp_path, capsys, stub):
-    assert run("trim", downloaded, "--ffmpeg", tmp_path / "absent") == 1
+    assert run("trim", downloaded, "--ffmpeg", tmp_path / "absent") == 2
     assert "absent: no such program; install ffmpeg" in capsys.readouterr().err
     with sole_user(downloaded / "trimmed"):
-        assert run("trim", downloaded, "--ffmpeg", stub) == 1
+        assert run("trim", downloaded, "--ffmpeg", stub) == 2
     assert "another process is writing" in capsys.readouterr().err
 
 
