@@ -275,7 +275,7 @@ def test_later_steps_know_what_was_trimmed(downloaded, capsys):
     root = downloaded
     assert run("trim", root, *SECTION) == 0
     capsys.readouterr()
-    assert run("frames", root, "--start", 2) == 1
+    assert run("frames", root, "--start", 2) == 2
     assert f"the videos in {root / 'trimmed'} were made with --start 1" in capsys.readouterr().err
     for step, options in (("frames", ["--length", 4]), ("videos", ["--short-side", 0])):
         assert run(step, root, *options) == 0
@@ -311,7 +311,7 @@ def test_a_step_goes_on_and_refuses_other_settings(downloaded, capsys):
         [kept.name, remade.name, "preparation.json"]
     )
     capsys.readouterr()
-    assert run("trim", root, *SECTION, "--quality", 30) == 1
+    assert run("trim", root, *SECTION, "--quality", 30) == 2
     assert "'quality': 30" in capsys.readouterr().err
     # A video that another program made is taken if it is right, and left alone if not.
     (root / "trimmed/preparation.json").unlink()
@@ -333,7 +333,7 @@ def test_a_damaged_film_fails_alone_and_stays(downloaded, capsys):
     assert "trim: 1 of 2 videos" in output.out
     assert [p.name for p in (root / "trimmed").glob("*.mp4")] == ["%slow film.mp4"]
     assert film.read_bytes() == damaged
-    assert run("trim", root, "--start", 10, "--length", 1) == 1
+    assert run("trim", root, "--start", 10, "--length", 1) == 2
     assert "was made with" in capsys.readouterr().err
 
 
