@@ -5,7 +5,7 @@ r"""Detect actions in many videos.
     tubedet predict --model TubeR_CSN152_AVA21 --inputs list.txt --output DIR
 
 list.txt names one video file, folder of frames or URL per line, relative to its own folder. Each
-process takes the next video that nobody is at, so on several machines (--num-machines, or simply
+process takes the next unclaimed video, so on several machines (--num-machines, or simply
 the same command on each) DIR must be a folder that all of them see, and whose file locks work.
 
 DIR/NAME holds the results of a video and appears when all of them are complete; NAME is the stem of
