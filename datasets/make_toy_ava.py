@@ -193,7 +193,7 @@ def _write_data_set(folder: Path, seed: int, num_videos: dict[str, int], jobs: i
 
 
 def _make_video(plan: _VideoPlan) -> list[str]:
-    """Encode one video and returns its rows of the annotation csv."""
+    """Encode one video and return its rows of the annotation csv."""
     rng = np.random.default_rng([plan.seed, _SPLITS.index(plan.split), plan.index])
     film = Film(rng, plan.empty_second)
     rows = [
@@ -250,7 +250,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     args = parse_arguments(arguments)
     try:
         written = make_toy_ava(

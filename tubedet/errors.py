@@ -1,5 +1,7 @@
 """What is wrong with the input, told apart from what is wrong with the program."""
 
+from av.error import FFmpegError
+
 
 class UserError(ValueError):
     """Something that the user gave cannot be used: an option, a config, a file, a weight.
@@ -7,3 +9,8 @@ class UserError(ValueError):
     The message is one line that names what is at fault and says what to do. Commands print it
     without a traceback; every error of this kind in tubedet is one of its subclasses.
     """
+
+
+# Of a command, in every process; whatever else is raised is a fault of the program and keeps its
+# traceback.
+USER_ERRORS = (UserError, OSError, FFmpegError)

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from tubedet.data.annotations.ava_csv import read_ava_csv
 from tubedet.data.annotations.video_lists import read_file_names
+from tubedet.data.datasets.builtin import LABEL_MAPS
 from tubedet.files.atomic_writing import open_atomically
 from tubedet.files.urls import is_url
 
@@ -17,7 +18,6 @@ from .downloading import fetch, mirror_url
 
 SPLITS = ("train", "val")
 _TRAINVAL_LIST = "ava_file_names_trainval_v2.1.txt"
-_LABEL_MAPS = Path(__file__).resolve().parents[2] / "tubedet" / "data" / "datasets" / "label_maps"
 
 
 def split_list(annotations: Path, split: str) -> Path:
@@ -33,7 +33,7 @@ def split_list(annotations: Path, split: str) -> Path:
 def install_annotations(
     annotations: Path, version: str, sources: Iterable[str], mirror: str
 ) -> list[Path]:
-    """Installs the lists of one version.
+    """Install the lists of one version.
 
     The published list names the videos of training and validation together; it is split by the
     videos of the two csvs. The label maps are those of the package.
@@ -67,7 +67,7 @@ def install_annotations(
         )
     annotations.mkdir(parents=True, exist_ok=True)
     placed = [_place(annotations / name, found[name]) for name in (*names, _TRAINVAL_LIST)]
-    for path in sorted(_LABEL_MAPS.glob("*.pbtxt")):
+    for path in sorted(Path(LABEL_MAPS).glob("*.pbtxt")):
         placed.append(_place(annotations / path.name, path.read_bytes()))
     return placed + _write_split_lists(annotations, version)
 

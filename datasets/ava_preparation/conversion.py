@@ -96,7 +96,7 @@ def trim(
     encoding: Encoding,
     jobs: int,
 ) -> dict[str, str]:
-    """Cuts the annotated part out of the films.
+    """Cut the annotated part out of the films.
 
     Args:
         video_ids: file name of the original by video id.
@@ -289,7 +289,7 @@ def _settings(ffmpeg: Ffmpeg, **parts) -> dict:
 
 
 def _update_video_info(folders: Folders, section: Section) -> None:
-    """Tells the data set the size of each stored video; a frame folder goes before a video.
+    """Tell the data set the size of each stored video; a frame folder goes before a video.
 
     Args:
         folders: of the data set.

@@ -93,7 +93,7 @@ class Ffmpeg:
 
 
 def measure_video(path: Path) -> Measurements:
-    """Measures a video by its packets, and decodes its first and last frame.
+    """Measure a video by its packets, and decode its first and last frame.
 
     Args:
         path: the file.
@@ -125,7 +125,7 @@ def measure_video(path: Path) -> Measurements:
 
 
 def measure_frames(folder: Path, fps: float) -> Measurements:
-    """Measures a frame folder, and decodes its first and last frame.
+    """Measure a frame folder, and decode its first and last frame.
 
     Args:
         folder: the folder.

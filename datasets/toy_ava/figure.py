@@ -128,7 +128,7 @@ class Figure:
 
 
 def draw(canvas: np.ndarray, capsules: list[Capsule], scale: float) -> None:
-    """Paints capsules on an RGB canvas (in place) whose pixels are `scale` times smaller."""
+    """Paint capsules on an RGB canvas (in place) whose pixels are `scale` times smaller."""
 
     def fixed_point(coordinate: float) -> int:
         # OpenCV counts from the middle of the first pixel, boxes from its edge.

@@ -143,7 +143,7 @@ class Film:
 
 
 def _endless_deck(cards: list, rng: np.random.Generator) -> Iterator:
-    """Deals shuffled decks one after the other, which keeps the shares of all cards exact."""
+    """Deal shuffled decks one after the other, which keeps the shares of all cards exact."""
     while True:
         for index in rng.permutation(len(cards)):
             yield cards[index]

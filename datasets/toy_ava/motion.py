@@ -98,7 +98,7 @@ class Performance:
 def perform(
     action: int, waves: bool, x: float, speed: float, facing: int, rng: np.random.Generator
 ) -> Performance:
-    """Draws the free parameters of one second of an action."""
+    """Draw the free parameters of one second of an action."""
     # A raised arm does not mean waving: many figures which do not wave hold one up as well.
     holds_arm = rng.random() < {STAND: 0.4, WALK: 0.4, CROUCH: 0.1}.get(action, 0.0)
     frequency = {WALK: (1.2, 1.6), CROUCH: (0.6, 0.9)}.get(action, (1.0, 1.0))

@@ -44,6 +44,8 @@ def test_what_cannot_be_run_is_named(key, value, message):
 
 def test_an_evaluation_needs_nothing_of_a_training():
     cfg = load_config(TOY, ["MODEL.DEVICE", "cpu", "DATASETS.TRAIN", (), "SOLVER.IMS_PER_BATCH", 0])
+    with pytest.raises(UserError, match="DATASETS.TRAIN is empty"):
+        check_run_config(cfg, num_processes=2, eval_only=False)
     check_run_config(cfg, num_processes=2, eval_only=True)
 
 

@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> dict:
 
 
 def table(result: dict) -> str:
-    """Lays the result of :func:`run` out as text."""
+    """Lay the result of :func:`run` out as text."""
     rows = []
     for case in result["cases"]:
         row = [case["film"], case["storage"]]
@@ -132,7 +132,7 @@ class NaiveMapper:
         self._clip = {"num_frames": num_frames, "frame_stride": frame_stride, "fps": fps}
 
     def __call__(self, record: dict) -> dict:
-        """Read one clip; returns ``clip``, uint8 (3, T, H, W)."""
+        """Read one clip; return ``clip``, uint8 (3, T, H, W)."""
         times = clip_times(record["timestamp"], **self._clip)
         read = self._folder if os.path.isdir(record["video"]) else self._file
         frames = read(record["video"], times, record["fps"], record["num_frames"])

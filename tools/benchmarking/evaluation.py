@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-import tubedet.data
 from tubedet.data.annotations.ava_csv import read_ava_csv, read_label_map
+from tubedet.data.datasets.builtin import LABEL_MAPS
 from tubedet.evaluation.ava_protocol import AVA_PROTOCOLS, evaluate_ava, get_protocol
 
 from .fresh_process import FreshProcess
@@ -23,12 +23,7 @@ from .timing import timed
 
 DESCRIPTION = "frame-mAP of drawn predictions against a drawn ground truth, on one core."
 PHASES = ("read ground truth", "read predictions", "evaluate")
-_LABEL_MAP = (
-    Path(tubedet.data.__file__).parent
-    / "datasets"
-    / "label_maps"
-    / "ava_action_list_v2.1_for_activitynet_2018.pbtxt"
-)
+_LABEL_MAP = Path(LABEL_MAPS, "ava_action_list_v2.1_for_activitynet_2018.pbtxt")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict:
-    """Measures, each repetition in a fresh process.
+    """Measure, each repetition in a fresh process.
 
     Args:
         options: Those of :func:`add_arguments`, ``repeats`` and ``seed``.
@@ -77,7 +72,7 @@ def run(options: argparse.Namespace) -> dict:
 
 
 def table(result: dict) -> str:
-    """Lays the result of :func:`run` out as text."""
+    """Lay the result of :func:`run` out as text."""
     rows = []
     for name, times in result["phases"].items():
         wall = times["wall_s"]
@@ -107,7 +102,7 @@ class Evaluation:
         self._memory = PeakMemory(torch.device("cpu"))
 
     def measure(self) -> dict:
-        """Read and evaluates once; returns the figures of this pass, see :func:`run`."""
+        """Read and evaluate once; return the figures of this pass, see :func:`run`."""
         device = torch.device("cpu")
         ava_kinetics = get_protocol(self._protocol).ava_kinetics
         tables, times = [], []

@@ -57,7 +57,7 @@ class FreshProcess:
         self._end()
 
     def call(self, method: str, *args) -> Any:
-        """Call a method of the object and waits for what it returns.
+        """Call a method of the object and wait for what it returns.
 
         Args:
             method: Its name.
@@ -108,7 +108,7 @@ def _serve(connection: Connection, build: Callable, args: tuple, threads: int) -
 
 
 def _attempt(function: Callable, args: tuple) -> tuple[Exception | None, Any]:
-    """Call a function; returns what it raised, as the parent shall raise it, and its result."""
+    """Call a function; return what it raised, as the parent shall raise it, and its result."""
     try:
         return None, function(*args)
     except _INPUT_ERRORS as error:

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> dict:
 
 
 def table(result: dict) -> str:
-    """Lays the result of :func:`run` out as text."""
+    """Lay the result of :func:`run` out as text."""
     return tables(result["cases"])
 
 

@@ -114,7 +114,7 @@ class MeasuredModel(ABC):
         return torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=enabled)
 
     def measure(self) -> dict:
-        """Multiplies the matrices and runs the model once.
+        """Multiply the matrices and run the model once.
 
         Returns:
             dict: ``matrix_gflop_per_s``, see :class:`MatrixRate`; ``phases`` and ``modules``, by

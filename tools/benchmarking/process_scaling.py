@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict:
-    """Measures every number of processes in turns, each time with processes started afresh.
+    """Measure every number of processes in turns, each time with processes started afresh.
 
     Args:
         options: Those of :func:`add_arguments`, ``repeats`` and ``seed``. ``batch_size`` and
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> dict:
 
 
 def table(result: dict) -> str:
-    """Lays the result of :func:`run` out as text."""
+    """Lay the result of :func:`run` out as text."""
     rows = []
     for case in result["cases"]:
         speed = case["clips_per_second"]
@@ -132,7 +132,7 @@ class TrainingInProcesses:
         self._threads = threads
 
     def measure(self, warmup: int, iterations: int) -> dict[str, float]:
-        """Trains ``iterations`` times after ``warmup`` ones that are not timed.
+        """Train ``iterations`` times after ``warmup`` ones that are not timed.
 
         Returns:
             dict[str, float]: ``clips_per_second``, ``cpu_s_per_clip`` and ``peak_growth_mb`` (of

@@ -17,7 +17,7 @@ def random_batch(
     exclusive: bool = False,
     seed: int = 0,
 ) -> list[dict]:
-    """Draws a batch for training or inference.
+    """Draw a batch for training or inference.
 
     Args:
         batch_size: B, clips.

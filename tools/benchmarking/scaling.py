@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict:
-    """Measures each point in a fresh process, the points of an axis in turns.
+    """Measure each point in a fresh process, the points of an axis in turns.
 
     What is not varied has the size of the config's evaluation.
 
@@ -105,7 +105,7 @@ def run(options: argparse.Namespace) -> dict:
 
 
 def table(result: dict) -> str:
-    """Lays the result of :func:`run` out as text."""
+    """Lay the result of :func:`run` out as text."""
     rows, growths = [], []
     for name, axis in result["axes"].items():
         for point in axis["points"]:

@@ -11,7 +11,7 @@ _TIME, _MEMORY, _WORK = "#33658a", "#f26419", "#8b959e"
 
 
 def draw_scaling(result: dict, path: Path) -> None:
-    """Draws one plot per axis, both scales logarithmic.
+    """Draw one plot per axis, both scales logarithmic.
 
     Everything is relative to the smallest size, so the diagonal is growth as fast as the work and
     a curve below it grows slower.

@@ -64,7 +64,7 @@ class MatrixRate:
         self.measure()  # libraries start
 
     def measure(self) -> dict[str, float]:
-        """Multiplies once; returns ``wall`` and ``cpu``, GFLOP per second of either time."""
+        """Multiply once; return ``wall`` and ``cpu``, GFLOP per second of either time."""
         with timed(self._device) as timing:
             torch.mm(*self._factors, out=self._product)
         return {"wall": self._gflop / timing.wall_s, "cpu": self._gflop / max(timing.cpu_s, 1e-9)}

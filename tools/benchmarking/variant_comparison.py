@@ -22,7 +22,7 @@ def measure_in_turns(
     warmup: int,
     threads: int,
 ) -> list[dict]:
-    """Measures every run in a process of its own, one repetition of each after the other.
+    """Measure every run in a process of its own, one repetition of each after the other.
 
     Args:
         measured: What builds and runs the models.
@@ -52,7 +52,7 @@ def measure_in_turns(
 
 
 def tables(cases: Sequence[dict]) -> str:
-    """Lays out what :func:`measure_in_turns` returned, for one config or several.
+    """Lay out what :func:`measure_in_turns` returned, for one config or several.
 
     Args:
         cases: Its results, those of one config next to each other.

@@ -113,7 +113,7 @@ def _find_trunk(model: nn.Module) -> tuple[str, CSN] | None:
 
 
 def _fit_transformer(named: NamedWeights, own: dict, source: str) -> tuple[str, ...]:
-    """Check the kind of the transformer; returns our modules that the file should fill."""
+    """Check the kind of the transformer; return our modules that the file should fill."""
     kinds = {_DETR_DECODER: "DETR", _DEFORMABLE_DECODER: "Deformable DETR"}
     theirs = {kind for key, kind in kinds.items() if key in named.weights}
     ours = {kind for key, kind in kinds.items() if key in own}

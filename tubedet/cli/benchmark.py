@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import runpy
 import sys
 from pathlib import Path
@@ -11,14 +10,6 @@ import tubedet
 from tubedet.errors import UserError
 
 _PROGRAM = Path(tubedet.__file__).resolve().parents[1] / "tools" / "benchmark.py"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add nothing: the program has options of its own for each task.
-
-    Args:
-        parser: of the command.
-    """
 
 
 def run(arguments: list[str]) -> int:

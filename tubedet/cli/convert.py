@@ -63,7 +63,7 @@ def check_arguments(options: argparse.Namespace) -> None:
 
 
 def convert(source: str, names: str) -> tuple[dict[str, torch.Tensor], str]:
-    """Read and renames weights.
+    """Read and rename weights.
 
     Args:
         source: path or URL.
@@ -115,7 +115,7 @@ def write(weights: dict[str, torch.Tensor], output: Path) -> str:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Convert a file and prints what became of it.
+    """Convert a file and print what became of it.
 
     Args:
         options: of :func:`add_arguments`.

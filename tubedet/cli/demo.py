@@ -41,7 +41,7 @@ from tubedet.data.video.frame_names import FRAME_EXTENSIONS
 from tubedet.data.video.reader import VIDEO_EXTENSIONS
 from tubedet.data.video.sources import open_frame_source
 from tubedet.engine import check_started_once, load_config
-from tubedet.errors import UserError
+from tubedet.errors import USER_ERRORS, UserError
 from tubedet.files.urls import is_url
 from tubedet.inference import (
     VideoActionDetector,
@@ -54,7 +54,7 @@ from tubedet.inference.drawing import VideoWindow
 from tubedet.inference.video_jobs import distinct_names
 
 from .arguments import add_detector_arguments, add_model_argument
-from .running import INTERRUPTED, USER_ERRORS, WRONG_INPUT, print_error
+from .running import INTERRUPTED, WRONG_INPUT, print_error
 
 logger = logging.getLogger("tubedet.demo")
 
@@ -194,7 +194,7 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Detect, draws and writes.
+    """Detect, draw and write.
 
     Args:
         options: of :func:`add_arguments`.

@@ -87,7 +87,7 @@ def check_arguments(options: argparse.Namespace) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Evaluate, prints the table and writes the files.
+    """Evaluate, print the table and write the files.
 
     Args:
         options: of :func:`add_arguments`.
@@ -175,7 +175,7 @@ def evaluate_tubes(options: argparse.Namespace) -> ReportContent | None:
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
-    """Refuses what could not be written at the end, or would replace what is no output."""
+    """Refuse what could not be written at the end, or would replace what is no output."""
     inputs = [options.groundtruth, options.labelmap, options.exclude, options.predictions]
     inputs += input_files(options.dataset) if options.dataset else []
     if options.json:

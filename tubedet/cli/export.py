@@ -87,7 +87,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def export(cfg: CfgNode, options: argparse.Namespace) -> None:
-    """Traces, writes and checks; the file appears only if it computes what the detector does.
+    """Trace, write and check; the file appears only if it computes what the detector does.
 
     Args:
         cfg: the config of the detector.

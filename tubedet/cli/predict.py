@@ -154,7 +154,7 @@ def result_settings(options: argparse.Namespace) -> dict:
 
 
 def predict(jobs: list[VideoJob], options: argparse.Namespace) -> int:
-    """Start the processes, waits for them and says what was done.
+    """Start the processes, wait for them and say what was done.
 
     Args:
         jobs: the videos.

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from av.error import FFmpegError
 
-from tubedet.errors import UserError
+from tubedet.errors import USER_ERRORS, UserError
 from tubedet.third_party_warnings import silence_third_party_warnings
 
 from .arguments import apply_model_argument
@@ -36,8 +36,6 @@ COMMANDS = {
 }
 WRONG_INPUT = 2
 INTERRUPTED = 130
-# Whatever else is raised is a fault of the program and keeps its traceback.
-USER_ERRORS = (UserError, OSError, FFmpegError)
 
 
 class CommandParser(argparse.ArgumentParser):

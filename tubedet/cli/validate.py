@@ -90,7 +90,7 @@ def check_arguments(options: argparse.Namespace) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Check, reports and writes the json.
+    """Check, report and write the json.
 
     Args:
         options: of :func:`add_arguments`.

@@ -65,7 +65,7 @@ def check_arguments(options: argparse.Namespace) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Draws, and says how many drawings there are.
+    """Draw, and say how many drawings there are.
 
     Args:
         options: of :func:`add_arguments`.
@@ -84,7 +84,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def draw_data_set(name: str, cfg: CfgNode, options: argparse.Namespace) -> int:
-    """Draws the key frames of one data set.
+    """Draw the key frames of one data set.
 
     Args:
         name: registered name, or the yaml of a custom data set.

@@ -171,7 +171,7 @@ class ResizeShortSide(T.Augmentation):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        """Draws the length; the transform is a :class:`ClipResizeTransform`."""
+        """Draw the length; the transform is a :class:`ClipResizeTransform`."""
         height, width = image.shape[:2]
         short = int(np.random.choice(self.short_sides))
         new_height, new_width = _scaled_size(height, width, short)
@@ -201,7 +201,7 @@ class RandomAspectPreservingCrop(T.Augmentation):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        """Draws the place; the transform is a ``CropTransform``."""
+        """Draw the place; the transform is a ``CropTransform``."""
         height, width = image.shape[:2]
         if min(height, width) <= self.short_side:
             return T.NoOpTransform()
@@ -229,7 +229,7 @@ class RandomHSVJitter(T.Augmentation):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        """Draws the three shifts, uniformly."""
+        """Draw the three shifts, uniformly."""
         bounds = (self.hue, self.saturation, self.value)
         return HSVShiftTransform(*(int(np.random.randint(-b, b + 1)) for b in bounds))
 
@@ -276,7 +276,7 @@ def build_clip_augmentations(
 def keep_visible_boxes(
     boxes: np.ndarray, *, height: int, width: int, min_area: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Clips boxes to the frame and drops those of which hardly anything is left.
+    """Clip boxes to the frame and drop those of which hardly anything is left.
 
     Args:
         boxes: (N, 4) float, XYXY in pixels.
@@ -291,7 +291,7 @@ def keep_visible_boxes(
 
 
 def clip_tubes(tubes: np.ndarray, *, height: int, width: int, min_area: float) -> np.ndarray:
-    """Clips the boxes of tubes to the frame and blanks those of which hardly anything is left.
+    """Clip the boxes of tubes to the frame and blank those of which hardly anything is left.
 
     Args:
         tubes: (N, T, 4) float, XYXY in pixels, NaN where a frame has no box.

@@ -12,13 +12,10 @@ import torch
 from detectron2.engine import launch
 from torch.multiprocessing import ProcessExitedException
 
-from tubedet.errors import UserError
+from tubedet.errors import USER_ERRORS, UserError
 from tubedet.third_party_warnings import silence_third_party_warnings
 
 from .torchrun import check_torchrun, join_processes, num_started_processes
-
-# Errors of the user: raised again in the process that started the others.
-_USER_ERRORS = (UserError, OSError)
 
 
 def launch_processes(main: Callable, args: argparse.Namespace) -> None:
@@ -31,8 +28,8 @@ def launch_processes(main: Callable, args: argparse.Namespace) -> None:
         args: what it is called with; also says how many processes there are.
 
     Raises:
-        UserError, OSError: as ``main`` raises them, whatever the number of processes, and those of
-            :func:`check_processes`.
+        UserError, OSError, FFmpegError: as ``main`` raises them, whatever the number of processes,
+            and those of :func:`check_processes`.
         ProcessRaisedException: if one of several processes ends with any other exception; the
             message has its traceback.
     """
@@ -97,7 +94,7 @@ def _run_until_parent_ends(
     silence_third_party_warnings()
     try:
         main(args)
-    except _USER_ERRORS as error:
+    except USER_ERRORS as error:
         user_errors.put(error)
         sys.exit(2)
     # Threads of gloo that are left to the end of the interpreter abort it now and then.

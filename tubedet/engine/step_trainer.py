@@ -89,7 +89,7 @@ class StepTrainer(SimpleTrainer):
         self.grad_scaler.update()
 
     def _accumulate_gradients(self, data: list) -> dict[str, torch.Tensor]:
-        """Backward passes of a batch; returns its losses, the means over the passes."""
+        """Run the backward passes of a batch; return its losses, the means over the passes."""
         size = self.clips_per_pass or len(data)
         passes = [data[start : start + size] for start in range(0, len(data), size)]
         means: dict[str, Any] = defaultdict(float)

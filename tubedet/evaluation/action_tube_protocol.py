@@ -194,7 +194,7 @@ def match_action_tubes(
 def action_tube_result(
     matches: FrameMatches, groundtruth: ActionTubeGroundtruth, protocol: str
 ) -> ActionTubeResult:
-    """Links the detections and computes all figures from what :func:`match_action_tubes` found.
+    """Link the detections and compute all figures from what :func:`match_action_tubes` found.
 
     Args:
         matches: Of :func:`match_action_tubes` with this ground truth and protocol.

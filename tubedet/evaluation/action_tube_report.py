@@ -13,7 +13,7 @@ from .ava_report import none_if_nan
 
 
 def tube_result_table(result: ActionTubeResult) -> str:
-    """Lays a result out as text: the means, then APs in percent and counts per class.
+    """Lay a result out as text: the means, then APs in percent and counts per class.
 
     Args:
         result: An evaluation.

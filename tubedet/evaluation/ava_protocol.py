@@ -333,7 +333,7 @@ def _rank_groups(
     rank_tied: Callable[[np.ndarray], np.ndarray],
     capacity: int | None,
 ) -> np.ndarray:
-    """Sorts rows by group and descending score, and cuts each group at ``capacity``.
+    """Sort rows by group and descending score, and cut each group at ``capacity``.
 
     A group in which a score occurs twice is left to ``rank_tied``, which takes its rows in file
     order and returns those to keep in their order.

@@ -13,7 +13,7 @@ from .ava_protocol import AVAResult
 
 
 def result_table(result: AVAResult) -> str:
-    """Lays a result out as text: one line of totals, then AP in percent and boxes per class.
+    """Lay a result out as text: one line of totals, then AP in percent and boxes per class.
 
     Args:
         result: An evaluation.

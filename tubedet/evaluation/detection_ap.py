@@ -20,7 +20,7 @@ def match_detections(
     gt_groups: np.ndarray,
     iou_threshold: float = 0.5,
 ) -> np.ndarray:
-    """Labels detections as true or false positives by the rule of PASCAL VOC.
+    """Label detections as true or false positives by the rule of PASCAL VOC.
 
     A detection is a true positive if its best ground-truth box (highest IoU among ALL boxes of its
     group, the first one on a tie) overlaps by at least ``iou_threshold`` and no earlier detection
@@ -106,7 +106,7 @@ def overlapping_pairs(
 def match_pairs(
     pairs: tuple[np.ndarray, np.ndarray, np.ndarray], num_detections: int, *, free_only: bool
 ) -> np.ndarray:
-    """Labels detections as true or false positives from their overlaps with the ground truth.
+    """Label detections as true or false positives from their overlaps with the ground truth.
 
     Args:
         pairs: (P,) int detection, (P,) int ground truth and (P,) float overlap of those that may

@@ -104,7 +104,7 @@ class ErrorAnalysis:
 def analyse_errors(
     matches: FrameMatches, *, num_examples: int = 24, examples_per_class: int | None = None
 ) -> ErrorAnalysis:
-    """Analyses the detections of a prediction file.
+    """Analyse the detections of a prediction file.
 
     Args:
         matches: Detections, ground truth and their matches at IoU 0.5.

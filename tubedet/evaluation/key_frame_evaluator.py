@@ -89,10 +89,10 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
 
     @abstractmethod
     def evaluate_predictions(self, predictions: AVATable, json_path: Path | None) -> OrderedDict:
-        """Compute the figures in percent, logs a table and writes the json if there is a path."""
+        """Compute the figures in percent, log a table and write the json if there is a path."""
 
     def reset(self) -> None:
-        """Forgets all predictions."""
+        """Forget all predictions."""
         self._key_frames: list[_KeyFramePredictions] = []
         self._num_not_finite = 0
 
@@ -136,7 +136,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
             )
 
     def evaluate(self) -> OrderedDict:
-        """Compute the figures from all processed key frames, writes the files, logs the table.
+        """Compute the figures from all processed key frames, write the files, log the table.
 
         Returns:
             OrderedDict: figures in percent; empty on all but the main process.
@@ -192,7 +192,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
             )
 
     def _written(self, key_frames: list[_KeyFramePredictions]) -> AVATable:
-        """Write the prediction csv, to memory without ``output_dir``, and reads it back."""
+        """Write the prediction csv, to memory without ``output_dir``, and read it back."""
         if self._output_dir is None:
             memory = io.StringIO(newline="")
             self._write_rows(key_frames, memory)

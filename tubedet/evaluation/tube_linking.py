@@ -25,7 +25,7 @@ def link_detections(
     min_score: float = 0.005,
     min_length: int = MIN_TUBE_LENGTH,
 ) -> dict[int, list[DetectedTube]]:
-    """Links the detections of each video and class online, frame by frame.
+    """Link the detections of each video and class online, frame by frame.
 
     In every frame, first each detection that overlaps a better one by more than ``nms_iou`` has
     its score multiplied by 1 - IoU, and the best ``max_per_frame`` stay. Then the tubes, best mean

@@ -54,7 +54,7 @@ def _brief_item(value: object) -> str:
 
 
 def check_keys(keys: Iterable[object]) -> None:
-    """Refuses what takes long to hash: a tuple in tuples is hashed anew wherever it occurs."""
+    """Refuse what takes long to hash: a tuple in tuples is hashed anew wherever it occurs."""
     for key in keys:
         if isinstance(key, tuple) and len(key) <= _MAX_KEY_LENGTH:
             is_plain = all(map(_is_plain_key, key))

@@ -169,7 +169,7 @@ class KeyFrameClips:
         return [clip]
 
     def _keep(self, time: float, keep: Any) -> None:
-        """Lets the next frame replace the last one, unless a key frame shows that."""
+        """Let the next frame replace the last one, unless a key frame shows that."""
         if self._kept:
             last = self._kept[-1][0]
             if not any(last < self._limit(key_time) <= time for key_time in self._pending):

@@ -64,7 +64,7 @@ class ReadAhead(AbstractContextManager, Iterator, Generic[Item]):
         raise StopIteration
 
     def close(self) -> None:
-        """End the thread, after the item which it is reading, and drops what was not taken."""
+        """End the thread, after the item which it is reading, and drop what was not taken."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -92,7 +92,7 @@ class ReadAhead(AbstractContextManager, Iterator, Generic[Item]):
                 self._changed.notify()
 
     def _put(self, item: Item) -> bool:
-        """Queues an item as soon as there is room; False if nobody wants any more."""
+        """Queue an item as soon as there is room; False if nobody wants any more."""
         size = self._num_bytes(item)
         with self._changed:
             while self._queue and self._queued_bytes + size > self._max_bytes and not self._closed:

@@ -146,7 +146,7 @@ class ResultFolder(AbstractContextManager):
 
 @contextlib.contextmanager
 def run_with_settings(path: str | PathLike, settings: Mapping) -> Iterator[None]:
-    """Lets a run add to a folder of results if all of these are made with the same settings.
+    """Let a run add to a folder of results if all of these are made with the same settings.
 
     The settings are kept in ``PATH/run.json``. Failures of earlier runs are forgotten, unless
     another run is under way, which this one then joins.

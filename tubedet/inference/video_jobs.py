@@ -85,7 +85,7 @@ def process_videos(
     progress: Callable[[], None] = lambda: None,
     poll_seconds: float = 1.0,
 ) -> None:
-    """Works on those videos which no other process is at, until all of them are settled.
+    """Work on the unclaimed videos, one after another, until all of them are settled.
 
     Also waits for the videos of other processes: if one of those ends before its time, its video
     is done here. A video that cannot be processed is noted with the reason, and the others go on.

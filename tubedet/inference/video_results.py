@@ -78,7 +78,7 @@ def write_video_results(
     progress: Callable[[float], object] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> VideoSummary:
-    """Detect, follows, draws and writes.
+    """Detect, follow, draw and write.
 
     The annotated video has the frames, the time stamps and the sound of the source. Each file takes
     its name at the end, when all of it is written, in place of an older one; after an exception

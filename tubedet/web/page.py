@@ -43,7 +43,7 @@ def make_page(
     max_seconds: float,
     keep_seconds: float,
 ) -> gr.Blocks:
-    """Lays the page out.
+    """Lay the page out.
 
     Args:
         detector: the model.

@@ -82,7 +82,7 @@ def draw_timeline(
     color: Callable[[int], str],
     video_selector: str = "video",
 ) -> str:
-    """Draws a row per person and action; the stronger a bar's colour, the higher its score.
+    """Draw a row per person and action; the stronger a bar's colour, the higher its score.
 
     Args:
         spans: see :func:`action_spans`.

@@ -28,7 +28,7 @@ class UploadError(UserError):
 
 
 def check_upload(path: str | PathLike, *, max_megabytes: float, max_seconds: float) -> float:
-    """Refuses files that are no video, or too much of one.
+    """Refuse files that are no video, or too much of one.
 
     Args:
         path: the file.

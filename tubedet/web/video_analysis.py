@@ -78,7 +78,7 @@ class VideoAnalysis:
         every: float,
         progress: Callable[[float], None] = lambda fraction: None,
     ) -> Iterator[AnalyzedVideo]:
-        """Works on a video; the files exist until the block ends.
+        """Work on a video; the files exist until the block ends.
 
         Args:
             path: the video.

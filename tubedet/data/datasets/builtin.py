@@ -41,7 +41,8 @@ from .action_tubes import register_action_tubes
 from .ava import AVAFiles, register_ava
 from .coco_persons import register_coco_persons
 
-_LABEL_MAPS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "label_maps")
+# Folder of the label maps that come with the package.
+LABEL_MAPS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "label_maps")
 _EVALUATED_ACTIONS = "ava_action_list_v2.1_for_activitynet_2018.pbtxt"
 _ALL_ACTIONS = "ava_action_list_v2.1.pbtxt"
 
@@ -93,7 +94,7 @@ def ava_files(root: str, *, split: str, version: str, how_to_get: str = "") -> A
 
     def label_map(file_name: str) -> str:
         own = os.path.join(annotations, file_name)
-        return own if os.path.isfile(own) else os.path.join(_LABEL_MAPS, file_name)
+        return own if os.path.isfile(own) else os.path.join(LABEL_MAPS, file_name)
 
     return AVAFiles(
         groundtruth_csv=os.path.join(annotations, f"ava_{split}_{version}.csv"),

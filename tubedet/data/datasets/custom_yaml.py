@@ -52,7 +52,7 @@ class CustomDataset:
 
 
 def read_custom_yaml(path: str | os.PathLike) -> CustomDataset:
-    """Read and checks the yaml of a data set.
+    """Read and check the yaml of a data set.
 
     Args:
         path: the file; see ``docs/own_data.md`` for its keys.

@@ -18,7 +18,7 @@ from .checked_dataset import PixelBoxes, Problem
 def check_media(
     records: Iterable[dict], *, every_key_frame: bool = False, jobs: int = 1
 ) -> list[Problem]:
-    """Open every video and decodes key frames of it.
+    """Open every video and decode key frames of it.
 
     Args:
         records: dataset dicts; needed are ``video_id``, ``video``, ``fps``, ``start_second``,

@@ -40,7 +40,7 @@ def video_paths(video_ids: Iterable[str], *, frames_dir: str, videos_dir: str) -
 
 
 def missing_media(path: str) -> str:
-    """Says what was looked for where a video is not.
+    """Say what was looked for where a video is not.
 
     Args:
         path: where :func:`video_paths` expects it.

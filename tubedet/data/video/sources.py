@@ -144,7 +144,7 @@ class FrameSource(AbstractContextManager, ABC):
         return stored.nbytes
 
     def close(self) -> None:
-        """Frees what the source has opened."""
+        """Free what the source has opened."""
 
     def __exit__(self, *exc_info) -> None:
         self.close()
@@ -306,7 +306,7 @@ class CameraSource(FrameSource):
             yield clock.monotonic() - begin, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
     def close(self) -> None:
-        """Frees the camera."""
+        """Free the camera."""
         self._camera.release()
 
 

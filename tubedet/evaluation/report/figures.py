@@ -23,7 +23,7 @@ _PIXELS_PER_INCH, _FINENESS = 96, 2
 def draw_curves(
     classes: Sequence[ClassFigures], curves: Mapping[str, tuple[np.ndarray, np.ndarray]]
 ) -> bytes:
-    """Draws one small precision-recall plot per class.
+    """Draw one small precision-recall plot per class.
 
     Args:
         classes: In the order of the plots, at least one.
@@ -65,7 +65,7 @@ def draw_curves(
 
 
 def draw_slices(slices: Sequence[Slice], x_label: str) -> bytes:
-    """Draws mean AP as bars, with the number of ground-truth boxes below each.
+    """Draw mean AP as bars, with the number of ground-truth boxes below each.
 
     Args:
         slices: From left to right.
@@ -100,7 +100,7 @@ def draw_slices(slices: Sequence[Slice], x_label: str) -> bytes:
 
 
 def draw_error_kinds(kinds: Mapping[str, int]) -> bytes:
-    """Draws the share of each kind of detection as one bar.
+    """Draw the share of each kind of detection as one bar.
 
     Args:
         kinds: Kind to number; :data:`tubedet.evaluation.error_analysis.CORRECT` comes first.

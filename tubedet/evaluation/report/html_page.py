@@ -114,7 +114,7 @@ def write_html_report(content: ReportContent, folder: str | PathLike) -> Path:
 
 
 def render_html(content: ReportContent) -> str:
-    """Lays the page out.
+    """Lay the page out.
 
     Args:
         content: What to show; every text of it is escaped.

@@ -24,7 +24,7 @@ def draw_thumbnails(
     *,
     width: int = 280,
 ) -> list[bytes | None]:
-    """Draws the box of each example into its key frame.
+    """Draw the box of each example into its key frame.
 
     Args:
         examples: What to draw.

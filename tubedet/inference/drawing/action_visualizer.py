@@ -45,7 +45,7 @@ class ActionVisualizer:
     def draw_detections(
         self, frame_rgb: np.ndarray, instances: Instances, *, score_threshold: float = 0.5
     ) -> np.ndarray:
-        """Draws what a model detected.
+        """Draw what a model detected.
 
         Args:
             frame_rgb: uint8 array (H, W, 3), RGB.
@@ -88,7 +88,7 @@ class ActionVisualizer:
         return self._draw(frame_rgb, persons)
 
     def draw_annotations(self, frame_rgb: np.ndarray, annotations: list[dict]) -> np.ndarray:
-        """Draws ground truth.
+        """Draw ground truth.
 
         Args:
             frame_rgb: uint8 array (H, W, 3), RGB.

@@ -78,7 +78,7 @@ class PersonTracker:
         self._num_updates = 0
 
     def update(self, result: KeyFrameResult) -> Instances:
-        """Links the detections of the next key frame.
+        """Link the detections of the next key frame.
 
         Args:
             result: of the key frame; its ``instances`` have ``pred_boxes`` (Q, 4) XYXY in pixels of

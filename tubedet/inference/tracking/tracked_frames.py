@@ -35,7 +35,7 @@ class TrackedFrame:
 def tracked_frames(
     frames: Iterable[DetectedFrame], tracker: PersonTracker
 ) -> Iterator[TrackedFrame]:
-    """Follows the persons of a video and puts them on every frame.
+    """Follow the persons of a video and put them on every frame.
 
     Args:
         frames: all frames of a video in order.

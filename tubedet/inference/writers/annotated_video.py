@@ -49,7 +49,7 @@ class AnnotatedVideoWriter(AbstractContextManager):
         self._writer.write(drawing, time - self._start)
 
     def finish(self, *, is_stopped: bool) -> None:
-        """Completes the file, which takes its name.
+        """Complete the file, which takes its name.
 
         Args:
             is_stopped: whether it ends with the last frame that was written, instead of at ``end``

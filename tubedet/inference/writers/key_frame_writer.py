@@ -46,7 +46,7 @@ class KeyFrameWriter(AbstractContextManager, ABC):
         """
 
     def finish(self) -> None:
-        """Completes the text, before the file is closed."""
+        """Complete the text, before the file is closed."""
 
     def __exit__(self, *exc_info) -> None:
         if exc_info[0] is None:

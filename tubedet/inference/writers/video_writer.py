@@ -130,7 +130,7 @@ class VideoWriter(AbstractContextManager):
         self.num_frames += 1
 
     def close(self, end: float | None = None, *, cut_audio: bool = False) -> None:
-        """Finishes the file and gives it its name.
+        """Finish the file and give it its name.
 
         Args:
             end: seconds after the beginning at which the last frame disappears; None: 1 / fps after
