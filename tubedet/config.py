@@ -84,6 +84,9 @@ def _add_model_keys(cfg: CN) -> None:
     # and memory on CPUs in full precision, elsewhere like "modules") or "checkpointed" (keep
     # inputs and outputs of the blocks and compute the rest again: least memory, on any device).
     cfg.MODEL.CSN.EXECUTION = "fused"
+    # On NVIDIA GPUs, run it by Triton kernels, in training ("fused", "checkpointed") and detection.
+    # Off until the kernels have passed their tests on a GPU (make gpu-tests).
+    cfg.MODEL.CSN.TRITON = False
 
     _add_tuber_keys(cfg)
     _add_deformable_tuber_keys(cfg)

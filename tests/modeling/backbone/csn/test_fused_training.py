@@ -12,6 +12,7 @@ from tubedet.engine import load_config
 from tubedet.modeling import CSN
 from tubedet.modeling.backbone.csn import row_norm
 from tubedet.modeling.backbone.csn.csn import STAGES, Bottleneck, Stem
+from tubedet.modeling.backbone.csn.cuda import launching
 from tubedet.modeling.backbone.csn.execution import EXECUTIONS
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
@@ -26,7 +27,9 @@ BLOCKS = [
     ((2, 2, 2), True, (2, 1, 6, 5)),
     ((4, 1, 1), True, (1, 9, 3, 3)),
 ]
-FAST = [execution for execution in EXECUTIONS if execution != "modules"]
+# Ways to execute: MODEL.CSN.EXECUTION, and whether by Triton kernels.
+FAST = ["fused", "checkpointed", "fused triton", "checkpointed triton"]
+WAYS = ["modules", *FAST]
 
 
 @pytest.fixture(autouse=True)
@@ -34,10 +37,23 @@ def several_slices(monkeypatch):
     monkeypatch.setattr(row_norm, "_CHUNK_NUMBERS", 500)
 
 
+@pytest.fixture(autouse=True)
+def kernels_in_the_interpreter(monkeypatch):
+    """Kernels compute on the CPU too, in Triton's interpreter."""
+    pytest.importorskip("triton")
+    monkeypatch.setattr(launching, "runs_kernels", lambda x: True)
+
+
+def _way(name):
+    """Arguments of a part or a CSN for one of the WAYS."""
+    return {"execution": name.split()[0], "triton": name.endswith("triton")}
+
+
 def _block(execution, stride=(1, 1, 1), project=False, norm="BN"):
     torch.manual_seed(0)
     width = 32 if norm == "GN" else 8
-    block = Bottleneck(width * (3 if project else 4), width, stride, project, norm, execution)
+    in_channels = width * (3 if project else 4)
+    block = Bottleneck(in_channels, width, stride, project, norm, **_way(execution))
     return with_random_norms(block).double().train()
 
 
@@ -72,7 +88,12 @@ def _assert_same(results, expected, **tolerance):
 
 
 def _is_fused(out):
-    return out.grad_fn.name() in ("BottleneckFunctionBackward", "StemFunctionBackward")
+    return out.grad_fn.name() in (
+        "BottleneckFunctionBackward",
+        "StemFunctionBackward",
+        "BottleneckKernelsBackward",
+        "StemKernelsBackward",
+    )
 
 
 @pytest.mark.parametrize("execution", FAST)
@@ -162,7 +183,7 @@ def test_stem_equals_its_modules(size, kind, execution):
     parts = []
     for how in (execution, "modules"):
         torch.manual_seed(0)
-        stem = Stem(8, kind if kind == "FrozenBN" else "BN", how)
+        stem = Stem(8, kind if kind == "FrozenBN" else "BN", **_way(how))
         parts.append(with_random_norms(stem).double().train(kind != "evaluation"))
     x = _map(3, size, requires_grad=False)
     assert _is_fused(copy.deepcopy(parts[0])(x))
@@ -173,7 +194,7 @@ def test_stem_equals_its_modules(size, kind, execution):
 @pytest.mark.parametrize("execution", FAST)
 def test_a_gradient_reaches_a_clip_that_wants_one(execution):
     torch.manual_seed(0)
-    stem = with_random_norms(Stem(8, "BN", execution)).double()
+    stem = with_random_norms(Stem(8, "BN", **_way(execution))).double()
     twin = copy.deepcopy(stem)
     twin.execution = "modules"
     x = _map(3, (1, 3, 18, 21))
@@ -184,9 +205,7 @@ def test_a_gradient_reaches_a_clip_that_wants_one(execution):
 
 def _small_csn(execution, width=0.125, **arguments):
     torch.manual_seed(0)
-    csn = CSN(
-        depth=26, width_multiplier=width, out_features=STAGES, execution=execution, **arguments
-    )
+    csn = CSN(depth=26, width_multiplier=width, out_features=STAGES, **_way(execution), **arguments)
     return with_random_norms(csn).train()
 
 
@@ -195,7 +214,7 @@ def test_whole_backbones_agree(arguments):
     torch.manual_seed(1)
     clips = torch.randn(2, 3, 5, 35, 42, dtype=torch.float64)
     results = {}
-    for execution in EXECUTIONS:
+    for execution in WAYS:
         csn = _small_csn(execution, **arguments).double()
         features = csn(clips)
         loss = sum(features[name].square().mean() for name in STAGES)
@@ -267,11 +286,12 @@ def _kept_bytes(csn, clips):
 def test_what_is_kept_for_the_backward_pass():
     clips = torch.randn(1, 3, 8, 64, 64)
     kept = {}
-    for execution in EXECUTIONS:
-        csn = CSN(depth=50, width_multiplier=0.25, execution=execution).train()
+    for execution in WAYS:
+        csn = CSN(depth=50, width_multiplier=0.25, **_way(execution)).train()
         kept[execution] = _kept_bytes(csn, clips)
-    assert kept["fused"] <= 0.6 * kept["modules"]
-    assert kept["checkpointed"] <= 0.35 * kept["modules"]
+    for execution in FAST:
+        most = 0.35 if execution.startswith("checkpointed") else 0.6
+        assert kept[execution] <= most * kept["modules"], execution
 
 
 def test_checkpointing_keeps_little_of_modules_too():

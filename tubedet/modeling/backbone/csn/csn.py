@@ -49,8 +49,8 @@ class Stem(Part):
 
     kind = "stem"
 
-    def __init__(self, channels: int, norm: str, execution: str = "modules"):
-        super().__init__(execution)
+    def __init__(self, channels: int, norm: str, execution: str = "modules", triton: bool = False):
+        super().__init__(execution, triton)
         self.conv = nn.Conv3d(3, channels, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
         self.norm = get_norm_3d(norm, channels)
         self.pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
@@ -74,6 +74,7 @@ class Bottleneck(Part):
         project: whether the shortcut is a strided convolution (first block of a stage).
         norm: name of the batch norm, see :func:`get_norm_3d`.
         execution: see :class:`CSN`.
+        triton: likewise.
     """
 
     kind = "bottleneck"
@@ -86,8 +87,9 @@ class Bottleneck(Part):
         project: bool,
         norm: str,
         execution: str = "modules",
+        triton: bool = False,
     ):
-        super().__init__(execution)
+        super().__init__(execution, triton)
         out_channels = EXPANSION * mid_channels
         self.conv1 = nn.Conv3d(in_channels, mid_channels, 1, bias=False)
         self.norm1 = get_norm_3d(norm, mid_channels)
@@ -134,6 +136,8 @@ class CSN(Backbone):
             other. "fused": on CPUs in full precision by the functions of
             :mod:`.fused_training`, which need less time and memory. "checkpointed": keep inputs
             and outputs of the parts and compute the rest again in the backward pass, on any device.
+        triton: on NVIDIA GPUs, "fused" and "checkpointed" are the kernels of :mod:`.cuda`, in any
+            precision, and detection is as well; elsewhere without effect.
 
     Raises:
         UserError: for a depth, stage name or number of strides that does not exist.
@@ -152,6 +156,7 @@ class CSN(Backbone):
         norm: str = "BN",
         freeze_at: int = 0,
         execution: str = "fused",
+        triton: bool = False,
     ):
         super().__init__()
         if depth not in BLOCKS_PER_STAGE:
@@ -176,7 +181,8 @@ class CSN(Backbone):
         self._shapes = {}
 
         channels = round(64 * width_multiplier)
-        self.stem = Stem(channels, norm, execution)
+        how = (execution, triton)
+        self.stem = Stem(channels, norm, *how)
         stride, temporal_stride = 4, 1
         for i, name in enumerate(STAGES):
             mid_channels = round(64 * 2**i * width_multiplier)
@@ -185,9 +191,7 @@ class CSN(Backbone):
             for block in range(BLOCKS_PER_STAGE[depth][i]):
                 first = block == 0
                 block_stride = (temporal_strides[i], spatial, spatial) if first else (1, 1, 1)
-                blocks.append(
-                    Bottleneck(channels, mid_channels, block_stride, first, norm, execution)
-                )
+                blocks.append(Bottleneck(channels, mid_channels, block_stride, first, norm, *how))
                 channels = EXPANSION * mid_channels
             self.add_module(name, nn.Sequential(*blocks))
             stride *= spatial
@@ -211,6 +215,7 @@ class CSN(Backbone):
             "norm": cfg.MODEL.CSN.NORM,
             "freeze_at": cfg.MODEL.BACKBONE.FREEZE_AT,
             "execution": cfg.MODEL.CSN.EXECUTION,
+            "triton": cfg.MODEL.CSN.TRITON,
         }
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:

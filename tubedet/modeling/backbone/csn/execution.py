@@ -1,12 +1,13 @@
 """How a CSN is executed here: module by module, or as its device does it best.
 
 :mod:`.csn` says what is computed. Each of its parts is a :class:`Part`; which functions run a part
-in training and which module replaces it at inference stands in :data:`CPU`. Another device gets an
-:class:`Execution` of its own, chosen in :meth:`Part.forward` and :meth:`Part.for_inference`.
+in training and which module replaces it at inference stands in :data:`CPU` and, for NVIDIA GPUs, in
+:func:`with_triton`; :meth:`Part.forward` and :meth:`Part.for_inference` choose.
 """
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from .cuda import launching
 from .folded import FoldedBottleneck, FoldedStem, is_foldable
 from .fused_stem import StemFunction
-from .fused_training import BottleneckFunction, can_fuse
+from .fused_training import BottleneckFunction, has_usual_norms, is_full_precision_on_cpu
 from .recomputation import recomputed
 
 EXECUTIONS = ("modules", "fused", "checkpointed")
@@ -53,11 +55,32 @@ CPU = {
 }
 
 
+@functools.cache
+def with_triton() -> dict[str, Execution]:
+    """Return the executions by Triton kernels; Triton is imported here."""
+    from .cuda.inference import KernelBottleneck, KernelStem
+    from .cuda.training import BottleneckKernels, StemKernels
+
+    return {
+        "stem": Execution(
+            training=StemKernels,
+            input_may_train=False,
+            for_inference=lambda part: KernelStem(part.conv, part.norm, part.pool),
+        ),
+        "bottleneck": Execution(
+            training=BottleneckKernels,
+            input_may_train=True,
+            for_inference=lambda part: KernelBottleneck(*part.convolutions()),
+        ),
+    }
+
+
 class Part(nn.Module, ABC):
     """A piece of the network that is executed in any of the ways of :data:`EXECUTIONS`.
 
     Args:
         execution: see :class:`~tubedet.modeling.CSN`.
+        triton: likewise.
 
     Attributes:
         kind: key of :data:`CPU`.
@@ -65,9 +88,10 @@ class Part(nn.Module, ABC):
 
     kind: str
 
-    def __init__(self, execution: str):
+    def __init__(self, execution: str, triton: bool = False):
         super().__init__()
         self.execution = execution
+        self.triton = triton
 
     @abstractmethod
     def by_modules(self, x: torch.Tensor) -> torch.Tensor:
@@ -90,9 +114,12 @@ class Part(nn.Module, ABC):
         trains = x.requires_grad or any(p.requires_grad for p in self.parameters())
         if self.execution == "modules" or not trains or not torch.is_grad_enabled():
             return self.by_modules(x)
-        how, pairs = CPU[self.kind], self.convolutions()
-        is_input_known = how.input_may_train or not x.requires_grad
-        if is_input_known and can_fuse(x, *(norm for _, norm in pairs)):
+        how, pairs = self._execution_for(x), self.convolutions()
+        if (
+            how is not None
+            and (how.input_may_train or not x.requires_grad)
+            and has_usual_norms(*(norm for _, norm in pairs))
+        ):
             recompute_all = self.execution == "checkpointed"
             parameters = [p for conv, norm in pairs for p in (conv.weight, norm.weight, norm.bias)]
             return how.training.apply(x, self, recompute_all, *parameters)
@@ -108,7 +135,13 @@ class Part(nn.Module, ABC):
         """
         if not all(is_foldable(norm) for _, norm in self.convolutions()):
             return self
-        return CPU[self.kind].for_inference(self)
+        executions = with_triton() if self.triton and launching.has_triton() else CPU
+        return executions[self.kind].for_inference(self)
+
+    def _execution_for(self, x: torch.Tensor) -> Execution | None:
+        if self.triton and launching.runs_kernels(x):
+            return with_triton()[self.kind]
+        return CPU[self.kind] if is_full_precision_on_cpu(x) else None
 
 
 def in_fast_layout(x: torch.Tensor, execution: str) -> torch.Tensor:

@@ -24,18 +24,22 @@ from .normed_product import NormedProductGradients, products
 from .row_norm import NormGradients, NormStatistics, as_rows, relu_gradient, row_chunks
 
 
-def can_fuse(x: torch.Tensor, *norms: nn.Module) -> bool:
-    """Whether a part can be one step of autograd: full precision on a CPU, and usual batch norms.
+def is_full_precision_on_cpu(x: torch.Tensor) -> bool:
+    """Whether a part with this input can be one step of autograd here.
 
     Args:
         x: the input of the part.
-        norms: of the part.
     """
-    return (
-        x.device.type == "cpu"
-        and not torch.is_autocast_enabled("cpu")
-        and all(isinstance(norm, FrozenBatchNorm3d) or _is_usual(norm) for norm in norms)
-    )
+    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+
+
+def has_usual_norms(*norms: nn.Module) -> bool:
+    """Whether all are batch norms, frozen or with parameters and exponential running averages.
+
+    Args:
+        norms: of a part.
+    """
+    return all(isinstance(norm, FrozenBatchNorm3d) or _is_usual(norm) for norm in norms)
 
 
 def _is_usual(norm: nn.Module) -> bool:

@@ -1,0 +1,99 @@
+"""The parts of a CSN at inference on GPUs, with their batch norms folded into the convolutions.
+
+Each part falls back to PyTorch's convolutions where the kernels do not run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tubedet.modeling.backbone.csn.folded import FoldedBottleneck, FoldedStem
+
+from . import launching
+from .depthwise import depthwise, taps_by_channel
+from .launching import compute_dtype, convolution_precision
+from .product_kernel import relu_of_product_sum
+from .row_norm import AppliedNorm
+from .stem import pooled, stem_maps, window_weight
+
+
+class KernelStem(FoldedStem):
+    """:class:`Stem` of a CSN; arguments as for :class:`FoldedStem`."""
+
+    def __init__(self, *parts: Any):
+        super().__init__(*parts)
+        self._filters: torch.Tensor | None = None
+        self._norm: AppliedNorm | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, T, H, W) -> (B, C, T, ceil(H/4), ceil(W/4))."""
+        if not launching.runs_kernels(x):
+            return super().forward(x)
+        dtype = compute_dtype(x)
+        if self._filters is None or not _fits(self._filters, x, dtype):
+            self._filters = window_weight(self.weight, dtype)
+            values = torch.stack([torch.ones_like(self.bias), self.bias])
+            self._norm = AppliedNorm(values.to(torch.promote_types(dtype, torch.float32)), False)
+        assert self._norm is not None  # it is made with the filters
+        with torch.autocast(x.device.type, enabled=False), convolution_precision(x):
+            out, _ = pooled(stem_maps(x, self._filters), self._norm)
+        return out.permute(0, 4, 1, 2, 3)
+
+
+class KernelBottleneck(FoldedBottleneck):
+    """:class:`Bottleneck` of a CSN; arguments as for :class:`FoldedBottleneck`."""
+
+    def __init__(self, *parts: Any):
+        super().__init__(*parts)
+        self._cast: dict[str, torch.Tensor] = {}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, T, H, W) -> (B, C', T', H', W')."""
+        if not launching.runs_kernels(x):
+            return super().forward(x)
+        dtype = compute_dtype(x)
+        if not self._cast or not _fits(self._cast["taps"], x, dtype):
+            self._cast = self._cast_weights(dtype)
+        with torch.autocast(x.device.type, enabled=False), convolution_precision(x):
+            out = self._by_kernels(x.permute(0, 2, 3, 4, 1).to(dtype).contiguous(), self._cast)
+        return out.permute(0, 4, 1, 2, 3)
+
+    def _by_kernels(self, maps: torch.Tensor, cast: dict[str, torch.Tensor]) -> torch.Tensor:
+        """(B, T, H, W, C) -> (B, T', H', W', C')."""
+        rows = maps.view(-1, maps.shape[-1])
+        reduced = torch._addmm_activation(cast["reduce_bias"], rows, cast["reduce"])
+        reduced = reduced.view(*maps.shape[:-1], -1)
+        gathered = depthwise(reduced, cast["taps"], self.stride, bias=cast["depthwise_bias"])
+        residual = rows
+        if self.project:
+            time, row, column = self.stride
+            taken = maps[:, ::time, ::row, ::column].flatten(0, -2)
+            residual = torch.mm(taken, cast["shortcut"])
+        out = relu_of_product_sum(
+            gathered.view(-1, gathered.shape[-1]), cast["expand"], cast["expand_bias"], residual
+        )
+        return out.view(*gathered.shape[:-1], -1)
+
+    def _cast_weights(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        def matrix(weight: torch.Tensor) -> torch.Tensor:
+            return weight.flatten(1).t().to(dtype).contiguous()
+
+        cast: dict[str, Any] = {
+            "reduce": matrix(self.reduce_weight),
+            "reduce_bias": self.reduce_bias.to(dtype),
+            "taps": taps_by_channel(self.depthwise_weight, dtype),
+            "depthwise_bias": self.depthwise_bias,
+            "expand": matrix(self.expand_weight),
+            "expand_bias": self.expand_bias,
+        }
+        if self.project:
+            cast["shortcut"] = matrix(self.shortcut_weight)
+            cast["expand_bias"] = self.expand_bias + self.shortcut_bias
+        return cast
+
+
+def _fits(weight: torch.Tensor, x: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether a weight that was prepared before can be used again."""
+    return weight.dtype == dtype and weight.device == x.device

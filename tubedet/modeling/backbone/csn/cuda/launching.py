@@ -1,0 +1,103 @@
+"""Where Triton kernels run, in which precision, and in how many programs."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+from collections.abc import Iterator
+
+import torch
+
+# Programs that keep the multiprocessors of a large card (132 on an H100) busy, several on each.
+MANY_PROGRAMS = 528
+
+
+@functools.cache
+def has_triton() -> bool:
+    """Whether Triton is installed; PyTorch brings it along on Linux."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def runs_kernels(x: torch.Tensor) -> bool:
+    """Whether the kernels run where a tensor is: on NVIDIA GPUs, where Triton is installed.
+
+    Args:
+        x: any tensor.
+    """
+    on_nvidia = x.device.type == "cuda" and torch.version.hip is None
+    return on_nvidia and has_triton() and not torch.compiler.is_compiling()
+
+
+def compute_dtype(x: torch.Tensor) -> torch.dtype:
+    """Return the precision in which a convolution of ``x`` would run, autocast considered.
+
+    Args:
+        x: input of the convolution.
+    """
+    kind = x.device.type
+    is_cast = torch.is_autocast_enabled(kind) and x.dtype != torch.float64
+    return torch.get_autocast_dtype(kind) if is_cast else x.dtype
+
+
+@contextlib.contextmanager
+def convolution_precision(x: torch.Tensor) -> Iterator[None]:
+    """Within, float32 matrix products may use TF32 if convolutions may, as they do by default.
+
+    Args:
+        x: of the products.
+    """
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    if x.device.type != "cuda" or convolutions.fp32_precision != "tf32":
+        yield
+        return
+    before = products.fp32_precision
+    products.fp32_precision = "tf32"
+    try:
+        yield
+    finally:
+        products.fp32_precision = before
+
+
+def product_in_float32(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return ``a @ b`` of two matrices, not rounded to half precision.
+
+    Args:
+        a: (M, N).
+        b: (N, K).
+    """
+    if a.dtype not in (torch.float16, torch.bfloat16):
+        return a @ b
+    if a.device.type == "cuda":
+        return torch.mm(a, b, out_dtype=torch.float32)
+    return a.float() @ b.float()
+
+
+def accumulator(dtype: torch.dtype):
+    """Return the type in which kernels add up numbers of a type.
+
+    Args:
+        dtype: of the maps.
+    """
+    import triton.language as tl
+
+    return tl.float64 if dtype == torch.float64 else tl.float32
+
+
+def next_power_of_2(number: int) -> int:
+    """Return the least power of two that is not below ``number``.
+
+    Args:
+        number: from 1 on.
+    """
+    return 1 << (number - 1).bit_length()
+
+
+def ceil_div(number: int, divisor: int) -> int:
+    """Return the quotient, rounded up.
+
+    Args:
+        number: from 0 on.
+        divisor: from 1 on.
+    """
+    return -(-number // divisor)
