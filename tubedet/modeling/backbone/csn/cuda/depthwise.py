@@ -9,7 +9,7 @@ from .launching import MANY_PROGRAMS, accumulator, ceil_div, next_power_of_2
 from .row_norm import AppliedNorm
 
 # Numbers of the output of a frame that a program works on at a time.
-_BLOCK_NUMBERS = 4096
+_BLOCK_NUMBERS = 1024
 _BLOCK_NUMBERS_OF_WEIGHTS = 1024
 
 

@@ -245,8 +245,8 @@ def depthwise_weight_gradient(
                 shifted = t + 1 - step
                 source = shifted // TIME_STEP
                 if (shifted >= 0) & (shifted % TIME_STEP == 0) & (source < out_frames):
-                    frame = (b * out_frames + source).to(tl.int64) * num_places * channels
-                    d = tl.load(grad + frame + outer, mask=written, other=0.0).to(ACC)
+                    behind = (b * out_frames + source).to(tl.int64) * num_places * channels
+                    d = tl.load(grad + behind + outer, mask=written, other=0.0).to(ACC)
                     if step == 0:
                         s00 += d * v0
                         s01 += d * v1

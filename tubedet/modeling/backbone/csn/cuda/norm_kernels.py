@@ -21,7 +21,7 @@ def chunk_statistics(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
 ):
-    """Mean and sum of squared deviations of each chunk: ``means`` and ``squares`` (chunks, C)."""
+    """Fill ``means`` and ``squares`` (chunks, C): each chunk's mean and squared deviations."""
     chunk = tl.program_id(0)
     c = tl.program_id(1) * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)
     inside = c < channels
@@ -70,7 +70,7 @@ def finish_statistics(
     BLOCK_CHUNKS: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
 ):
-    """What a norm applies: ``values`` (4, C) are scale, shift, mean and 1 / deviation.
+    """Fill ``values`` (4, C) with what a norm applies: scale, shift, mean and 1 / deviation.
 
     With OF_BATCH the chunks' statistics are put together and the running averages updated; without,
     the running averages are applied.

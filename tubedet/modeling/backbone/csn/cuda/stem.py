@@ -11,7 +11,7 @@ from .row_norm import AppliedNorm
 
 # Tensor cores take sixteen channels at a time; nine hold the colours of three frames.
 WINDOW_CHANNELS = 16
-_BLOCK_NUMBERS = 4096
+_BLOCK_NUMBERS = 2048
 STRIDE, PADDING = (2, 2), (3, 3)
 
 

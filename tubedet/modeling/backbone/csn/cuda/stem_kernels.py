@@ -115,7 +115,7 @@ def pool_gradient(
         mask = seen[:, None] & written
         offsets = pooled + (y // 2 * out_width + x // 2)[:, None] * channels + c[None, :]
         chosen = tl.load(places + offsets, mask=mask, other=255).to(tl.int32) == k
-        value = tl.load(grad + offsets, mask=mask & chosen, other=0.0).to(ACC)
-        total += value
+        value = tl.load(grad + offsets, mask=mask, other=0.0).to(ACC)
+        total += tl.where(chosen, value, 0.0)
     offsets = frame * height * width * channels + p[:, None] * channels + c[None, :]
     tl.store(d_maps + offsets, total.to(d_maps.dtype.element_ty), mask=written)
