@@ -53,10 +53,14 @@ def test_half_precision_is_near_float64(kind, dtype, kernel_device):
         torch.testing.assert_close(buffer.double(), expected.double(), rtol=2e-2, atol=2e-3)
 
 
-def test_products_of_half_precision_are_not_rounded():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_gradients_of_weights_are_rounded_once(dtype):
     a, b = torch.randn(5, 300).bfloat16(), torch.randn(300, 7).bfloat16()
-    product = launching.product_in_float32(a, b)
-    torch.testing.assert_close(product.double(), a.double() @ b.double(), rtol=1e-4, atol=1e-4)
+    product = launching.weight_gradient(a, b, dtype)
+    assert product.dtype == dtype
+    step = torch.finfo(dtype).eps
+    expected = a.double() @ b.double()
+    torch.testing.assert_close(product.double(), expected, rtol=step, atol=1e-4)
 
 
 def test_the_precision_of_products_is_put_back(monkeypatch):

@@ -27,7 +27,7 @@ def taps_by_channel(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def depthwise(
     maps: torch.Tensor,
     taps: torch.Tensor,
-    stride: tuple[int, int, int],
+    stride: tuple[int, ...],
     *,
     norm: AppliedNorm | None = None,
     bias: torch.Tensor | None = None,
@@ -65,8 +65,8 @@ def depthwise(
 def depthwise_input_gradient(
     grad: torch.Tensor,
     taps: torch.Tensor,
-    stride: tuple[int, int, int],
-    sides: tuple[int, int, int],
+    stride: tuple[int, ...],
+    sides: tuple[int, ...],
 ) -> torch.Tensor:
     """Return the gradient of the maps that were convolved.
 
@@ -92,7 +92,7 @@ def depthwise_input_gradient(
 def depthwise_weight_gradient(
     grad: torch.Tensor,
     maps: torch.Tensor,
-    stride: tuple[int, int, int],
+    stride: tuple[int, ...],
     *,
     norm: AppliedNorm | None = None,
 ) -> torch.Tensor:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib.util
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -40,6 +41,12 @@ def compute_dtype(x: torch.Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if is_cast else x.dtype
 
 
+def convolutions_use_tf32() -> bool:
+    """Whether convolutions of float32 numbers may run in TF32 on GPUs."""
+    cudnn: Any = torch.backends.cudnn
+    return cudnn.conv.fp32_precision == "tf32"
+
+
 @contextlib.contextmanager
 def convolution_precision(x: torch.Tensor) -> Iterator[None]:
     """Within, float32 matrix products may use TF32 if convolutions may, as they do by default.
@@ -47,8 +54,8 @@ def convolution_precision(x: torch.Tensor) -> Iterator[None]:
     Args:
         x: of the products.
     """
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
-    if x.device.type != "cuda" or convolutions.fp32_precision != "tf32":
+    products = torch.backends.cuda.matmul
+    if x.device.type != "cuda" or not convolutions_use_tf32():
         yield
         return
     before = products.fp32_precision
@@ -59,18 +66,19 @@ def convolution_precision(x: torch.Tensor) -> Iterator[None]:
         products.fp32_precision = before
 
 
-def product_in_float32(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Return ``a @ b`` of two matrices, not rounded to half precision.
+def weight_gradient(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return ``a @ b`` of two matrices in the precision of a weight, rounded once.
 
     Args:
         a: (M, N).
         b: (N, K).
+        dtype: of the weight; float32 sums of half-precision products are not rounded to half.
     """
-    if a.dtype not in (torch.float16, torch.bfloat16):
+    if a.dtype == dtype:
         return a @ b
-    if a.device.type == "cuda":
-        return torch.mm(a, b, out_dtype=torch.float32)
-    return a.float() @ b.float()
+    if a.device.type == "cuda" and dtype == torch.float32:
+        return torch.mm(a, b, out_dtype=dtype)
+    return a.to(dtype) @ b.to(dtype)
 
 
 def accumulator(dtype: torch.dtype):

@@ -6,7 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .launching import ceil_div, next_power_of_2
+from .launching import ceil_div, convolutions_use_tf32, next_power_of_2
 
 
 @triton.jit
@@ -64,13 +64,13 @@ def relu_of_product_sum(
     out = torch.empty_like(other)
     block_rows, block_out, block_channels = (
         min(most, max(16, next_power_of_2(side)))
-        for most, side in zip((128, 128, 64), (num_rows, num_out, channels))
+        for most, side in zip((128, 128, 128 // rows.element_size()), (num_rows, num_out, channels))
     )
-    is_tf32 = torch.backends.cudnn.conv.fp32_precision == "tf32"  # as convolutions have it
+    is_tf32 = rows.is_cuda and convolutions_use_tf32()
     grid = (ceil_div(num_rows, block_rows), ceil_div(num_out, block_out))
     product_sum_relu[grid](
         *(rows, matrix, bias, other, out, num_rows, num_out, channels),
-        *("tf32" if is_tf32 and rows.is_cuda else "ieee", tl.float32),
+        *("tf32" if is_tf32 else "ieee", tl.float32),
         *(block_rows, block_out, block_channels),
         num_warps=8 if block_rows * block_out == 128 * 128 else 4,
     )

@@ -22,7 +22,7 @@ from .depthwise import (
     depthwise_weight_gradient,
     taps_by_channel,
 )
-from .launching import compute_dtype, convolution_precision, product_in_float32
+from .launching import compute_dtype, convolution_precision, weight_gradient
 from .row_norm import AppliedNorm
 from .stem import pooled, pooling_gradient, stem_maps, stem_weight_gradient, window_weight
 
@@ -51,6 +51,7 @@ class StemKernels(torch.autograd.Function):
             norm = AppliedNorm.of(stem.norm, _rows(maps))
             out, places = pooled(maps, norm, keep_places=True)
         ctx.sides, ctx.of_batch = tuple(maps.shape[2:4]), norm.of_batch
+        ctx.weight_dtype = weight.dtype
         kept = () if recompute_all else (maps,)
         ctx.save_for_backward(x, filters, places, norm.values, *kept)
         return out.permute(0, 4, 1, 2, 3)
@@ -68,7 +69,7 @@ class StemKernels(torch.autograd.Function):
             of_norm = norm.gradients(d_rows, rows, masked=d_rows)
             d_maps = of_norm.of_rows(d_rows, rows, out=d_rows).view_as(maps)
             d_weight = stem_weight_gradient(d_maps, x)
-        return None, None, None, d_weight.to(of_norm.weight.dtype), of_norm.weight, of_norm.bias
+        return None, None, None, d_weight.to(ctx.weight_dtype), of_norm.weight, of_norm.bias
 
 
 class BottleneckKernels(torch.autograd.Function):
@@ -109,7 +110,8 @@ class BottleneckKernels(torch.autograd.Function):
             norms[2].relu(
                 _rows(out), out=_rows(out), other=_rows(residual), other_norm=residual_norm
             )
-        ctx.stride, ctx.in_dtype, ctx.recompute_all = stride, x.dtype, recompute_all
+        ctx.stride, ctx.recompute_all = stride, recompute_all
+        ctx.in_dtype, ctx.weight_dtype = x.dtype, w1.dtype
         ctx.of_batch = [norm.of_batch for norm in norms]
         kept = () if recompute_all else (h1, h2)
         ctx.save_for_backward(maps, out, *kept, *(n.values for n in norms), taps, *matrices)
@@ -136,7 +138,7 @@ class BottleneckKernels(torch.autograd.Function):
             d_out = _rows(_channels_last(d_out, maps.dtype))
             third = n3.gradients(d_out, h3, activated=_rows(out), masked=d_sum)
             d_h3 = third.of_rows(d_sum, h3, out=h3)
-            d_w3 = product_in_float32(d_h3.t(), a2)
+            d_w3 = weight_gradient(d_h3.t(), a2, ctx.weight_dtype)
             d_rows = d_h3 @ w3
             del h3, d_h3, a2
             second = n2.gradients(d_rows, _rows(h2), masked=d_rows)
@@ -146,8 +148,15 @@ class BottleneckKernels(torch.autograd.Function):
             del h2, d_h2
             first = n1.gradients(d_rows, _rows(h1), masked=d_rows)
             d_h1 = first.of_rows(d_rows, _rows(h1), out=d_rows)
-            d_w1 = product_in_float32(d_h1.t(), _rows(maps))
-            gradients = [d_w1, first.weight, first.bias, d_w2, second.weight, second.bias]
+            d_w1 = weight_gradient(d_h1.t(), _rows(maps), ctx.weight_dtype)
+            gradients = [
+                d_w1,
+                first.weight,
+                first.bias,
+                d_w2.to(ctx.weight_dtype),
+                second.weight,
+                second.bias,
+            ]
             gradients += [d_w3, third.weight, third.bias]
             d_maps = None
             if n4:
@@ -155,7 +164,7 @@ class BottleneckKernels(torch.autograd.Function):
                 projected = _rows(_product(taken, ws[0]))
                 fourth = n4[0].gradients(d_sum, projected)
                 d_projected = fourth.of_rows(d_sum, projected, out=projected)
-                d_ws = product_in_float32(d_projected.t(), taken.flatten(0, -2))
+                d_ws = weight_gradient(d_projected.t(), taken.flatten(0, -2), ctx.weight_dtype)
                 gradients += [d_ws, fourth.weight, fourth.bias]
                 if ctx.needs_input_grad[0]:
                     d_maps = (d_h1 @ w1).view_as(maps)

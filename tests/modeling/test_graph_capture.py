@@ -1,0 +1,96 @@
+"""When detection is recorded and replayed; the graph itself is a stand-in here."""
+
+import contextlib
+
+import pytest
+import torch
+from small_detectors import small_detector
+
+from tubedet.modeling.clip_batch import ClipBatch
+from tubedet.modeling.graph_capture import RecordedPrediction
+
+
+class FakeGraph:
+    """Computes again from the memory that was recorded, as a graph does."""
+
+    recorded = None
+
+    def replay(self):
+        """Do what was recorded while this was the graph."""
+        if self.recorded is None:  # the stand-in computes while it records
+            return
+        predict, clips, outputs = self.recorded
+        for old, new in zip(outputs, predict(clips)):
+            old.boxes.copy_(new.boxes)
+            old.action_logits.copy_(new.action_logits)
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """The graphs that are recorded."""
+    made = []
+
+    def new_graph():
+        made.append(FakeGraph())
+        return made[-1]
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", new_graph)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, pool: contextlib.nullcontext())
+    return made
+
+
+def _detector():
+    _, model = small_detector("TubeR")
+    return model.eval()
+
+
+def _clips(model, width, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    clip = torch.randint(0, 256, (3, 4, 32, width), dtype=torch.uint8, generator=generator)
+    return ClipBatch.from_clips([clip], model.pixel_mean, model.pixel_std)
+
+
+def _record(recorded, model, clips, graphs):
+    number = len(graphs)
+    outputs = recorded(clips)
+    if len(graphs) > number:  # the stand-in learns what it would have recorded
+        recording = next(reversed(recorded._recordings.values()))
+        graphs[-1].recorded = (model.predict, recording.clips, outputs)
+    return outputs
+
+
+@torch.no_grad()
+def test_replays_equal_predictions(graphs):
+    model = _detector()
+    recorded = RecordedPrediction(model.predict)
+    for seed in range(4):
+        clips = _clips(model, 40, seed)
+        outputs = _record(recorded, model, clips, graphs)
+        expected = model.predict(clips)
+        torch.testing.assert_close(outputs[-1].boxes, expected[-1].boxes)
+        torch.testing.assert_close(outputs[-1].action_logits, expected[-1].action_logits)
+        assert len(graphs) == (1 if seed else 0)  # a size that is met once is not recorded
+
+
+@torch.no_grad()
+def test_sizes_and_precisions_have_graphs_of_their_own(graphs):
+    model = _detector()
+    recorded = RecordedPrediction(model.predict)
+    for width in (40, 48):
+        for _ in range(2):
+            _record(recorded, model, _clips(model, width), graphs)
+    assert len(graphs) == 2
+    with torch.autocast("cpu", torch.bfloat16):
+        for _ in range(2):
+            _record(recorded, model, _clips(model, 40), graphs)
+    assert len(graphs) == 3
+
+
+@torch.no_grad()
+def test_the_least_used_size_goes(graphs):
+    model = _detector()
+    recorded = RecordedPrediction(model.predict, max_sizes=2)
+    for width in (32, 40, 32, 48, 32):  # 40 goes when 48 comes
+        recorded(_clips(model, width))
+    assert [key[0][-1] for key in recorded._recordings] == [48, 32]
