@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     "errors",
     "third_party_warnings",
+    "agreement",
     "files",
     "model_zoo",
     "config",

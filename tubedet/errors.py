@@ -14,3 +14,14 @@ class UserError(ValueError):
 # Of a command, in every process; whatever else is raised is a fault of the program and keeps its
 # traceback.
 USER_ERRORS = (UserError, OSError, FFmpegError)
+
+
+def message_of(error: object) -> str:
+    """Return what an error says, in one line.
+
+    Args:
+        error: an exception or a text; of an error of the system, file and reason are taken.
+    """
+    if isinstance(error, (OSError, FFmpegError)) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split("\n"))

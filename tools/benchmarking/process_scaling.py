@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -120,13 +119,11 @@ class TrainingInProcesses:
         run: The model, and the clips of each process.
         num_processes: Their number.
         threads: Of PyTorch in each.
-        on_cpu: Whether the model is, so that GPUs must not be seen: with one in the machine
-            detectron2 connects the processes as if they had one each.
+        on_cpu: Whether the model is.
     """
 
     def __init__(self, run: ModelRun, num_processes: int, threads: int, on_cpu: bool):
-        if on_cpu:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        self._device = "cpu" if on_cpu else "cuda"
         self._run = run
         self._num_processes = num_processes
         self._threads = threads
@@ -150,7 +147,7 @@ class TrainingInProcesses:
                 iterations=iterations,
                 result=Path(folder) / "result.json",
             )
-            launch_processes(_train, args)
+            launch_processes(_train, args, self._device)
             return json.loads(args.result.read_text())
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
+from tubedet.agreement import agreed_errors, check_same_file, of_main_process
 from tubedet.files.atomic_writing import open_atomically, write_json
 from tubedet.model_zoo import local_weights
 
@@ -39,6 +41,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
 
     Attributes:
         reports: of the sources loaded so far.
+        resumed_from: path of the checkpoint from which a run goes on; empty if it starts anew.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
         self.min_matched = min_matched
         self.part_sources = {"backbone": backbone, "transformer": transformer}
         self.reports: list[LoadReport] = []
+        self.resumed_from = ""
         self._is_resuming = False
 
     @property
@@ -88,6 +92,9 @@ class TubedetCheckpointer(DetectionCheckpointer):
         A start loads the sources of the parts, then ``path`` over them, and writes what matched to
         ``<save_dir>/load_report.json``. Nothing of that happens when a run is resumed.
 
+        All processes of a run call it together. The main process decides whether and from which
+        checkpoint the run goes on; all must be able to read the same files.
+
         Args:
             path: path, URL or released name of the weights for the whole model; may be empty.
             resume: go on if there is a checkpoint in ``save_dir``.
@@ -98,19 +105,45 @@ class TubedetCheckpointer(DetectionCheckpointer):
         Raises:
             FileNotFoundError, CheckpointError: see :meth:`load`. A checkpoint that is resumed must
                 fit the model completely.
+            AgreedError: in every process, if loading fails in one of several, or they do not read
+                the same files.
         """
-        if resume and self.has_checkpoint():
-            return self._resume()
+        self.resumed_from = self._find_resumed() if resume else ""
+        if self.resumed_from:
+            with agreed_errors():
+                return self._resume()
+        self._check_sources(path)
         try:
-            for part, source in self.part_sources.items():
-                if source:
-                    self._load_part(source, part)
-            return super().resume_or_load(path, resume=False)
+            with agreed_errors():
+                for part, source in self.part_sources.items():
+                    if source:
+                        self._load_part(source, part)
+                return super().resume_or_load(path, resume=False)
         finally:
             self._write_reports()
 
+    def _find_resumed(self) -> str:
+        """Return the path that the main process finds; empty if there is no checkpoint."""
+        path = of_main_process(self.get_checkpoint_file() if self.has_checkpoint() else "")
+        if path:
+            check_same_file(
+                path,
+                advice="to go on with --resume, OUTPUT_DIR must be a folder that all machines "
+                "share",
+            )
+        return path
+
+    def _check_sources(self, path: str) -> None:
+        """Make sure that all processes start from the same files."""
+        sources = {f"MODEL.INIT.{part.upper()}": s for part, s in self.part_sources.items()}
+        for key, source in {**sources, "MODEL.WEIGHTS": path}.items():
+            if source:
+                with agreed_errors():
+                    file = self._local_path(source, key)
+                check_same_file(file, advice=f"{key} must be the same file on all machines")
+
     def _resume(self) -> dict:
-        path = self.get_checkpoint_file()
+        path = self.resumed_from
         self._is_resuming = True
         try:
             return self.load(path)
@@ -133,11 +166,19 @@ class TubedetCheckpointer(DetectionCheckpointer):
             UserError: if released weights cannot be fetched.
         """
         self._source = path
-        local_path = local_weights(path, "--resume" if self._is_resuming else "MODEL.WEIGHTS")
+        if path:
+            path = self._local_path(path, "--resume" if self._is_resuming else "MODEL.WEIGHTS")
+        # That of DetectionCheckpointer lets processes without the file go on without the state of
+        # the optimiser; here every process has the file.
+        return Checkpointer.load(self, path, *args, **kwargs)
+
+    def _local_path(self, source: str, key: str) -> str:
+        """Path of a file on this machine, fetched if need be."""
+        path = local_weights(source, key)
         try:
-            return super().load(local_path, *args, **kwargs)
-        finally:
-            self._parsed_url_during_load = None  # the base class keeps it when loading fails
+            return self.path_manager.get_local_path(path)
+        except OSError as error:
+            raise CheckpointError(f"{source} cannot be fetched ({key}): {error}") from error
 
     def _load_file(self, filename: str) -> dict:
         resumes_training = self._is_resuming and bool(self.checkpointables)
@@ -147,12 +188,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
         self._load_weights(checkpoint.pop("model"), self._source, "model")
 
     def _load_part(self, source: str, part: str) -> None:
-        key = f"MODEL.INIT.{part.upper()}"
-        path = local_weights(source, key)
-        try:
-            path = self.path_manager.get_local_path(path)
-        except OSError as error:
-            raise CheckpointError(f"{source} cannot be fetched ({key}): {error}") from error
+        path = self._local_path(source, f"MODEL.INIT.{part.upper()}")
         self._load_weights(load_checkpoint_file(path)["model"], source, part)
 
     def _load_weights(self, weights: dict[str, torch.Tensor], source: str, part: str) -> None:

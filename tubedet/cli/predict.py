@@ -118,7 +118,7 @@ def main(options: argparse.Namespace) -> int:
         exit status: 1 if some video failed, 2 on input that cannot be used, 130 if stopped.
     """
     setup_logger(name="tubedet")
-    check_started_once()
+    check_started_once(per_machine=True)
     jobs = read_video_list(options.inputs)
     settings = result_settings(options)
     try:
@@ -174,7 +174,8 @@ def predict(jobs: list[VideoJob], options: argparse.Namespace) -> int:
     if len(done_before) < len(jobs):
         arguments = argparse.Namespace(jobs=jobs, **vars(options))
         try:
-            launch_processes(run_process, arguments)
+            device = load_config(options.config_file, options.opts).MODEL.DEVICE
+            launch_processes(run_process, arguments, device)
         except ProcessExitedException as error:  # killed from outside, say
             raise UserError(str(error)) from error
     wall_seconds = time.monotonic() - started

@@ -10,9 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from av.error import FFmpegError
-
-from tubedet.errors import USER_ERRORS, UserError
+from tubedet.errors import USER_ERRORS, UserError, message_of
 from tubedet.third_party_warnings import silence_third_party_warnings
 
 from .arguments import apply_model_argument
@@ -154,17 +152,6 @@ def print_error(error: object, *, prog: str | None = None) -> None:
         prog: see :func:`run_cli`.
     """
     print(f"{prog or Path(sys.argv[0]).name}: error: {message_of(error)}", file=sys.stderr)
-
-
-def message_of(error: object) -> str:
-    """Return what an error says, in one line.
-
-    Args:
-        error: an exception or a text; of an error of the system, file and reason are taken.
-    """
-    if isinstance(error, (OSError, FFmpegError)) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split("\n"))
 
 
 def _module_of(name: str) -> ModuleType:

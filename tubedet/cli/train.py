@@ -5,25 +5,28 @@
     tubedet train --config-file X --eval-only MODEL.WEIGHTS weights.pth
     tubedet train --model TubeR_CSN152_AVA21 --eval-only
 
-On a machine without a GPU, --num-gpus N starts N CPU processes. torchrun may start the processes
-as well: torchrun --nproc_per_node 8 tools/train_net.py --config-file X
+On a machine without a GPU, or with MODEL.DEVICE cpu, --num-gpus N starts N CPU processes. torchrun,
+srun and mpirun may start the processes as well:
+
+    torchrun --nproc_per_node 8 tools/train_net.py --config-file X
 """
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from tubedet.agreement import agreed_errors
 from tubedet.engine import (
     Trainer,
     check_processes,
-    fetch_weights,
+    fetch_start,
+    keep_earlier_config,
     launch_processes,
     load_config,
     setup_run,
 )
 from tubedet.engine.config_checks import check_run_config
-from tubedet.engine.torchrun import num_started_processes
+from tubedet.engine.launchers import num_started_processes
 from tubedet.errors import UserError
 
 from .arguments import add_config_arguments, add_model_argument, add_process_arguments
@@ -70,13 +73,13 @@ def main(options: argparse.Namespace) -> int:
     Raises:
         UserError: if the options, the config or the weights cannot be used.
     """
-    check_processes(options)
     cfg = load_config(options.config_file, options.opts)  # every process reads it again
+    check_processes(options, cfg.MODEL.DEVICE)
     num_processes = max(options.num_gpus * options.num_machines, num_started_processes())
     check_run_config(cfg, num_processes=num_processes, eval_only=options.eval_only)
-    if not (options.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
-        fetch_weights(cfg, with_init=not options.eval_only)
-    launch_processes(run_process, options)
+    if options.num_machines == 1 and num_started_processes() == 1:  # others would wait in vain
+        fetch_start(cfg, resume=options.resume, eval_only=options.eval_only)
+    launch_processes(run_process, options, cfg.MODEL.DEVICE)
     return 0
 
 
@@ -86,10 +89,13 @@ def run_process(options: argparse.Namespace) -> None:
     Args:
         options: of :func:`add_arguments`.
     """
-    cfg = setup_run(options)
-    if options.eval_only:
-        Trainer.evaluate_weights(cfg, resume=options.resume)
-        return
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=options.resume)
+    with keep_earlier_config(options):
+        with agreed_errors():
+            cfg = setup_run(options)
+        fetch_start(cfg, resume=options.resume, eval_only=options.eval_only)
+        if options.eval_only:
+            Trainer.evaluate_weights(cfg, resume=options.resume)
+            return
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=options.resume)
     trainer.train()

@@ -1,31 +1,39 @@
 """The processes of a run on one or many devices."""
 
+from __future__ import annotations
+
 import argparse
+import contextlib
 import ctypes
 import multiprocessing
 import os
+import re
 import signal
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
-from detectron2.engine import launch
-from torch.multiprocessing import ProcessExitedException
+from torch.multiprocessing import ProcessExitedException, start_processes
 
+from tubedet.agreement import AgreedError
 from tubedet.errors import USER_ERRORS, UserError
 from tubedet.third_party_warnings import silence_third_party_warnings
 
-from .torchrun import check_torchrun, join_processes, num_started_processes
+from .launchers import StartedProcess, started_process
+from .process_group import check_gpus, join_group
 
 
-def launch_processes(main: Callable, args: argparse.Namespace) -> None:
+def launch_processes(main: Callable, args: argparse.Namespace, device: str) -> None:
     """Run ``main(args)`` in ``args.num_gpus`` processes: one per GPU, or on the CPU over gloo.
 
-    Processes that torchrun has started join each other instead, and each runs ``main``.
+    Processes that torchrun, srun or mpirun has started join each other instead, and each runs
+    ``main``.
 
     Args:
         main: function of a module.
         args: what it is called with; also says how many processes there are.
+        device: ``MODEL.DEVICE``. On "cpu" the GPUs of the machine do not matter.
 
     Raises:
         UserError, OSError, FFmpegError: as ``main`` raises them, whatever the number of processes,
@@ -33,24 +41,99 @@ def launch_processes(main: Callable, args: argparse.Namespace) -> None:
         ProcessRaisedException: if one of several processes ends with any other exception; the
             message has its traceback.
     """
-    check_processes(args)
-    if num_started_processes() > 1:
-        main(join_processes(args))
-        torch.distributed.destroy_process_group()
-        return
-    if args.num_gpus * args.num_machines == 1:
+    check_processes(args, device)
+    if (process := started_process(args.dist_url)) is not None:
+        _run_started(main, args, process, on_gpu=_is_gpu(device))
+    elif args.num_gpus * args.num_machines == 1:
         main(args)
+    else:
+        _spawn(main, args, on_gpu=_is_gpu(device))
+
+
+def check_processes(args: argparse.Namespace, device: str) -> None:
+    """Refuse processes that cannot be started here, or cannot meet.
+
+    Args:
+        args: with detectron2's options for processes.
+        device: ``MODEL.DEVICE``.
+
+    Raises:
+        UserError: if there are fewer GPUs than asked for, machines have no address to meet, a
+            launcher has started processes and the options ask for further ones, or its environment
+            variables are not whole, see :func:`~tubedet.engine.launchers.started_process`.
+    """
+    process = started_process(args.dist_url)
+    is_alone = process is None and args.num_gpus * args.num_machines == 1
+    if _is_gpu(device) and not is_alone and torch.device(device).index is not None:
+        raise UserError(f"MODEL.DEVICE is {device}; several processes need MODEL.DEVICE cuda")
+    if process is not None:
+        if args.num_gpus != 1 or args.num_machines != 1:
+            raise UserError(
+                f"{process.launcher} has started {process.world_size} processes already; leave out "
+                f"--num-gpus and --num-machines, or start the tool without {process.launcher}"
+            )
+        if _is_gpu(device):
+            check_gpus(process)
         return
+    _check_machines(args)
+    if _is_gpu(device) and args.num_gpus > torch.cuda.device_count():
+        raise UserError(
+            f"--num-gpus {args.num_gpus}, but there are {torch.cuda.device_count()} GPUs"
+        )
+
+
+def _check_machines(args: argparse.Namespace) -> None:
+    number, rank, url = args.num_machines, args.machine_rank, args.dist_url
+    if not 0 <= rank < number:
+        raise UserError(
+            f"--machine-rank is {rank}; with --num-machines {number} it "
+            + (f"is a number from 0 to {number - 1}" if number > 1 else "is 0")
+        )
+    if number > 1 and url == "auto":
+        raise UserError(
+            f"--num-machines {number} needs --dist-url tcp://HOST:PORT, the same on all machines: "
+            "the first machine and a free port of it"
+        )
+    if url != "auto" and not re.match(r"tcp://.+:\d+$|(?!tcp:)\w+://", url):
+        raise UserError(f"--dist-url is {url!r}; give tcp://HOST:PORT")
+
+
+def _is_gpu(device: str) -> bool:
+    return torch.device(device).type == "cuda"
+
+
+def _run_started(
+    main: Callable, args: argparse.Namespace, process: StartedProcess, *, on_gpu: bool
+) -> None:
+    join_group(process, on_gpu=on_gpu)
+    places = {
+        "num_gpus": process.local_size,
+        "num_machines": process.world_size // process.local_size,
+        "machine_rank": process.rank // process.local_size,
+    }
+    try:
+        main(argparse.Namespace(**{**vars(args), **places}))
+    except AgreedError:
+        torch.distributed.destroy_process_group()
+        if process.rank:  # the main process prints it
+            sys.exit(2)
+        raise
+    torch.distributed.destroy_process_group()
+
+
+def _spawn(main: Callable, args: argparse.Namespace, *, on_gpu: bool) -> None:
+    url = args.dist_url
+    if url == "auto":
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            url = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     user_errors = multiprocessing.get_context("spawn").SimpleQueue()
     try:
-        launch(
-            _run_until_parent_ends,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(main, args, user_errors, os.getpid()),
-        )
+        with contextlib.nullcontext() if on_gpu else _hidden_gpus():
+            start_processes(
+                _run_spawned,
+                args=(main, args, url, on_gpu, user_errors, os.getpid()),
+                nprocs=args.num_gpus,
+            )
     except ProcessExitedException:
         if user_errors.empty():
             raise
@@ -62,41 +145,54 @@ def launch_processes(main: Callable, args: argparse.Namespace) -> None:
         raise
 
 
-def check_processes(args: argparse.Namespace) -> None:
-    """Refuse numbers of processes that cannot be started here.
-
-    Args:
-        args: with ``num_gpus`` and ``num_machines``.
-
-    Raises:
-        UserError: if there are fewer GPUs than asked for, or torchrun says something else, see
-            :func:`~tubedet.engine.torchrun.check_torchrun`.
-    """
-    check_torchrun(args)
-    if torch.cuda.is_available() and args.num_gpus > torch.cuda.device_count():
-        raise UserError(
-            f"--num-gpus {args.num_gpus}, but there are {torch.cuda.device_count()} GPUs"
-        )
+@contextlib.contextmanager
+def _hidden_gpus() -> Iterator[None]:
+    """Start processes that see no GPU, and so take no memory of one."""
+    name = "CUDA_VISIBLE_DEVICES"
+    before = os.environ.get(name)
+    os.environ[name] = ""
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
-def _run_until_parent_ends(
+def _run_spawned(
+    local_rank: int,
     main: Callable,
     args: argparse.Namespace,
+    url: str,
+    on_gpu: bool,
     user_errors: multiprocessing.SimpleQueue,
     parent: int,
-):
-    """Run ``main``, and end with the parent, so that a killed run writes no more checkpoints."""
-    if sys.platform == "linux":
-        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended while this process was starting
-        sys.exit(1)
+) -> None:
+    """Join the others and run ``main``, in a process that :func:`_spawn` has started."""
+    _end_with_parent(parent)
     silence_third_party_warnings()
+    process = StartedProcess(
+        launcher="--num-gpus",
+        rank=args.machine_rank * args.num_gpus + local_rank,
+        world_size=args.num_machines * args.num_gpus,
+        local_rank=local_rank,
+        local_size=args.num_gpus,
+        url=url,
+    )
     try:
+        join_group(process, on_gpu=on_gpu)
         main(args)
     except USER_ERRORS as error:
         user_errors.put(error)
         sys.exit(2)
     # Threads of gloo that are left to the end of the interpreter abort it now and then.
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    torch.distributed.destroy_process_group()
+
+
+def _end_with_parent(parent: int) -> None:
+    """Make this process end with its parent, so that a killed run writes no more checkpoints."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended while this process was starting
+        sys.exit(1)

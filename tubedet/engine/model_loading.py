@@ -1,9 +1,12 @@
 """From a config to a model that is ready to train or to detect."""
 
+import os
+
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
+from tubedet.agreement import agreed_errors, of_main_process
 from tubedet.checkpoint import TubedetCheckpointer
 from tubedet.model_zoo import local_weights
 
@@ -51,6 +54,26 @@ def fetch_weights(cfg: CfgNode, *, with_init: bool = True) -> None:
     for key, source in weight_sources(cfg).items():
         if with_init or key == "MODEL.WEIGHTS":
             local_weights(source, key)
+
+
+def fetch_start(cfg: CfgNode, *, resume: bool, eval_only: bool) -> None:
+    """Fetch the weights of the start of a run, unless it goes on from its last checkpoint.
+
+    All processes of a run call it together; the main process decides whether the run goes on.
+
+    Args:
+        cfg: config of the run.
+        resume: go on if there is a checkpoint in ``OUTPUT_DIR``.
+        eval_only: leave out the weights of ``MODEL.INIT``.
+
+    Raises:
+        FileNotFoundError, UserError: see :func:`fetch_weights`; with several processes an
+            AgreedError in all of them.
+    """
+    if resume and of_main_process(os.path.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint"))):
+        return
+    with agreed_errors():
+        fetch_weights(cfg, with_init=not eval_only)
 
 
 def build_checkpointer(

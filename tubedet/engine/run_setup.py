@@ -1,15 +1,21 @@
 """The set-up of each process of a run: logs, folders, seeds, threads."""
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
+
+from tubedet.errors import USER_ERRORS
+from tubedet.files.atomic_writing import open_atomically
 
 from .config_loading import find_config_file, load_config
 
@@ -46,6 +52,24 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     if cfg.MODEL.DEVICE == "cpu" and args.num_gpus > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // args.num_gpus))
     return cfg
+
+
+@contextlib.contextmanager
+def keep_earlier_config(args: argparse.Namespace) -> Iterator[None]:
+    """Put an earlier ``OUTPUT_DIR/config.yaml`` back if the new run is refused within.
+
+    Args:
+        args: as for :func:`setup_run`, which writes the file.
+    """
+    path = Path(load_config(args.config_file, args.opts).OUTPUT_DIR, "config.yaml")
+    earlier = path.read_bytes() if comm.is_main_process() and path.is_file() else None
+    try:
+        yield
+    except USER_ERRORS:
+        if earlier is not None:
+            with open_atomically(path, "wb") as stream:
+                stream.write(earlier)
+        raise
 
 
 def _is_brief(record: logging.LogRecord) -> bool:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from detectron2.engine import SimpleTrainer, create_ddp_model
-from detectron2.utils import comm
 from torch.nn.parallel import DistributedDataParallel
 
 from tubedet.errors import UserError
@@ -21,11 +20,11 @@ def distributed_model(model: torch.nn.Module) -> torch.nn.Module:
     Args:
         model: on the device it trains on.
     """
-    device_type = next(model.parameters()).device.type
+    device = next(model.parameters()).device
     return create_ddp_model(
         model,
         broadcast_buffers=False,
-        device_ids=None if device_type == "cpu" else [comm.get_local_rank()],
+        device_ids=None if device.type == "cpu" else [device.index],
         gradient_as_bucket_view=True,  # what is exchanged is no second copy of the gradients
     )
 

@@ -18,6 +18,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from torch import nn
 
+from tubedet.agreement import agreed_errors
 from tubedet.checkpoint import TubedetCheckpointer
 from tubedet.checkpoint.safe_loading import AVERAGED
 from tubedet.data import ClipDatasetMapper
@@ -26,6 +27,7 @@ from tubedet.errors import UserError
 from tubedet.evaluation import ActionTubeEvaluator, AVAEvaluator
 from tubedet.modeling import prepare_for_inference
 
+from .dataset_lists import read_key_frames
 from .freezing import freeze_parameters
 from .model_loading import build_checkpointer
 from .optimizer import build_optimizer
@@ -57,24 +59,26 @@ class Trainer(DefaultTrainer):
         # and fixes the checkpointer's class.
         TrainerBase.__init__(self)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
-        for name in cfg.DATASETS.TEST:  # what cannot be evaluated should not cost a training
-            check_actions(cfg, name)
-            self.build_evaluator(cfg, name)
-        model = self.build_model(cfg)
-        optimizer = self.build_optimizer(cfg, model)
+        with agreed_errors():
+            for name in cfg.DATASETS.TEST:  # what cannot be evaluated should not cost a training
+                check_actions(cfg, name)
+                self.build_evaluator(cfg, name)
+            model = self.build_model(cfg)
+            optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         device_type = torch.device(cfg.MODEL.DEVICE).type
         model = distributed_model(model)
-        self._trainer = StepTrainer(
-            model,
-            data_loader,
-            optimizer,
-            device_type=device_type,
-            amp_dtype=_amp_dtype(cfg),
-            max_grad_norm=_max_grad_norm(cfg),
-            clips_per_pass=cfg.SOLVER.CLIPS_PER_PASS,
-        )
-        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        with agreed_errors():
+            self._trainer = StepTrainer(
+                model,
+                data_loader,
+                optimizer,
+                device_type=device_type,
+                amp_dtype=_amp_dtype(cfg),
+                max_grad_norm=_max_grad_norm(cfg),
+                clips_per_pass=cfg.SOLVER.CLIPS_PER_PASS,
+            )
+            self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         states = {"trainer": weakref.proxy(self)}
         self.average = None
         if cfg.SOLVER.EMA.ENABLED:
@@ -85,6 +89,18 @@ class Trainer(DefaultTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Go on from the last checkpoint of ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS``.
+
+        All processes do the same, see :meth:`TubedetCheckpointer.resume_or_load`.
+
+        Args:
+            resume: go on if there is a checkpoint.
+        """
+        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        if self.checkpointer.resumed_from:
+            self.start_iter = self.iter + 1
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -122,16 +138,18 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
         """Endless batches of augmented clips."""
-        for name in cfg.DATASETS.TRAIN:
-            check_actions(cfg, name)
-        return build_detection_train_loader(cfg, mapper=ClipDatasetMapper(cfg, is_train=True))
+        key_frames = read_key_frames(cfg, cfg.DATASETS.TRAIN, is_train=True)
+        mapper = ClipDatasetMapper(cfg, is_train=True)
+        return build_detection_train_loader(cfg, mapper=mapper, dataset=key_frames)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
         """Every key frame of a data set once, shared among the processes."""
-        check_actions(cfg, dataset_name)
+        key_frames = read_key_frames(cfg, [dataset_name], is_train=False)
         mapper = ClipDatasetMapper(cfg, is_train=False)
-        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        return build_detection_test_loader(
+            key_frames, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
+        )
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str):

@@ -1,0 +1,49 @@
+"""The key frames of data sets, which are the same in all processes of a run."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+
+from detectron2.config import CfgNode
+from detectron2.data import get_detection_dataset_dicts
+
+from tubedet.agreement import agreed_errors, check_same_value
+from tubedet.data.datasets.custom import check_actions
+
+
+def read_key_frames(cfg: CfgNode, names: Iterable[str], *, is_train: bool) -> list[dict]:
+    """Read data sets, all processes of a run together.
+
+    Processes share the key frames by their places in the list, so the lists must be the same.
+
+    Args:
+        cfg: ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` says whether key frames without persons are
+            left out of a training.
+        names: of the data sets.
+        is_train: whether they are for a training.
+
+    Returns:
+        dataset dicts.
+
+    Raises:
+        UserError: if the model cannot learn or predict the actions of a data set, or processes
+            find different key frames.
+        OSError: if an annotation file cannot be read.
+    """
+    names = list(names)
+    with agreed_errors():
+        for name in names:
+            check_actions(cfg, name)
+        filter_empty = is_train and cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+        key_frames = get_detection_dataset_dicts(names, filter_empty=filter_empty)
+    checksum = 0
+    for key_frame in key_frames:
+        name = f"{key_frame['video_id']},{key_frame['timestamp']};"
+        checksum = zlib.crc32(name.encode(), checksum)
+    check_same_value(
+        f"{len(key_frames)} key frames, checksum {checksum:08x}",
+        what=f"the processes find different key frames in {', '.join(names)}",
+        advice="all machines need the same annotation files",
+    )
+    return key_frames
