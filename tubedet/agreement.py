@@ -72,19 +72,20 @@ def check_same_file(path: str, *, advice: str) -> None:
     """
     if comm.get_world_size() == 1:
         return
-    found = _gather_by_process(_fingerprint(path))
-    main_place, expected = found[0]
+    path = os.path.abspath(path)
+    found = _gather_by_process((path, _fingerprint(path)))
+    main_place, (_, expected) = found[0]
     if isinstance(expected, OSError):
         return
-    for place, fingerprint in found:
+    for place, (path, fingerprint) in found:
         if isinstance(fingerprint, FileNotFoundError):
-            raise AgreedError(f"{os.path.abspath(path)} is not there ({place}); {advice}")
+            raise AgreedError(f"{path} is not there ({place}); {advice}")
         if isinstance(fingerprint, OSError):
             raise AgreedError(f"{message_of(fingerprint)} ({place}); {advice}")
         if fingerprint != expected:
             raise AgreedError(
-                f"{os.path.abspath(path)} is not the same file in all processes ({place}, and "
-                f"{main_place}); {advice}"
+                f"{path} is not the same file in all processes ({place}, and {main_place}); "
+                f"{advice}"
             )
 
 

@@ -1,3 +1,5 @@
+import argparse
+import re
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -5,10 +7,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 from detectron2.modeling import build_model
+from detectron2.utils import comm
 from torch import nn
 
+from tubedet.agreement import AgreedError
 from tubedet.checkpoint import CheckpointError, TubedetCheckpointer
-from tubedet.engine import load_config, load_model
+from tubedet.engine import launch_processes, load_config, load_model
 
 OPTS = ["MODEL.CSN.DEPTH", 26, "MODEL.CSN.WIDTH_MULTIPLIER", 0.125, "MODEL.DEVICE", "cpu"]
 OPTS += ["MODEL.TUBER.HIDDEN_DIM", 32, "MODEL.TUBER.FEEDFORWARD_DIM", 64]
@@ -194,3 +198,93 @@ def test_what_is_resumed_must_fit_completely(tmp_path):
         with pytest.raises(CheckpointError, match=message):
             TubedetCheckpointer(model, str(tmp_path)).resume_or_load("", resume=True)
     assert TubedetCheckpointer(saved, str(tmp_path)).resume_or_load("")["iteration"] == 4
+
+
+def _save(folder, iteration):
+    """The checkpoint of a model whose weights are all the number of the iteration."""
+    folder.mkdir(parents=True)
+    model = nn.Linear(1, 2)
+    nn.init.constant_(model.weight, iteration)
+    nn.init.zeros_(model.bias)
+    TubedetCheckpointer(model, str(folder), save_to_disk=True).save(
+        f"model_{iteration:07}", iteration=iteration
+    )
+
+
+# Files of the two processes; whether they resume; what each must report.
+SHARED = "to go on with --resume, OUTPUT_DIR must be a folder that all machines share"
+STARTS = {
+    "shared": ({"both/": 4}, {"resume": True}, "from 4, weights 4.0"),
+    "copied": ({"0/": 4, "1/": 4}, {"resume": True}, "from 4, weights 4.0"),
+    "only on the first machine": (
+        {"0/": 4},
+        {"resume": True},
+        f"1/model_0000004.pth is not.*{SHARED}",
+    ),
+    "others on the second": (
+        {"0/": 4, "1/": 9},
+        {"resume": True},
+        f"1/model_0000004.pth is n.*{SHARED}",
+    ),
+    "only on the second machine": ({"1/": 9}, {"resume": True}, "anew, weights 0.5"),
+    "not wanted": ({"both/": 4}, {"resume": False}, "anew, weights 0.5"),
+    "weights": ({"both/w/": 7}, {"weights": "both/w/model_0000007.pth"}, "anew, weights 7.0"),
+    "weights of one machine": (
+        {"0/w/": 7},
+        {"weights": "{rank}/w/model_0000007.pth"},
+        r"checkpoint \S+1/w/\S+.pth does not exist \(MODEL.WEIGHTS\) \(process 1 on",
+    ),
+    "two files": (
+        {"0/w/": 7, "1/w/": 7},
+        {"weights": "{rank}/w/model_0000007.pth", "damaged": "1/w/model_0000007.pth"},
+        r"1/w/\S+.pth is not the same file in all processes \(process 1.*MODEL.WEIGHTS must be the",
+    ),
+    "backbone of one machine": (
+        {"0/w/": 7},
+        {"backbone": "{rank}/w/model_0000007.pth"},
+        r"1/w/\S+.pth does not exist \(MODEL.INIT.BACKBONE\) \(process 1 on",
+    ),
+}
+
+
+def _start_in_process(folder, *, resume=False, weights="", backbone="", damaged=None):
+    rank = comm.get_rank()
+    is_shared = (folder / "both").exists()
+    model = nn.Linear(1, 2)
+    nn.init.constant_(model.weight, 0.5)
+    weights, backbone = (
+        str(folder / name.format(rank=rank)) if name else "" for name in (weights, backbone)
+    )
+    save_dir = str(folder / ("both" if is_shared else str(rank)))
+    checkpointer = TubedetCheckpointer(model, save_dir, backbone=backbone)
+    try:
+        data = checkpointer.resume_or_load(weights, resume=resume)
+    except AgreedError as error:
+        return str(error)
+    start = f"from {data['iteration']}" if checkpointer.resumed_from else "anew"
+    return f"{start}, weights {model.weight[0].item()}"
+
+
+def _start_all(args):
+    found = [
+        _start_in_process(args.folder / str(n), **options)
+        for n, (_, options, _) in enumerate(STARTS.values())
+    ]
+    (args.folder / f"found{comm.get_rank()}").write_text("\n".join(found))
+
+
+def test_all_processes_start_from_the_same_files_or_not_at_all(tmp_path):
+    for n, (files, options, _) in enumerate(STARTS.values()):
+        (tmp_path / str(n)).mkdir()
+        for folder, iteration in files.items():
+            _save(tmp_path / str(n) / folder, iteration)
+        if "damaged" in options:
+            with open(tmp_path / str(n) / options["damaged"], "ab") as f:
+                f.write(b"x")
+    args = argparse.Namespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url="auto")
+    args.folder = tmp_path
+    launch_processes(_start_all, args, "cpu")
+    found = [(tmp_path / f"found{rank}").read_text().splitlines() for rank in (0, 1)]
+    assert found[0] == found[1]
+    for text, (name, (*_, expected)) in zip(found[0], STARTS.items(), strict=True):
+        assert re.search(expected, text), (name, text)

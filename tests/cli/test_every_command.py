@@ -10,8 +10,11 @@ from tubedet.cli.running import run_command
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")
-_TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-_TORCHRUN |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+_LAUNCHERS = {
+    "torchrun": ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
+    "mpirun": [f"OMPI_COMM_WORLD_{n}" for n in ("RANK", "LOCAL_RANK", "SIZE", "LOCAL_SIZE")],
+    "srun": ["SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS", "SLURM_STEP_TASKS_PER_NODE"],
+}
 # What each needs besides the config.
 _ARGUMENTS = {
     "benchmark inference": ["--task", "inference"],
@@ -68,11 +71,15 @@ def test_a_config_that_does_not_exist_is_named(run, capsys):
     assert "config file none.yaml does not exist" in _error(capsys)
 
 
-def test_processes_of_torchrun_do_not_all_do_the_same(run, request, monkeypatch, capsys):
+@pytest.mark.parametrize("launcher", _LAUNCHERS)
+def test_processes_of_a_launcher_do_not_all_do_the_same(
+    run, launcher, request, monkeypatch, capsys
+):
     if request.node.callspec.params["run"] == "train":
         pytest.skip("its processes work together")
-    for name, value in _TORCHRUN.items():
+    for name, value in zip(_LAUNCHERS[launcher], "1122"):
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
     assert run(_CONFIG) == 2
-    assert "torchrun has started 2 processes" in _error(capsys)
+    assert f"{launcher} has started 2 processes" in _error(capsys)
     assert [path.name for path in Path().iterdir()] == ["list.txt"]

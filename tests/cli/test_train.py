@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,11 +34,11 @@ def _command(output, *flags, opts=()):
 def run_tool(toy_datasets):
     environment = {**os.environ, "DETECTRON2_DATASETS": str(toy_datasets), "OMP_NUM_THREADS": "1"}
 
-    def run(command, wait=True, status=0):
+    def run(command, wait=True, status=0, variables=None):
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment,
+            env={**environment, **(variables or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -49,6 +50,12 @@ def run_tool(toy_datasets):
         return text
 
     return run
+
+
+@pytest.fixture
+def free_port():
+    with socket.create_server(("", 0)) as server:
+        return server.getsockname()[1]
 
 
 def _metrics(output):
@@ -113,6 +120,69 @@ def test_processes_of_torchrun_train_together(run_tool, tmp_path):
     assert "Rank of current process: 1. World size: 2" in (output / "log.txt.rank1").read_text()
     assert log.count("Saving checkpoint to") == 1 and (output / "model_final.pth").exists()
     assert [m["iteration"] for m in _metrics(output) if "total_loss" in m] == [1]
+
+
+# What the launchers tell each of two processes.
+LAUNCHERS = {
+    "srun": {
+        "SLURM_JOB_ID": "PORT",
+        "SLURM_STEP_ID": "0",
+        "SLURM_PROCID": "RANK",
+        "SLURM_LOCALID": "RANK",
+        "SLURM_NTASKS": "2",
+        "SLURM_STEP_TASKS_PER_NODE": "2",
+        "SLURM_STEP_NODELIST": "localhost",
+    },
+    "mpirun": {
+        "OMPI_COMM_WORLD_RANK": "RANK",
+        "OMPI_COMM_WORLD_LOCAL_RANK": "RANK",
+        "OMPI_COMM_WORLD_SIZE": "2",
+        "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+        "PMIX_NAMESPACE": "PORT",
+    },
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_processes_of_a_launcher_train_together(launcher, run_tool, free_port, tmp_path):
+    output = tmp_path / "out"
+    opts = ["SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()"]
+    processes = []
+    for rank in "01":
+        given = {"RANK": rank, "PORT": str(free_port)}
+        variables = {k: given.get(v, v) for k, v in LAUNCHERS[launcher].items()}
+        processes.append(run_tool(_command(output, opts=opts), wait=False, variables=variables))
+    texts = [process.communicate(timeout=900)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], texts
+    assert "Rank of current process: 0. World size: 2" in (output / "log.txt").read_text()
+    assert ["Starting training from iteration 0" in text for text in texts] == [True, False]
+    assert [m["iteration"] for m in _metrics(output) if "total_loss" in m] == [1]
+
+
+def test_machines_without_a_shared_folder_are_told_so(run_tool, free_port, tmp_path):
+    """In one line each, and the config of the run before stays."""
+    cfg = load_config(CONFIG, SMALL)
+    folders = [tmp_path / name for name in ("first", "second")]
+    folders[0].mkdir()
+    TubedetCheckpointer(build_model(cfg), str(folders[0])).save("model_0000007", iteration=7)
+    (folders[0] / "config.yaml").write_text("OLD: 1\n")
+    opts = ["DATASETS.TEST", "()", "SOLVER.MAX_ITER", "9"]
+    machines = ["--num-machines", "2", "--dist-url", f"tcp://127.0.0.1:{free_port}", "--resume"]
+    processes = [
+        run_tool(_command(folder, *machines, "--machine-rank", str(rank), opts=opts), wait=False)
+        for rank, folder in enumerate(folders)
+    ]
+    texts = [process.communicate(timeout=900)[0] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], texts
+    for text in texts:
+        (line,) = [line for line in text.splitlines() if "error" in line.lower()]
+        assert re.fullmatch(
+            rf"train_net.py: error: {folders[1]}/model_0000007.pth is not there \(process 1 on "
+            r"\S+\); to go on with --resume, OUTPUT_DIR must be a folder that all machines share",
+            line,
+        )
+        assert "Traceback" not in text
+    assert (folders[0] / "config.yaml").read_text() == "OLD: 1\n"
 
 
 def test_the_console_is_brief_and_the_files_are_complete(run_tool, tmp_path):

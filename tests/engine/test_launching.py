@@ -1,5 +1,6 @@
 import argparse
 import atexit
+import json
 import multiprocessing
 import os
 import signal
@@ -11,50 +12,121 @@ import torch
 from detectron2.utils import comm
 from torch.multiprocessing import ProcessRaisedException
 
-from tubedet.engine import launching
+from tubedet.agreement import AgreedError
+from tubedet.engine import check_processes, launching
+from tubedet.engine.launchers import StartedProcess
 from tubedet.errors import UserError
 
 FORK = multiprocessing.get_context("fork")
 _TWO_PROCESSES = {"num_gpus": 2, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
 
+if "TEST_PRETENDED_GPUS" in os.environ:  # in processes that these tests start
+    torch.cuda.is_available = lambda: True
+    torch.cuda.device_count = lambda: int(os.environ["TEST_PRETENDED_GPUS"])
+
+
+def _args(**changes):
+    return argparse.Namespace(**{**_TWO_PROCESSES, **changes})
+
 
 @pytest.mark.parametrize("is_orphan", [False, True])
 def test_a_process_whose_parent_has_ended_does_nothing(is_orphan):
     """As it is when a run is killed while its processes are starting."""
-    done = FORK.Queue()
-    parent = os.getpid() + is_orphan
-    process = FORK.Process(
-        target=launching._run_until_parent_ends, args=(done.put, "started", None, parent)
-    )
+    process = FORK.Process(target=launching._end_with_parent, args=(os.getpid() + is_orphan,))
     process.start()
     process.join()
     assert process.exitcode == is_orphan
-    assert done.empty() if is_orphan else done.get(timeout=120) == "started"
 
 
-def test_too_many_gpus(monkeypatch):
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"num_gpus": 3}, "--num-gpus 3, but there are 2 GPUs"),
+        ({"num_machines": 2}, "--num-machines 2 needs --dist-url tcp://HOST:PORT, the same on all"),
+        ({"machine_rank": 1}, "--machine-rank is 1; with --num-machines 1 it is 0"),
+        (
+            {"num_machines": 3, "machine_rank": 3, "dist_url": "tcp://a:1"},
+            "--machine-rank is 3; with --num-machines 3 it is a number from 0 to 2",
+        ),
+        ({"machine_rank": -1}, "--machine-rank is -1"),
+        ({"num_machines": 2, "dist_url": "node0:29500"}, "--dist-url is 'node0:29500'; give tcp:"),
+        ({"num_machines": 2, "dist_url": "tcp://node0"}, "--dist-url is 'tcp://node0'; give tcp:"),
+        ({"device": "cuda:1"}, "MODEL.DEVICE is cuda:1; several processes need MODEL.DEVICE cuda"),
+    ],
+)
+def test_processes_that_cannot_be_started_are_refused(changes, message, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(ValueError, match="--num-gpus 3, but there are 2 GPUs"):
-        launching.launch_processes(print, argparse.Namespace(num_gpus=3, num_machines=1))
+    check_processes(_args(), "cuda")
+    check_processes(_args(num_gpus=1), "cuda:1")
+    check_processes(_args(num_machines=2, machine_rank=1, dist_url="tcp://[::1]:29500"), "cuda")
+    device = changes.pop("device", "cuda")
+    with pytest.raises(UserError, match=message):
+        launching.launch_processes(print, _args(**changes), device)
+
+
+@pytest.mark.parametrize("changes", [{"num_gpus": 2}, {"num_machines": 2}])
+def test_processes_of_a_launcher_start_no_further_ones(changes, monkeypatch):
+    started = StartedProcess("srun", 1, 4, 1, 4, "tcp://a:1")
+    monkeypatch.setattr(launching, "started_process", lambda url: started)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_processes(_args(num_gpus=1), "cpu")
+    with pytest.raises(UserError, match="srun has started 4 .* but there are 2 GPUs"):
+        check_processes(_args(num_gpus=1), "cuda")
+    with pytest.raises(UserError, match="srun has started 4 processes already; leave out --num-g"):
+        check_processes(_args(**{"num_gpus": 1, **changes}), "cpu")
+
+
+def _record_group(args):
+    found = {
+        "backend": torch.distributed.get_backend(),
+        "world": [comm.get_rank(), comm.get_world_size()],
+        "local": [comm.get_local_rank(), comm.get_local_size()],
+        "gpus": [torch.cuda.device_count(), os.environ["CUDA_VISIBLE_DEVICES"]],
+    }
+    file = Path(args.folder, str(comm.get_rank()))
+    file.write_text(json.dumps(found))
+    atexit.register(lambda: file.write_text(file.read_text() + _group_left()))
+
+
+def _group_left():
+    return " group left" if not torch.distributed.is_initialized() else ""
+
+
+@pytest.mark.parametrize("num_gpus", [1, 4])
+def test_processes_of_the_cpu_join_over_gloo_whatever_gpus_there_are(
+    num_gpus, tmp_path, monkeypatch
+):
+    """They see none either, and leave their group before the interpreter ends."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
+    monkeypatch.setenv("TEST_PRETENDED_GPUS", str(num_gpus))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    launching.launch_processes(_record_group, _args(folder=str(tmp_path)), "cpu")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    for rank in (0, 1):
+        text = (tmp_path / str(rank)).read_text()
+        assert json.loads(text.removesuffix(" group left")) == {
+            "backend": "gloo",
+            "world": [rank, 2],
+            "local": [rank, 2],
+            "gpus": [num_gpus, ""],
+        }
+        assert text.endswith(" group left")
 
 
 def _raise_user_error(args):
     raise UserError(args.message)
 
 
-def test_a_user_error_of_a_process_is_raised_as_it_is(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    args = argparse.Namespace(**_TWO_PROCESSES, message="no such key")
+def test_a_user_error_of_a_process_is_raised_as_it_is():
     with pytest.raises(UserError, match="^no such key$"):
-        launching.launch_processes(_raise_user_error, args)
+        launching.launch_processes(_raise_user_error, _args(message="no such key"), "cpu")
 
 
-def test_any_other_error_of_a_process_keeps_its_traceback(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    args = argparse.Namespace(**_TWO_PROCESSES)
+def test_any_other_error_of_a_process_keeps_its_traceback():
     with pytest.raises(ProcessRaisedException, match="Traceback(.|\n)*has no len"):
-        launching.launch_processes(len, args)
+        launching.launch_processes(len, _args(), "cpu")
 
 
 def test_an_interrupt_of_the_parent_ends_the_processes(monkeypatch):
@@ -64,22 +136,25 @@ def test_an_interrupt_of_the_parent_ends_the_processes(monkeypatch):
         sleeper.start()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(launching, "launch", interrupted)
+    monkeypatch.setattr(launching, "start_processes", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        launching.launch_processes(print, argparse.Namespace(**_TWO_PROCESSES))
+        launching.launch_processes(print, _args(), "cpu")
     assert sleeper.exitcode == -signal.SIGTERM
 
 
-def _record_group_at_exit(args):
-    file = Path(args.folder, str(comm.get_rank()))
-    atexit.register(lambda: file.write_text(str(torch.distributed.is_initialized())))
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_error_of_all_is_printed_by_the_main_process(rank, monkeypatch):
+    left = []
+    started = StartedProcess("srun", rank, 2, rank, 2, "tcp://a:1")
+    monkeypatch.setattr(launching, "started_process", lambda url: started)
+    monkeypatch.setattr(launching, "join_group", lambda process, on_gpu: None)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: left.append(rank))
 
+    def main(args):
+        assert (args.num_gpus, args.num_machines, args.machine_rank) == (2, 1, 0)
+        raise AgreedError("for all")
 
-def test_processes_leave_their_group_before_the_interpreter_ends(tmp_path, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    args = argparse.Namespace(**_TWO_PROCESSES, folder=str(tmp_path))
-    launching.launch_processes(_record_group_at_exit, args)
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {
-        "0": "False",
-        "1": "False",
-    }
+    with pytest.raises(SystemExit if rank else AgreedError) as ended:
+        launching.launch_processes(main, _args(num_gpus=1), "cpu")
+    assert left == [rank]
+    assert not rank or ended.value.code == 2

@@ -123,14 +123,18 @@ class TubedetCheckpointer(DetectionCheckpointer):
             self._write_reports()
 
     def _find_resumed(self) -> str:
-        """Return the path that the main process finds; empty if there is no checkpoint."""
-        path = of_main_process(self.get_checkpoint_file() if self.has_checkpoint() else "")
+        """Return the path of the file that the main process finds; empty if there is none."""
+        own = self.get_checkpoint_file() if self.has_checkpoint() else ""
+        name = of_main_process(own.removeprefix(os.path.join(self.save_dir, "")))
+        path = os.path.join(self.save_dir, name) if name else ""
         if path:
             check_same_file(
                 path,
                 advice="to go on with --resume, OUTPUT_DIR must be a folder that all machines "
                 "share",
             )
+        elif own:
+            self.logger.warning(f"{own} is not used: the main process has no checkpoint")
         return path
 
     def _check_sources(self, path: str) -> None:

@@ -187,7 +187,7 @@ def _is_step_of_srun() -> bool:
 
 
 def _num_local(launcher: _Launcher) -> int | None:
-    """Count those of each machine; None if they differ. Slurm writes ``4(x2)`` for 4 on each of 2."""
+    """Count those of each machine; None if they differ. Slurm writes ``4(x2)`` for two machines."""
     match = re.fullmatch(r"(\d+)(?:\(x\d+\))?", _value(launcher.local_size))
     return int(match[1]) if match and int(match[1]) else None
 

@@ -105,13 +105,13 @@ def _is_gpu(device: str) -> bool:
 def _run_started(
     main: Callable, args: argparse.Namespace, process: StartedProcess, *, on_gpu: bool
 ) -> None:
-    join_group(process, on_gpu=on_gpu)
     places = {
         "num_gpus": process.local_size,
         "num_machines": process.world_size // process.local_size,
         "machine_rank": process.rank // process.local_size,
     }
     try:
+        join_group(process, on_gpu=on_gpu)
         main(argparse.Namespace(**{**vars(args), **places}))
     except AgreedError:
         torch.distributed.destroy_process_group()
