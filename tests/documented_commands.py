@@ -74,7 +74,9 @@ def inline_code(document: Path) -> Iterator[tuple[int, str]]:
 def inline_commands(document: Path) -> Iterator[Command]:
     """Commands in running text; the brackets of optional parts are left out."""
     for line, code in inline_code(document):
-        if code.startswith(("python ", "make ", "pip ", "torchrun ", "tubedet ")):
+        if code.startswith(
+            ("python ", "make ", "pip ", "torchrun ", "srun ", "mpirun ", "tubedet ")
+        ):
             words = shlex.split(re.sub(r"\[(--[^]]*)\]", r"\1", code))
             yield Command(_name(document), line, words)
 
@@ -84,7 +86,7 @@ def docstring_commands(program: Path) -> Iterator[Command]:
     docstring = ast.get_docstring(ast.parse(program.read_text(encoding="utf-8"))) or ""
     examples = re.findall(r"^    (?:.*\\\n)*.*$", docstring, re.MULTILINE)
     for command in _commands(_name(program), 1, "\n".join(examples)):
-        if command.words[0] in ("python", "pip", "make", "tubedet"):
+        if command.words[0] in ("python", "pip", "make", "torchrun", "tubedet"):
             yield command
 
 

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch.distributed.run
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from documented_commands import (
@@ -167,9 +168,25 @@ def check_make(words):
 
 
 def check_torchrun(words):
-    """Processes of this machine, and a program of the project."""
-    assert words[0] == "--nproc_per_node" and int(words[1]) > 0
-    check_python(words[2:])
+    """Options that torchrun knows, and a program of the project."""
+    options = torch.distributed.run.get_args_parser().parse_args(words)
+    assert int(options.nproc_per_node) > 0
+    check_python([options.training_script, *options.training_script_args])
+
+
+def check_srun(words):
+    """One option at most, and a program of the project."""
+    start = words.index("python")
+    assert words[:start] in ([], ["--kill-on-bad-exit"])
+    check_python(words[start + 1 :])
+
+
+def check_mpirun(words):
+    """The number of processes, options for several machines, and a program of the project."""
+    start = words.index("python")
+    assert words[0] == "-n" and int(words[1]) > 0
+    assert words[2:start] in ([], ["--hostfile", "hosts", "-x", "MASTER_ADDR=node0"])
+    check_python(words[start + 1 :])
 
 
 def check_precommit(words):
@@ -193,6 +210,8 @@ CHECKS = {
     "python": check_python,
     "tubedet": check_command,
     "torchrun": check_torchrun,
+    "srun": check_srun,
+    "mpirun": check_mpirun,
     "make": check_make,
     "pip": check_pip,
     "pre-commit": check_precommit,

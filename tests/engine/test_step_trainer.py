@@ -1,4 +1,5 @@
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from tubedet.checkpoint import CheckpointError
-from tubedet.engine import load_config
+from tubedet.engine import load_config, step_trainer
 from tubedet.engine.step_trainer import StepTrainer, distributed_model
 
 
@@ -164,3 +165,16 @@ def test_processes_exchange_gradients_once(tmp_path, monkeypatch):
 def test_a_negative_number_of_clips_is_refused():
     with pytest.raises(ValueError, match="SOLVER.CLIPS_PER_PASS is -1"):
         _step(clips_per_pass=-1)
+
+
+@pytest.mark.parametrize("device, ids", [("cuda:0", [0]), ("cuda:3", [3]), ("cpu", None)])
+def test_gradients_are_exchanged_on_the_device_of_the_model(device, ids, monkeypatch):
+    """Whatever the number of the process: Slurm may show each one GPU, which is number 0."""
+    given = {}
+    monkeypatch.setattr(
+        step_trainer, "create_ddp_model", lambda _, **options: given.update(options)
+    )
+    monkeypatch.setattr(comm, "get_local_rank", lambda: 3)
+    model = SimpleNamespace(parameters=lambda: iter([SimpleNamespace(device=torch.device(device))]))
+    distributed_model(model)
+    assert given["device_ids"] == ids

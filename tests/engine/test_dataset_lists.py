@@ -1,0 +1,37 @@
+import pytest
+
+from tubedet import agreement
+from tubedet.agreement import AgreedError
+from tubedet.engine import load_config
+from tubedet.engine.dataset_lists import read_key_frames
+from tubedet.errors import UserError
+
+CONFIG = "configs/quick_schedules/TubeR_toy.yaml"
+
+
+def test_a_process_alone_reads_its_data_sets(two_key_frames):
+    cfg = load_config(CONFIG)
+    key_frames = read_key_frames(cfg, (two_key_frames,), is_train=True)
+    assert len(key_frames) == 2 and all(frame["annotations"] for frame in key_frames)
+    assert read_key_frames(cfg, [two_key_frames], is_train=False) == key_frames
+    with pytest.raises(UserError, match="has 80 actions, MODEL.NUM_ACTIONS is 7"):
+        cfg.MODEL.NUM_ACTIONS = 7
+        read_key_frames(cfg, [two_key_frames], is_train=False)
+
+
+def test_other_key_frames_on_another_machine_are_refused(two_key_frames, monkeypatch):
+    cfg = load_config(CONFIG)
+    found = []
+    monkeypatch.setattr(
+        agreement, "_gather_by_process", lambda value: [*found, ("process 1 on b", value)]
+    )
+    found.append(("process 0 on a", "2 key frames, checksum 00000000"))
+    with pytest.raises(
+        AgreedError,
+        match=rf"different key frames in {two_key_frames}: 2 key .* \(process 0 on a\), but 2 key "
+        r"frames, checksum [0-9a-f]{8} \(process 1 on b\); all machines need the same annotation",
+    ) as raised:
+        read_key_frames(cfg, [two_key_frames], is_train=True)
+    # The same ones on both are accepted.
+    found[0] = ("process 0 on a", str(raised.value).partition("but ")[2].partition(" (")[0])
+    assert len(read_key_frames(cfg, [two_key_frames], is_train=True)) == 2
