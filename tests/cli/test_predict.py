@@ -20,6 +20,7 @@ from tubedet.inference import (
     VideoActionDetector,
     VideoOutputs,
     action_names_of,
+    many_videos,
     write_video_results,
 )
 from tubedet.inference.writers import VideoWriter
@@ -120,7 +121,9 @@ def test_every_video_is_done_and_the_broken_one_reported(
     before = contents(out)
     broken_content = Path(broken).read_bytes()
     Path(broken).write_bytes((video_list.parent / "left/clip.mp4").read_bytes())
-    monkeypatch.setattr(predict, "process_videos", counted := Counting(predict.process_videos))
+    monkeypatch.setattr(
+        many_videos, "process_videos", counted := Counting(many_videos.process_videos)
+    )
     try:
         assert run(*options) == 0
     finally:
@@ -180,7 +183,7 @@ def test_results_of_another_video_are_not_taken_for_ones_own(run, video_list, tm
         (("--formats", "csv,gif"), (), "--formats: 'gif' is none of csv, jsonl, coco, mp4"),
         (("--every", "0"), (), "--every must be a positive number"),
         (("--batch-size", "0"), (), "--batch-size: expected a whole number from 1 on"),
-        (("--num-machines", "2"), (), "several machines need --dist-url"),
+        (("--address", "auto"), (), "--address is that of a Ray cluster; add --engine ray"),
         (("--inputs", "{folder}/none.txt"), (), "none.txt"),
         ((), ("MODEL.WEIGHTS", "none.pth"), "none.pth"),
         ((), ("MODEL.WEIGHTS", ""), "MODEL.WEIGHTS is empty"),
@@ -203,14 +206,14 @@ def test_a_killed_run_goes_on(run, tmp_path):
     fork = multiprocessing.get_context("fork")
     half_done = fork.Event()
 
-    def process_half(detector, action_names, job, folder, options):
+    def process_half(detector, action_names, job, folder, detection):
         (folder / f"{job.name}.csv").write_text("half a li")
         half_done.set()
         time.sleep(600)
 
     def run_on_one_thread():
         torch.set_num_threads(1)  # a forked process has none of PyTorch's threads
-        predict.process_video = process_half
+        many_videos.process_video = process_half
         run()
 
     process = fork.Process(target=run_on_one_thread)

@@ -43,7 +43,7 @@ def hold_run(ready, path, settings):
 def publish(path, name, text="whole"):
     with ResultFolder(path) as results, results.claim(name) as partial:
         (partial / "rows.csv").write_text(text)
-        results.publish(name, {"video": f"/data/{name}.mp4"})
+        results.publish(name, partial, {"video": f"/data/{name}.mp4"})
 
 
 def test_a_result_appears_whole(tmp_path):
@@ -51,7 +51,7 @@ def test_a_result_appears_whole(tmp_path):
         with results.claim("film") as partial:
             (partial / "rows.csv").write_text("rows")
             assert not results.is_settled("film") and results.record("film") is None
-            results.publish("film", {"video": "/data/film.mp4"})
+            results.publish("film", partial, {"video": "/data/film.mp4"})
             assert results.is_settled("film")
         assert results.record("film") == {"video": "/data/film.mp4"}
         assert sorted(path.name for path in (results.path / "film").iterdir()) == [

@@ -169,7 +169,7 @@ def _run_spawned(
     parent: int,
 ) -> None:
     """Join the others and run ``main``, in a process that :func:`_spawn` has started."""
-    _end_with_parent(parent)
+    end_with_parent(parent)
     silence_third_party_warnings()
     process = StartedProcess(
         launcher="--num-gpus",
@@ -189,8 +189,12 @@ def _run_spawned(
     torch.distributed.destroy_process_group()
 
 
-def _end_with_parent(parent: int) -> None:
-    """Make this process end with its parent, so that a killed run writes no more checkpoints."""
+def end_with_parent(parent: int) -> None:
+    """Make this process end with its parent, so that a killed run writes nothing more.
+
+    Args:
+        parent: process id of the one that started this one.
+    """
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

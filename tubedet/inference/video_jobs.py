@@ -16,12 +16,13 @@ from urllib.parse import urlsplit
 from tubedet.errors import UserError
 from tubedet.files.urls import is_url
 
+from .device_faults import BrokenDeviceError
 from .result_folder import ResultFolder
 
 logger = logging.getLogger(__name__)
 
-# A full disk is no fault of the video: every other one would fail as well.
 _RESERVED_NAMES = ("failed.json", "run.json")
+# A full disk is no fault of the video: every other one would fail as well.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -88,7 +89,8 @@ def process_videos(
     """Work on the unclaimed videos, one after another, until all of them are settled.
 
     Also waits for the videos of other processes: if one of those ends before its time, its video
-    is done here. A video that cannot be processed is noted with the reason, and the others go on.
+    is done here, after those that have ended no process. A video that cannot be processed is noted
+    with the reason, and the others go on.
 
     Args:
         jobs: the same for all processes.
@@ -100,13 +102,22 @@ def process_videos(
 
     Raises:
         OSError: if the disk is full.
+        BrokenDeviceError: as ``process`` raises it; the video is left to other processes, unless it
+            has ended too many of them.
     """
     open_jobs = list(jobs)
     while True:
-        for job in open_jobs:
+        deaths = results.num_deaths()
+        for job in sorted(open_jobs, key=lambda job: deaths.get(job.name, 0)):
             with results.claim(job.name) as folder:
                 if folder is not None:
-                    _process_one(job, results, process, folder)
+                    try:
+                        reason = process_one(job, results, process, folder)
+                    except BrokenDeviceError:
+                        results.note_death(job.name)
+                        raise
+                    if reason is not None:
+                        results.fail(job.name, reason)
                     progress()
         settled = results.settled_names()
         open_jobs = [job for job in open_jobs if job.name not in settled]
@@ -116,17 +127,40 @@ def process_videos(
         time.sleep(poll_seconds)
 
 
-def _process_one(job: VideoJob, results: ResultFolder, process: Callable, folder: Path) -> None:
+def process_one(
+    job: VideoJob,
+    results: ResultFolder,
+    process: Callable[[VideoJob, Path], dict],
+    folder: Path,
+) -> str | None:
+    """Make the result of a video and publish it.
+
+    Args:
+        job: the video.
+        results: where the result is published.
+        process: see :func:`process_videos`.
+        folder: an empty one of ``results``.
+
+    Returns:
+        why there is no result; None if there is.
+
+    Raises:
+        OSError: if the disk is full.
+        BrokenDeviceError: as ``process`` raises it.
+    """
     try:
-        results.publish(job.name, process(job, folder))
+        results.publish(job.name, folder, process(job, folder))
+    except BrokenDeviceError:
+        raise
     except (OSError, ValueError) as error:  # what readers say of a file, VideoError among them
         if isinstance(error, OSError) and error.errno in _NO_SPACE:
             raise
         logger.error(f"{job.name} failed: {error}")
-        results.fail(job.name, str(error))
+        return str(error)
     except Exception as error:
         logger.exception(f"{job.name} failed")
-        results.fail(job.name, f"{type(error).__name__}: {error}")
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 def distinct_names(sources: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,62 @@
+"""What changes the results of a model on videos, to tell runs apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from detectron2.config import CfgNode
+
+from tubedet.errors import UserError
+from tubedet.files.urls import is_url
+from tubedet.model_zoo import local_weights
+
+# Of a config, what changes a result.
+_SECTIONS = ("MODEL", "INPUT")
+# The weights count by what is in the file.
+_SPEED_ONLY = ("MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.CSN.EXECUTION")
+
+
+def result_settings(cfg: CfgNode, **options: object) -> dict:
+    """Everything that changes the results.
+
+    Args:
+        cfg: the config.
+        options: further settings by name.
+
+    Returns:
+        dict: json object.
+
+    Raises:
+        OSError: if the weights cannot be read.
+        UserError: if the config names no weights.
+    """
+    if not cfg.MODEL.WEIGHTS:
+        raise UserError("MODEL.WEIGHTS is empty: without weights detections are meaningless")
+    config = {section: cfg[section] for section in _SECTIONS}
+    settings = {key: value for key, value in _flat(config) if key not in _SPEED_ONLY}
+    settings["weights"] = _fingerprint(local_weights(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS"))
+    return {**settings, **options}
+
+
+def _fingerprint(weights: str) -> str:
+    """Return what identifies weights, wherever they lie: a hash of a file, or a URL."""
+    if is_url(weights):
+        return weights
+    with open(weights, "rb") as stream:
+        return f"sha256 {_sha256(stream)}"
+
+
+def _sha256(stream) -> str:
+    digest = hashlib.sha256()
+    while chunk := stream.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _flat(config: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
