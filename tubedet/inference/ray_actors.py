@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ _MAX_TRIES = 3
 # An actor is replaced after it died, until so many died in a row without any video done.
 _MAX_DEATHS_IN_A_ROW = 3
 _QUIET_SECONDS = 60.0
+_CONNECTION_SECONDS = 10.0
 
 MakeProcess = Callable[[str], Callable[[VideoJob, Path], dict]]
 
@@ -68,11 +71,12 @@ def process_videos_with_ray(
     """
     ray = _import_ray()
     try:
+        _check_reachable(address)
         ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise UserError(
-            f"there is no Ray cluster at {address!r} ({' '.join(str(error).split())}); start one "
-            "with 'ray start --head', or give --address"
+            f"no Ray cluster answers at {address!r}; start one with 'ray start --head', or give "
+            f"its --address ({' '.join(str(error).split())})"
         ) from error
     try:
         pool = _ActorPool(ray, results, make_process, _places(ray, use_gpus, max_actors))
@@ -194,7 +198,7 @@ class _ActorPool:
                 raise error.cause from None
             raise
         except self._ray.exceptions.RayError as error:
-            self._replace(number, job, " ".join(str(error).split()))
+            self._replace(number, job, _cause_of_loss(error))
             return
         if job is not None:
             self._deaths_in_a_row[number] = 0
@@ -213,21 +217,28 @@ class _ActorPool:
         self._deaths_in_a_row[number] += 1
         if job is not None:
             tries = self._num_tries[job.name] = self._num_tries.get(job.name, 0) + 1
-            logger.error(f"{job.name}: the actor was lost at try {tries}: {fault}")
+            logger.error(f"{job.name}: its actor was lost at try {tries} ({fault})")
             if tries == _MAX_TRIES:
-                self._fail(job, f"{tries} actors were lost while they worked on it; {fault}")
+                self._fail(job, f"{tries} actors were lost while they worked on it ({fault})")
             else:
                 self._waiting.append(job)
         if self._deaths_in_a_row[number] < _MAX_DEATHS_IN_A_ROW:
             self._start(number)
         else:
-            self._lost.append(f"{_MAX_DEATHS_IN_A_ROW} actors in a row were lost; {fault}")
+            self._lost.append(f"{_MAX_DEATHS_IN_A_ROW} actors in a row were lost: {fault}")
             logger.error(self._lost[-1])
         self._hand_out()
 
     def _fail(self, job: VideoJob, reason: str) -> None:
         logger.error(f"{job.name} failed: {reason}")
         self._results.fail(job.name, reason)
+
+
+def _cause_of_loss(error: Exception) -> str:
+    """Return what matters of Ray's long texts."""
+    text = " ".join(str(error).split())
+    cause = re.search(r"is dead because ([^.]*)\.", text)
+    return cause[1] if cause else text.partition(". ")[0]
 
 
 def _import_ray() -> Any:
@@ -239,6 +250,16 @@ def _import_ray() -> Any:
             f"--engine ray needs the package ray: pip install 'tubedet[ray]' ({error})"
         ) from error
     return ray
+
+
+def _check_reachable(address: str) -> None:
+    """Try an address of the form HOST:PORT at once; Ray would try it for minutes.
+
+    Raises:
+        OSError: if nothing listens there.
+    """
+    if match := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address):
+        socket.create_connection((match[1], int(match[2])), timeout=_CONNECTION_SECONDS).close()
 
 
 def _places(ray: Any, use_gpus: bool | None, max_actors: int | None) -> list[dict]:
