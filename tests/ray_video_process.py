@@ -20,6 +20,7 @@ class SlowProcess:
         dies: names of videos that end the process.
         breaks: names of videos that break the device.
         breaks_once: names of videos that break the device once.
+        hangs_once: names of videos that take forever once.
         unreadable: names of videos that are broken themselves.
         refuses: whether no process can be made.
     """
@@ -29,6 +30,7 @@ class SlowProcess:
     dies: tuple[str, ...] = ()
     breaks: tuple[str, ...] = ()
     breaks_once: tuple[str, ...] = ()
+    hangs_once: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
     refuses: bool = False
 
@@ -45,6 +47,11 @@ class SlowProcess:
             with open(folder / "rows.csv", "a") as stream:
                 print(job.source, step, file=stream)
             time.sleep(self.seconds / 5)
+        if job.name in self.hangs_once and not begun:
+            import ray
+
+            (self.notes / "machine").write_text(ray.get_runtime_context().get_node_id())
+            time.sleep(600)
         if job.name in self.dies:
             os._exit(9)
         if job.name in self.breaks or (job.name in self.breaks_once and not begun):

@@ -23,6 +23,7 @@ from tubedet.inference import (
     many_videos,
     write_video_results,
 )
+from tubedet.inference.result_folder import run_with_settings
 from tubedet.inference.writers import VideoWriter
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -247,3 +248,59 @@ def _check_csv_results(out):
         assert files == [f"{side}_clip.csv", f"{side}_clip.jsonl", "video.json"]
         rows = (out / f"{side}_clip" / f"{side}_clip.csv").read_text().splitlines()
         assert len(rows) == 2 * 6 * 80
+
+
+def test_ray_is_not_needed_until_it_is_asked_for(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert run("--engine", "ray") == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "error" in line)
+    assert "--engine ray needs the package ray: pip install 'tubedet[ray]'" in line
+    assert run() == 1
+    _check_csv_results(tmp_path / "out")
+
+
+def test_a_run_with_ray_shares_its_folder_with_no_other(run, tmp_path, capsys):
+    fork = multiprocessing.get_context("fork")
+    is_open, may_end = fork.Event(), fork.Event()
+
+    def hold(alone):
+        with run_with_settings(tmp_path / "out", {}, alone=alone):
+            is_open.set()
+            may_end.wait(60)
+
+    for alone, options in ((True, ()), (False, ("--engine", "ray"))):
+        process = fork.Process(target=hold, args=(alone,))
+        process.start()
+        assert is_open.wait(60)
+        assert run(*options) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "another run is writing to" in line
+        may_end.set()
+        process.join()
+        is_open.clear(), may_end.clear()
+
+
+def test_two_machines_of_a_ray_cluster(run, tmp_path, capfd, monkeypatch):
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(_ROOT))
+    monkeypatch.chdir(tmp_path)
+    assert run("--output", "elsewhere") == 1
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+    )
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1)
+        options = ("--engine", "ray", "--address", cluster.address)
+        capfd.readouterr()
+        assert run(*options) == 1
+        assert "1 of 3 videos failed" in capfd.readouterr().err
+        _check_csv_results(tmp_path / "out")
+        first = contents(tmp_path / "out")
+        assert first == contents(tmp_path / "elsewhere")
+        assert run(*options) == 1
+        assert contents(tmp_path / "out") == first
+    finally:
+        cluster.shutdown()
