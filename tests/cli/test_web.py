@@ -14,6 +14,7 @@ from detectron2.modeling import build_model
 from tubedet.cli import web
 from tubedet.cli.running import run_command
 from tubedet.engine import load_config
+from tubedet.inference.device_faults import BrokenDeviceError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")
@@ -91,3 +92,21 @@ def test_it_ends_without_a_trace(no_console_logger, tmp_path, monkeypatch):
         process.kill()
     assert not list((tmp_path / "tmp").glob("tubedet-web-*"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pth", "tmp"]
+
+
+def test_a_broken_gpu_ends_it_with_status_1(no_console_logger, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("gradio")
+    from tubedet.web import server
+
+    def serve(page, *, is_over, **options):
+        assert not is_over()
+        page.keywords["on_broken"](BrokenDeviceError("cuda:0 works no more: CUDA error"))
+        assert is_over()
+
+    weights = tmp_path / "model.pth"
+    torch.save({"model": build_model(load_config(_CONFIG)).state_dict()}, weights)
+    monkeypatch.setattr(server, "serve", serve)
+    arguments = ["--config-file", _CONFIG, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(weights)]
+    assert run_command("web", arguments, prog="web") == 1
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "error" in line)
+    assert line == "web: error: cuda:0 works no more: CUDA error; start the page again"

@@ -14,7 +14,10 @@ import pytest
 
 gradio = pytest.importorskip("gradio")
 
+from tubedet.inference.device_faults import BrokenDeviceError  # noqa: E402
+from tubedet.web import video_analysis  # noqa: E402
 from tubedet.web.page import make_page  # noqa: E402
+from tubedet.web.server import serve as serve_page  # noqa: E402
 from tubedet.web.server import serving  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # gradio's of pandas
@@ -25,11 +28,11 @@ ROOT = Path(__file__).parents[2]
 def serve(detector, action_names):
     """Serves a page and adds it to ``pages``, if there is such a list."""
 
-    def start(keep_seconds=600, max_megabytes=1.0, pages=None):
+    def start(keep_seconds=600, max_megabytes=1.0, pages=None, **more):
         def page(work_folder):
             limits = {"max_megabytes": max_megabytes, "max_seconds": 10.0}
             made = make_page(
-                detector, action_names, work_folder, keep_seconds=keep_seconds, **limits
+                detector, action_names, work_folder, keep_seconds=keep_seconds, **limits, **more
             )
             if pages is not None:
                 pages.append(made)
@@ -203,3 +206,27 @@ def test_files_are_deleted_after_a_while(serve, film):
         assert get(address, f"/gradio_api/file={quote(uploaded)}")[0] == 403
         # Whoever presses the button too late is told so.
         assert "upload it again" in json.dumps(detect(address, uploaded))
+
+
+def test_a_broken_gpu_is_told_to_the_visitor_and_to_the_server(serve, film, monkeypatch):
+    def break_down(*arguments, **options):
+        raise BrokenDeviceError("cuda:0 works no more: CUDA error: device-side assert triggered")
+
+    faults = []
+    monkeypatch.setattr(video_analysis, "write_video_results", break_down)
+    with serve(on_broken=faults.append) as address:
+        _, content = upload(address, film)
+        result = detect(address, json.loads(content)[0])
+        assert result[-1]["success"] and "stopped working" in json.dumps(result)
+    assert [type(fault) for fault in faults] == [BrokenDeviceError]
+
+
+def test_the_server_ends_when_it_is_told(detector, action_names):
+    def page(work_folder):
+        limits = {"max_megabytes": 1.0, "max_seconds": 10.0, "keep_seconds": 600}
+        return make_page(detector, action_names, work_folder, **limits)
+
+    answers = [False, True]
+    options = {"host": "127.0.0.1", "port": None, "max_megabytes": 1.0}
+    serve_page(page, is_over=lambda: answers.pop(0), **options)
+    assert answers == []

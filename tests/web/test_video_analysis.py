@@ -2,8 +2,11 @@ import json
 
 import av
 import pytest
+import torch
 
-from tubedet.inference import VideoOutputs, write_video_results
+from tubedet.errors import UserError
+from tubedet.inference import VideoOutputs, device_faults, write_video_results
+from tubedet.inference.device_faults import BrokenDeviceError
 from tubedet.web.upload_checks import UploadError
 from tubedet.web.video_analysis import VideoAnalysis
 
@@ -70,3 +73,23 @@ def test_unusable_videos(analysis, make_film, tmp_path):
         with analysis.run(make_film(tmp_path / "long.mp4", 12.0), threshold=0.5, every=1.0):
             raise AssertionError("not refused")
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_gpu_that_breaks_is_told_apart_from_one_that_is_full(analysis, film, monkeypatch):
+    def fail(inputs):
+        raise error
+
+    def probe(device):
+        if isinstance(error, torch.AcceleratorError):
+            raise error
+
+    monkeypatch.setattr(analysis.detector, "_detect_clips", fail)
+    monkeypatch.setattr(device_faults, "_probe", probe)
+    error = torch.AcceleratorError("CUDA error: device-side assert triggered")
+    with pytest.raises(BrokenDeviceError, match="works no more: CUDA error: device-side assert"):
+        with analysis.run(film, threshold=0.5, every=1.0):
+            raise AssertionError("there is a result")
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+    with pytest.raises(UserError, match="the memory of cpu is full"):
+        with analysis.run(film, threshold=0.5, every=1.0):
+            raise AssertionError("there is a result")

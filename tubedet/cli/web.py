@@ -23,8 +23,10 @@ from detectron2.utils.logger import setup_logger
 from tubedet.engine import check_started_once, load_config
 from tubedet.errors import UserError
 from tubedet.inference import VideoActionDetector, action_names_of
+from tubedet.inference.device_faults import BrokenDeviceError
 
 from .arguments import add_config_arguments, add_detector_arguments, add_model_argument
+from .running import print_error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +72,7 @@ def main(options: argparse.Namespace) -> int:
         options: of :func:`add_arguments`.
 
     Returns:
-        exit status, 2 on input that cannot be used.
+        exit status, 1 if the GPU works no more, 2 on input that cannot be used.
     """
     try:
         from tubedet.web.page import make_page
@@ -86,6 +88,7 @@ def main(options: argparse.Namespace) -> int:
     cfg = load_config(options.config_file, options.opts)
     if not cfg.MODEL.WEIGHTS:
         raise UserError("MODEL.WEIGHTS is empty: without weights detections are meaningless")
+    faults: list[BrokenDeviceError] = []
     page = functools.partial(
         make_page,
         VideoActionDetector(cfg, amp=options.amp, batch_size=options.batch_size),
@@ -93,6 +96,16 @@ def main(options: argparse.Namespace) -> int:
         max_megabytes=options.max_megabytes,
         max_seconds=options.max_seconds,
         keep_seconds=60 * options.keep_minutes,
+        on_broken=faults.append,
     )
-    serve(page, host=options.host, port=options.port, max_megabytes=options.max_megabytes)
+    serve(
+        page,
+        host=options.host,
+        port=options.port,
+        max_megabytes=options.max_megabytes,
+        is_over=lambda: bool(faults),
+    )
+    if faults:  # every other visitor would meet the same
+        print_error(f"{faults[0]}; start the page again", prog=options.prog)
+        return 1
     return 0

@@ -1,4 +1,4 @@
-"""Named locks between processes that share a folder, on one machine or several."""
+"""Named locks between processes that share a folder."""
 
 from __future__ import annotations
 

@@ -128,6 +128,9 @@ class VideoActionDetector:
         compile: likewise.
         batch_size: likewise; results come when as many clips are complete.
 
+    Attributes:
+        device: where the model runs.
+
     Raises:
         ValueError: if ``amp`` or ``batch_size`` is no such value, or the device has no float16.
     """
@@ -149,6 +152,7 @@ class VideoActionDetector:
     ):
         self._detect_clips = ClipInference(model, amp=amp, compile=compile, batch_size=batch_size)
         self.model = self._detect_clips.model
+        self.device = self._detect_clips.device
         self.batch_size = batch_size
         self.augmentations = T.AugmentationList(augmentations)
         self.num_frames = num_frames

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import gradio as gr
 
+from tubedet.errors import UserError
 from tubedet.inference import VideoActionDetector
+from tubedet.inference.device_faults import BrokenDeviceError
 
-from .upload_checks import VIDEO_SUFFIXES, UploadError
+from .upload_checks import VIDEO_SUFFIXES
 from .upload_field import upload_field
 from .video_analysis import VideoAnalysis
 
@@ -42,6 +44,7 @@ def make_page(
     max_megabytes: float,
     max_seconds: float,
     keep_seconds: float,
+    on_broken: Callable[[BrokenDeviceError], object] = lambda error: None,
 ) -> gr.Blocks:
     """Lay the page out.
 
@@ -52,6 +55,7 @@ def make_page(
         max_megabytes: largest file that is accepted, in units of 2^20 bytes.
         max_seconds: longest video that is accepted.
         keep_seconds: age at which uploads and results are deleted.
+        on_broken: called when the device works no more, after the visitor was told.
 
     Returns:
         gr.Blocks: to be started by :func:`tubedet.web.server.serve`.
@@ -119,7 +123,7 @@ def make_page(
         outputs = [status, video, timeline, files]
 
         def run(path, threshold, rate, progress=gr.Progress()):  # noqa: B008  (gradio's way)
-            yield from _run(analysis, path, threshold, rate, progress)
+            yield from _run(analysis, path, threshold, rate, progress, on_broken)
 
         detect.click(
             run,
@@ -139,6 +143,7 @@ def _run(
     threshold: float,
     rate: float,
     progress: gr.Progress,
+    on_broken: Callable[[BrokenDeviceError], object],
 ) -> Iterator[tuple]:
     hidden = gr.update(visible=False)
     nothing = (None, _timeline_box(_EMPTY_TIMELINE), hidden)
@@ -160,8 +165,12 @@ def _run(
                 _timeline_box(result.timeline),
                 gr.update(value=[str(file) for file in result.files], visible=True),
             )
-    except UploadError as error:
+    except UserError as error:
         yield (_message("error", str(error)), *nothing)
+    except BrokenDeviceError as error:
+        said = "The GPU of this page stopped working. Try again when the page is back."
+        yield (_message("error", said), *nothing)
+        on_broken(error)
 
 
 def _message(kind: str, text: str) -> str:

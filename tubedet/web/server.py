@@ -142,14 +142,21 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def serve(make_page: Callable[[Path], gr.Blocks], **options) -> None:
+def serve(
+    make_page: Callable[[Path], gr.Blocks],
+    *,
+    is_over: Callable[[], bool] = lambda: False,
+    **options,
+) -> None:
     """Serve a page until the program is interrupted (SIGINT or SIGTERM).
 
     Args:
-        make_page, options: see :func:`serving`.
+        make_page: see :func:`serving`.
+        is_over: asked every second whether to end.
+        options: see :func:`serving`.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), serving(make_page, **options) as address:
         print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
-        while True:
+        while not is_over():
             time.sleep(1)

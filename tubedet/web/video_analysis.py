@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tubedet.data import VideoError
 from tubedet.inference import VideoActionDetector, VideoOutputs, write_video_results
+from tubedet.inference.device_faults import device_faults_told_apart
 from tubedet.inference.drawing.action_visualizer import identity_colour
 
 from .timeline import action_spans, draw_timeline
@@ -91,6 +92,8 @@ class VideoAnalysis:
 
         Raises:
             UploadError: if the file is not accepted or turns out to be damaged.
+            UserError: if it needs more memory than the device has.
+            BrokenDeviceError: if the device works no more.
         """
         with tempfile.TemporaryDirectory(dir=self.work_folder) as folder:
             path = _kept(Path(path), Path(folder, "upload"))
@@ -100,16 +103,17 @@ class VideoAnalysis:
             results = Path(folder) / path.stem
             video, csv, jsonl = (results.with_suffix(s) for s in (".mp4", ".csv", ".jsonl"))
             try:
-                summary = write_video_results(
-                    self.detector,
-                    path,
-                    VideoOutputs(video=video, predictions=csv, json_lines=jsonl),
-                    action_names=self.action_names,
-                    every=every,
-                    end=self.max_seconds + 1,
-                    confidence_threshold=threshold,
-                    progress=lambda time: progress(min(time / duration, 1.0)),
-                )
+                with device_faults_told_apart(self.detector.device):
+                    summary = write_video_results(
+                        self.detector,
+                        path,
+                        VideoOutputs(video=video, predictions=csv, json_lines=jsonl),
+                        action_names=self.action_names,
+                        every=every,
+                        end=self.max_seconds + 1,
+                        confidence_threshold=threshold,
+                        progress=lambda time: progress(min(time / duration, 1.0)),
+                    )
             except VideoError as error:
                 raise UploadError(
                     f"{path.name} is damaged and cannot be read to its end."
