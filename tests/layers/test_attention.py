@@ -1,8 +1,10 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tubedet.layers import MultiHeadAttention
+from tubedet.layers import attention as attention_module
 
 
 def _pair(dim, heads):
@@ -21,6 +23,43 @@ def test_equals_pytorchs_module(masked):
     mask = torch.tensor([[False] * 5, [False] * 3 + [True] * 2]) if masked else None
     expected, _ = theirs(q, k, v, key_padding_mask=mask)
     torch.testing.assert_close(ours(q, k, v, mask), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_many_sequences_are_attended_to_in_parts(masked, monkeypatch):
+    attention, _ = _pair(16, 4)
+    q, k = (torch.randn(8, n, 16, dtype=torch.float64, requires_grad=True) for n in (3, 5))
+    mask = torch.arange(5).expand(8, 5) >= torch.arange(8)[:, None] + 1 if masked else None
+    arguments = (q, k, *attention.parameters())
+
+    def outputs_and_gradients():
+        found = attention(q, k, k, mask)
+        return [found, *torch.autograd.grad(found.square().sum(), arguments)]
+
+    expected = outputs_and_gradients()
+    sizes = []
+
+    def attend(q, *arguments, original=F.scaled_dot_product_attention, **options):
+        sizes.append(len(q))
+        return original(q, *arguments, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", attend)
+    monkeypatch.setattr(attention_module, "MAX_SEQUENCES", 3)
+    for a, b in zip(outputs_and_gradients(), expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    assert sizes == [3, 3, 2]
+
+
+def test_the_largest_batch_of_cudnn_is_not_divided(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(
+        F, "scaled_dot_product_attention", lambda q, k, v, *_, **__: sizes.append(len(q)) or v
+    )
+    attention = MultiHeadAttention(2, 1)
+    for num_sequences in (65_535, 65_536):
+        x = torch.zeros(num_sequences, 1, 2)
+        assert attention(x, x, x).shape == x.shape
+    assert sizes == [65_535, 65_535, 1]
 
 
 def test_dropout_follows_the_dropout_module():

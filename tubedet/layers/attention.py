@@ -1,10 +1,15 @@
 """Multi-head attention on PyTorch's fused kernel."""
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from tubedet.errors import UserError
+
+# cuDNN's attention, which PyTorch may choose for half precision, fails on a larger batch.
+MAX_SEQUENCES = 65_535
 
 
 class MultiHeadAttention(nn.Module):
@@ -59,7 +64,7 @@ class MultiHeadAttention(nn.Module):
         )
         mask = None if key_padding_mask is None else ~key_padding_mask[:, None, None, :]
         dropout = self.dropout.p if self.dropout.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        out = _attend(q, k, v, mask, dropout)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
     def from_shared_query(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
@@ -83,3 +88,25 @@ class MultiHeadAttention(nn.Module):
         value = torch.bmm(pooled.transpose(0, 1), w_value.unflatten(0, heads).transpose(1, 2))
         value = value + b_value.unflatten(0, heads)[:, None] * weights.sum(1).t()[..., None]
         return self.out_proj(value.transpose(0, 1).flatten(1))
+
+
+def _attend(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor | None,
+    dropout: float,
+) -> torch.Tensor:
+    """Attend (B, heads, N, D), at most :data:`MAX_SEQUENCES` sequences in one call."""
+    # The free batch of a traced program stays free: it is not compared.
+    num_sequences = q.shape[0]
+    if not isinstance(num_sequences, int) or num_sequences <= MAX_SEQUENCES:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+    parts = zip(*(x.split(MAX_SEQUENCES) for x in (q, k, v)))
+    masks = itertools.repeat(None) if mask is None else mask.split(MAX_SEQUENCES)
+    return torch.cat(
+        [
+            F.scaled_dot_product_attention(some_q, some_k, some_v, some_mask, dropout)
+            for (some_q, some_k, some_v), some_mask in zip(parts, masks)
+        ]
+    )
