@@ -1,5 +1,6 @@
 # make demo   install, make the toy data set, train, evaluate, and draw a video
 # make test   install and run the test suite, on all cores
+# make gpu-tests  install and run the tests that need a GPU
 # make lint   ruff check and format, and mypy
 # make docs   build the pages of docs/ into site/
 # make toy-table   train every architecture on the toy data set three times and compare them
@@ -18,7 +19,7 @@ else
 RUN := $(VENV)/bin/python
 endif
 
-.PHONY: setup test lint docs demo toy-table
+.PHONY: setup test gpu-tests lint docs demo toy-table
 .DEFAULT_GOAL := demo
 
 setup:
@@ -26,6 +27,9 @@ setup:
 
 test: setup
 	@OMP_NUM_THREADS=1 "$(RUN)" -m pytest --numprocesses auto --dist loadfile
+
+gpu-tests: setup
+	@"$(RUN)" -m pytest tests/gpu
 
 lint: setup
 	@"$(RUN)" -m ruff check .

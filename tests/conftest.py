@@ -26,6 +26,15 @@ if "OMP_NUM_THREADS" not in os.environ:
     torch.set_num_threads(max(1, min(2, os.cpu_count() or 1)))
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--gpu-device",
+        default="cuda",
+        choices=("cuda", "cpu"),
+        help="device of tests/gpu; cpu tries what these tests do where there is no GPU",
+    )
+
+
 @pytest.fixture
 def make_clip_input():
     """Builds a model input with random pixels and ``num_boxes`` random boxes."""

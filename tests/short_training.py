@@ -1,7 +1,10 @@
 """A training on few clips, and what it must lead to."""
 
 import torch
+from detectron2.utils.events import EventStorage
 from torchvision.ops import box_iou
+
+from tubedet.engine.step_trainer import StepTrainer
 
 
 def train_on(model, inputs, *, num_steps, learning_rate, last_factor=1.0):
@@ -46,3 +49,22 @@ def assert_trains_in_bfloat16(model, inputs):
         total = sum(model.train()(inputs).values())
     total.backward()
     assert torch.isfinite(total) and total.dtype == torch.float32
+
+
+def run_steps(model, batches, optimizer, *, grad_scaler=None, **options):
+    """Steps of a ``StepTrainer`` on these batches, outside of a training; returns the trainer.
+
+    Args:
+        model, optimizer: of the training.
+        batches: one for each step.
+        grad_scaler: in place of the trainer's.
+        options: of the trainer; the device is that of the model.
+    """
+    device_type = next(model.parameters()).device.type
+    trainer = StepTrainer(model, batches, optimizer, device_type=device_type, **options)
+    trainer.grad_scaler = grad_scaler or trainer.grad_scaler
+    with EventStorage(0) as storage:
+        for trainer.iter in range(len(batches)):
+            storage.iter = trainer.iter
+            trainer.run_step()
+    return trainer

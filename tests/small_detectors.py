@@ -1,6 +1,7 @@
 """Detectors of every architecture that trace in seconds."""
 
 import torch
+from benchmarking.random_clips import random_batch
 from detectron2.modeling import build_model
 from random_norms import with_random_norms
 from torch import nn
@@ -57,13 +58,28 @@ def with_varied_weights(model):
     return with_random_norms(model)
 
 
+def small_config(name, opts=(), device="cpu"):
+    """The config of one of :data:`ARCHITECTURES`."""
+    config, changes = ARCHITECTURES[name]
+    changes = ["MODEL.DEVICE", str(device), *changes, *opts]
+    return load_config(f"configs/quick_schedules/{config}.yaml", changes)
+
+
 def small_detector(name, *, own_backbone=True, opts=()):
     """A config of :data:`ARCHITECTURES` and its model with varied weights in evaluation mode."""
-    config, changes = ARCHITECTURES[name]
-    changes = ["MODEL.DEVICE", "cpu", *changes, *opts]
-    cfg = load_config(f"configs/quick_schedules/{config}.yaml", changes)
+    cfg = small_config(name, opts)
     torch.manual_seed(3)
     model = build_model(cfg)
     if not own_backbone:
         model.backbone = StridedBackbone(model.backbone)
     return cfg, with_varied_weights(model).eval()
+
+
+def small_batch(cfg, num_clips=2, *, with_persons=True):
+    """Clips of 8x48x64 with three persons each, or none, for training with a small config."""
+    actions = {"num_actions": cfg.MODEL.NUM_ACTIONS, "exclusive": cfg.MODEL.EXCLUSIVE_ACTIONS}
+    batch = random_batch(num_clips, (8, 48, 64), **actions)
+    if not with_persons:
+        for clip in batch:
+            clip["instances"] = clip["instances"][:0]
+    return batch

@@ -4,7 +4,7 @@ from .attention import MultiHeadAttention
 from .batch_norm import FrozenBatchNorm3d, get_norm_3d
 from .deformable_attention import MultiScaleDeformableAttention
 from .position_encoding import sine_encoding, sine_position_encoding_2d, sine_position_encoding_3d
-from .precision import at_least_float32, precise_linear, without_autocast
+from .precision import at_least_float32, precise_linear, without_autocast, without_tf32
 
 __all__ = [
     "FrozenBatchNorm3d",
@@ -17,4 +17,5 @@ __all__ = [
     "sine_position_encoding_2d",
     "sine_position_encoding_3d",
     "without_autocast",
+    "without_tf32",
 ]
