@@ -1,4 +1,4 @@
-"""Speed and memory of detection, as written and prepared for inference, in the same run."""
+"""Speed and memory of detection, as published, as written and prepared, in the same run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .model_arguments import add_model_arguments, model_run
 from .model_variants import DETECTION_VARIANTS, build_for_detection
 from .variant_comparison import measure_in_turns, tables
 
-DESCRIPTION = "Detecting in random clips: the model as written and prepared for inference."
+DESCRIPTION = "Detecting in random clips: as published, as written and prepared for inference."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this measurement to the command line."""
-    add_model_arguments(parser, DETECTION_VARIANTS)
+    add_model_arguments(parser, tuple(DETECTION_VARIANTS))
 
 
 def run(options: argparse.Namespace) -> dict:
@@ -37,10 +37,11 @@ def run(options: argparse.Namespace) -> dict:
         MeasurementError: A model failed.
     """
     shape = {"clip_size": options.clip_size, "batch_size": options.batch_size}
+    shape["clips"] = options.clips
     runs = [
         [
-            model_run(options, config, variant, **shape)
-            for variant in DETECTION_VARIANTS
+            model_run(options, config, variant, opts=opts, **shape)
+            for variant, opts in DETECTION_VARIANTS.items()
             if variant in (options.variant or DETECTION_VARIANTS)
         ]
         for config in options.config_file
@@ -60,7 +61,7 @@ class Detection(MeasuredModel):
     """A model in evaluation mode."""
 
     def build(self, cfg: CfgNode, variant: str) -> nn.Module:
-        """See :func:`build_for_detection`."""
+        """See :func:`build_for_detection`; the run's opts hold the keys of the variant."""
         # The counter of operations stumbles over parameters with a gradient where none is recorded.
         return build_for_detection(cfg, variant).requires_grad_(False)
 

@@ -17,9 +17,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from tubedet.engine import load_config
 from tubedet.engine.trainer import AMP_DTYPES
 
+from .gpu_counts import count_on_gpu
 from .memory import PeakMemory
+from .operator_counts import OperatorCounts
 from .random_clips import random_batch
-from .timing import MatrixRate, ModuleTimes, timed
+from .timing import CopyRate, MatrixRate, ModuleTimes, timed
+
+# Where the clips of a run are before it. On a GPU those of the host are pinned, as loaders do it.
+CLIP_PLACES = ("host", "device")
 
 
 def _product_operations(
@@ -49,6 +54,7 @@ class ModelRun:
         amp: Precision of autocast, a key of ``AMP_DTYPES``, or None.
         compiled: Run ``torch.compile`` on the backbone.
         matrix_size: Of the product that the machine is judged by; None: as the device needs it.
+        clips: Where they are before the run, one of :data:`CLIP_PLACES`.
     """
 
     config_file: str
@@ -60,6 +66,7 @@ class ModelRun:
     amp: str | None = None
     compiled: bool = False
     matrix_size: int | None = None
+    clips: str = "host"
 
     def load_config(self) -> CfgNode:
         """Return the config with its opts; see :func:`tubedet.engine.load_config`."""
@@ -92,11 +99,21 @@ class MeasuredModel(ABC):
             seed=run.seed,
         )
         on_gpu = self.device.type == "cuda"
+        for clip_input in self.batch:
+            if run.clips == "device":
+                clip_input["clip"] = clip_input["clip"].to(self.device)
+            elif on_gpu:
+                clip_input["clip"] = clip_input["clip"].pin_memory()
         # Most CPUs only emulate the types of autocast, so float32 is the best they can do.
-        self._matrix_dtype = self.amp_dtype if on_gpu and run.amp else torch.float32
-        self._matrix_rate = MatrixRate(
-            run.matrix_size or (8192 if on_gpu else 2048), self.device, self._matrix_dtype
-        )
+        dtype = self.amp_dtype if on_gpu and self.amp_dtype else torch.float32
+        # cuDNN's convolutions use TF32 by default; PyTorch's matrix products do not.
+        tf32 = on_gpu and torch.backends.cudnn.conv.fp32_precision == "tf32"
+        tf32 = tf32 and dtype == torch.float32
+        self._matrix_dtype = "tf32" if tf32 else str(dtype).removeprefix("torch.")
+        size = run.matrix_size or (8192 if on_gpu else 2048)
+        self._matrix_rate = MatrixRate(size, self.device, dtype, tf32)
+        # Larger than any cache.
+        self._copy_rate = CopyRate(2**30 if on_gpu else 2**27, self.device)
         self._module_times = ModuleTimes(self.model, self.device)
         self._memory = PeakMemory(self.device)
 
@@ -114,13 +131,14 @@ class MeasuredModel(ABC):
         return torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=enabled)
 
     def measure(self) -> dict:
-        """Multiply the matrices and run the model once.
+        """Multiply the matrices, copy an array and run the model once.
 
         Returns:
-            dict: ``matrix_gflop_per_s``, see :class:`MatrixRate`; ``phases`` and ``modules``, by
-            name ``wall_s`` and ``cpu_s`` of the parts of the run and of the modules in "forward".
+            dict: ``matrix_gflop_per_s``, see :class:`MatrixRate`; ``copy_gb_per_s``, see
+            :class:`CopyRate`; ``phases`` and ``modules``, by name ``wall_s`` and ``cpu_s`` of the
+            parts of the run and of the modules in "forward".
         """
-        matrix_rate = self._matrix_rate.measure()
+        matrix_rate, copy_rate = self._matrix_rate.measure(), self._copy_rate.measure()
         phases, modules = {}, {}
         for name, phase in self.phases().items():
             recording = contextlib.nullcontext(modules)
@@ -131,6 +149,7 @@ class MeasuredModel(ABC):
             phases[name] = asdict(timing)
         return {
             "matrix_gflop_per_s": matrix_rate,
+            "copy_gb_per_s": copy_rate,
             "phases": phases,
             "modules": {name: asdict(timing) for name, timing in modules.items()},
         }
@@ -142,9 +161,11 @@ class MeasuredModel(ABC):
             dict: ``peak_growth_mb`` since the model was built, see :class:`PeakMemory`;
             ``matrix_dtype``; ``gflop`` of a run, of its ``phases`` and of the ``modules`` in
             "forward": 1e9 operations of the matrix products and convolutions, a multiply-add
-            being two.
+            being two; ``counts`` of a run, see :class:`Counts`, and ``gpu_counts``, see
+            :class:`GPUCounts`, or None on a CPU.
         """
         growth = self._memory.growth_mb()
+        counts, gpu_counts = self._counts()
         phases, modules, counted = {}, {}, 0
         counter = FlopCounterMode(display=False, custom_mapping=_MORE_OPERATIONS)
         with counter, torch.compiler.set_stance("force_eager"):
@@ -159,6 +180,18 @@ class MeasuredModel(ABC):
                     }
         return {
             "peak_growth_mb": growth,
-            "matrix_dtype": str(self._matrix_dtype).removeprefix("torch."),
+            "matrix_dtype": self._matrix_dtype,
             "gflop": {"run": counted / 1e9, "phases": phases, "modules": modules},
+            "counts": counts,
+            "gpu_counts": gpu_counts,
         }
+
+    def _counts(self) -> tuple[dict, dict | None]:
+        def step() -> None:
+            for phase in self.phases().values():
+                phase()
+
+        gpu_counts = asdict(count_on_gpu(step)) if self.device.type == "cuda" else None
+        with OperatorCounts() as operators, torch.compiler.set_stance("force_eager"):
+            step()
+        return asdict(operators.counts), gpu_counts

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from tubedet.engine.trainer import AMP_DTYPES
 from tubedet.errors import UserError
 
-from .measured_model import ModelRun
+from .measured_model import CLIP_PLACES, ModelRun
 
 # AVA's films are mostly a little wider than 4:3.
 _ASPECT_RATIO = 4 / 3
@@ -39,6 +39,12 @@ def add_model_arguments(
             action="append",
             choices=variants,
             help="form of the model; repeat the option for several; None: all of them",
+        )
+        parser.add_argument(
+            "--clips",
+            choices=CLIP_PLACES,
+            default="host",
+            help="where uint8 clips are before a run; those of the host are copied to a GPU in it",
         )
     parser.add_argument(
         "--clip-size",
@@ -75,12 +81,13 @@ def model_run(
     clip_size: Sequence[int] | None = None,
     batch_size: int = 1,
     opts: Sequence[str] = (),
+    clips: str = "host",
 ) -> ModelRun:
     """Return what the options of :func:`add_run_arguments` and the rest of the arguments ask for.
 
     Args:
         options: The command line.
-        config_file, variant, batch_size: See :class:`ModelRun`.
+        config_file, variant, batch_size, clips: See :class:`ModelRun`.
         clip_size: T, H, W; None: those of the config's evaluation.
         opts: Config keys that the variant needs, before those of the command line.
 
@@ -104,6 +111,7 @@ def model_run(
         amp=options.amp,
         compiled=options.compile,
         matrix_size=options.matrix_size,
+        clips=clips,
     )
     cfg = run.load_config()
     if cfg.MODEL.DEVICE == "cpu" and options.amp == "float16":

@@ -1,4 +1,4 @@
-"""The forms of a model that are compared: as written, and each of the faster or smaller ones."""
+"""The forms of a model that are compared: as published, and each of the faster or smaller ones."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from torch import nn
 from tubedet.engine import Trainer, load_model
 from tubedet.engine.freezing import freeze_parameters
 from tubedet.modeling import DeformableTubeR, TubeR, prepare_for_inference
+from tubedet.modeling.backbone.csn.execution import EXECUTIONS
 
-DETECTION_VARIANTS = ("straightforward", "prepared")
+# Name -> config keys that switch to it. "published" also repeats equal work and computes what only
+# training needs.
+DETECTION_VARIANTS = {
+    "published": ("MODEL.CSN.EXECUTION", "modules"),
+    "straightforward": (),
+    "prepared": (),
+}
 # Name -> config keys that switch to it; "straightforward" also repeats equal work.
 TRAINING_VARIANTS = {
     "straightforward": ("MODEL.CSN.EXECUTION", "modules"),
-    "fused": ("MODEL.CSN.EXECUTION", "fused"),
-    "checkpointed": ("MODEL.CSN.EXECUTION", "checkpointed"),
+    **{name: ("MODEL.CSN.EXECUTION", name) for name in EXECUTIONS if name != "modules"},
 }
 
 
@@ -23,14 +29,25 @@ def build_for_detection(cfg: CfgNode, variant: str) -> nn.Module:
     """Build a model, with its weights, in evaluation mode.
 
     Args:
-        cfg: Its config.
+        cfg: Its config, with the keys of the variant.
         variant: One of ``DETECTION_VARIANTS``.
 
     Returns:
         nn.Module: on ``MODEL.DEVICE``.
     """
     model = load_model(cfg)
+    if variant == "published":
+        _detect_as_published(model)
     return prepare_for_inference(model) if variant == "prepared" else model
+
+
+def _detect_as_published(model: nn.Module) -> None:
+    """Let a model repeat equal work, and predict with every decoder layer instead of the last."""
+    for module in model.modules():
+        if hasattr(module, "repeat_equal_work"):
+            module.repeat_equal_work = True
+    predict = model.predict
+    model.predict = lambda clips, all_layers=False: predict(clips, all_layers=True)
 
 
 def build_for_training(cfg: CfgNode, variant: str) -> nn.Module:

@@ -20,7 +20,7 @@ class Timing:
     """Time a block took.
 
     Attributes:
-        wall_s: Seconds that passed.
+        wall_s: Seconds that passed; on a GPU those between two events in its queue.
         cpu_s: Seconds that the threads of this process computed. On a busy machine they grow less
             than the others.
     """
@@ -40,12 +40,44 @@ def timed(device: torch.device) -> Iterator[Timing]:
         Timing: filled when the block ends.
     """
     timing = Timing()
-    _wait_for(device)
-    cpu, wall = time.process_time(), time.perf_counter()
+    clock = Clock(device)
+    clock.wait()
+    start = clock.now()
     yield timing
-    _wait_for(device)
-    timing.wall_s = time.perf_counter() - wall
-    timing.cpu_s = time.process_time() - cpu
+    end = clock.now()
+    clock.wait()
+    timing.wall_s = clock.seconds(start, end)
+    timing.cpu_s = end[1] - start[1]
+
+
+class Clock:
+    """Moments of a device: on a GPU, those in which its queue comes to an event.
+
+    Args:
+        device: Whose time it is.
+    """
+
+    def __init__(self, device: torch.device):
+        self._device = device if device.type == "cuda" else None
+
+    def now(self) -> tuple:
+        """Return the moment, and the CPU time of this process."""
+        if self._device is None:
+            return time.perf_counter(), time.process_time()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event, time.process_time()
+
+    def wait(self) -> None:
+        """Wait until a GPU has done what is in its queue."""
+        if self._device is not None:
+            torch.cuda.synchronize(self._device)
+
+    def seconds(self, start: tuple, end: tuple) -> float:
+        """Seconds between two moments, after which :meth:`wait` was called."""
+        if self._device is None:
+            return end[0] - start[0]
+        return start[0].elapsed_time(end[0]) / 1000
 
 
 class MatrixRate:
@@ -54,10 +86,12 @@ class MatrixRate:
     Args:
         size: Rows and columns.
         device, dtype: Where, and in which precision.
+        tf32: Whether float32 may be rounded to TF32 on a GPU.
     """
 
-    def __init__(self, size: int, device: torch.device, dtype: torch.dtype):
+    def __init__(self, size: int, device: torch.device, dtype: torch.dtype, tf32: bool = False):
         self._device = device
+        self._precision = "tf32" if tf32 else "ieee"
         self._factors = [torch.rand(size, size, device=device).to(dtype) for _ in range(2)]
         self._product = torch.empty_like(self._factors[0])
         self._gflop = 2 * size**3 / 1e9
@@ -65,9 +99,35 @@ class MatrixRate:
 
     def measure(self) -> dict[str, float]:
         """Multiply once; return ``wall`` and ``cpu``, GFLOP per second of either time."""
-        with timed(self._device) as timing:
-            torch.mm(*self._factors, out=self._product)
+        matmul = torch.backends.cuda.matmul
+        before, matmul.fp32_precision = matmul.fp32_precision, self._precision
+        try:
+            with timed(self._device) as timing:
+                torch.mm(*self._factors, out=self._product)
+        finally:
+            matmul.fp32_precision = before
         return {"wall": self._gflop / timing.wall_s, "cpu": self._gflop / max(timing.cpu_s, 1e-9)}
+
+
+class CopyRate:
+    """The rate at which a large array is copied within the memory of a device.
+
+    Args:
+        num_bytes: Of the array.
+        device: Where it is.
+    """
+
+    def __init__(self, num_bytes: int, device: torch.device):
+        self._device = device
+        self._source = torch.zeros(num_bytes, dtype=torch.uint8, device=device)
+        self._copy = torch.empty_like(self._source)
+        self.measure()  # memory is handed out when it is written
+
+    def measure(self) -> float:
+        """Copy once; return 1e9 bytes, read and written ones, per second."""
+        with timed(self._device) as timing:
+            self._copy.copy_(self._source)
+        return 2 * len(self._copy) / 1e9 / timing.wall_s
 
 
 class ModuleTimes:
@@ -82,7 +142,7 @@ class ModuleTimes:
     """
 
     def __init__(self, model: nn.Module, device: torch.device):
-        self._on_gpu = device.type == "cuda"
+        self._clock = Clock(device)
         self._active = False
         self._starts: dict[nn.Module, tuple] = {}
         self._spans: dict[str, list[tuple]] = defaultdict(list)
@@ -107,34 +167,23 @@ class ModuleTimes:
             yield times
         finally:
             self._active = False
-        if self._on_gpu:
-            torch.cuda.synchronize()
+        self._clock.wait()
         for name in self._names:
             spans, parent = self._spans.get(name), name.rpartition(".")[0]
             if spans is None or (parent in self._spans and not name.startswith("backbone.")):
                 continue
             times[name] = Timing(
-                sum(self._wall(start, end) for start, end in spans),
+                sum(self._clock.seconds(start, end) for start, end in spans),
                 sum(end[1] - start[1] for start, end in spans),
             )
 
     def _start(self, module: nn.Module) -> None:
         if self._active:
-            self._starts[module] = self._now()
+            self._starts[module] = self._clock.now()
 
     def _end(self, name: str, module: nn.Module) -> None:
         if self._active:
-            self._spans[name].append((self._starts.pop(module), self._now()))
-
-    def _now(self) -> tuple:
-        if not self._on_gpu:
-            return time.perf_counter(), time.process_time()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event, time.process_time()
-
-    def _wall(self, start: tuple, end: tuple) -> float:
-        return start[0].elapsed_time(end[0]) / 1000 if self._on_gpu else end[0] - start[0]
+            self._spans[name].append((self._starts.pop(module), self._clock.now()))
 
 
 def _timed_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -152,8 +201,3 @@ def _timed_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         else:
             for inner_name, inner in child.named_children():
                 yield f"{name}.{inner_name}", inner
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> dict:
         MeasurementError: A model failed.
     """
     shape = {"clip_size": options.clip_size, "batch_size": options.batch_size}
+    shape["clips"] = options.clips
     runs = [
         [
             model_run(options, config, variant, opts=opts, **shape)

@@ -59,7 +59,7 @@ def tables(cases: Sequence[dict]) -> str:
 
     Returns:
         str: a table of all cases; one of the variants of each config beside each other if there
-        are several; one of the modules of each config.
+        are several; one of what a run asks of its device; one of the modules of each config.
     """
     configs: dict[str, list[dict]] = {}
     for case in cases:
@@ -67,6 +67,7 @@ def tables(cases: Sequence[dict]) -> str:
     texts = [_case_table(cases)]
     if len(cases) > len(configs):
         texts.append(_ratio_table(configs.values()))
+    texts.append(_count_table(cases))
     texts += [
         f"{group[0]['config']}, modules in forward, and phases:\n\n{_module_table(group)}"
         for group in configs.values()
@@ -76,7 +77,8 @@ def tables(cases: Sequence[dict]) -> str:
 
 def _figures(run: ModelRun, repetitions: Sequence[dict], totals: dict) -> dict:
     """All figures of one run."""
-    gflop = totals["gflop"]
+    gflop, counts = totals["gflop"], totals["counts"]
+    copy_rate = statistics.median(repetition["copy_gb_per_s"] for repetition in repetitions)
     rates = {
         kind: [repetition["matrix_gflop_per_s"][kind] for repetition in repetitions]
         for kind in ("wall", "cpu")
@@ -96,6 +98,7 @@ def _figures(run: ModelRun, repetitions: Sequence[dict], totals: dict) -> dict:
         }
         for part in ("phases", "modules")
     }
+    times = _times(whole, gflop["run"], median_rates)
     return {
         "config": Path(run.config_file).stem,
         "config_file": run.config_file,
@@ -105,6 +108,7 @@ def _figures(run: ModelRun, repetitions: Sequence[dict], totals: dict) -> dict:
         "batch_size": run.batch_size,
         "amp": run.amp,
         "compiled": run.compiled,
+        "clips": run.clips,
         "peak_growth_mb": totals["peak_growth_mb"],
         "matrix_gflop_per_s": {
             "dtype": totals["matrix_dtype"],
@@ -112,7 +116,11 @@ def _figures(run: ModelRun, repetitions: Sequence[dict], totals: dict) -> dict:
             "best": max(rates["wall"]),
             "per_cpu_second": median_rates["cpu"],
         },
-        **_times(whole, gflop["run"], median_rates),
+        "copy_gb_per_s": copy_rate,
+        "bandwidth_share": counts["gbytes"] / copy_rate / max(times["wall_s"]["median"], 1e-9),
+        "counts": counts,
+        "gpu_counts": totals["gpu_counts"],
+        **times,
         **parts,
     }
 
@@ -156,7 +164,7 @@ def _case_table(cases: Sequence[dict]) -> str:
         row = [
             case["config"],
             case["variant"],
-            "x".join(map(str, (case["batch_size"], 3, *case["clip_size"]))),
+            "x".join(map(str, (case["batch_size"], 3, *case["clip_size"]))) + f" ({case['clips']})",
             f"{wall['median']:.3g} ({wall['min']:.3g}-{wall['max']:.3g})",
             f"{case['cpu_s']['median']:.3g}",
             f"{case['gflop']:.4g}",
@@ -193,6 +201,28 @@ def _ratio_table(configs: Iterable[list[dict]]) -> str:
             row[f"{case['variant']}: memory"] = f"{share:.0%}"
         rows.append(row)
     return tabulate(rows, "keys", tablefmt="pipe", disable_numparse=True)
+
+
+def _count_table(cases: Sequence[dict]) -> str:
+    rows = []
+    for case in cases:
+        counts, on_gpu = case["counts"], case["gpu_counts"]
+        row = [case["config"], case["variant"]]
+        row += [counts[name] for name in ("operators", "casts", "waits")]
+        row += [f"{counts['gbytes']:.3g}", f"{case['copy_gb_per_s']:.3g}"]
+        row.append(f"{case['bandwidth_share']:.0%}")
+        if on_gpu is not None:
+            copies = on_gpu["copies"]
+            row += [on_gpu["launches"], f"{1000 * on_gpu['gpu_s']:.3g}"]
+            row += [" ".join(f"{count} {name}" for name, count in copies.items()), on_gpu["waits"]]
+            places = on_gpu["synchronisations"]
+            most = [f"{place} {count}" for place, count in list(places.items())[:3]]
+            row.append(f"{sum(places.values())}: {', '.join(most)}" if places else "0")
+        rows.append(row)
+    headers = ["config", "variant", "operators", "casts", "waiting operators", "GB"]
+    headers += ["copying GB/s", "bandwidth share"]
+    headers += ["launches", "GPU works, ms", "copies", "waits", "synchronising lines"]
+    return tabulate(rows, headers[: len(rows[0])], tablefmt="pipe", disable_numparse=True)
 
 
 def _module_table(cases: Sequence[dict]) -> str:

@@ -3,6 +3,7 @@
 import argparse
 
 import pytest
+import torch
 from benchmarking import inference, variant_comparison
 from benchmarking.measured_model import ModelRun
 
@@ -50,16 +51,31 @@ def test_every_config_and_variant_is_measured(in_this_process):
     assert [(case["config"], case["variant"]) for case in result["cases"]] == [
         (config, variant)
         for config in ("TubeR_toy", "Sparse_toy")
-        for variant in ("straightforward", "prepared")
+        for variant in ("published", "straightforward", "prepared")
     ]
     for case in result["cases"]:
         assert len(case["wall_s"]["runs"]) == 2 and case["roofline_share"] > 0
     # The same convolutions; what is done once instead of several times may be less.
-    for straightforward, prepared in zip(result["cases"][::2], result["cases"][1::2]):
+    for straightforward, prepared in zip(result["cases"][1::3], result["cases"][2::3]):
         work = [case["modules"]["backbone"]["gflop"] for case in (straightforward, prepared)]
         assert work[1] == pytest.approx(work[0])
         assert 0.5 * straightforward["gflop"] < prepared["gflop"] <= straightforward["gflop"]
+    published = result["cases"][0]
+    assert published["opts"][:2] == ["MODEL.CSN.EXECUTION", "modules"]
+    assert published["counts"]["gbytes"] > 0.005 and published["bandwidth_share"] > 0
+    assert published["counts"]["casts"] == 0 and published["gpu_counts"] is None
     text = inference.table(result)
     assert "prepared: times faster" in text and "Sparse_toy, modules" in text
     options = parsed("--config-file", TOY, "--variant", "prepared", "--warmup", "0", *OPTS)
     assert [case["variant"] for case in inference.run(options)["cases"]] == ["prepared"]
+
+
+def test_clips_on_the_device_are_not_copied_there():
+    counts = []
+    for clips in ("host", "device"):
+        opts = ("MODEL.TUBER.ENC_LAYERS", "1", "MODEL.TUBER.DEC_LAYERS", "1", "MODEL.DEVICE", "cpu")
+        run = ModelRun(TOY, opts, "prepared", (8, 48, 64), 2, seed=0, matrix_size=64, clips=clips)
+        detection = inference.Detection(run)
+        assert {x["clip"].dtype for x in detection.batch} == {torch.uint8}
+        counts.append(detection.totals()["counts"])
+    assert counts[0] == counts[1] and counts[0]["device_copies"] == 0  # a CPU is its own device

@@ -23,6 +23,7 @@ def test_sizes_default_to_the_evaluation_of_the_config():
     assert run.clip_size == (8, 50, 66) and run.batch_size == 1 and run.seed == 7
     cfg = run.load_config()
     assert (cfg.MODEL.NUM_ACTIONS, cfg.INPUT.MIN_SIZE_TEST, cfg.MODEL.DEVICE) == (9, 50, "cpu")
+    assert run.clips == "host" and parsed("--clips", "device").clips == "device"
     run = model_run(options, TOY, "fast", clip_size=[4, 32, 40], batch_size=2)
     assert run.clip_size == (4, 32, 40) and run.batch_size == 2
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 import torch
-from benchmarking.timing import MatrixRate, ModuleTimes, timed
+from benchmarking.timing import Clock, CopyRate, MatrixRate, ModuleTimes, timed
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -82,3 +82,45 @@ def test_rate_of_the_matrix_product(monkeypatch):
     monkeypatch.setattr(time, "process_time", lambda: next(cpu_clock))
     gflop = 2 * 64**3 / 1e9
     assert rate.measure() == pytest.approx({"wall": gflop / 0.5, "cpu": gflop / 0.25})
+
+
+def test_rate_of_a_copy(monkeypatch):
+    rate = CopyRate(1000, CPU)
+    clock = iter([10.0, 10.5])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    assert rate.measure() == pytest.approx(2 * 1000 / 1e9 / 0.5)
+
+
+def test_the_product_may_be_rounded_to_tf32(monkeypatch):
+    matmul, seen = torch.backends.cuda.matmul, []
+    before = matmul.fp32_precision
+    monkeypatch.setattr(torch, "mm", lambda *_, out: seen.append(matmul.fp32_precision))
+    for tf32 in (False, True):
+        MatrixRate(8, CPU, torch.float32, tf32).measure()
+    assert seen == ["ieee", "ieee", "tf32", "tf32"]
+    assert matmul.fp32_precision == before
+
+
+def test_the_clock_of_a_gpu_is_its_queue(monkeypatch):
+    queue = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self, stream):
+            queue.append(stream)
+            self.time = 1500.0 * len(queue)
+
+        def elapsed_time(self, end):
+            assert queue[-1] == "waited"
+            return end.time - self.time  # ms
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: queue.append("waited"))
+    clock = Clock(torch.device("cuda", 1))
+    start, end = clock.now(), clock.now()
+    clock.wait()
+    assert clock.seconds(start, end) == 1.5
+    assert queue == ["stream of cuda:1", "stream of cuda:1", "waited"]

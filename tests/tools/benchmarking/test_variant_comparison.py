@@ -1,13 +1,17 @@
 """Turns, shares and ratios, from figures that are known."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from benchmarking import variant_comparison
+from benchmarking.gpu_counts import GPUCounts
 from benchmarking.measured_model import ModelRun
+from benchmarking.operator_counts import Counts
 from benchmarking.variant_comparison import measure_in_turns, tables
 
 RUN = ModelRun("configs/X.yaml", (), "slow", (8, 48, 64), 1, seed=0)
+
+ON_GPU = GPUCounts(50, {"HtoD": 2, "DtoH": 1}, 0.25, 4, {"a.py:1": 3, "b.py:2": 1})
 
 
 class Known:
@@ -23,6 +27,7 @@ class Known:
         times = {"wall_s": seconds, "cpu_s": seconds / 2}
         return {
             "matrix_gflop_per_s": {"wall": 10.0 * self.count, "cpu": 40.0},
+            "copy_gb_per_s": 5.0 * self.count,
             "phases": {"forward": times, "backward": times},
             "modules": {"backbone": times, "heads": times},
         }
@@ -33,6 +38,8 @@ class Known:
             "peak_growth_mb": {"process": 30 if self.fast else 120, "cuda": None},
             "matrix_dtype": "float32",
             "gflop": {"run": 10, "phases": {"forward": 4, "backward": 6}, "modules": modules},
+            "counts": asdict(Counts(operators=80, casts=7, waits=3, gbytes=9.0)),
+            "gpu_counts": asdict(ON_GPU),
         }
 
 
@@ -61,6 +68,10 @@ def test_figures(cases):
     assert slow["modules"]["backbone"]["roofline_share"] == pytest.approx(2 / 30 / 6)
     assert slow["modules"]["heads"]["gflop"] == 0.75  # of the members of the list
     assert slow["peak_growth_mb"]["process"] == 120
+    # Repetitions 2, 3 and 4 copy 10, 15 and 20 GB/s.
+    assert slow["copy_gb_per_s"] == 15 and slow["counts"]["casts"] == 7
+    assert slow["bandwidth_share"] == pytest.approx(9 / 15 / 12)
+    assert fast["gpu_counts"]["launches"] == 50
 
 
 def test_tables(cases):
@@ -71,4 +82,9 @@ def test_tables(cases):
     ]
     assert ["", "backbone", "2", "6", "1%", "3", "2%", ""] in rows
     assert ["", "(backward)", "6", "6", "3%", "3", "7%", ""] in rows
+    counted = ["80", "7", "3", "9", "15"]
+    on_gpu = ["50", "250", "2 HtoD 1 DtoH", "4", "4: a.py:1 3, b.py:2 1"]
+    assert ["", "X", "slow", *counted, "5%", *on_gpu, ""] in rows
+    assert ["", "X", "fast", *counted, "10%", *on_gpu, ""] in rows
+    assert "launches" not in tables([{**case, "gpu_counts": None} for case in cases])
     assert "times faster" not in tables(cases[:1])
