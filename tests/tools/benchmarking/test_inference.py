@@ -63,7 +63,8 @@ def test_every_config_and_variant_is_measured(in_this_process):
     published = result["cases"][0]
     assert published["opts"][:2] == ["MODEL.CSN.EXECUTION", "modules"]
     assert published["counts"]["gbytes"] > 0.005 and published["bandwidth_share"] > 0
-    assert published["counts"]["casts"] == 0 and published["gpu_counts"] is None
+    # Pixels and masks become float32.
+    assert 0 < published["counts"]["casts"] < 20 and published["gpu_counts"] is None
     text = inference.table(result)
     assert "prepared: times faster" in text and "Sparse_toy, modules" in text
     options = parsed("--config-file", TOY, "--variant", "prepared", "--warmup", "0", *OPTS)
