@@ -6,10 +6,12 @@
 # make toy-table   train every architecture on the toy data set three times and compare them
 #
 # PYTHON  interpreter to start from           VENV  environment to make; empty: use PYTHON itself
+# GPU_DEVICE  device of gpu-tests; cpu tries what they do where there is no GPU
 # DEMO    where the demo writes its results   DATASETS  folder of data sets
 
 PYTHON ?= python3
 VENV ?= .venv
+GPU_DEVICE ?= cuda
 DEMO ?= output/demo
 DATASETS ?= $(or $(DETECTRON2_DATASETS),datasets)
 
@@ -29,7 +31,7 @@ test: setup
 	@OMP_NUM_THREADS=1 "$(RUN)" -m pytest --numprocesses auto --dist loadfile
 
 gpu-tests: setup
-	@"$(RUN)" -m pytest tests/gpu
+	@"$(RUN)" -m pytest tests/gpu --gpu-device $(GPU_DEVICE)
 
 lint: setup
 	@"$(RUN)" -m ruff check .
