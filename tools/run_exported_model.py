@@ -41,7 +41,13 @@ def load(path):
     files = {"tubedet.json": ""}
     program = torch.export.load(path, extra_files=files).module()
     about = json.loads(files["tubedet.json"])
-    return lambda clips: [x.detach().numpy() for x in program(torch.from_numpy(clips))], about
+    device = about["device"]
+
+    def run(clips):
+        with torch.no_grad():
+            return [x.cpu().numpy() for x in program(torch.from_numpy(clips).to(device))]
+
+    return run, about
 
 
 def read_clip(video, second, about):

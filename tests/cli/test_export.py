@@ -4,6 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import av
 import numbered_videos
@@ -103,6 +104,40 @@ def test_file_gives_the_models_numbers_without_tubedet(suffix, tmp_path, capsys,
         scores = list(person["actions"].values())
         np.testing.assert_allclose(scores, expected.action_scores[row], atol=1e-4)
         assert len(scores) == 80 and "stand" in person["actions"]
+
+
+def test_files_are_for_the_cpu_unless_a_device_is_asked_for(tmp_path, monkeypatch):
+    config = tmp_path / "gpu.yaml"
+    config.write_text(f"_BASE_: {Path(TUBER).resolve()}\nMODEL:\n  DEVICE: cuda:1\n")
+    devices = []
+    monkeypatch.setattr(export, "export", lambda cfg, _: devices.append(cfg.MODEL.DEVICE))
+    for kind, suffix in (("torch_export", "pt2"), ("onnx", "onnx")):
+        arguments = ["--config-file", str(config), "--format", kind, "--output", f"a.{suffix}"]
+        for opts in ([], ["MODEL.DEVICE", "cuda:2"], ["MODEL.WEIGHTS", "MODEL.DEVICE"]):
+            assert run_command("export", [*arguments, *opts]) == 0
+    assert devices == ["cpu", "cuda:2", "cpu", "cpu", "cpu", "cpu"]
+
+
+def test_the_example_runs_a_file_on_its_device(tmp_path):
+    """With "meta" for a GPU: clips go there; what comes back from a GPU does not from there."""
+
+    class Program(torch.nn.Module):
+        def forward(self, clips):
+            return (clips.float() + torch.ones(1, device=clips.device),)
+
+    for device in ("cpu", "meta"):
+        clips = torch.zeros(1, 3, 2, 4, 4, dtype=torch.uint8, device=device)
+        program = torch.export.export(Program(), (clips,))
+        path = tmp_path / f"{device}.pt2"
+        torch.export.save(program, path, extra_files={"tubedet.json": f'{{"device": "{device}"}}'})
+        run, about = runpy.run_path("tools/run_exported_model.py")["load"](str(path))
+        assert about == {"device": device}
+        clips = np.full((1, 3, 2, 4, 4), 6, np.uint8)
+        if device == "cpu":
+            assert (run(clips)[0] == 7).all()
+        else:
+            with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+                run(clips)
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, -90])

@@ -51,3 +51,22 @@ def test_cases_vary_what_is_not_fixed():
     assert verification_shapes(ClipShape(8, 4), 48)[-1] == (4, (32, 32))
     clips = ClipShape(8, 4, (40, 48)).random_clips(1, (9, 9), torch.Generator())
     assert clips.shape == (4, 3, 8, 40, 48) and clips.dtype == torch.uint8
+
+
+def test_tf32_is_off_while_programs_are_compared():
+    _, model = small_detector("TubeR", own_backbone=False)
+    cudnn, seen = torch.backends.cudnn, []
+
+    def run(clips):
+        seen.append(cudnn.allow_tf32)
+        return detections(model, clips)
+
+    hook = model.register_forward_pre_hook(lambda *_: seen.append(cudnn.allow_tf32))
+    before = cudnn.allow_tf32
+    try:
+        cudnn.allow_tf32 = True
+        compare(run, model, ClipShape(8), [(1, (48, 64))])
+        assert seen == [False] * 3 and cudnn.allow_tf32
+    finally:
+        hook.remove()
+        cudnn.allow_tf32 = before

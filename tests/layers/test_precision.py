@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tubedet.layers import precise_linear, without_autocast, without_tf32
+from tubedet.layers import precise_linear, without_autocast
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -44,19 +44,3 @@ def test_operators_within_run_in_the_precision_of_their_arguments():
         assert (x @ x).dtype == torch.float32
     with without_autocast(x.device):
         assert (x @ x).dtype == torch.float32
-
-
-def test_tf32_is_off_within_and_as_before_afterwards():
-    parts = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
-    before = [part.fp32_precision for part in parts]
-    try:
-        for precisions in (["tf32", "tf32"], ["ieee", "tf32"], ["tf32", "ieee"]):
-            for part, precision in zip(parts, precisions):
-                part.fp32_precision = precision
-            with pytest.raises(KeyError), without_tf32():
-                assert [part.fp32_precision for part in parts] == ["ieee", "ieee"]
-                raise KeyError
-            assert [part.fp32_precision for part in parts] == precisions
-    finally:
-        for part, precision in zip(parts, before):
-            part.fp32_precision = precision

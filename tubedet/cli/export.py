@@ -4,7 +4,8 @@ r"""Write a detector to a file that runs without tubedet, and check it.
         --format onnx --output tuber.onnx MODEL.WEIGHTS weights.pth
 
 Batch and size of the clips are free unless --batch or --size fixes them, which makes the export
-several times faster. tools/run_exported_model.py shows how the file is used.
+several times faster. The file runs on the CPU; one of --format torch_export on a GPU if the
+arguments end with MODEL.DEVICE cuda. tools/run_exported_model.py shows how the file is used.
 """
 
 from __future__ import annotations
@@ -138,8 +139,9 @@ def main(options: argparse.Namespace) -> int:
     setup_logger(name="tubedet")
     check_started_once()
     cfg = load_config(options.config_file, options.opts)
-    if options.format == "onnx":
-        cfg.MODEL.DEVICE = "cpu"  # the file knows no device
+    # An ONNX file knows no device; any other runs on that of the model, so on one that all have.
+    if options.format == "onnx" or "MODEL.DEVICE" not in options.opts[::2]:
+        cfg.MODEL.DEVICE = "cpu"
     if not cfg.MODEL.WEIGHTS:
         print("MODEL.WEIGHTS is empty: the weights are random", file=sys.stderr)
     torch.manual_seed(0)

@@ -21,8 +21,8 @@ def deployment_record(cfg: CfgNode, shape: ClipShape) -> dict:
         ``frame_stride`` and ``fps`` in which it counts; ``batch`` and ``sides`` as [smallest,
         largest], or ``batch`` as a number and ``size`` as [H, W] where they are fixed;
         ``side_multiple``, of which free sides must be multiples; ``short_side`` and ``max_size``
-        in pixels, to which evaluation resizes a clip; ``action_names`` (A,); ``tubedet`` and
-        ``torch`` (versions).
+        in pixels, to which evaluation resizes a clip; ``device``, on which a ``torch_export`` file
+        runs; ``action_names`` (A,); ``tubedet`` and ``torch`` (versions).
     """
     clip = cfg.INPUT.CLIP
     sides = {"size": list(shape.size)} if shape.size else {"sides": [MIN_SIDE, MAX_SIDE]}
@@ -37,6 +37,7 @@ def deployment_record(cfg: CfgNode, shape: ClipShape) -> dict:
         "side_multiple": shape.multiple,
         "short_side": cfg.INPUT.MIN_SIZE_TEST,
         "max_size": cfg.INPUT.MAX_SIZE_TEST,
+        "device": cfg.MODEL.DEVICE,
         "action_names": action_names_of(cfg),
         "tubedet": tubedet.__version__,
         "torch": torch.__version__,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from tubedet.layers import without_tf32
 from tubedet.modeling.meta_arch import ClipDetector
 
 from .clip_program import OUTPUTS
@@ -64,7 +65,7 @@ def compare(
     cases: Sequence[tuple[int, tuple[int, int]]],
     seed: int = 0,
 ) -> list[Deviation]:
-    """Compare a program with the detections of a model on random clips.
+    """Compare a program with the detections of a model on random clips, without TF32.
 
     Args:
         run: takes clips uint8 (B, 3, T, H, W), returns what :class:`ClipProgram` does.
@@ -77,9 +78,11 @@ def compare(
         one for each case.
     """
     generator = torch.Generator().manual_seed(seed)
-    return [
-        _deviation(run, model, shape.random_clips(batch, size, generator)) for batch, size in cases
-    ]
+    with without_tf32():
+        return [
+            _deviation(run, model, shape.random_clips(batch, size, generator))
+            for batch, size in cases
+        ]
 
 
 def _deviation(run: Run, model: ClipDetector, clips: torch.Tensor) -> Deviation:

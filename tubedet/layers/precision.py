@@ -7,7 +7,6 @@ Between 0.5 and 1 bfloat16 knows 128 numbers: in a frame of 1920 pixels boxes wo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import overload
 
 import torch
@@ -43,18 +42,3 @@ def precise_linear(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
     with without_autocast(x.device):
         weight, bias = at_least_float32(layer.weight), at_least_float32(layer.bias)
         return F.linear(at_least_float32(x), weight, bias)
-
-
-@contextlib.contextmanager
-def without_tf32() -> Iterator[None]:
-    """Within, GPUs keep all of float32's digits in products and convolutions, as CPUs do."""
-    backends = torch.backends
-    parts = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
-    before = [part.fp32_precision for part in parts]
-    try:
-        for part in parts:
-            part.fp32_precision = "ieee"
-        yield
-    finally:
-        for part, precision in zip(parts, before):
-            part.fp32_precision = precision
