@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tubedet.modeling import ClipBatch
 
@@ -35,3 +36,75 @@ def test_precision_of_the_model_is_kept():
 def test_different_lengths_are_refused():
     with pytest.raises(ValueError, match=r"\(3, 8, 4, 4\)"):
         ClipBatch.from_clips([torch.zeros(3, 8, 4, 4), torch.zeros(3, 16, 4, 4)], MEAN, STD)
+
+
+def _formula(clip, mean, std):
+    return (clip.to(torch.float32) / 255 - mean.float()) / std.float()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("divisibility", [0, 8])
+@pytest.mark.parametrize("sizes", [[(5, 7)], [(8, 16)] * 3, [(5, 7), (6, 3), (5, 7)]])
+def test_pixels_are_those_of_the_formula_to_the_last_bit(sizes, divisibility, dtype):
+    torch.manual_seed(0)
+    mean, std = MEAN.to(dtype), STD.to(dtype)
+    clips = [torch.randint(0, 256, (3, 2, h, w), dtype=torch.uint8) for h, w in sizes]
+    # As a frame is decoded: colours last; and in another dtype.
+    clips[0] = clips[0].permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
+    if len(clips) > 1:
+        clips[1] = clips[1].double()
+    batch = ClipBatch.from_clips(clips, mean, std, divisibility)
+    assert batch.tensor.dtype == dtype
+    padded = torch.zeros_like(batch.tensor)
+    hidden = torch.ones_like(batch.mask)
+    for i, (clip, (h, w)) in enumerate(zip(clips, sizes)):
+        padded[i, ..., :h, :w] = _formula(clip, mean, std)
+        hidden[i, :h, :w] = False
+    assert torch.equal(batch.tensor, padded) and torch.equal(batch.mask, hidden)
+    assert all(clip.max() > 1 for clip in clips)  # they were not changed
+
+
+class _Operators(TorchDispatchMode):
+    """Names of the operators that compute something."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if not func.is_view and "empty" not in func.__name__:
+            self.names.append(func.__name__.split(".")[0])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "sizes, expected",
+    [
+        ([(4, 8)], ["zeros", "div", "sub_", "div_"]),
+        ([(4, 8)] * 8, ["zeros", "stack", "div", "sub_", "div_"]),
+        ([(4, 8), (5, 3)], ["new_zeros", "ones", *["div", "sub_", "div_", "fill_"] * 2]),
+    ],
+)
+def test_few_operators_and_no_waiting_on_another_device(sizes, expected):
+    """On a GPU each is a launch; a transfer from the CPU to it would be a copy."""
+    clips = [torch.zeros(3, 2, h, w, dtype=torch.uint8, device="meta") for h, w in sizes]
+    mean, std = MEAN.to("meta"), STD.to("meta")
+    with _Operators() as operators:
+        batch = ClipBatch.from_clips(clips, mean, std)
+    assert operators.names == expected
+    assert batch.tensor.device.type == batch.mask.device.type == "meta"
+
+
+def test_clips_on_the_cpu_are_copied_as_they_are_without_waiting(monkeypatch):
+    copies = []
+    plain = torch.Tensor.to
+
+    def to(self, *args, **kwargs):
+        copies.append((self.dtype, self.shape, kwargs))
+        return plain(self, *args, **kwargs)
+
+    clips = [torch.zeros(3, 2, 4, 8, dtype=torch.uint8)] * 2
+    mean, std = MEAN.to("meta"), STD.to("meta")
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    ClipBatch.from_clips(clips, mean, std)
+    assert copies[:2] == [(torch.uint8, (3, 2, 4, 8), {"non_blocking": True})] * 2
