@@ -278,6 +278,10 @@ def _add_run_keys(cfg: CN) -> None:
     # Type of the automatic mixed precision switched on by AMP.ENABLED: "float16" or "bfloat16".
     cfg.SOLVER.AMP.DTYPE = "float16"
 
+    # Clips in one pass of the model at evaluation. Clips of other sizes do not share a pass.
+    cfg.TEST.BATCH_SIZE = 1
+    # Automatic mixed precision of evaluation: "float16", "bfloat16" or "" (none).
+    cfg.TEST.AMP = ""
     # Evaluator behaviour: "official" (2019, the numbers of papers), "official_2018" or
     # "official_2020".
     cfg.TEST.AVA_PROTOCOL = "official"

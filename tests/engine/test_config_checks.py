@@ -53,3 +53,17 @@ def test_a_model_of_such_a_config_is_not_built():
     cfg = load_config(TOY, ["MODEL.DEVICE", "cpu", "MODEL.META_ARCHITECTURE", "TubeRR"])
     with pytest.raises(UserError, match="MODEL.META_ARCHITECTURE is 'TubeRR'"):
         load_model(cfg)
+
+
+@pytest.mark.parametrize(
+    "opts, message",
+    [
+        (["TEST.BATCH_SIZE", 0], "TEST.BATCH_SIZE is 0; give at least 1"),
+        (["TEST.AMP", "float32"], "TEST.AMP is 'float32'; choose one of"),
+        (["TEST.AMP", "float16"], "TEST.AMP float16 needs a GPU"),
+    ],
+)
+def test_options_of_evaluation_are_checked_before_any_work(opts, message):
+    cfg = load_config("", ["MODEL.DEVICE", "cpu", "DATASETS.TEST", (), *opts])
+    with pytest.raises(UserError, match=message):
+        check_run_config(cfg, num_processes=1, eval_only=True)

@@ -13,7 +13,7 @@ from tubedet.errors import UserError
 CONFIG = "configs/quick_schedules/TubeR_toy.yaml"
 
 
-def test_two_key_frames_are_learned_by_heart(two_key_frames, tmp_path):
+def test_two_key_frames_are_learned_by_heart(two_key_frames, some_key_frames, tmp_path):
     cfg = load_config(
         CONFIG,
         ["DATASETS.TRAIN", (two_key_frames,), "DATASETS.TEST", (two_key_frames,)]
@@ -29,6 +29,22 @@ def test_two_key_frames_are_learned_by_heart(two_key_frames, tmp_path):
     trainer.train()
     results = trainer.test(cfg, trainer.model)
     assert results["frame_ap"]["mAP@0.5IOU"] > 95
+
+    # On further key frames, of which the model knows some: size of a pass and precision.
+    found = {}
+    for name, opts in {
+        "plain": [],
+        "batches": ["TEST.BATCH_SIZE", 3],
+        "bfloat16": ["TEST.BATCH_SIZE", 3, "TEST.AMP", "bfloat16"],
+    }.items():
+        folder = tmp_path / name
+        varied = cfg.clone()
+        varied.merge_from_list(["DATASETS.TEST", (some_key_frames,), "OUTPUT_DIR", str(folder)])
+        varied.merge_from_list(opts)
+        found[name] = trainer.test(varied, trainer.model)["frame_ap"]["mAP@0.5IOU"]
+    assert 10 < found["plain"] < 95
+    assert found["batches"] == pytest.approx(found["plain"], abs=1e-3)
+    assert found["bfloat16"] == pytest.approx(found["plain"], abs=0.1)
 
 
 def test_settings_of_an_iteration_come_from_the_config(two_key_frames, tmp_path):

@@ -1,5 +1,6 @@
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -261,3 +262,20 @@ def test_batches_and_options(film, cfg, monkeypatch):
         recording_detector(cfg, amp="float16")
     with pytest.raises(ValueError, match="device 'gpu'"):
         VideoActionDetector(cfg, device="gpu")
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_clips_for_a_gpu_lie_in_pinned_memory(kind, monkeypatch):
+    made = []
+    empty = torch.empty
+
+    def noted_empty(*args, pin_memory, **options):
+        made.append(pin_memory)
+        return empty(*args, **options)
+
+    monkeypatch.setattr(torch, "empty", noted_empty)
+    detector = SimpleNamespace(_detect_clips=SimpleNamespace(device=torch.device(kind)))
+    frames = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+    clip = VideoActionDetector._channels_first(detector, frames)
+    assert made == [kind == "cuda"]
+    assert clip.is_contiguous() and np.array_equal(clip.numpy(), frames.transpose(3, 0, 1, 2))

@@ -13,6 +13,8 @@ from fvcore.common.registry import Registry
 
 from tubedet.errors import UserError
 
+from .evaluation_precision import evaluation_dtype
+
 # The values of these keys are at least 1.
 _COUNTS = ("INPUT.CLIP.NUM_FRAMES", "INPUT.CLIP.FRAME_STRIDE", "MODEL.NUM_ACTIONS")
 _QUERIES = {
@@ -56,11 +58,14 @@ def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> No
 
     Raises:
         UserError: see :func:`check_model_config`; also if a data set does not exist, there is
-            none, or the clips of a batch cannot be shared among the processes.
+            none, the clips of a batch cannot be shared among the processes, or evaluation has no
+            such batch size or precision.
     """
     check_model_config(cfg)
     _check_at_least(cfg, "DATALOADER.NUM_WORKERS", 0)
     _check_data_sets("DATASETS.TEST", cfg.DATASETS.TEST)
+    _check_at_least(cfg, "TEST.BATCH_SIZE", 1)
+    evaluation_dtype(cfg.TEST.AMP, cfg.MODEL.DEVICE)
     if eval_only:
         return
     _check_data_sets("DATASETS.TRAIN", cfg.DATASETS.TRAIN)

@@ -8,7 +8,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import (
     MetadataCatalog,
-    build_detection_test_loader,
     build_detection_train_loader,
 )
 from detectron2.engine import DefaultTrainer, TrainerBase, hooks
@@ -23,19 +22,20 @@ from tubedet.checkpoint import TubedetCheckpointer
 from tubedet.checkpoint.safe_loading import AVERAGED
 from tubedet.data import ClipDatasetMapper
 from tubedet.data.datasets.custom import check_actions
+from tubedet.data.device_transfer import DevicePrefetcher
+from tubedet.data.loading import build_test_loader, with_single_threaded_workers
 from tubedet.errors import UserError
 from tubedet.evaluation import ActionTubeEvaluator, AVAEvaluator
 from tubedet.modeling import prepare_for_inference
 
 from .dataset_lists import read_key_frames
+from .evaluation_precision import AMP_DTYPES, EvaluatedModel, evaluation_dtype
 from .freezing import freeze_parameters
 from .model_loading import build_checkpointer
 from .optimizer import build_optimizer
 from .progress_printer import ProgressPrinter
 from .step_trainer import StepTrainer, distributed_model
 from .weight_average import WeightAverage
-
-AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class Trainer(DefaultTrainer):
@@ -137,19 +137,22 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
-        """Endless batches of augmented clips."""
+        """Endless batches of augmented clips, on the model's device."""
         key_frames = read_key_frames(cfg, cfg.DATASETS.TRAIN, is_train=True)
         mapper = ClipDatasetMapper(cfg, is_train=True)
-        return build_detection_train_loader(cfg, mapper=mapper, dataset=key_frames)
+        loader = build_detection_train_loader(cfg, mapper=mapper, dataset=key_frames)
+        return DevicePrefetcher(with_single_threaded_workers(loader), cfg.MODEL.DEVICE)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
-        """Every key frame of a data set once, shared among the processes."""
-        key_frames = read_key_frames(cfg, [dataset_name], is_train=False)
-        mapper = ClipDatasetMapper(cfg, is_train=False)
-        return build_detection_test_loader(
-            key_frames, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
+        """Every key frame of a data set once, shared among the processes, on the device."""
+        loader = build_test_loader(
+            read_key_frames(cfg, [dataset_name], is_train=False),
+            mapper=ClipDatasetMapper(cfg, is_train=False),
+            batch_size=cfg.TEST.BATCH_SIZE,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
         )
+        return DevicePrefetcher(loader, cfg.MODEL.DEVICE)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str):
@@ -198,16 +201,24 @@ class Trainer(DefaultTrainer):
         if comm.get_world_size() > 1:
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, 0)
-        return super().test(cfg, prepare_for_inference(model), evaluators)
+        dtype = evaluation_dtype(cfg.TEST.AMP, cfg.MODEL.DEVICE)
+        evaluated = EvaluatedModel(prepare_for_inference(model), dtype)
+        return super().test(cfg, evaluated, evaluators)
 
     def build_hooks(self) -> list:
         """detectron2's; what is evaluated is the moving average, if there is one."""
-        return [
+        changed: list = [
             hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate)
             if isinstance(hook, hooks.EvalHook)
             else hook
             for hook in super().build_hooks()
         ]
+        return [*changed, hooks.CallbackHook(after_train=lambda _: self._end_prefetching())]
+
+    def _end_prefetching(self) -> None:
+        loader = self._trainer.data_loader
+        if isinstance(loader, DevicePrefetcher):
+            loader.close()
 
     def _evaluate(self) -> dict:
         model = self.model if self.average is None else self.average.module

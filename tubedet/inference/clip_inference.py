@@ -9,6 +9,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
+from tubedet.engine.evaluation_precision import on_cpu
 from tubedet.errors import UserError
 
 
@@ -68,13 +69,13 @@ class ClipInference:
             autocast = torch.autocast(self.device.type, dtype=self._amp_dtype)
         with torch.inference_mode(), autocast:
             outputs = self.model(inputs)
-        return [_on_cpu(output["instances"]) for output in outputs[:num_clips]]
+        return [_in_float32(output["instances"]) for output in on_cpu(outputs[:num_clips])]
 
 
-def _on_cpu(instances: Instances) -> Instances:
+def _in_float32(instances: Instances) -> Instances:
     """Return a copy in float32, which may be changed: what inference mode makes may not."""
     copies = Instances(instances.image_size)
-    for name, value in instances.to("cpu").get_fields().items():
+    for name, value in instances.get_fields().items():
         if isinstance(value, Boxes):
             copies.set(name, Boxes(value.tensor.float().clone()))
         else:

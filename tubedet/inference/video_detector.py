@@ -20,6 +20,7 @@ from detectron2.structures import Instances
 from torch import nn
 
 from tubedet.data.dataset_mapper import ClipDatasetMapper
+from tubedet.data.read_ahead import ReadAhead
 from tubedet.data.video.sources import FrameSource, open_frame_source
 from tubedet.data.video.video_file import VideoError
 from tubedet.engine.config_checks import check_device
@@ -29,7 +30,6 @@ from tubedet.modeling import prepare_for_inference
 
 from .clip_inference import ClipInference
 from .key_frame_clips import KeyFrameClip, KeyFrameClips
-from .read_ahead import ReadAhead
 
 Source = str | os.PathLike | int | Iterable[np.ndarray] | FrameSource
 
@@ -369,7 +369,7 @@ class VideoActionDetector:
     def _detect(self, clips: list[KeyFrameClip], source: FrameSource) -> list[Instances]:
         inputs = [
             {
-                "clip": torch.from_numpy(np.ascontiguousarray(clip.clip.transpose(3, 0, 1, 2))),
+                "clip": self._channels_first(clip.clip),
                 "height": source.height,
                 "width": source.width,
                 "video_id": source.name,
@@ -378,3 +378,11 @@ class VideoActionDetector:
             for clip in clips
         ]
         return self._detect_clips(inputs)
+
+    def _channels_first(self, frames: np.ndarray) -> torch.Tensor:
+        """Return (T, H, W, 3) as (3, T, H, W), in memory from which a GPU copies by itself."""
+        pixels = frames.transpose(3, 0, 1, 2)
+        on_gpu = self._detect_clips.device.type == "cuda"
+        clip = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=on_gpu)
+        np.copyto(clip.numpy(), pixels)
+        return clip

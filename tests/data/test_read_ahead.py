@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from tubedet.inference.read_ahead import ReadAhead
+from tubedet.data.read_ahead import ReadAhead
 
 
 def is_running():
