@@ -173,10 +173,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parts["videos"].add_argument("--quality", type=int, default=20, help="crf of x264")
     parts["videos"].add_argument(
-        "--short-side", type=int, default=320, help="pixels; 0 keeps the size"
+        "--short-side", type=int, default=288, help="pixels; 0 keeps the size"
     )
     parts["videos"].add_argument(
-        "--gop", type=_positive(int), default=30, help="largest distance of key pictures, frames"
+        "--gop", type=_positive(int), default=30, help="distance of key pictures, frames; even"
     )
     return parser.parse_args(arguments)
 

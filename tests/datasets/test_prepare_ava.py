@@ -11,6 +11,7 @@ import threading
 import zipfile
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -264,10 +265,18 @@ def test_frames_and_small_videos_give_the_same_clips(downloaded, mirror, capsys)
         checked = check_ava(split, files)
         assert checked.problems == [] and checked.records[0]["start_second"] == 1
     assert shown == {"train": [60, 120], "val": [48, 96]}
+    # In videos that are read clip by clip every second frame serves no other one.
+    assert _frame_kinds(root / "videos/-fast film.mp4")[:30] == "I" + "BP" * 14 + "P"
+    assert "B" not in _frame_kinds(root / "videos/-fast film.mp4")[::2]
     record = json.loads((root / "frames/preparation.json").read_text())
     assert record["settings"]["ffmpeg"].startswith("ffmpeg version ")
     assert record["results"]["-fast film"]["num_frames"] == 120
     assert "-fast film,96,128,30,1,120" in (root / "annotations/video_info.csv").read_text()
+
+
+def _frame_kinds(path):
+    with av.open(str(path)) as container:
+        return "".join("?IPB"[int(frame.pict_type)] for frame in container.decode(video=0))
 
 
 @NEEDS_FFMPEG

@@ -84,9 +84,14 @@ class HSVShiftTransform(T.Transform):
         Returns:
             uint8 array of the same shape, RGB.
         """
-        rows = np.ascontiguousarray(img).reshape(-1, *img.shape[-2:])
-        hsv = cv2.cvtColor(rows, cv2.COLOR_RGB2HSV)
-        return cv2.cvtColor(cv2.LUT(hsv, self.lookup), cv2.COLOR_HSV2RGB).reshape(img.shape)
+        shifted = np.empty(img.shape, np.uint8)
+        frames = np.ascontiguousarray(img).reshape(-1, *img.shape[-3:])
+        # One by one, because a frame fits into the caches of a core.
+        for frame, result in zip(frames, shifted.reshape(frames.shape)):
+            hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)
+            cv2.LUT(hsv, self.lookup, dst=hsv)
+            cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=result)
+        return shifted
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         """Coordinates do not change."""

@@ -6,7 +6,7 @@ import gc
 import itertools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from fractions import Fraction
 
@@ -20,6 +20,7 @@ from tubedet.data.clip_sampling import TIME_TOLERANCE, display_limits
 
 from .container import VideoError, open_video_container, video_stream
 from .pyav_versions import to_rgb
+from .unseen_frames import MissedFrameError, UnseenFrames
 
 # How far before the wanted time to look when a seek landed behind it: the first tries are cheap,
 # the last one starts at the beginning of the file.
@@ -57,6 +58,7 @@ class VideoFileReader(AbstractContextManager):
     def __init__(self, path: str | os.PathLike, *, num_threads: int = 1):
         self.path = os.fspath(path)
         self._num_threads = num_threads
+        self._leaves_frames_out = True
         self._container = open_video_container(self.path, num_threads=num_threads)
         try:
             self._stream: VideoStream = video_stream(self._container)
@@ -113,7 +115,8 @@ class VideoFileReader(AbstractContextManager):
     ) -> np.ndarray:
         """Frames shown at the given times.
 
-        Decodes once, from the key frame at or before the earliest time to the latest time.
+        Decodes once, from the key frame at or before the earliest time to the latest time. Frames
+        that are not shown and that no other frame is predicted from are left out.
 
         Args:
             times: (T,) seconds since the first frame, in any order; times outside of the video
@@ -139,13 +142,11 @@ class VideoFileReader(AbstractContextManager):
         )
         seconds_per_pts = float(self._stream.time_base)
         limits = (self._first_pts + limits / seconds_per_pts).tolist()
-        for backoff in (*_SEEK_BACKOFF_SECONDS, None):
-            if not self._seek(limits[0] - (backoff or 0) / seconds_per_pts, rewind=backoff is None):
-                continue
-            frames = self._decode_until(limits, times[order], order)
-            if frames is not None:
-                return frames
-        raise VideoError(f"{self.path}: not decodable at {times.min():.3f} s after its first frame")
+        try:
+            return self._read_until(limits, times[order], order)
+        except MissedFrameError:  # what the file says of durations is wrong
+            self._leaves_frames_out = False
+            return self._read_until(limits, times[order], order)
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         """All frames in order, as (seconds since the first frame, uint8 RGB (H, W, 3)).
@@ -256,19 +257,26 @@ class VideoFileReader(AbstractContextManager):
             return False
         return True
 
-    def _decoded_frames(self) -> Iterator[av.VideoFrame]:
+    def _decoded_frames(
+        self, leave_out: Callable[[av.Packet], bool] | None = None
+    ) -> Iterator[av.VideoFrame]:
         """Frames from the current position on; undecodable packets are left out.
 
+        So are frames of packets for which ``leave_out`` is true, if no other frame needs them.
         ``self._damaged`` tells whether packets were left out since the last frame, and
         ``self._cut_off`` whether the file ended within a packet.
         """
         self._damaged = self._cut_off = False
         packets = self._container.demux(self._stream)
+        decoder = self._stream.codec_context
+        decoder.skip_frame = "DEFAULT"
         while True:
             try:
                 packet = next(packets, None)
                 if packet is not None and packet.size:
                     self._cut_off = packet.is_corrupt
+                    if leave_out is not None:
+                        decoder.skip_frame = "NONREF" if leave_out(packet) else "DEFAULT"
                 frames = self._stream.decode(packet)
             except av.error.EOFError:
                 return
@@ -281,21 +289,35 @@ class VideoFileReader(AbstractContextManager):
             if packet is None:
                 return
 
-    def _decode_until(
-        self, limits: list[float], times: np.ndarray, slots: np.ndarray
-    ) -> np.ndarray | None:
-        """Decode forward and fills the slots; None if the first frame already came too late.
+    def _read_until(self, limits: list[float], times: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        """Seek, decode forward and fill the slots.
 
         Args:
             limits: T ascending pts limits; the last frame below a limit is shown there.
             times: (T,) the ascending seconds which belong to them, for messages.
             slots: (T,) where each of them stands in the result.
         """
+        seconds_per_pts = float(self._stream.time_base)
+        for backoff in (*_SEEK_BACKOFF_SECONDS, None):
+            if not self._seek(limits[0] - (backoff or 0) / seconds_per_pts, rewind=backoff is None):
+                continue
+            frames = self._decode_until(limits, times, slots)
+            if frames is not None:
+                return frames
+        raise VideoError(f"{self.path}: not decodable at {times[0]:.3f} s after its first frame")
+
+    def _decode_until(
+        self, limits: list[float], times: np.ndarray, slots: np.ndarray
+    ) -> np.ndarray | None:
+        """Decode forward and fill the slots; None if the first frame already came too late."""
+        unseen = UnseenFrames(limits)
+        leave_out = unseen.leave_out if self._leaves_frames_out else None
         clip = np.empty((len(limits), self.height, self.width, 3), dtype=np.uint8)
         shown, shown_rgb, filled = None, None, 0
-        for frame in self._decoded_frames():
+        for frame in self._decoded_frames(leave_out):
             pts = _pts(frame, self.path)
             while filled < len(limits) and pts >= limits[filled]:
+                unseen.check_shown(shown and _pts(shown, self.path), limits[filled])
                 if shown is None:
                     return None
                 if shown_rgb is None:
@@ -306,6 +328,7 @@ class VideoFileReader(AbstractContextManager):
             if filled == len(limits):
                 return clip
             shown, shown_rgb = frame, None
+        unseen.check_shown(shown and _pts(shown, self.path), limits[-1])
         if shown is None:
             return None
         check_not_past_end(self.path, times, last_frame=self._seconds(shown), fps=self.fps)
