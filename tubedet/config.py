@@ -40,6 +40,9 @@ def _add_input_keys(cfg: CN) -> None:
     cfg.INPUT.CLIP.CROP_SHORT_SIDE = 256
     # Largest change of hue, saturation and value, in OpenCV's 8-bit HSV units; drawn once a clip.
     cfg.INPUT.CLIP.HSV_JITTER = (10, 26, 26)
+    # Flip, crop and colours of training clips on MODEL.DEVICE instead of in the loader's workers,
+    # with the same random numbers. For GPUs whose workers cannot keep up.
+    cfg.INPUT.CLIP.AUGMENT_ON_DEVICE = False
     # Boxes of at most this area (square pixels) after the training augmentation are dropped.
     cfg.INPUT.CLIP.MIN_BOX_AREA = 30.0
 

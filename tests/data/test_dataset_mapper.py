@@ -20,6 +20,7 @@ from tubedet.data import ActionTube, register_action_tubes
 from tubedet.data.annotations.tube_files import AnnotatedVideo
 from tubedet.data.augmentation import build_clip_augmentations
 from tubedet.data.dataset_mapper import ClipDatasetMapper
+from tubedet.data.device_transfer import DevicePrefetcher
 from tubedet.data.video.reader import VideoError
 
 
@@ -216,6 +217,29 @@ def test_workers_give_what_one_process_gives(key_frame):
     loader = build_detection_test_loader(dataset_dicts, mapper=mapper, num_workers=2)
     for (mapped,), clip in zip(loader, expected, strict=True):
         torch.testing.assert_close(mapped["clip"], clip, rtol=0, atol=0)
+
+
+def test_augmentation_on_the_device_changes_no_clip(cfg, key_frame):
+    """Through workers and loader, with the random numbers of either way."""
+    cfg.INPUT.MIN_SIZE_TRAIN = (40,)
+    cfg.INPUT.CLIP.CROP_SHORT_SIDE = 36
+    cfg.INPUT.CLIP.NUM_FRAMES = 4
+    found = []
+    for on_device in (False, True):
+        cfg.INPUT.CLIP.AUGMENT_ON_DEVICE = on_device
+        mapper = ClipDatasetMapper(cfg, is_train=True)
+        np.random.seed(4)
+        batches = [[mapper(key_frame)] for _ in range(4)]
+        assert ("clip" in batches[0][0]) != on_device
+        found.append([item for (item,) in DevicePrefetcher(batches, "cpu")])
+    for here, there in zip(*found, strict=True):
+        assert here.keys() == there.keys()
+        assert here["clip"].shape == there["clip"].shape == (3, 4, 36, 47)
+        assert (here["clip"].int() - there["clip"].int()).abs().max() <= 1
+        boxes = here["instances"].gt_boxes.tensor, there["instances"].gt_boxes.tensor
+        assert len(boxes[0]) and torch.equal(*boxes)
+    # Evaluation has nothing to wait for.
+    assert "clip" in ClipDatasetMapper(cfg, is_train=False)(key_frame)
 
 
 def test_mapper_can_be_pickled_after_use(key_frame):

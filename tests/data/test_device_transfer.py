@@ -101,7 +101,7 @@ def test_closing_ends_the_thread_of_an_endless_loader():
 def test_batches_stay_as_they_are_on_a_cpu():
     loader = [_batch(0), _batch(1)]
     found = list(DevicePrefetcher(loader, "cpu"))
-    assert found[0] is loader[0] and found[1] is loader[1]
+    assert found[0][0] is loader[0][0] and found[1][1] is loader[1][1]
     assert not _is_reading()
 
 

@@ -21,6 +21,7 @@ from detectron2.utils.env import seed_all_rng
 from tubedet.data import ClipDatasetMapper, ensure_registered
 from tubedet.data.clip_sampling import stored_key_time
 from tubedet.data.datasets.custom import check_actions, file_stem
+from tubedet.data.device_augmentation import finish_clips
 from tubedet.data.video.reader import VideoReaderCache
 from tubedet.engine import check_started_once, load_config
 from tubedet.errors import UserError
@@ -140,6 +141,7 @@ def _draw_clips(cfg: CfgNode) -> Callable[[Path, dict, ActionVisualizer], bool]:
         mapped = mapper(record)
         if mapped is None:
             return False
+        (mapped,) = finish_clips([mapped])
         frames = mapped["clip"].permute(1, 2, 3, 0).numpy()
         key = len(frames) // 2
         with VideoWriter(path, fps, overwrite=True) as writer:

@@ -118,14 +118,18 @@ class ClipAugInput(T.AugInput):
         frames: uint8 (T, H, W, 3), RGB.
         boxes: (N, 4), XYXY in pixels, of the key frame.
         tubes: (N, T, 4), XYXY in pixels, NaN where a frame has no box.
+        deferrable: kinds of transforms that are not applied to the frames but collected. Boxes, and
+            ``image``, go ahead.
 
     Attributes:
         frames: uint8 array (T, H, W, 3), RGB.
+        deferred: transforms that the frames still lack, in order.
         boxes: float array (N, 4), XYXY in pixels of the frames, or None.
         tubes: float array (N, T, 4), a box per frame, NaN where there is none, or None.
     """
 
     boxes: np.ndarray | None
+    image: np.ndarray
 
     def __init__(
         self,
@@ -133,22 +137,36 @@ class ClipAugInput(T.AugInput):
         *,
         boxes: np.ndarray | None = None,
         tubes: np.ndarray | None = None,
+        deferrable: tuple[type[T.Transform], ...] = (),
     ):
         super().__init__(frames[len(frames) // 2], boxes=boxes)
         self.frames = frames
         self.tubes = tubes
+        self.deferred: list[T.Transform] = []
+        self._deferrable = deferrable
 
     def transform(self, tfm: T.Transform) -> None:
         """Apply a transform to all frames and to the boxes, in place."""
-        if isinstance(tfm, _WHOLE_CLIP_TRANSFORMS):
-            self.frames = tfm.apply_image(self.frames)
+        if isinstance(tfm, T.NoOpTransform):
+            return
+        if isinstance(tfm, self._deferrable):
+            self.deferred.append(tfm)
+            self.image = tfm.apply_image(self.image)
         else:
-            self.frames = np.stack([tfm.apply_image(frame) for frame in self.frames])
-        self.image = self.frames[len(self.frames) // 2]
+            for transform in (*self.deferred, tfm):  # in the order in which they came
+                self.frames = _transformed(self.frames, transform)
+            self.deferred = []
+            self.image = self.frames[len(self.frames) // 2]
         if self.boxes is not None:
             self.boxes = tfm.apply_box(self.boxes)
         if self.tubes is not None:
             self.tubes = tfm.apply_box(self.tubes.reshape(-1, 4)).reshape(self.tubes.shape)
+
+
+def _transformed(frames: np.ndarray, tfm: T.Transform) -> np.ndarray:
+    if isinstance(tfm, _WHOLE_CLIP_TRANSFORMS):
+        return tfm.apply_image(frames)
+    return np.stack([tfm.apply_image(frame) for frame in frames])
 
 
 class ResizeShortSide(T.Augmentation):

@@ -18,6 +18,7 @@ from tubedet.errors import UserError
 from .augmentation import ClipAugInput, build_clip_augmentations, clip_tubes, keep_visible_boxes
 from .broken_videos import BrokenVideoPolicy
 from .clip_sampling import clip_times, stored_key_time
+from .device_augmentation import DEFERRABLE
 
 
 class ClipDatasetMapper:
@@ -54,6 +55,9 @@ class ClipDatasetMapper:
         min_decoded_side: jpg frames may be decoded at a reduced size whose short side is at
             least this, pixels: the largest one to which the first augmentation resizes. None
             means always in full.
+        augment_on_device: leave flip, crop and colours of training clips to
+            :func:`~tubedet.data.device_augmentation.finish_clips`. Instead of ``clip`` there are
+            then ``frames``, uint8 (T, H, W, 3), and ``deferred``, the transforms that they lack.
     """
 
     @configurable
@@ -70,6 +74,7 @@ class ClipDatasetMapper:
         max_broken_keyframes: int = 0,
         max_open_videos: int = 8,
         min_decoded_side: int | None = None,
+        augment_on_device: bool = False,
     ):
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
@@ -80,6 +85,7 @@ class ClipDatasetMapper:
         self.min_box_area = min_box_area
         self._broken_videos = BrokenVideoPolicy(max_broken_keyframes if is_train else 0)
         self.min_decoded_side = min_decoded_side
+        self._deferrable = DEFERRABLE if augment_on_device and is_train else ()
         self._readers = VideoReaderCache(max_open_videos)
 
     @classmethod
@@ -105,6 +111,7 @@ class ClipDatasetMapper:
             "min_box_area": clip.MIN_BOX_AREA,
             "max_broken_keyframes": cfg.DATALOADER.MAX_BROKEN_KEYFRAMES,
             "min_decoded_side": max(short_sides),
+            "augment_on_device": clip.AUGMENT_ON_DEVICE,
         }
 
     def __call__(self, dataset_dict: dict) -> dict | None:
@@ -140,10 +147,14 @@ class ClipDatasetMapper:
         tubes = None
         if self.is_train and "frame_number" in dataset_dict:
             tubes = self._tubes(dataset_dict) * scale
-        aug_input = ClipAugInput(frames, boxes=boxes, tubes=tubes)
+        aug_input = ClipAugInput(frames, boxes=boxes, tubes=tubes, deferrable=self._deferrable)
         self.augmentations(aug_input)
-        channels_first = np.ascontiguousarray(aug_input.frames.transpose(3, 0, 1, 2))
-        mapped["clip"] = torch.from_numpy(channels_first)
+        if self._deferrable:
+            mapped["frames"] = torch.from_numpy(np.ascontiguousarray(aug_input.frames))
+            mapped["deferred"] = aug_input.deferred
+        else:
+            channels_first = np.ascontiguousarray(aug_input.frames.transpose(3, 0, 1, 2))
+            mapped["clip"] = torch.from_numpy(channels_first)
         if self.is_train:
             mapped["instances"] = self._instances(annotations, aug_input, dataset_dict)
             if annotations and len(mapped["instances"]) == 0:

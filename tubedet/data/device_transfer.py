@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from detectron2.structures import Boxes, Instances
 
+from .device_augmentation import finish_clips
 from .read_ahead import ReadAhead
 
 Batch = list[dict[str, Any]]
@@ -34,13 +35,13 @@ class CopyStream:
             batch: inputs of a model, on the CPU.
 
         Returns:
-            the batch on the GPU, and what happens there when it is complete.
+            the batch on the GPU, augmented, and what happens there when it is complete.
         """
         # A thread begins on the first GPU, and would pin memory for that one, too.
         with torch.cuda.device(self.device), torch.cuda.stream(self._stream):
             pinned = with_tensors(batch, torch.Tensor.pin_memory)
             copied = with_tensors(pinned, lambda x: x.to(self.device, non_blocking=True))
-            return copied, self._stream.record_event()
+            return finish_clips(copied), self._stream.record_event()
 
     def hand_over(self, batch: Batch, copied: torch.cuda.Event) -> None:
         """Let what is computed from now on use a batch; the CPU does not wait.
@@ -63,7 +64,8 @@ class DevicePrefetcher:
     """The batches of a loader, on the device of the model.
 
     For a GPU, a thread takes them from the loader, pins and copies them while the caller computes;
-    two are ready at most. Other devices get the batches as they are.
+    two are ready at most. Other devices get the batches as they are, augmented if that was left for
+    the device.
 
     Args:
         loader: of lists of inputs.
@@ -92,7 +94,9 @@ class DevicePrefetcher:
     def __iter__(self) -> Iterator[Batch]:
         """Start the loader's workers and the thread."""
         batches = iter(self.loader)  # here and not in the thread, which must not fork
-        return batches if self._copy_stream is None else self._handed_over(batches)
+        if self._copy_stream is None:
+            return map(finish_clips, batches)
+        return self._handed_over(batches)
 
     def close(self) -> None:
         """End the thread, and drop what was not taken."""
