@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from av.video.reformatter import VideoReformatter
-from detectron2.data import build_detection_test_loader
 from PIL import Image
 from tabulate import tabulate
 
 from tubedet.data.augmentation import build_clip_augmentations
 from tubedet.data.clip_sampling import clip_times, frame_indices
 from tubedet.data.dataset_mapper import ClipDatasetMapper
+from tubedet.data.loading import build_test_loader
 from tubedet.data.video.pyav_versions import open_for_reading, to_rgb
 
 from .measurement import process_memory, summary
@@ -38,6 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", type=Path, help="a video to make the films of (default: drawn)")
     parser.add_argument("--seconds", type=_positive, default=10, help="length of the films")
     parser.add_argument("--gop", type=_positive, default=60, help="frames between H.264 key frames")
+    parser.add_argument(
+        "--as-prepared", action="store_true", help="encode the films as prepare_ava.py videos does"
+    )
+    parser.add_argument(
+        "--augment",
+        choices=("none", "worker", "device"),
+        default="none",
+        help="tubedet's clips: resized; augmented as in training; or read for that on a GPU",
+    )
     parser.add_argument("--clips", type=_positive, default=12, help="clips per repetition")
     parser.add_argument("--frames", type=_positive, default=32, help="frames of a clip")
     parser.add_argument("--stride", type=_positive, default=2, help="their distance, frames")
@@ -54,7 +63,8 @@ def run(options: argparse.Namespace) -> dict:
     Returns:
         dict: ``cases``, a list with one entry per size and storage form: ``film``, ``storage``,
         ``ratio`` of the median clips per second, and for ``tubedet`` and ``naive`` each
-        ``clips_per_second`` (see :func:`benchmarking.measurement.summary`),
+        ``clips_per_second`` and ``clips_per_cpu_second``, which counts the time that all
+        processes work (see :func:`benchmarking.measurement.summary`),
         ``private_mb_per_worker`` and ``peak_rss_mb_per_worker`` (largest worker of all
         repetitions; None where the system does not tell).
 
@@ -62,16 +72,25 @@ def run(options: argparse.Namespace) -> dict:
         VideoError: ``--source`` cannot be read.
         ValueError: A size is odd.
     """
+    is_train = options.augment != "none"
+    # Training resizes to 288 and crops 256.
+    largest_side = options.short_side * 9 // 8 if is_train else options.short_side
     augmentations = build_clip_augmentations(
-        is_train=False, short_sides=(options.short_side,), max_size=1 << 20
+        is_train=is_train,
+        short_sides=(largest_side,),
+        max_size=1 << 20,
+        crop_short_side=options.short_side,
+        flip="horizontal",
+        hsv_jitter=(10, 26, 26),
     )
     clip = {"num_frames": options.frames, "frame_stride": options.stride, "fps": 30.0}
     mappers = {
         "tubedet": ClipDatasetMapper(
-            False,
+            is_train,
             augmentations=augmentations,
             num_actions=1,
-            min_decoded_side=options.short_side,
+            min_decoded_side=largest_side,
+            augment_on_device=options.augment == "device",
             **clip,
         ),
         "naive": NaiveMapper(short_side=options.short_side, **clip),
@@ -87,6 +106,7 @@ def run(options: argparse.Namespace) -> dict:
                 gop=options.gop,
                 source=options.source,
                 seed=options.seed,
+                as_prepared=options.as_prepared,
             )
             for storage, path in (("jpg folder", film.frames), ("mp4", film.video)):
                 records = _records(path, film, options.clips, options.seed)
@@ -107,11 +127,12 @@ def table(result: dict) -> str:
             speed = case[name]["clips_per_second"]
             memory = case[name]["private_mb_per_worker"]
             row.append(f"{speed['median']:.2f} ({speed['min']:.2f}-{speed['max']:.2f})")
+            row.append(f"{case[name]['clips_per_cpu_second']['median']:.2f}")
             row.append("" if memory is None else f"{memory:.0f}")
         rows.append([*row, f"{case['ratio']:.2f}"])
     headers = ["film", "storage"]
     for name in ("tubedet", "naive"):
-        headers += [f"{name}: clips/s, median (spread)", "MB per worker"]
+        headers += [f"{name}: clips/s, median (spread)", "per CPU second", "MB per worker"]
     return tabulate(rows, [*headers, "ratio"], tablefmt="pipe", disable_numparse=True)
 
 
@@ -187,23 +208,33 @@ def _records(path: Path, film: Film, num_clips: int, seed: int) -> list[dict]:
 
 def _timed_pass(
     mapper: Callable[[dict], dict], records: list[dict], num_workers: int
-) -> tuple[float, list[dict]]:
-    """Clips per second of a fresh loader, its start included, and the memory of its workers."""
-    loader = build_detection_test_loader(records, mapper=mapper, num_workers=num_workers)
-    start = time.perf_counter()
+) -> tuple[float, float, list[dict]]:
+    """Clips per second and per CPU second of a fresh loader, its start included, and its memory."""
+    loader = build_test_loader(records, mapper=mapper, num_workers=num_workers)
+    start, cpu_start = time.perf_counter(), _cpu_seconds()
     memory = []
     for number, _ in enumerate(loader, start=1):
         if number == len(records):
             speed = number / (time.perf_counter() - start)
             memory = [process_memory(c.pid) for c in multiprocessing.active_children()]
-    return speed, [usage for usage in memory if usage]
+    # The workers have ended, so their time is known.
+    per_cpu_second = number / (_cpu_seconds() - cpu_start)
+    return speed, per_cpu_second, [usage for usage in memory if usage]
 
 
-def _case(film: Film, storage: str, runs: dict[str, list[tuple[float, list[dict]]]]) -> dict:
+def _cpu_seconds() -> float:
+    """Time that this process and those that it started and that ended have worked."""
+    return sum(os.times()[:4])
+
+
+def _case(film: Film, storage: str, runs: dict[str, list[tuple[float, float, list[dict]]]]) -> dict:
     case = {"film": film.name, "storage": storage}
     for name, passes in runs.items():
-        usages = [usage for _, memory in passes for usage in memory]
-        case[name] = {"clips_per_second": summary([speed for speed, _ in passes])}
+        usages = [usage for _, _, memory in passes for usage in memory]
+        case[name] = {
+            "clips_per_second": summary([speed for speed, _, _ in passes]),
+            "clips_per_cpu_second": summary([speed for _, speed, _ in passes]),
+        }
         for key in ("private_mb", "peak_rss_mb"):
             most = max((usage[key] for usage in usages), default=None)
             case[name][f"{key}_per_worker"] = most

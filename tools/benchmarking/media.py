@@ -46,6 +46,7 @@ def write_film(
     fps: int = 30,
     source: str | os.PathLike | None = None,
     seed: int = 0,
+    as_prepared: bool = False,
 ) -> Film:
     """Write a film of a given size.
 
@@ -58,6 +59,7 @@ def write_film(
         source: A video or frame folder whose frames are resized and repeated; None: a drawn scene,
             a textured disc that crosses a panning texture, both with sensor noise.
         seed: Of the drawn scene.
+        as_prepared: Encode as ``prepare_ava.py videos``: every second frame serves no other one.
 
     Returns:
         Film: the two forms.
@@ -76,6 +78,9 @@ def write_film(
         scene = (cv2.resize(image, (width, height)) for image in scene)
     with av.open(str(film.video), "w") as container:
         options = {"g": str(gop), "preset": "veryfast"}
+        if as_prepared:
+            options = {"g": str(gop), "crf": "20", "sc_threshold": "0", "bf": "1"}
+            options.update(b_strategy="0", tune="fastdecode")
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number, image in zip(range(num_frames), scene):

@@ -121,7 +121,39 @@ def test_every_case_is_measured():
             assert case[name]["private_mb_per_worker"] is None or (
                 1 < case[name]["private_mb_per_worker"] <= case[name]["peak_rss_mb_per_worker"]
             )
+            assert case[name]["clips_per_cpu_second"]["min"] > 0
             medians.append(speed["median"])
         assert case["ratio"] == pytest.approx(medians[0] / medians[1])
     table = data_loading.table(result)
     assert len(table.splitlines()) == 4 and "naive" in table
+
+
+def test_training_clips_are_measured_from_films_as_they_are_prepared(tmp_path, monkeypatch):
+    items, films = [], []
+    passes, write = data_loading._timed_pass, data_loading.write_film
+
+    def noted_pass(mapper, records, num_workers):
+        items.append(mapper(records[0]))
+        return passes(mapper, records, num_workers)
+
+    def noted_film(*args, **options):
+        films.append(write(*args, **options))
+        with av.open(str(films[-1].video)) as container:
+            kinds = ["?IPB"[int(frame.pict_type)] for frame in container.decode(video=0)]
+        assert "B" not in kinds[::2] and set(kinds[1:-1:2]) == {"B"}
+        return films[-1]
+
+    monkeypatch.setattr(data_loading, "_timed_pass", noted_pass)
+    monkeypatch.setattr(data_loading, "write_film", noted_film)
+    for augment, key in (("worker", "clip"), ("device", "frames")):
+        options = parsed(
+            *("--sizes", "64x48", "--seconds", "1", "--clips", "2", "--frames", "4"),
+            *("--as-prepared", "--augment", augment),
+        )
+        options.short_side = 32
+        data_loading.run(options)
+        assert key in items[0] and len(films) == 1
+        size = (3, 4, 32, 42) if augment == "worker" else (4, 36, 48, 3)
+        assert items[0][key].shape == size
+        items.clear()
+        films.clear()
