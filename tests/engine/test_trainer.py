@@ -1,12 +1,14 @@
 """Learning, for real but briefly."""
 
 import os
+import threading
 
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
+from tubedet.data.device_transfer import DevicePrefetcher, with_tensors
 from tubedet.engine import Trainer, load_config
 from tubedet.errors import UserError
 
@@ -124,3 +126,42 @@ def test_a_schedule_that_does_not_exist_is_named():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     with pytest.raises(UserError, match="SOLVER.LR_SCHEDULER_NAME or its values: .*nope"):
         Trainer.build_lr_scheduler(cfg, optimizer)
+
+
+class _ClonedCopies:
+    """Takes the place of a copy to a GPU."""
+
+    def copy(self, batch):
+        return with_tensors(batch, torch.clone), len(batch)
+
+    def hand_over(self, batch, event):
+        assert len(batch) == event
+
+
+class _CopiedAhead(DevicePrefetcher):
+    def __init__(self, loader, device):
+        super().__init__(loader, device, copy_stream=_ClonedCopies())
+
+
+def test_batches_copied_ahead_train_the_same(two_key_frames, tmp_path, monkeypatch):
+    weights, clips = [], []
+    for is_ahead in (False, True):
+        if is_ahead:
+            monkeypatch.setattr("tubedet.engine.trainer.DevicePrefetcher", _CopiedAhead)
+        cfg = load_config(
+            CONFIG,
+            ["DATASETS.TRAIN", (two_key_frames,), "DATASETS.TEST", (), "SOLVER.MAX_ITER", 3]
+            + ["SOLVER.IMS_PER_BATCH", 3, "SOLVER.CLIPS_PER_PASS", 2, "DATALOADER.NUM_WORKERS", 1]
+            + ["OUTPUT_DIR", str(tmp_path / str(is_ahead)), "MODEL.DEVICE", "cpu", "SEED", 4],
+        )
+        os.makedirs(cfg.OUTPUT_DIR)
+        seed_all_rng(4)
+        trainer = Trainer(cfg)
+        trainer.model.register_forward_pre_hook(lambda _, inputs: clips.append(len(inputs[0])))
+        trainer.resume_or_load(resume=False)
+        trainer.train()
+        assert not any(thread.name == "read-ahead" for thread in threading.enumerate())
+        weights.append({name: value.clone() for name, value in trainer.model.state_dict().items()})
+    assert clips == [2, 1] * 6
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=0, atol=0, msg=name)
