@@ -145,3 +145,31 @@ def test_a_run_joins_one_that_is_under_way(tmp_path, in_another_process):
         ".run.lock",
         "run.json",
     ]
+
+
+def test_the_first_of_two_attempts_is_the_result(tmp_path):
+    with ResultFolder(tmp_path) as results:
+        with results.attempt("film") as first, results.attempt("film") as second:
+            assert first != second
+            (first / "rows.csv").write_text("first")
+            (second / "rows.csv").write_text("second")
+            results.publish("film", second, {"number": 2})
+            results.publish("film", first, {"number": 1})
+        assert results.record("film") == {"number": 2}
+        assert (tmp_path / "film" / "rows.csv").read_text() == "second"
+        assert list((tmp_path / ".work" / "partial").iterdir()) == []
+
+
+def test_a_result_that_ends_two_processes_has_failed(tmp_path, in_another_process):
+    for deaths in (1, 2):
+        process = in_another_process(make_half, tmp_path, "film")
+        process.kill()
+        process.join()
+        with ResultFolder(tmp_path) as results:
+            results.note_killed()
+            assert results.num_deaths() == {"film": deaths}
+            assert results.is_settled("film") == (deaths == 2)
+    with ResultFolder(tmp_path) as results:
+        assert results.failure("film") == "2 processes ended while they worked on it"
+    with run_with_settings(tmp_path, {}), ResultFolder(tmp_path) as results:
+        assert results.num_deaths() == {} and not results.is_settled("film")
