@@ -112,7 +112,7 @@ def test_terms_matches_and_gradients_equal_the_published_tuber():
     ]
     criterion = _criterion()
     for stage, layer in enumerate(layers):
-        cost = criterion.matcher.cost(*criterion._matcher_inputs(layer, targets))
+        cost = criterion.cost(layer, targets)
         for b, part in enumerate(cost.split([len(t.boxes) for t in targets], dim=-1)):
             assert_close(part[b], case.outputs[f"out/cost/stage{stage}/clip{b}"], 1e-5)
         for b, pair in enumerate(criterion.match(layer, targets)):

@@ -73,9 +73,9 @@ def test_boxes_of_several_frames_count_by_the_mean_over_annotated_ones():
     truth = torch.stack([_boxes(2, generator) for _ in range(4)], 1)
     valid = torch.tensor([[True, False, True, True], [False, True, False, False]])
     class_cost = torch.rand(1, 3, 2, generator=generator)
-    cost = matcher.cost(class_cost, predicted, [truth], [valid])
+    cost = matcher.cost(class_cost, predicted, truth, valid / valid.sum(1, keepdim=True))
     alone = torch.stack(
-        [matcher.cost(0 * class_cost, predicted[:, f, None], [truth[:, f, None]]) for f in range(4)]
+        [matcher.cost(0 * class_cost, predicted[:, f, None], truth[:, f, None]) for f in range(4)]
     )
     expected = class_cost + torch.stack(
         [alone[[0, 2, 3], :, :, 0].mean(0), alone[1, :, :, 1]], dim=-1
@@ -89,7 +89,7 @@ def test_the_cost_is_at_least_float32():
     predicted, truth = _boxes(3, generator), _boxes(2, generator)
     prob = torch.rand(1, 3, 2, generator=generator)
     for dtype, expected in ((torch.bfloat16, torch.float32), (torch.float64, torch.float64)):
-        cost = matcher.cost(prob.to(dtype), predicted[None, None].to(dtype), [truth[:, None]])
+        cost = matcher.cost(prob.to(dtype), predicted[None, None].to(dtype), truth[:, None])
         assert cost.dtype == expected
 
 
@@ -97,7 +97,7 @@ def test_l1_may_be_of_corners():
     generator = torch.Generator().manual_seed(0)
     predicted, truth = _boxes(3, generator), _boxes(2, generator)
     matcher = HungarianMatcher(cost_class=0, cost_bbox=1, cost_giou=0, l1_format="xyxy")
-    cost = matcher.cost(torch.zeros(1, 3, 2), predicted[None, None], [truth[:, None]])
+    cost = matcher.cost(torch.zeros(1, 3, 2), predicted[None, None], truth[:, None])
     corners = [
         torch.cat((b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2), 1) for b in (predicted, truth)
     ]

@@ -2,21 +2,26 @@
 
 from .attention import MultiHeadAttention
 from .batch_norm import FrozenBatchNorm3d, get_norm_3d
+from .boxes import generalized_iou
 from .deformable_attention import MultiScaleDeformableAttention
 from .position_encoding import sine_encoding, sine_position_encoding_2d, sine_position_encoding_3d
 from .precision import at_least_float32, precise_linear, without_autocast
 from .tf32 import without_tf32
+from .transfers import HostCopy, to_device
 
 __all__ = [
     "FrozenBatchNorm3d",
+    "HostCopy",
     "MultiHeadAttention",
     "MultiScaleDeformableAttention",
     "at_least_float32",
+    "generalized_iou",
     "get_norm_3d",
     "precise_linear",
     "sine_encoding",
     "sine_position_encoding_2d",
     "sine_position_encoding_3d",
+    "to_device",
     "without_autocast",
     "without_tf32",
 ]

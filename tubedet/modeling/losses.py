@@ -7,40 +7,25 @@ number of boxes is averaged over the processes and never below one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import groupby
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.utils import comm
 from torch import nn
-from torchvision.ops import box_convert, generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import box_convert, sigmoid_focal_loss
 
 from tubedet.errors import UserError
-from tubedet.layers import at_least_float32, without_autocast
+from tubedet.layers import at_least_float32, generalized_iou, to_device, without_autocast
 
 from .matcher import HungarianMatcher
+from .targets import BatchTarget, ClipTarget
 
 PERSON, NO_OBJECT = 1, 2  # of the three person logits; index 0 is never a target
 ACTION_LOSSES = ("bce", "focal")
-
-
-@dataclass
-class ClipTarget:
-    """Ground truth of a clip: its key frame and, where tubes are annotated, other frames.
-
-    Attributes:
-        boxes: float (N, 4), normalised cxcywh.
-        actions: float (N, A), multi-hot (one-hot where classes are exclusive).
-        frame_boxes: float (N, F, 4), normalised cxcywh in the F frames that an architecture
-            predicts, the key frame at F // 2; None: only the key frame is annotated.
-        frame_valid: bool (N, F), where ``frame_boxes`` holds a box.
-    """
-
-    boxes: torch.Tensor
-    actions: torch.Tensor
-    frame_boxes: torch.Tensor | None = None
-    frame_valid: torch.Tensor | None = None
 
 
 @dataclass
@@ -64,23 +49,53 @@ class LayerOutput:
     frame_boxes: torch.Tensor | None = None
     is_proposal: bool = False
 
-    def at_least_float32(self) -> LayerOutput:
-        """Return the same with half precision turned into float32."""
-        return LayerOutput(
-            action_logits=at_least_float32(self.action_logits),
-            boxes=at_least_float32(self.boxes),
-            person_logits=at_least_float32(self.person_logits),
-            frame_boxes=at_least_float32(self.frame_boxes),
-            is_proposal=self.is_proposal,
-        )
+    @classmethod
+    def joined(cls, layers: list[LayerOutput]) -> LayerOutput:
+        """Stack layers of equal shapes: every tensor gets a first side L and at least float32."""
+        joined: dict = {"is_proposal": layers[0].is_proposal}
+        for name in _tensor_fields():
+            values = [getattr(layer, name) for layer in layers]
+            joined[name] = None if values[0] is None else at_least_float32(torch.stack(values))
+        return cls(**joined)
 
 
-def average_num_boxes(targets: list[ClipTarget]) -> float:
-    """Boxes per process, at least 1; a collective call when there are several processes."""
-    count = torch.tensor(float(sum(len(t.boxes) for t in targets)), device=targets[0].boxes.device)
-    if comm.get_world_size() > 1:
-        torch.distributed.all_reduce(count)
-    return max(count.item() / comm.get_world_size(), 1.0)
+def _tensor_fields() -> list[str]:
+    return [field.name for field in fields(LayerOutput) if field.name != "is_proposal"]
+
+
+def _shapes(layer: LayerOutput) -> list:
+    """What layers must have in common to be joined."""
+    values = [getattr(layer, name) for name in _tensor_fields()]
+    return [layer.is_proposal, *(None if x is None else (x.shape, x.dtype) for x in values)]
+
+
+@dataclass
+class _Matches:
+    """Matched queries and boxes of L layers, M in each of them.
+
+    Attributes:
+        rows: int64 (L · M,), of all queries of the L layers and B clips in a row.
+        columns: likewise, of all boxes of the batch.
+    """
+
+    rows: torch.Tensor
+    columns: torch.Tensor
+
+
+def average_num_boxes(targets: list[ClipTarget], device: torch.device) -> float | torch.Tensor:
+    """Boxes per process, at least 1; a collective call when there are several processes.
+
+    Args:
+        targets: of the clips of this process.
+        device: where the processes exchange their numbers.
+    """
+    count = float(sum(len(target.boxes) for target in targets))
+    world_size = comm.get_world_size()
+    if world_size == 1:
+        return max(count, 1.0)
+    total = torch.full((), count, device=device)
+    torch.distributed.all_reduce(total)
+    return (total / world_size).clamp(min=1)
 
 
 class SetCriterion(nn.Module):
@@ -167,39 +182,82 @@ class SetCriterion(nn.Module):
             scalar weighted losses; those of the last layer under their plain names, those of
             earlier decoder layer l with the suffix ``_l``, those of proposals with ``_enc``.
         """
-        with without_autocast(layers[-1].boxes.device):
-            return self._losses([layer.at_least_float32() for layer in layers], targets)
-
-    def _losses(self, layers, targets):
-        num_boxes = average_num_boxes(targets)
+        device = layers[-1].boxes.device
+        with without_autocast(device):
+            groups = [list(group) for _, group in groupby(layers, _shapes)]
+            joined = [LayerOutput.joined(group) for group in groups]
+            batch = _batch_target(joined, targets)
+            matches = self._match(joined, batch)
+            num_boxes = average_num_boxes(targets, device)
+            by_layer: list[dict[str, torch.Tensor]] = []
+            for layer, match in zip(joined, matches):
+                terms = self._layer_losses(layer, match, batch, num_boxes)
+                weighted = {k: (x * self.weights[k]).unbind() for k, x in terms.items()}
+                by_layer += [
+                    dict(zip(weighted, values)) for values in zip(*weighted.values(), strict=True)
+                ]
         num_decoder_layers = sum(not layer.is_proposal for layer in layers)
         suffixes = iter([*(f"_{i}" for i in range(num_decoder_layers - 1)), ""])
         losses = {}
-        for layer in layers:
+        for layer, terms in zip(layers, by_layer, strict=True):
             suffix = "_enc" if layer.is_proposal else next(suffixes)
-            for name, value in self._layer_losses(layer, targets, num_boxes).items():
-                losses[name + suffix] = value * self.weights[name]
+            losses.update({name + suffix: value for name, value in terms.items()})
         return losses
 
     def match(
         self, layer: LayerOutput, targets: list[ClipTarget]
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Return matched (query rows, box rows) of each clip, see :class:`HungarianMatcher`."""
-        with without_autocast(layer.boxes.device):
-            return self.matcher(*self._matcher_inputs(layer.at_least_float32(), targets))
+        device = layer.boxes.device
+        with without_autocast(device):
+            joined = LayerOutput.joined([layer])
+            batch = _batch_target([joined], targets)
+            ((pairs,),) = self._assign([joined], batch)
+        return [
+            (torch.as_tensor(rows, device=device), torch.as_tensor(columns, device=device))
+            for rows, columns in pairs
+        ]
 
-    def _matcher_inputs(self, layer, targets):
+    def cost(self, layer: LayerOutput, targets: list[ClipTarget]) -> torch.Tensor:
+        """Matching cost (B, Q, N) of every query for every box, those of all clips in a row."""
+        with without_autocast(layer.boxes.device):
+            joined = LayerOutput.joined([layer])
+            batch = _batch_target([joined], targets)
+            return self.matcher.cost(*self._matcher_inputs(joined, batch))[0]
+
+    def _assign(self, joined, batch):
+        costs = [self.matcher.cost(*self._matcher_inputs(layer, batch)) for layer in joined]
+        return self.matcher.assign(costs, batch.counts)
+
+    def _match(self, joined, batch) -> list[_Matches]:
+        """Match all layers; costs and indices are copied once each."""
+        offsets = np.cumsum([0, *batch.counts])
+        indices = []
+        for layer, by_layer in zip(joined, self._assign(joined, batch)):
+            num_clips, num_queries = layer.boxes.shape[1:3]
+            pairs = [
+                (rows + (index * num_clips + clip) * num_queries, columns + offsets[clip])
+                for index, by_clip in enumerate(by_layer)
+                for clip, (rows, columns) in enumerate(by_clip)
+            ]
+            indices += [np.concatenate(part) for part in zip(*pairs)]
+        row = to_device(torch.from_numpy(np.concatenate(indices)), joined[-1].boxes.device)
+        pieces = row.split([len(part) for part in indices])
+        return [_Matches(*pair) for pair in zip(pieces[::2], pieces[1::2])]
+
+    @torch.no_grad()
+    def _matcher_inputs(self, layer, batch):
+        """Arguments of :meth:`HungarianMatcher.cost` for L layers, the class cost first."""
         if layer.is_proposal:
             class_cost = self._focal_cost(layer.action_logits)
-        elif layer.person_logits is not None and layer.person_logits.dim() == 3:
-            class_cost = -layer.person_logits.softmax(-1)[:, :, PERSON, None]
+        elif layer.person_logits is not None and layer.person_logits.dim() == 4:
+            class_cost = -layer.person_logits.softmax(-1)[..., PERSON, None]
         elif self.exclusive:
-            labels = torch.cat([target.actions.argmax(1) for target in targets])
-            class_cost = -layer.action_logits.softmax(-1)[:, :, labels]
+            labels = batch.actions.argmax(1)
+            class_cost = -layer.action_logits.softmax(-1).index_select(-1, labels)
         else:
-            labels = torch.cat([target.actions for target in targets]).to(layer.action_logits)
-            class_cost = self._focal_cost(layer.action_logits) @ labels.T
-        return class_cost, *_boxes_by_frame(layer, targets)
+            class_cost = self._focal_cost(layer.action_logits) @ batch.actions.t()
+        return class_cost, *_boxes_by_frame(layer, batch)
 
     def _focal_cost(self, logits):
         """Focal loss of saying yes minus that of saying no, elementwise."""
@@ -208,92 +266,96 @@ class SetCriterion(nn.Module):
         no = -(1 - alpha) * prob**gamma * (1 - prob + 1e-8).log()
         return yes - no
 
-    def _layer_losses(self, layer, targets, num_boxes):
-        pairs = self.match(layer, targets)
-        clips = torch.cat([torch.full_like(rows, b) for b, (rows, _) in enumerate(pairs)])
-        matched = (clips, torch.cat([rows for rows, _ in pairs]))
-        actions = torch.cat([t.actions[columns] for t, (_, columns) in zip(targets, pairs)])
+    def _layer_losses(self, layer, matches, batch, num_boxes):
+        """Losses (L,) of L layers."""
         return {
-            **self._action_loss(layer, matched, actions, num_boxes),
-            **self._person_loss(layer, matched, targets),
-            **self._box_losses(layer, matched, targets, pairs, num_boxes),
+            **self._action_loss(layer, matches, batch, num_boxes),
+            **self._person_loss(layer, matches, batch),
+            **self._box_losses(layer, matches, batch, num_boxes),
         }
 
-    def _action_loss(self, layer, matched, actions, num_boxes):
+    def _action_loss(self, layer, matches, batch, num_boxes):
         logits = layer.action_logits
         if logits is None:
             return {}
         if self.exclusive and not layer.is_proposal:
-            target = torch.full(logits.shape[:2], logits.shape[-1] - 1, device=logits.device)
-            target[matched] = actions.argmax(1)
-            return {"loss_ce": self._cross_entropy(logits, target)}
+            labels = batch.actions.argmax(1)[matches.columns]
+            return {"loss_ce": self._cross_entropy(logits, matches.rows, labels)}
         target = torch.zeros_like(logits)
-        target[matched] = 1.0 if layer.is_proposal else actions.to(logits)
+        if layer.is_proposal:
+            target.view(-1).index_fill_(0, matches.rows, 1.0)
+        else:
+            target.view(-1, logits.shape[-1])[matches.rows] = batch.actions[matches.columns]
         if self.action_loss == "focal" or layer.is_proposal:
-            loss = sigmoid_focal_loss(
-                logits, target, self.focal_alpha, self.focal_gamma, reduction="sum"
-            )
-            return {"loss_ce": loss / num_boxes}
+            loss = sigmoid_focal_loss(logits, target, self.focal_alpha, self.focal_gamma)
+            return {"loss_ce": loss.flatten(1).sum(1) / num_boxes}
         weight = torch.ones_like(logits[..., :1])
-        weight[matched] = self.matched_action_weight
-        return {"loss_ce": F.binary_cross_entropy_with_logits(logits, target, weight)}
+        weight.view(-1).index_fill_(0, matches.rows, self.matched_action_weight)
+        loss = F.binary_cross_entropy_with_logits(logits, target, weight, reduction="none")
+        return {"loss_ce": loss.flatten(1).mean(1)}
 
-    def _person_loss(self, layer, matched, targets):
+    def _person_loss(self, layer, matches, batch):
         logits = layer.person_logits
         if logits is None:
             return {}
-        if logits.dim() == 2:
-            visible = torch.tensor([int(len(t.boxes) > 0) for t in targets], device=logits.device)
-            return {"loss_ce_b": F.cross_entropy(logits, visible)}
-        person = torch.full(logits.shape[:2], NO_OBJECT, device=logits.device)
-        person[matched] = PERSON
-        return {"loss_ce_b": self._cross_entropy(logits, person)}
+        if logits.dim() == 3:
+            visible = batch.visible.expand(len(logits), -1)
+            loss = F.cross_entropy(logits.flatten(0, 1), visible.flatten(), reduction="none")
+            return {"loss_ce_b": loss.view(len(logits), -1).mean(1)}
+        return {"loss_ce_b": self._cross_entropy(logits, matches.rows, PERSON)}
 
-    def _cross_entropy(self, logits, target):
-        """Softmax loss of (B, Q, K) logits, "no object" being the last of the K classes."""
-        weight = logits.new_ones(logits.shape[-1])
+    def _cross_entropy(self, logits, rows, labels):
+        """Softmax loss (L,) of (L, B, Q, K) logits, "no object" being the last of the K classes.
+
+        Args:
+            logits: of L layers.
+            rows: the queries that have a class, of those of all layers and clips in a row.
+            labels: their classes, or the class of all of them.
+        """
+        num_layers, no_object = len(logits), logits.shape[-1] - 1
+        target = torch.full(logits.shape[:-1], no_object, device=logits.device).flatten()
+        if isinstance(labels, int):
+            target.index_fill_(0, rows, labels)
+        else:
+            target[rows] = labels
+        weight = logits.new_ones(no_object + 1)
         weight[-1] = self.no_object_weight
-        return F.cross_entropy(logits.flatten(0, 1), target.flatten(), weight)
+        loss = F.cross_entropy(logits.flatten(0, 2), target, weight, reduction="none")
+        # The sum of all weights is known without a look at the targets.
+        matched, others = len(rows) / num_layers, (len(target) - len(rows)) / num_layers
+        return loss.view(num_layers, -1).sum(1) / (matched + self.no_object_weight * others)
 
-    def _box_losses(self, layer, matched, targets, pairs, num_boxes):
-        predicted, boxes, valid = _boxes_by_frame(layer, targets)
-        predicted = predicted.transpose(1, 2)[matched]
-        boxes, valid = (
-            torch.cat([x[columns] for x, (_, columns) in zip(per_clip, pairs)])
-            for per_clip in (boxes, valid)
-        )
-        # Every box counts once, however many of its frames are annotated.
-        frame_weight = (valid / valid.sum(1, keepdim=True).clamp(min=1)).to(predicted)[valid]
-        predicted, boxes = predicted[valid], boxes.to(predicted)[valid]
+    def _box_losses(self, layer, matches, batch, num_boxes):
+        predicted, boxes, frame_weight = _boxes_by_frame(layer, batch)
+        predicted = predicted.transpose(2, 3).flatten(0, 2).index_select(0, matches.rows)
+        boxes = boxes.index_select(0, matches.columns)
         to_l1 = self.matcher.l1_coordinates
         l1 = (to_l1(predicted) - to_l1(boxes)).abs().sum(-1)
-        giou_loss = generalized_box_iou_loss(
-            box_convert(predicted, "cxcywh", "xyxy"), box_convert(boxes, "cxcywh", "xyxy"), eps=0
+        giou = generalized_iou(
+            box_convert(predicted, "cxcywh", "xyxy"), box_convert(boxes, "cxcywh", "xyxy")
         )
-        return {
-            "loss_bbox": (l1 * frame_weight).sum() / num_boxes,
-            "loss_giou": (giou_loss * frame_weight).sum() / num_boxes,
-        }
+        terms = torch.stack((l1, 1 - giou))  # (2, L · M, F)
+        if frame_weight is not None:
+            terms = terms * frame_weight.index_select(0, matches.columns)
+        # Nothing is weighted where F is one.
+        num_layers = len(layer.boxes)
+        sums = terms.view(2, num_layers, terms[0].numel() // num_layers).sum(2) / num_boxes
+        return {"loss_bbox": sums[0], "loss_giou": sums[1]}
 
 
-def _boxes_by_frame(layer, targets):
+def _batch_target(joined: list[LayerOutput], targets: list[ClipTarget]) -> BatchTarget:
+    frames = [layer.frame_boxes.shape[2] for layer in joined if layer.frame_boxes is not None]
+    return BatchTarget.from_clips(targets, joined[-1].boxes, frames[0] if frames else None)
+
+
+def _boxes_by_frame(layer, batch):
     """Boxes that count, with a frame axis.
 
     Returns:
-        predicted (B, F, Q, 4); per clip truth (N, F, 4) and bool (N, F), where it counts. F is 1,
-        the key frame, unless the layer predicts several frames and some target has them.
+        predicted (L, B, F, Q, 4); truth (N, F, 4); weight (N, F) of the frames of a box, None where
+        F is one. F is 1, the key frame, unless the layers predict several frames and some target
+        has them.
     """
-    if layer.frame_boxes is None or all(t.frame_boxes is None for t in targets):
-        boxes = [t.boxes[:, None] for t in targets]
-        return layer.boxes[:, None], boxes, [b.new_ones(b.shape[:2]).bool() for b in boxes]
-    num_frames = layer.frame_boxes.shape[1]
-    boxes, valid = [], []
-    for target in targets:
-        if target.frame_boxes is None:
-            boxes.append(target.boxes[:, None].expand(-1, num_frames, -1))
-            key_frame = torch.arange(num_frames, device=target.boxes.device) == num_frames // 2
-            valid.append(key_frame.expand(len(target.boxes), -1))
-        else:
-            boxes.append(target.frame_boxes)
-            valid.append(target.frame_valid)
-    return layer.frame_boxes, boxes, valid
+    if layer.frame_boxes is None or batch.frame_boxes is None:
+        return layer.boxes[:, :, None], batch.boxes, None
+    return layer.frame_boxes, batch.frame_boxes, batch.frame_weight

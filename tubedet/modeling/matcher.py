@@ -1,13 +1,14 @@
 """Bipartite matching of queries and ground truth."""
 
+import numpy as np
 import torch
 from detectron2.config import configurable
 from scipy.optimize import linear_sum_assignment
 from torch import nn
-from torchvision.ops import box_convert, generalized_box_iou
+from torchvision.ops import box_convert
 
 from tubedet.errors import UserError
-from tubedet.layers import at_least_float32
+from tubedet.layers import at_least_float32, generalized_iou
 
 L1_FORMATS = ("cxcywh", "xyxy")
 
@@ -76,41 +77,83 @@ class HungarianMatcher(nn.Module):
         Raises:
             FloatingPointError: if the predictions hold NaN or infinite numbers.
         """
-        cost = self.cost(class_cost, pred_boxes, gt_boxes, gt_valid).cpu()
-        if not torch.isfinite(cost).all():
+        boxes, frame_weight = torch.cat(gt_boxes), None
+        if gt_valid is not None:
+            valid = torch.cat(gt_valid).to(boxes.dtype)
+            frame_weight = valid / valid.sum(1, keepdim=True).clamp(min=1)
+        cost = self.cost(class_cost, pred_boxes, boxes, frame_weight)
+        ((pairs,),) = self.assign([cost[None]], [len(boxes) for boxes in gt_boxes])
+        device = pred_boxes.device
+        return [
+            (torch.as_tensor(rows, device=device), torch.as_tensor(columns, device=device))
+            for rows, columns in pairs
+        ]
+
+    @torch.no_grad()
+    def cost(
+        self,
+        class_cost: torch.Tensor,
+        pred_boxes: torch.Tensor,
+        boxes: torch.Tensor,
+        frame_weight: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Cost (..., Q, N) of every query for every box, whose own clip it may not be.
+
+        It is at least float32: half precision would make ties of queries that differ.
+
+        Args:
+            class_cost: (..., Q, N) or (..., Q, 1).
+            pred_boxes: (..., F, Q, 4) normalised cxcywh in F frames.
+            boxes: (N, F, 4), those of all clips in a row.
+            frame_weight: (N, F), of the frames of a box, one in all; None: all the same.
+        """
+        class_cost, pred_boxes = at_least_float32(class_cost), at_least_float32(pred_boxes)
+        truth = boxes.to(pred_boxes).transpose(0, 1)[:, None]  # (F, 1, N, 4)
+        predicted = pred_boxes[..., None, :]
+        giou = generalized_iou(_xyxy(predicted), _xyxy(truth))
+        l1 = (self.l1_coordinates(predicted) - self.l1_coordinates(truth)).abs().sum(-1)
+        pair_cost = self.cost_bbox * l1 - self.cost_giou * giou
+        if frame_weight is not None:
+            pair_cost = (pair_cost * frame_weight.to(pair_cost).t()[:, None]).sum(-3)
+        else:
+            pair_cost = pair_cost.mean(-3)
+        return self.cost_class * class_cost + pair_cost
+
+    def assign(
+        self, costs: list[torch.Tensor], counts: list[int]
+    ) -> list[list[list[tuple[np.ndarray, np.ndarray]]]]:
+        """Find the assignments of least cost on the host, to which all costs go in one transfer.
+
+        Args:
+            costs: (L, B, Q, N) each; L and Q may differ.
+            counts: boxes of each of the B clips, N in all.
+
+        Returns:
+            for each cost, layer and clip int64 query rows in rising order and the box of the clip
+            that each got.
+
+        Raises:
+            FloatingPointError: if a cost is NaN or infinite.
+        """
+        stops = np.cumsum(counts)
+        blocks = [  # of every clip the costs of its own boxes
+            cost[:, clip, :, stop - count : stop]
+            for cost in costs
+            for clip, (count, stop) in enumerate(zip(counts, stops))
+        ]
+        host = torch.cat([block.flatten() for block in blocks]).cpu()
+        if not torch.isfinite(host).all():
             raise FloatingPointError(
                 "the matching cost is not finite: training diverged, or the weights or inputs "
                 "hold NaN; lower SOLVER.BASE_LR or set SOLVER.CLIP_GRADIENTS"
             )
-        per_clip = cost.split([len(boxes) for boxes in gt_boxes], dim=-1)
-        assignments = [linear_sum_assignment(c[b].numpy()) for b, c in enumerate(per_clip)]
-        return [
-            (
-                torch.as_tensor(queries, device=pred_boxes.device),
-                torch.as_tensor(boxes, device=pred_boxes.device),
-            )
-            for queries, boxes in assignments
-        ]
-
-    def cost(self, class_cost, pred_boxes, gt_boxes, gt_valid=None) -> torch.Tensor:
-        """Cost (B, Q, N) of every query for every box; arguments as in :meth:`forward`.
-
-        It is at least float32: half precision would make ties of queries that differ.
-        """
-        class_cost, pred_boxes = at_least_float32(class_cost), at_least_float32(pred_boxes)
-        boxes = torch.cat(gt_boxes).to(pred_boxes)
-        frame_weight = boxes.new_ones(boxes.shape[:2])
-        if gt_valid is not None:
-            frame_weight = torch.cat(gt_valid).to(pred_boxes)
-        frame_weight = frame_weight / frame_weight.sum(1, keepdim=True).clamp(min=1)
-        total = self.cost_class * class_cost
-        for frame in range(boxes.shape[1]):
-            predicted, truth = pred_boxes[:, frame], boxes[:, frame]
-            giou = generalized_box_iou(_xyxy(predicted.flatten(0, 1)), _xyxy(truth))
-            l1 = torch.cdist(self.l1_coordinates(predicted), self.l1_coordinates(truth)[None], p=1)
-            pair_cost = self.cost_bbox * l1 - self.cost_giou * giou.view(*predicted.shape[:2], -1)
-            total = total + frame_weight[:, frame] * pair_cost
-        return total
+        pieces = host.split([block.numel() for block in blocks])
+        shaped = iter([x.view(block.shape).numpy() for x, block in zip(pieces, blocks)])
+        results = []
+        for cost in costs:
+            by_clip = [[linear_sum_assignment(c) for c in next(shaped)] for _ in counts]
+            results.append([list(layer) for layer in zip(*by_clip)])
+        return results
 
     def l1_coordinates(self, boxes: torch.Tensor) -> torch.Tensor:
         """Boxes (..., 4) cxcywh in the coordinates of the L1 term."""

@@ -10,8 +10,9 @@ from torchvision.ops import box_convert
 
 from tubedet.errors import UserError
 from tubedet.modeling.clip_batch import ClipBatch
-from tubedet.modeling.losses import ClipTarget, LayerOutput, SetCriterion
+from tubedet.modeling.losses import LayerOutput, SetCriterion
 from tubedet.modeling.postprocessing import detections_from_queries
+from tubedet.modeling.targets import ClipTarget
 
 
 class ClipDetector(nn.Module, ABC):
@@ -142,22 +143,21 @@ class ClipDetector(nn.Module, ABC):
         return [{"instances": instances} for instances in detections]
 
     def _target(self, clip_input: dict, size: tuple[int, int]) -> ClipTarget:
+        """Ground truth where the input has it, on the host as a rule."""
         name = f"training input {clip_input.get('video_id')!r} at {clip_input.get('timestamp')} s"
         if "instances" not in clip_input:
             raise ValueError(
                 f"{name} has no 'instances'; was the mapper built with is_train=False?"
             )
-        instances = clip_input["instances"].to(self.device)
-        if self.person_only:
-            actions = self.pixel_mean.new_ones(len(instances), 1)
-        else:
-            actions = instances.gt_actions
+        instances = clip_input["instances"]
+        gt_boxes = instances.gt_boxes.tensor
+        actions = gt_boxes.new_ones(len(gt_boxes), 1) if self.person_only else instances.gt_actions
         if actions.shape[-1] != self.num_actions:
             raise UserError(
                 f"'gt_actions' has {actions.shape[-1]} columns, MODEL.NUM_ACTIONS is "
                 f"{self.num_actions}"
             )
-        target = ClipTarget(self._normalise(instances.gt_boxes.tensor, size), actions)
+        target = ClipTarget(self._normalise(gt_boxes, size), actions)
         if self.num_steps > 1 and instances.has("gt_tubes"):
             num_frames = instances.gt_tubes.shape[1]
             if num_frames % self.num_steps:
@@ -173,5 +173,6 @@ class ClipDetector(nn.Module, ABC):
     def _normalise(self, boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """(..., 4) XYXY pixels -> cxcywh as fractions of the unpadded clip."""
         height, width = size
-        scale = self.pixel_mean.new_tensor([width, height, width, height])
-        return box_convert(boxes.to(scale) / scale, "xyxy", "cxcywh")
+        boxes = boxes.to(self.pixel_mean.dtype)
+        scale = boxes.new_tensor([width, height, width, height])
+        return box_convert(boxes / scale, "xyxy", "cxcywh")
