@@ -2,14 +2,13 @@
 
 import contextlib
 import time
-from collections import defaultdict
-from typing import Any
 
 import torch
 from detectron2.engine import SimpleTrainer, create_ddp_model
 from torch.nn.parallel import DistributedDataParallel
 
 from tubedet.errors import UserError
+from tubedet.layers import HostCopy
 
 from .optimizer_state import check_optimizer_state
 
@@ -76,9 +75,9 @@ class StepTrainer(SimpleTrainer):
         data_time = time.perf_counter() - start
 
         self.optimizer.zero_grad()
-        loss_dict = self._accumulate_gradients(data)
+        losses = self._accumulate_gradients(data)
         self.after_backward()
-        self._write_metrics(loss_dict, data_time)
+        self._write_metrics(losses, data_time)
 
         # Before anything is clipped, here or by the optimiser; nothing without a scale.
         self.grad_scaler.unscale_(self.optimizer)
@@ -88,26 +87,28 @@ class StepTrainer(SimpleTrainer):
         self.grad_scaler.update()
 
     def _accumulate_gradients(self, data: list) -> dict[str, torch.Tensor]:
-        """Run the backward passes of a batch; return its losses, the means over the passes."""
+        """Run the backward passes of a batch; return its losses, the means over the passes.
+
+        Returns:
+            values on the host. They are on their way before the last backward pass starts, for
+            which nobody waits.
+        """
         size = self.clips_per_pass or len(data)
         passes = [data[start : start + size] for start in range(0, len(data), size)]
-        means: dict[str, Any] = defaultdict(float)
+        means: torch.Tensor | float = 0.0
         for part in passes:
             share = len(part) / len(data)
             with self._gradient_exchange(part is passes[-1]):
-                losses = self._backward(part, share)
-            for name, loss in losses.items():
-                means[name] += loss.detach() * share
-        return dict(means)
-
-    def _backward(self, clips: list, share: float) -> dict[str, torch.Tensor]:
-        with torch.autocast(
-            self.device_type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None
-        ):
-            loss_dict = self.model(clips)
-            losses = sum(loss_dict.values()) * share
-        self.grad_scaler.scale(losses).backward()
-        return loss_dict
+                with torch.autocast(
+                    self.device_type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None
+                ):
+                    loss_dict = self.model(part)
+                losses = torch.stack(list(loss_dict.values())) * share
+                means = means + losses.detach()
+                if part is passes[-1]:
+                    on_host = HostCopy(means)
+                self.grad_scaler.scale(losses.sum()).backward()
+        return dict(zip(loss_dict, on_host.read()))
 
     def _gradient_exchange(self, wanted: bool) -> contextlib.AbstractContextManager:
         """Within, processes exchange gradients or keep them to add further ones first."""
