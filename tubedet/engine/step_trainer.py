@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tubedet.errors import UserError
 from tubedet.layers import HostCopy
 
+from .half_weights import HalfWeights
 from .optimizer_state import check_optimizer_state
 
 
@@ -66,6 +67,7 @@ class StepTrainer(SimpleTrainer):
         self.device_type = device_type
         self.amp_dtype = amp_dtype
         self.max_grad_norm = max_grad_norm
+        self._half_weights = None if amp_dtype is None else HalfWeights(model)
         self.grad_scaler = torch.amp.GradScaler(device_type, enabled=amp_dtype == torch.float16)
 
     def run_step(self):
@@ -99,16 +101,19 @@ class StepTrainer(SimpleTrainer):
         for part in passes:
             share = len(part) / len(data)
             with self._gradient_exchange(part is passes[-1]):
-                with torch.autocast(
-                    self.device_type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None
-                ):
-                    loss_dict = self.model(part)
+                loss_dict = self._losses(part)
                 losses = torch.stack(list(loss_dict.values())) * share
                 means = means + losses.detach()
                 if part is passes[-1]:
                     on_host = HostCopy(means)
                 self.grad_scaler.scale(losses.sum()).backward()
         return dict(zip(loss_dict, on_host.read()))
+
+    def _losses(self, clips: list) -> dict[str, torch.Tensor]:
+        if self._half_weights is None or self.amp_dtype is None:
+            return self.model(clips)
+        with torch.autocast(self.device_type, dtype=self.amp_dtype):
+            return self._half_weights.call(self.amp_dtype, clips)
 
     def _gradient_exchange(self, wanted: bool) -> contextlib.AbstractContextManager:
         """Within, processes exchange gradients or keep them to add further ones first."""

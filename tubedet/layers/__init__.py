@@ -5,7 +5,7 @@ from .batch_norm import FrozenBatchNorm3d, get_norm_3d
 from .boxes import generalized_iou
 from .deformable_attention import MultiScaleDeformableAttention
 from .position_encoding import sine_encoding, sine_position_encoding_2d, sine_position_encoding_3d
-from .precision import at_least_float32, precise_linear, without_autocast
+from .precision import PreciseLinear, at_least_float32, precise_linear, without_autocast
 from .tf32 import without_tf32
 from .transfers import HostCopy, to_device
 
@@ -14,6 +14,7 @@ __all__ = [
     "HostCopy",
     "MultiHeadAttention",
     "MultiScaleDeformableAttention",
+    "PreciseLinear",
     "at_least_float32",
     "generalized_iou",
     "get_norm_3d",

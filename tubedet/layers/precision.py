@@ -42,3 +42,11 @@ def precise_linear(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
     with without_autocast(x.device):
         weight, bias = at_least_float32(layer.weight), at_least_float32(layer.bias)
         return F.linear(at_least_float32(x), weight, bias)
+
+
+class PreciseLinear(nn.Linear):
+    """A linear layer (..., C) -> (..., D) that is float32 at least, also under autocast."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """See :func:`precise_linear`."""
+        return precise_linear(self, x)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tubedet.layers import precise_linear
+from tubedet.layers import PreciseLinear
 
 
 class BoxHead(nn.Module):
@@ -19,7 +19,8 @@ class BoxHead(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, 4)])
+        hidden = [nn.Linear(dim, dim), nn.Linear(dim, dim)]
+        self.layers = nn.ModuleList([*hidden, PreciseLinear(dim, 4)])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., C) -> (..., 4): (cx, cy, w, h) as fractions of the unpadded clip."""
@@ -29,8 +30,7 @@ class BoxHead(nn.Module):
         """(..., C) -> (..., 4): the boxes before the sigmoid."""
         for layer in self.layers[:-1]:
             x = layer(x).relu_()
-        last: Any = self.layers[-1]
-        return precise_linear(last, x)
+        return self.layers[-1](x)
 
     def refine(self, x: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
         """Boxes relative to references, added before the sigmoid.

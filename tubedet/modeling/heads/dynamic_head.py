@@ -13,7 +13,7 @@ from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
 from detectron2.structures import Boxes
 from torch import nn
 
-from tubedet.layers import MultiHeadAttention, precise_linear
+from tubedet.layers import MultiHeadAttention, PreciseLinear
 from tubedet.modeling.transformer.detr import FeedForward
 
 from .action_head import set_prior
@@ -133,7 +133,7 @@ class DynamicHeadStage(FeedForward):
         self.cls_module = _tower(dim, num_cls)
         self.reg_module = _tower(dim, num_reg)
         self.class_logits = nn.Linear(dim, num_outputs)
-        self.bboxes_delta = nn.Linear(dim, 4)
+        self.bboxes_delta = PreciseLinear(dim, 4)
         self.box_transform = Box2BoxTransform(BOX_WEIGHTS, SCALE_CLAMP)
 
     def forward(
@@ -156,7 +156,7 @@ class DynamicHeadStage(FeedForward):
         x = self.norm2(x + self.dropout(gathered))
         x = self.norm3(self.feed_forward(x))
         logits = self.class_logits(self.cls_module(x))
-        deltas = precise_linear(self.bboxes_delta, self.reg_module(x))
+        deltas = self.bboxes_delta(self.reg_module(x))
         refined = self.box_transform.apply_deltas(deltas.flatten(0, 1), boxes.flatten(0, 1))
         return logits, refined.view_as(boxes), x
 

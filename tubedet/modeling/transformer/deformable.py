@@ -12,7 +12,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from tubedet.layers import MultiHeadAttention, MultiScaleDeformableAttention, precise_linear
+from tubedet.layers import MultiHeadAttention, MultiScaleDeformableAttention, PreciseLinear
 
 from .detr import FeedForward
 from .level_tokens import LevelTokens
@@ -225,7 +225,7 @@ class DeformableTransformer(nn.Module):
         self.encoder = DeformableEncoder(enc_layers, num_points=enc_points, **layer)
         self.decoder = self.decoder_class(dec_layers, box_refine, num_points=dec_points, **layer)
         self.level_embed = nn.Parameter(torch.empty(num_levels, dim))
-        self.reference_points = nn.Linear(dim, 2) if learned_references else None
+        self.reference_points = PreciseLinear(dim, 2) if learned_references else None
         self._reset_parameters()
 
     def encode(
@@ -266,7 +266,7 @@ class DeformableTransformer(nn.Module):
     def first_references(self, query_pos: torch.Tensor) -> torch.Tensor:
         """Return the learned references (B, Q, 2), fractions of images, of positions (B, Q, C)."""
         assert self.reference_points is not None  # they are learned
-        return precise_linear(self.reference_points, query_pos).sigmoid()
+        return self.reference_points(query_pos).sigmoid()
 
     def _reset_parameters(self) -> None:
         """Return the published initialisation."""
