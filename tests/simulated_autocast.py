@@ -79,7 +79,8 @@ class SimulatedAutocast:
         return tree_map(lambda x: x.float() if _is_eligible(x) else x, (args, kwargs))
 
     def result(self, args, kwargs):
-        if _is_eligible(args[0]) and kwargs.get("dtype") is None:
+        given = kwargs.get("dtype") or any(isinstance(x, torch.dtype) for x in args)
+        if _is_eligible(args[0]) and not given:
             kwargs["dtype"] = torch.float32
         return args, kwargs
 

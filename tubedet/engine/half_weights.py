@@ -10,14 +10,16 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tubedet.layers import MultiHeadAttention, PreciseLinear
+from tubedet.layers import LayerNorm, MultiHeadAttention, PreciseLinear
 from tubedet.modeling import CSN
+
+_IN_HALF = (nn.Linear, nn.Conv2d, nn.Conv3d, MultiHeadAttention, LayerNorm)
 
 
 class HalfWeights:
     """Half-precision copies of the weights that autocast would cast one by one.
 
-    These are the float32 weights of linear layers, convolutions and attention, but for
+    These are the float32 weights of linear layers, convolutions, attention and layer norms, but for
     :class:`PreciseLinear` and the CSN, which looks after its own. Gradients reach the parameters in
     float32.
 
@@ -51,7 +53,7 @@ class HalfWeights:
 def _cast_by_autocast(module: nn.Module, prefix: str):
     if isinstance(module, (CSN, PreciseLinear)):
         return
-    if isinstance(module, (nn.Linear, nn.Conv2d, nn.Conv3d, MultiHeadAttention)):
+    if isinstance(module, _IN_HALF):
         for name, parameter in module.named_parameters(prefix.rstrip("."), recurse=False):
             yield name, parameter
     for name, child in module.named_children():

@@ -5,16 +5,25 @@ from .batch_norm import FrozenBatchNorm3d, get_norm_3d
 from .boxes import generalized_iou
 from .deformable_attention import MultiScaleDeformableAttention
 from .position_encoding import sine_encoding, sine_position_encoding_2d, sine_position_encoding_3d
-from .precision import PreciseLinear, at_least_float32, precise_linear, without_autocast
+from .precision import (
+    LayerNorm,
+    PreciseLinear,
+    as_autocast,
+    at_least_float32,
+    precise_linear,
+    without_autocast,
+)
 from .tf32 import without_tf32
 from .transfers import HostCopy, to_device
 
 __all__ = [
     "FrozenBatchNorm3d",
     "HostCopy",
+    "LayerNorm",
     "MultiHeadAttention",
     "MultiScaleDeformableAttention",
     "PreciseLinear",
+    "as_autocast",
     "at_least_float32",
     "generalized_iou",
     "get_norm_3d",

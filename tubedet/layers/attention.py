@@ -8,6 +8,8 @@ from torch import nn
 
 from tubedet.errors import UserError
 
+from .precision import as_autocast
+
 # cuDNN's attention, which PyTorch may choose for half precision, fails on a larger batch.
 MAX_SEQUENCES = 65_535
 
@@ -56,16 +58,28 @@ class MultiHeadAttention(nn.Module):
         Returns:
             (B, N, C).
         """
-        weights = self.in_proj_weight.chunk(3)
-        biases = self.in_proj_bias.chunk(3)
         q, k, v = (
-            F.linear(x, w, b).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for x, w, b in zip((query, key, value), weights, biases)
+            x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for x in self._projected(query, key, value)
         )
         mask = None if key_padding_mask is None else ~key_padding_mask[:, None, None, :]
         dropout = self.dropout.p if self.dropout.training else 0.0
         out = _attend(q, k, v, mask, dropout)
         return self.out_proj(out.transpose(1, 2).flatten(2))
+
+    def _projected(self, query, key, value):
+        """Project the inputs; equal ones by one product."""
+        weight, bias = self.in_proj_weight, self.in_proj_bias
+        if query is key is value:
+            return F.linear(as_autocast(query), weight, bias).chunk(3, dim=-1)
+        value, num = as_autocast(value), 2 * self.embed_dim
+        v = F.linear(value, weight[num:], bias[num:])
+        if query is key:
+            both = F.linear(as_autocast(query), weight[:num], bias[:num])
+            return (*both.chunk(2, dim=-1), v)
+        w_query, w_key = weight[:num].chunk(2)
+        b_query, b_key = bias[:num].chunk(2)
+        return F.linear(query, w_query, b_query), F.linear(key, w_key, b_key), v
 
     def from_shared_query(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
         """Attend from one ``query`` (C,) to every one of N memories (N, M, C), keys and values.

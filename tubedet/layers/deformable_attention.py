@@ -104,8 +104,8 @@ class MultiScaleDeformableAttention(nn.Module):
         value = value.to(precise).unflatten(-1, (self.num_heads, -1)).permute(0, 2, 3, 1)
         value = value.flatten(0, 1)
         points = (self.num_heads, self.num_levels, self.num_points)
-        weights = self.attention_weights(query).to(precise).unflatten(-1, (self.num_heads, -1))
-        weights = weights.softmax(-1).unflatten(-1, points[1:])
+        weights = self.attention_weights(query).unflatten(-1, (self.num_heads, -1))
+        weights = weights.softmax(-1, dtype=precise).unflatten(-1, points[1:])
         offsets = self.sampling_offsets(query).to(precise).unflatten(-1, (*points, 2))
         grids = self._grids(offsets, references.to(precise), shapes)
         # (B, N, heads, L, P, ...) to one (B·heads, P, N, ...) per level. Queries come last and in a

@@ -1,6 +1,6 @@
-"""Full precision for what half precision is too coarse for: boxes, matching and losses.
+"""Which parts run in half precision under autocast, and which in full.
 
-Between 0.5 and 1 bfloat16 knows 128 numbers: in a frame of 1920 pixels boxes would move in steps of
+Half precision is too coarse for boxes, matching and losses. Between 0.5 and 1 bfloat16 knows 128 numbers: in a frame of 1920 pixels boxes would move in steps of
 7.5 pixels.
 """
 
@@ -50,3 +50,24 @@ class PreciseLinear(nn.Linear):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See :func:`precise_linear`."""
         return precise_linear(self, x)
+
+
+def as_autocast(x: torch.Tensor) -> torch.Tensor:
+    """Cast to the precision of autocast, if it is on: once, and not for every use."""
+    kind = x.device.type
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return x.to(torch.get_autocast_dtype(kind)) if on and x.dtype == torch.float32 else x
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer norm in the precision of autocast on every device, with statistics in float32.
+
+    A GPU's own autocast makes the whole norm float32, so that whatever follows it is cast again.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., C) -> (..., C)."""
+        x = as_autocast(x)
+        with without_autocast(x.device):
+            weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+            return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)

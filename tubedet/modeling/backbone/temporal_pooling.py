@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from tubedet.errors import UserError
+from tubedet.layers import LayerNorm
 from tubedet.modeling.transformer.detr import TransformerDecoderLayer
 
 TEMPORAL_POOLING_TYPES = ("decode", "avg", "max", "center", "none")
@@ -46,7 +47,7 @@ class TemporalPooling(nn.Module):
         if pooling == "decode":
             self.query = nn.Embedding(1, channels)
             self.layer = TransformerDecoderLayer(channels, num_heads, channels, dropout)
-            self.norm = nn.LayerNorm(channels)
+            self.norm = LayerNorm(channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, T, H, W) -> (B, C, 1, H, W), or the input itself for "none"."""

@@ -13,7 +13,7 @@ from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
 from detectron2.structures import Boxes
 from torch import nn
 
-from tubedet.layers import MultiHeadAttention, PreciseLinear
+from tubedet.layers import LayerNorm, MultiHeadAttention, PreciseLinear
 from tubedet.modeling.transformer.detr import FeedForward
 
 from .action_head import set_prior
@@ -83,10 +83,10 @@ class DynamicConv(nn.Module):
         self.dim = dim
         self.dynamic_dim = dynamic_dim
         self.dynamic_layer = nn.Linear(dim, 2 * dim * dynamic_dim)
-        self.norm1 = nn.LayerNorm(dynamic_dim)
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm1 = LayerNorm(dynamic_dim)
+        self.norm2 = LayerNorm(dim)
         self.out_layer = nn.Linear(num_cells * dim, dim)
-        self.norm3 = nn.LayerNorm(dim)
+        self.norm3 = LayerNorm(dim)
 
     def forward(self, proposals: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
         """Proposals (N, C) and their regions (N, P, C), row by row -> (N, C)."""
@@ -127,9 +127,9 @@ class DynamicHeadStage(FeedForward):
         super().__init__(dim, feedforward_dim, dropout)
         self.self_attn = MultiHeadAttention(dim, num_heads, dropout)
         self.inst_interact = DynamicConv(dim, dynamic_dim, num_cells)
-        self.norm1 = nn.LayerNorm(dim)
-        self.norm2 = nn.LayerNorm(dim)
-        self.norm3 = nn.LayerNorm(dim)
+        self.norm1 = LayerNorm(dim)
+        self.norm2 = LayerNorm(dim)
+        self.norm3 = LayerNorm(dim)
         self.cls_module = _tower(dim, num_cls)
         self.reg_module = _tower(dim, num_reg)
         self.class_logits = nn.Linear(dim, num_outputs)
@@ -258,5 +258,5 @@ class DynamicHead(nn.Module):
 def _tower(dim: int, num_layers: int) -> nn.Sequential:
     layers = []
     for _ in range(num_layers):
-        layers += [nn.Linear(dim, dim, bias=False), nn.LayerNorm(dim), nn.ReLU(inplace=True)]
+        layers += [nn.Linear(dim, dim, bias=False), LayerNorm(dim), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tubedet.layers import MultiHeadAttention
+from tubedet.layers import LayerNorm, MultiHeadAttention
 
 
 class ContextEncoder(nn.Module):
@@ -25,11 +25,11 @@ class ContextEncoder(nn.Module):
         super().__init__()
         self.spatial_attn = MultiHeadAttention(dim, num_heads, dropout)
         self.temporal_attn = MultiHeadAttention(dim, num_heads, dropout)
-        self.spatial_norm = nn.LayerNorm(dim)
-        self.temporal_norm = nn.LayerNorm(dim)
+        self.spatial_norm = LayerNorm(dim)
+        self.temporal_norm = LayerNorm(dim)
         self.linear1 = nn.Linear(2 * dim, feedforward_dim)
         self.linear2 = nn.Linear(feedforward_dim, dim)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, z: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from tubedet.layers import MultiHeadAttention, MultiScaleDeformableAttention, PreciseLinear
+from tubedet.layers import LayerNorm, MultiHeadAttention, MultiScaleDeformableAttention, PreciseLinear
 
 from .detr import FeedForward
 from .level_tokens import LevelTokens
@@ -41,8 +41,8 @@ class DeformableEncoderLayer(FeedForward):
     ):
         super().__init__(dim, feedforward_dim, dropout)
         self.self_attn = MultiScaleDeformableAttention(dim, num_heads, num_levels, num_points)
-        self.norm1 = nn.LayerNorm(dim)
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm1 = LayerNorm(dim)
+        self.norm2 = LayerNorm(dim)
 
     def forward(
         self, x: torch.Tensor, references: torch.Tensor, levels: LevelTokens
@@ -89,9 +89,9 @@ class DeformableDecoderLayer(FeedForward):
         super().__init__(dim, feedforward_dim, dropout)
         self.cross_attn = MultiScaleDeformableAttention(dim, num_heads, num_levels, num_points)
         self.self_attn = MultiHeadAttention(dim, num_heads, dropout)
-        self.norm1 = nn.LayerNorm(dim)
-        self.norm2 = nn.LayerNorm(dim)
-        self.norm3 = nn.LayerNorm(dim)
+        self.norm1 = LayerNorm(dim)
+        self.norm2 = LayerNorm(dim)
+        self.norm3 = LayerNorm(dim)
 
     def forward(
         self,

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tubedet.layers import MultiHeadAttention
+from tubedet.layers import LayerNorm, MultiHeadAttention, as_autocast
 
 
 class FeedForward(nn.Module):
@@ -34,8 +34,8 @@ class TransformerEncoderLayer(FeedForward):
     def __init__(self, dim: int, num_heads: int, feedforward_dim: int, dropout: float):
         super().__init__(dim, feedforward_dim, dropout)
         self.self_attn = MultiHeadAttention(dim, num_heads, dropout)
-        self.norm1 = nn.LayerNorm(dim)
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm1 = LayerNorm(dim)
+        self.norm2 = LayerNorm(dim)
 
     def forward(self, x: torch.Tensor, pos: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Tokens (B, N, C), position code (B, N, C), bool padding (B, N) -> (B, N, C)."""
@@ -51,9 +51,9 @@ class TransformerDecoderLayer(FeedForward):
         super().__init__(dim, feedforward_dim, dropout)
         self.self_attn = MultiHeadAttention(dim, num_heads, dropout)
         self.cross_attn = MultiHeadAttention(dim, num_heads, dropout)
-        self.norm1 = nn.LayerNorm(dim)
-        self.norm2 = nn.LayerNorm(dim)
-        self.norm3 = nn.LayerNorm(dim)
+        self.norm1 = LayerNorm(dim)
+        self.norm2 = LayerNorm(dim)
+        self.norm3 = LayerNorm(dim)
 
     def attend_queries(self, x: torch.Tensor, query_pos: torch.Tensor | None) -> torch.Tensor:
         """First third of the layer: self attention of the queries (B, Q, C)."""
@@ -65,13 +65,20 @@ class TransformerDecoderLayer(FeedForward):
         x: torch.Tensor,
         memory: torch.Tensor,
         query_pos: torch.Tensor | None = None,
-        memory_pos: torch.Tensor | None = None,
+        keys: torch.Tensor | None = None,
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Do the rest: cross attention from (B, Q, C) to the memory (B, N, C) and feed-forward."""
+        """Do the rest: cross attention from (B, Q, C) to the memory (B, N, C) and feed-forward.
+
+        Args:
+            x, query_pos: content and position of the queries.
+            memory: what is read.
+            keys: the memory with its position code; None: without one.
+            mask: bool (B, N), True on padding.
+        """
         q = x if query_pos is None else x + query_pos
-        k = memory if memory_pos is None else memory + memory_pos
-        x = self.norm2(x + self.dropout(self.cross_attn(q, k, memory, mask)))
+        keys = memory if keys is None else keys
+        x = self.norm2(x + self.dropout(self.cross_attn(q, keys, memory, mask)))
         return self.norm3(self.feed_forward(x))
 
 
@@ -97,7 +104,7 @@ class DETRDecoder(nn.Module):
         self.layers: Iterable[Any] = nn.ModuleList(
             TransformerDecoderLayer(**layer) for _ in range(num_layers)
         )
-        self.norm = nn.LayerNorm(layer["dim"])
+        self.norm = LayerNorm(layer["dim"])
 
     def forward(
         self,
@@ -116,13 +123,15 @@ class DETRDecoder(nn.Module):
         Returns:
             (L, B, Q, C): the normed output of each of the L layers.
         """
+        query_pos, memory = as_autocast(query_pos), as_autocast(memory)
+        keys = as_autocast(memory + memory_pos)
         x = torch.zeros_like(query_pos)
         outputs = []
         for layer in self.layers:
             x = layer.attend_queries(x, query_pos)
-            x = layer.attend_memory(x, memory, query_pos, memory_pos, mask)
-            outputs.append(self.norm(x))
-        return torch.stack(outputs)
+            x = layer.attend_memory(x, memory, query_pos, keys, mask)
+            outputs.append(x)
+        return self.norm(torch.stack(outputs))
 
 
 class DETRTransformer(nn.Module):
@@ -173,5 +182,6 @@ class DETRTransformer(nn.Module):
             (L, B, Q, C), see :meth:`DETRDecoder.forward`.
         """
         x, pos, mask = x.flatten(2).transpose(1, 2), pos.flatten(2).transpose(1, 2), mask.flatten(1)
+        x, pos = as_autocast(x), as_autocast(pos)
         memory = self.encoder(x, pos, mask)
         return self.decoder(memory, query_pos.expand(x.shape[0], -1, -1), pos, mask)

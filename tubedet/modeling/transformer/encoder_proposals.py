@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tubedet.errors import UserError
-from tubedet.layers import sine_encoding
+from tubedet.layers import LayerNorm, sine_encoding
 
 from .level_tokens import LevelTokens
 
@@ -52,9 +52,9 @@ class EncoderProposals(nn.Module):
         super().__init__()
         self.num_queries = num_queries
         self.enc_output = nn.Linear(dim, dim)
-        self.enc_output_norm = nn.LayerNorm(dim)
+        self.enc_output_norm = LayerNorm(dim)
         self.pos_trans = nn.Linear(2 * dim, 2 * dim)
-        self.pos_trans_norm = nn.LayerNorm(2 * dim)
+        self.pos_trans_norm = LayerNorm(2 * dim)
         for layer in (self.enc_output, self.pos_trans):
             nn.init.xavier_uniform_(layer.weight)
 

@@ -44,8 +44,7 @@ class LevelTokens:
             for position, embed in zip(positions, level_embed)
         ]
         ratios = [
-            torch.stack(((~mask[:, 0]).float().mean(1), (~mask[:, :, 0]).float().mean(1)), dim=-1)
-            for mask in masks
+            torch.stack((_share(~mask[:, 0]), _share(~mask[:, :, 0])), dim=-1) for mask in masks
         ]
         return cls(
             tokens=torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1),
@@ -78,3 +77,8 @@ class LevelTokens:
         """
         repeats = references.shape[-1] // 2
         return references[:, :, None] * self.valid_ratios.repeat(1, 1, repeats)[:, None]
+
+
+def _share(cells: torch.Tensor) -> torch.Tensor:
+    """Share (B,) of the True cells of bool lines (B, N)."""
+    return cells.sum(1) / cells.shape[1]

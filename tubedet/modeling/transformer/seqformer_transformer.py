@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tubedet.layers import MultiHeadAttention, MultiScaleDeformableAttention
+from tubedet.layers import LayerNorm, MultiHeadAttention, MultiScaleDeformableAttention
 
 from .deformable import DeformableTransformer
 from .detr import FeedForward
@@ -44,12 +44,12 @@ class SeqFormerDecoderLayer(FeedForward):
         num_levels, num_points: of the deformable attention.
     """
 
-    norm1: nn.LayerNorm
-    norm1_box: nn.LayerNorm
-    norm2: nn.LayerNorm
-    norm2_box: nn.LayerNorm
-    norm3: nn.LayerNorm
-    norm3_box: nn.LayerNorm
+    norm1: LayerNorm
+    norm1_box: LayerNorm
+    norm2: LayerNorm
+    norm2_box: LayerNorm
+    norm3: LayerNorm
+    norm3_box: LayerNorm
 
     def __init__(
         self,
@@ -68,8 +68,8 @@ class SeqFormerDecoderLayer(FeedForward):
         self.linear1_box = nn.Linear(dim, feedforward_dim)
         self.linear2_box = nn.Linear(feedforward_dim, dim)
         for name in ("norm1", "norm2", "norm3"):
-            self.add_module(name, nn.LayerNorm(dim))
-            self.add_module(f"{name}_box", nn.LayerNorm(dim))
+            self.add_module(name, LayerNorm(dim))
+            self.add_module(f"{name}_box", LayerNorm(dim))
         # Without a bias, which the softmax over frames would cancel.
         self.time_attention_weights = nn.Linear(dim, 1, bias=False)
 
