@@ -13,9 +13,9 @@ from torch.utils._pytree import tree_map
 
 HALF = """conv1d conv2d conv3d convolution _convolution addmm addmv
 matmul einsum mm mv linear baddbmm bmm scaled_dot_product_attention prelu""".split()
-FULL = """exp log log2 log1p reciprocal rsqrt pow.Tensor_Scalar pow.Tensor_Tensor pow.Scalar softplus
-layer_norm native_layer_norm group_norm nll_loss l1_loss smooth_l1_loss mse_loss kl_div cdist
-binary_cross_entropy_with_logits logsumexp dist""".split()
+FULL = """exp log log2 log1p reciprocal rsqrt pow.Tensor_Scalar pow.Tensor_Tensor pow.Scalar
+softplus layer_norm native_layer_norm group_norm nll_loss l1_loss smooth_l1_loss mse_loss kl_div
+cdist binary_cross_entropy_with_logits logsumexp dist""".split()
 FULL_RESULT = """prod softmax.int log_softmax.int cumsum sum sum.dim_IntList cumprod""".split()
 WIDEST = "addcdiv addcmul grid_sampler index_put scatter_add dot tensordot atan2".split()
 _KEY = torch._C.DispatchKey.AutocastCUDA

@@ -6,15 +6,15 @@ of operators, pinned memory, optimisers); the numbers are computed on the CPU.
 
 import contextlib
 import sys
-import traceback
+import types
 from collections import Counter
 from unittest.mock import patch
 
 import torch
 from simulated_autocast import SimulatedAutocast
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._foreach_utils import _foreach_supported_types
+from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_map
 
 DEVICE = torch.device("cuda:0")
@@ -32,7 +32,15 @@ _ANSWERS = {
     aten.bincount,
 }
 _INDEXING = {aten.index, aten.index_put, aten.index_put_, aten._unsafe_index, aten._index_put_impl_}
-_LAUNCH_FREE = {"detach", "alias", "empty", "empty_like", "empty_strided", "new_empty", "lift_fresh"}
+_LAUNCH_FREE = {
+    "detach",
+    "alias",
+    "empty",
+    "empty_like",
+    "empty_strided",
+    "new_empty",
+    "lift_fresh",
+}
 _LAUNCH_FREE |= {"_unsafe_view", "new_empty_strided", "is_pinned", "_pin_memory", "_reshape_alias"}
 _moving: list[torch.Tensor] = []  # what is on its way between host and GPU
 
@@ -261,8 +269,10 @@ def _has_mask(indices) -> bool:
 
 def _place() -> str:
     """File and line of the innermost caller that is not part of PyTorch's core."""
-    for frame in reversed(traceback.extract_stack()):
-        if "/torch/" not in frame.filename and "/simulated_" not in frame.filename:
-            folders = frame.filename.split("/")
-            return f"{'/'.join(folders[-2:])}:{frame.lineno}" 
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if "/torch/" not in name and "/simulated_" not in name:
+            return f"{'/'.join(name.split('/')[-2:])}:{frame.f_lineno}"
+        frame = frame.f_back
     return "autograd"

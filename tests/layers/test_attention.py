@@ -113,3 +113,18 @@ def test_dropout_of_a_shared_query_is_that_of_the_weights():
     # Means of 40000 draws are exact to 0.5 % of the spread, spreads to 0.4 %.
     assert ((dropped.mean(0) - kept[0]).abs() < 0.03 * spread).all()
     assert ((spread / general.std(0) - 1).abs() < 0.03).all()
+
+
+@pytest.mark.parametrize("equal", ["all", "query and key", "key and value", "none"])
+def test_equal_inputs_are_projected_by_one_product(equal):
+    torch.manual_seed(0)
+    attention = MultiHeadAttention(16, 4).double()
+    nn.init.normal_(attention.in_proj_bias)
+    x, y, z = torch.randn(3, 2, 5, 16, dtype=torch.float64)
+    inputs = {
+        "all": (x, x, x),
+        "query and key": (x, x, y),
+        "key and value": (x, y, y),
+        "none": (x, y, z),
+    }[equal]
+    torch.testing.assert_close(attention(*inputs), attention(*(x.clone() for x in inputs)))

@@ -2,7 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from tubedet.layers import precise_linear, without_autocast
+from tubedet.layers import (
+    LayerNorm,
+    PreciseLinear,
+    as_autocast,
+    precise_linear,
+    without_autocast,
+)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -44,3 +50,42 @@ def test_operators_within_run_in_the_precision_of_their_arguments():
         assert (x @ x).dtype == torch.float32
     with without_autocast(x.device):
         assert (x @ x).dtype == torch.float32
+
+
+def test_a_precise_layer_has_the_parameters_of_a_linear_one():
+    torch.manual_seed(0)
+    plain = nn.Linear(8, 3)
+    precise = PreciseLinear(8, 3)
+    precise.load_state_dict(plain.state_dict())
+    x = torch.randn(5, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(precise(x), precise_linear(plain, x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_layer_norm_is_the_usual_one_without_autocast(dtype):
+    torch.manual_seed(0)
+    own, usual, x = LayerNorm(8).to(dtype), nn.LayerNorm(8).to(dtype), torch.randn(5, 8).to(dtype)
+    assert torch.equal(own(x), usual(x)) and own.state_dict().keys() == usual.state_dict().keys()
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_a_layer_norm_under_autocast_gives_half_and_sums_in_float32(half):
+    torch.manual_seed(0)
+    norm, x = LayerNorm(4096), (torch.randn(3, 4096) * 200 + 300).to(half)  # squares up to 1e6
+    expected = nn.functional.layer_norm(x.float(), (4096,))
+    with torch.autocast("cpu", half):
+        found = norm(x)
+    assert found.dtype == half
+    torch.testing.assert_close(found.float(), expected, rtol=8e-3, atol=8e-3)
+
+
+def test_only_float32_is_cast_and_only_under_autocast():
+    x = torch.randn(3)
+    assert as_autocast(x) is x
+    with torch.autocast("cpu", torch.bfloat16):
+        assert as_autocast(x).dtype == torch.bfloat16
+        assert as_autocast(x.double()).dtype == torch.float64
+        assert as_autocast(x.long()).dtype == torch.int64
+    meta = torch.empty(3, device="meta")
+    assert as_autocast(meta) is meta

@@ -2,9 +2,11 @@ import math
 
 import pytest
 import torch
+from detectron2.utils import comm
 from reference_cases import BLOCKS, ReferenceCase, assert_close
 
 from tubedet.modeling import ClipTarget, HungarianMatcher, LayerOutput, SetCriterion
+from tubedet.modeling.losses import average_num_boxes
 
 WEIGHTS = {"loss_ce": 12.0, "loss_ce_b": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0}
 
@@ -234,3 +236,31 @@ def test_costs_and_losses_under_autocast_are_those_in_full_precision(kind, monke
 def test_an_unknown_action_loss_is_named():
     with pytest.raises(ValueError, match="ACTION_LOSS is 'mse'"):
         _criterion(action_loss="mse")
+
+
+def test_layers_of_other_shapes_keep_their_order_and_losses():
+    torch.manual_seed(0)
+    layers = [
+        LayerOutput(torch.randn(2, q, 4), torch.rand(2, q, 4) * 0.3 + 0.3, torch.randn(2, q, 3))
+        for q in (3, 3, 5, 3)
+    ]
+    targets = [ClipTarget(torch.rand(n, 4) * 0.3 + 0.3, torch.eye(4)[:n]) for n in (2, 4)]
+    losses = _criterion()(layers, targets)
+    terms = ("loss_ce", "loss_ce_b", "loss_bbox", "loss_giou")
+    assert list(losses) == [term + suffix for suffix in ("_0", "_1", "_2", "") for term in terms]
+    for index, suffix in enumerate(("_0", "_1", "_2", "")):
+        for name, value in _criterion()([layers[index]], targets).items():
+            assert losses[name + suffix].item() == pytest.approx(value.item(), rel=1e-6)
+
+
+def test_boxes_are_averaged_over_the_processes(monkeypatch):
+    """The count of all processes stays on the device."""
+    targets = [ClipTarget(torch.zeros(n, 4), torch.zeros(n, 2)) for n in (2, 1)]
+    device = torch.device("cpu")
+    assert average_num_boxes(targets, device) == 3
+    assert average_num_boxes([ClipTarget(torch.zeros(0, 4), torch.zeros(0, 2))], device) == 1
+    monkeypatch.setattr(comm, "get_world_size", lambda: 4)
+    for others, expected in ((7, 2.5), (-3, 1.0)):
+        monkeypatch.setattr(torch.distributed, "all_reduce", lambda x: x.add_(others))
+        found = average_num_boxes(targets, device)
+        assert torch.is_tensor(found) and found.item() == expected

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 import torch.nn.functional as F
 from reference_cases import BLOCKS, ReferenceCase, assert_close
 from torchvision.ops import box_convert

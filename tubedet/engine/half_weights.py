@@ -4,6 +4,7 @@ Autocast casts every weight by itself, forward and backward: hundreds of launche
 which takes the host longer than the GPU.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -24,18 +25,25 @@ class HalfWeights:
     float32.
 
     Args:
-        model: also within ``DistributedDataParallel``; its parameters must stay the same tensors.
+        model: also within ``DistributedDataParallel``.
     """
 
     def __init__(self, model: nn.Module):
         self.model = model
         inner = model.module if isinstance(model, DistributedDataParallel) else model
-        prefix = "module." if inner is not model else ""
-        named: dict[str, nn.Parameter] = {}
-        for name, parameter in _cast_by_autocast(inner, ""):
-            if parameter.dtype == torch.float32 and all(parameter is not p for p in named.values()):
-                named[prefix + name] = parameter
-        self.names, self.parameters = list(named), list(named.values())
+        # A module that stands at several places is met once.
+        modules = {id(module): module for module in _cast_by_autocast(inner)}
+        self._slots = [
+            (module, name)
+            for module in modules.values()
+            for name, parameter in module._parameters.items()
+            if parameter is not None and parameter.dtype == torch.float32
+        ]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that have copies, each once."""
+        found = [module.get_parameter(name) for module, name in self._slots]
+        return list({id(parameter): parameter for parameter in found}.values())
 
     def call(self, dtype: torch.dtype, *args: Any) -> Any:
         """Call the model with the copies in place of its weights.
@@ -44,20 +52,27 @@ class HalfWeights:
             dtype: of the copies, that of autocast.
             *args: of the model.
         """
-        if not self.parameters:
+        parameters = self.parameters()
+        copies = _CastAll.apply(dtype, *parameters) if parameters else ()
+        copy_of = {id(parameter): copy for parameter, copy in zip(parameters, copies)}
+        own = [module._parameters[name] for module, name in self._slots]
+        try:
+            # As torch.func.functional_call does, which leaves copies in modules at several places.
+            for (module, name), parameter in zip(self._slots, own):
+                module._parameters[name] = copy_of[id(parameter)]
             return self.model(*args)
-        copies = _CastAll.apply(dtype, *self.parameters)
-        return torch.func.functional_call(self.model, dict(zip(self.names, copies)), args)
+        finally:
+            for (module, name), parameter in zip(self._slots, own):
+                module._parameters[name] = parameter
 
 
-def _cast_by_autocast(module: nn.Module, prefix: str):
+def _cast_by_autocast(module: nn.Module) -> Iterator[nn.Module]:
     if isinstance(module, (CSN, PreciseLinear)):
         return
     if isinstance(module, _IN_HALF):
-        for name, parameter in module.named_parameters(prefix.rstrip("."), recurse=False):
-            yield name, parameter
-    for name, child in module.named_children():
-        yield from _cast_by_autocast(child, f"{prefix}{name}.")
+        yield module
+    for child in module.children():
+        yield from _cast_by_autocast(child)
 
 
 class _CastAll(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """Which parts run in half precision under autocast, and which in full.
 
-Half precision is too coarse for boxes, matching and losses. Between 0.5 and 1 bfloat16 knows 128 numbers: in a frame of 1920 pixels boxes would move in steps of
-7.5 pixels.
+Half precision is too coarse for boxes, matching and losses. Between 0.5 and 1 bfloat16 knows 128
+numbers: in a frame of 1920 pixels boxes would move in steps of 7.5 pixels.
 """
 
 from __future__ import annotations

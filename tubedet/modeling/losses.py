@@ -64,7 +64,7 @@ def _tensor_fields() -> list[str]:
 
 
 def _shapes(layer: LayerOutput) -> list:
-    """What layers must have in common to be joined."""
+    """Return what layers must have in common to be joined."""
     values = [getattr(layer, name) for name in _tensor_fields()]
     return [layer.is_proposal, *(None if x is None else (x.shape, x.dtype) for x in values)]
 
@@ -219,7 +219,7 @@ class SetCriterion(nn.Module):
         ]
 
     def cost(self, layer: LayerOutput, targets: list[ClipTarget]) -> torch.Tensor:
-        """Matching cost (B, Q, N) of every query for every box, those of all clips in a row."""
+        """Return the matching cost (B, Q, N) of every query for every box of the batch."""
         with without_autocast(layer.boxes.device):
             joined = LayerOutput.joined([layer])
             batch = _batch_target([joined], targets)

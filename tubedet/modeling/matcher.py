@@ -150,7 +150,7 @@ class HungarianMatcher(nn.Module):
         pieces = host.split([block.numel() for block in blocks])
         shaped = iter([x.view(block.shape).numpy() for x, block in zip(pieces, blocks)])
         results = []
-        for cost in costs:
+        for _ in costs:
             by_clip = [[linear_sum_assignment(c) for c in next(shaped)] for _ in counts]
             results.append([list(layer) for layer in zip(*by_clip)])
         return results

@@ -70,13 +70,14 @@ class BatchTarget:
             "visible": torch.tensor([float(len(clip.boxes) > 0) for clip in clips], device=place),
         }
         if num_frames is not None and any(clip.frame_boxes is not None for clip in clips):
-            boxes, valid = zip(*(_in_every_frame(clip, num_frames) for clip in clips))
-            valid = torch.cat(valid)[..., None]
+            boxes, valid = map(
+                torch.cat, zip(*(_in_every_frame(clip, num_frames) for clip in clips))
+            )
             whole = torch.tensor(_WHOLE_FRAME, device=place)
-            parts["frame_boxes"] = torch.where(valid, torch.cat(boxes), whole)
+            parts["frame_boxes"] = torch.where(valid[..., None], boxes, whole)
             # Every box counts once, however many of its frames are annotated.
-            valid = valid[..., 0].to(like.dtype)
-            parts["frame_weight"] = valid / valid.sum(1, keepdim=True).clamp(min=1)
+            weight = valid.to(like.dtype)
+            parts["frame_weight"] = weight / weight.sum(1, keepdim=True).clamp(min=1)
         row = torch.cat([part.to(like.dtype).flatten() for part in parts.values()])
         pieces = to_device(row, like.device).split([part.numel() for part in parts.values()])
         joined = {

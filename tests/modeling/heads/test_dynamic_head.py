@@ -10,7 +10,7 @@ from detectron2.structures import Boxes
 from reference_cases import BLOCKS, ReferenceCase, assert_close
 
 from tubedet.modeling.heads import DynamicHead
-from tubedet.modeling.heads.dynamic_head import DynamicConv
+from tubedet.modeling.heads.dynamic_head import DynamicConv, RegionPooler
 
 
 def _inputs(case):
@@ -155,3 +155,21 @@ def test_half_precision_maps_keep_float32_boxes(case, head):
     assert logits.dtype == torch.bfloat16 and refined.dtype == torch.float32
     expected = case.outputs["out/boxes"][0]
     np.testing.assert_allclose(refined, expected, rtol=0, atol=0.01 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", ["ROIAlignV2", "ROIAlign", "ROIPool"])
+@pytest.mark.parametrize("num_levels", [1, 4])
+def test_regions_are_the_same_without_waiting_for_the_gpu(kind, num_levels):
+    torch.manual_seed(0)
+    scales = [1 / 4, 1 / 8, 1 / 16, 1 / 32][:num_levels]
+    pooler = RegionPooler(7, scales, 2, kind, canonical_box_size=224)
+    levels = [torch.randn(2, 3, 64 >> i, 96 >> i, requires_grad=True) for i in range(num_levels)]
+    corner = torch.rand(2, 60, 2) * torch.tensor([384, 256]) - 20  # some leave the clip
+    boxes = torch.cat((corner, corner + torch.rand(2, 60, 2).square() * 600), -1)
+    boxes[0, 0] = torch.tensor([-5000.0, -5000, -4000, -4000])
+    results = []
+    for pool in (pooler, pooler.without_waiting):
+        regions = pool(levels, boxes)
+        results.append((regions, *torch.autograd.grad(regions.square().sum(), levels)))
+    assert all(torch.equal(a, b) for a, b in zip(*results))
+    assert all(gradient.any() for gradient in results[0][1:])

@@ -12,7 +12,12 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from tubedet.layers import LayerNorm, MultiHeadAttention, MultiScaleDeformableAttention, PreciseLinear
+from tubedet.layers import (
+    LayerNorm,
+    MultiHeadAttention,
+    MultiScaleDeformableAttention,
+    PreciseLinear,
+)
 
 from .detr import FeedForward
 from .level_tokens import LevelTokens

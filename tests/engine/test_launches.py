@@ -1,0 +1,98 @@
+"""What one training step of every architecture costs a GPU besides arithmetic."""
+
+import pytest
+import torch
+from detectron2.utils.events import EventStorage
+from simulated_gpu import DEVICE, SimulatedGPU
+from small_detectors import ARCHITECTURES, small_detector
+
+from tubedet.engine.optimizer import build_optimizer
+from tubedet.engine.step_trainer import StepTrainer
+
+# Outside of the CSN and the batch, of the toy architectures with two decoder layers.
+CASTS = {"D2": 110, "two_stage": 130, "D3": 130, "D4": 120, "SeqFormer": 120}
+
+
+def _batch(make_clip_input, cfg):
+    """Clips on the GPU, which are not counted, and their targets on the host."""
+    batch = [make_clip_input(8, 48, 64, cfg.MODEL.NUM_ACTIONS, seed=seed) for seed in range(2)]
+    for clip_input in batch:
+        clip_input["clip"] = clip_input["clip"].to(DEVICE)
+    return batch
+
+
+def _trained(gpu, name, make_clip_input, *, num_steps=1, amp_dtype=None):
+    """A trainer after some steps, and its total losses; counts are those of the last step."""
+    cfg, model = small_detector(name, own_backbone=False)
+    model = gpu.move(model.train())
+    batch = _batch(make_clip_input, cfg)
+    trainer = StepTrainer(
+        model,
+        [batch] * num_steps,
+        build_optimizer(cfg, model),
+        device_type="cuda",
+        amp_dtype=amp_dtype,
+        max_grad_norm=0.1,
+    )
+    totals = []
+    with EventStorage() as storage:
+        for step in range(num_steps):
+            gpu.reset()
+            trainer.iter = storage.iter = step
+            trainer.run_step()
+            totals.append(storage.latest()["total_loss"][0])
+    return trainer, totals
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_host_waits_for_the_matching_costs_and_the_losses_alone(name, make_clip_input):
+    with SimulatedGPU() as gpu:
+        _trained(gpu, name, make_clip_input)
+        places = {place.split(":")[0]: count for place, count in gpu.synchronisations.items()}
+    assert places == {"modeling/matcher.py": 1, "layers/transfers.py": 1}
+    assert gpu.copies["to the host"] == 2 and gpu.copies["to the GPU"] <= 3
+
+
+def test_float16_adds_no_wait(make_clip_input):
+    """A fused optimiser looks itself whether gradients are finite."""
+    with SimulatedGPU() as gpu:
+        trainer, _ = _trained(gpu, "TubeR", make_clip_input, amp_dtype=torch.float16)
+        assert sum(gpu.synchronisations.values()) == 2
+    assert trainer.grad_scaler.is_enabled()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_casts_in_bfloat16(name, make_clip_input):
+    with SimulatedGPU() as gpu:
+        _trained(gpu, name, make_clip_input, amp_dtype=torch.bfloat16)
+        casts = sum(n for place, n in gpu.casts.items() if "clip_batch" not in place)
+    assert casts <= CASTS.get(name, 70)
+
+
+def test_losses_are_those_of_the_cpu(make_clip_input):
+    totals = []
+    for on_gpu in (True, False):
+        opts = ["MODEL.TUBER.DROPOUT", 0.0, "MODEL.TUBER.ACTION_DROPOUT", 0.0]
+        cfg, model = small_detector("TubeR", own_backbone=False, opts=opts)
+        model.train()
+        with SimulatedGPU() as gpu:
+            batch = _batch(make_clip_input, cfg)
+            if on_gpu:
+                totals.append(sum(gpu.move(model)(batch).values()).item())
+        if not on_gpu:
+            for clip_input in batch:
+                clip_input["clip"] = clip_input["clip"].held
+            totals.append(sum(model(batch).values()).item())
+    assert totals[0] == pytest.approx(totals[1], rel=1e-5)
+
+
+def test_two_stage_trains_in_float16(make_clip_input):
+    """The scale falls in the first steps, whose updates are left out, and stays where it fits."""
+    with SimulatedGPU() as gpu:
+        trainer, totals = _trained(
+            gpu, "two_stage", make_clip_input, num_steps=10, amp_dtype=torch.float16
+        )
+        gradients = [p.grad.held for p in trainer.model.parameters()]
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+    assert 1 <= trainer.grad_scaler._scale.held.item() < 65536
+    assert totals[-1] < 0.9 * totals[0]
