@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from tubedet.layers import without_tf32
+from tubedet.layers import products_like_convolutions, without_tf32
 
 SETTINGS = """
 import runpy
@@ -70,3 +70,14 @@ def test_pytorch_can_trace_within():
     with without_tf32():
         program = torch.export.export(torch.nn.Linear(2, 3), (torch.zeros(1, 2),))
     assert program.module()(torch.zeros(1, 2)).shape == (1, 3)
+
+
+def test_products_follow_convolutions(monkeypatch):
+    products = torch.backends.cuda.matmul
+    before = products.fp32_precision, products.allow_tf32
+    with products_like_convolutions():
+        assert products.fp32_precision == "tf32" and products.allow_tf32
+    assert (products.fp32_precision, products.allow_tf32) == before
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    with products_like_convolutions():
+        assert (products.fp32_precision, products.allow_tf32) == before

@@ -17,7 +17,8 @@ Batch = list[dict[str, Any]]
 class CopyStream:
     """Copies batches to a GPU beside what is computed there.
 
-    Pixels and targets are pinned first: from pageable memory a copy would wait for the GPU.
+    Pixels are pinned first: from pageable memory a copy would wait for the GPU. Targets stay on the
+    CPU, where the losses join those of a batch to copy them at once.
 
     Args:
         device: a GPU.
@@ -35,12 +36,13 @@ class CopyStream:
             batch: inputs of a model, on the CPU.
 
         Returns:
-            the batch on the GPU, augmented, and what happens there when it is complete.
+            the batch with its clips on the GPU, augmented, and what happens there when they are
+            complete.
         """
         # A thread begins on the first GPU, and would pin memory for that one, too.
         with torch.cuda.device(self.device), torch.cuda.stream(self._stream):
-            pinned = with_tensors(batch, torch.Tensor.pin_memory)
-            copied = with_tensors(pinned, lambda x: x.to(self.device, non_blocking=True))
+            pinned = with_pixels(batch, torch.Tensor.pin_memory)
+            copied = with_pixels(pinned, lambda x: x.to(self.device, non_blocking=True))
             return finish_clips(copied), self._stream.record_event()
 
     def hand_over(self, batch: Batch, copied: torch.cuda.Event) -> None:
@@ -57,11 +59,11 @@ class CopyStream:
             tensor.record_stream(user)  # its memory is free only when that stream is through
             return tensor
 
-        with_tensors(batch, mark)
+        with_pixels(batch, mark)
 
 
 class DevicePrefetcher:
-    """The batches of a loader, on the device of the model.
+    """The batches of a loader, their clips on the device of the model.
 
     For a GPU, a thread takes them from the loader, pins and copies them while the caller computes;
     two are ready at most. Other devices get the batches as they are, augmented if that was left for
@@ -111,6 +113,19 @@ class DevicePrefetcher:
             for batch, event in self._ahead:
                 self._copy_stream.hand_over(batch, event)
                 yield batch
+
+
+def with_pixels(batch: Batch, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+    """Return a batch whose clips are changed, and not what is within :class:`Instances`.
+
+    Args:
+        batch: inputs of a model; left as they are.
+        change: from a tensor to what takes its place.
+    """
+    return [
+        {key: change(value) if torch.is_tensor(value) else value for key, value in item.items()}
+        for item in batch
+    ]
 
 
 def with_tensors(batch: Batch, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:

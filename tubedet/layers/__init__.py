@@ -13,7 +13,7 @@ from .precision import (
     precise_linear,
     without_autocast,
 )
-from .tf32 import without_tf32
+from .tf32 import convolutions_use_tf32, products_like_convolutions, without_tf32
 from .transfers import HostCopy, to_device
 
 __all__ = [
@@ -25,9 +25,11 @@ __all__ = [
     "PreciseLinear",
     "as_autocast",
     "at_least_float32",
+    "convolutions_use_tf32",
     "generalized_iou",
     "get_norm_3d",
     "precise_linear",
+    "products_like_convolutions",
     "sine_encoding",
     "sine_position_encoding_2d",
     "sine_position_encoding_3d",

@@ -11,10 +11,38 @@ import torch
 
 @contextlib.contextmanager
 def without_tf32() -> Iterator[None]:
-    """Within, GPUs keep all of float32's digits in products and convolutions, as CPUs do.
+    """Within, GPUs keep all of float32's digits in products and convolutions, as CPUs do."""
+    backends: Any = torch.backends
+    with _settings_kept():
+        backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = False
+        for part in (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn):
+            part.fp32_precision = "ieee"
+        yield
 
-    PyTorch has two interfaces for this, and parts of it that read the earlier one fail where the
-    two say different things. So both are set, and both are set back.
+
+@contextlib.contextmanager
+def products_like_convolutions() -> Iterator[None]:
+    """Within, matrix products may use TF32 where convolutions may, as those do by default."""
+    if not convolutions_use_tf32() or torch.backends.cuda.matmul.fp32_precision == "tf32":
+        yield
+        return
+    with _settings_kept():
+        torch.set_float32_matmul_precision("high")
+        yield
+
+
+def convolutions_use_tf32() -> bool:
+    """Whether convolutions of float32 numbers may run in TF32 on GPUs."""
+    backends: Any = torch.backends
+    return backends.cudnn.conv.fp32_precision == "tf32"
+
+
+@contextlib.contextmanager
+def _settings_kept() -> Iterator[None]:
+    """Put PyTorch's settings of precision back afterwards.
+
+    It has two interfaces for this, and parts of it that read the earlier one fail where the two say
+    different things. So both are set, and both are set back.
     """
     backends: Any = torch.backends
     parts = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul)
@@ -22,9 +50,6 @@ def without_tf32() -> Iterator[None]:
     products = _readable(torch.get_float32_matmul_precision)
     convolutions = _readable(lambda: backends.cudnn.allow_tf32)
     try:
-        backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = False
-        for part in parts[:3]:
-            part.fp32_precision = "ieee"
         yield
     finally:
         if products is not None:

@@ -4,7 +4,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torchvision.ops import box_convert
 
-from tubedet.layers import at_least_float32
+from tubedet.layers import at_least_float32, to_device
 
 from .losses import PERSON, LayerOutput
 
@@ -40,13 +40,15 @@ def detections_from_queries(
     scores, action_scores = scores_from_queries(output, exclusive)
     action_scores = action_scores * (scores > person_thresh)[..., None]
     boxes = box_convert(at_least_float32(output.boxes), "cxcywh", "xyxy")
+    corners = [(width, height, width, height) for height, width in image_sizes]
+    corner = to_device(torch.tensor(corners, dtype=boxes.dtype), boxes.device)[:, None]
+    boxes = boxes * corner
+    if clip_boxes:
+        boxes = torch.minimum(boxes.clamp(min=0), corner)
     results = []
-    for b, (height, width) in enumerate(image_sizes):
-        scale = boxes.new_tensor([width, height, width, height])
-        instances = Instances((height, width))
-        instances.pred_boxes = Boxes(boxes[b] * scale)
-        if clip_boxes:
-            instances.pred_boxes.clip((height, width))
+    for b, image_size in enumerate(image_sizes):
+        instances = Instances(image_size)
+        instances.pred_boxes = Boxes(boxes[b])
         instances.scores = scores[b]
         instances.action_scores = action_scores[b]
         results.append(instances)

@@ -61,18 +61,3 @@ def test_gradients_of_weights_are_rounded_once(dtype):
     step = torch.finfo(dtype).eps
     expected = a.double() @ b.double()
     torch.testing.assert_close(product.double(), expected, rtol=step, atol=1e-4)
-
-
-def test_the_precision_of_products_is_put_back(monkeypatch):
-    products = torch.backends.cuda.matmul
-    before = products.fp32_precision
-
-    class OnGPU:
-        device = torch.device("cuda")
-
-    with launching.convolution_precision(OnGPU()):
-        assert products.fp32_precision == torch.backends.cudnn.conv.fp32_precision == "tf32"
-    assert products.fp32_precision == before
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    with launching.convolution_precision(OnGPU()):
-        assert products.fp32_precision == before

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from tubedet.layers import without_autocast
 from tubedet.modeling.backbone.csn.folded import FoldedBottleneck, FoldedStem
 
 from . import launching
@@ -38,7 +37,7 @@ class KernelStem(FoldedStem):
             values = torch.stack([torch.ones_like(self.bias), self.bias])
             self._norm = AppliedNorm(values.to(torch.promote_types(dtype, torch.float32)), False)
         assert self._norm is not None  # it is made with the filters
-        with without_autocast(x.device), convolution_precision(x):
+        with convolution_precision(x):
             out, _ = pooled(stem_maps(x, self._filters), self._norm)
         return out.permute(0, 4, 1, 2, 3)
 
@@ -57,7 +56,7 @@ class KernelBottleneck(FoldedBottleneck):
         dtype = compute_dtype(x)
         if not self._cast or not _fits(self._cast["taps"], x, dtype):
             self._cast = self._cast_weights(dtype)
-        with without_autocast(x.device), convolution_precision(x):
+        with convolution_precision(x):
             out = self._by_kernels(x.permute(0, 2, 3, 4, 1).to(dtype).contiguous(), self._cast)
         return out.permute(0, 4, 1, 2, 3)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
-from collections.abc import Iterator
-from typing import Any
 
 import torch
+
+from tubedet.layers import products_like_convolutions, without_autocast
 
 # Programs that keep the multiprocessors of a large card (132 on an H100) busy, several on each.
 MANY_PROGRAMS = 528
@@ -41,29 +41,17 @@ def compute_dtype(x: torch.Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if is_cast else x.dtype
 
 
-def convolutions_use_tf32() -> bool:
-    """Whether convolutions of float32 numbers may run in TF32 on GPUs."""
-    cudnn: Any = torch.backends.cudnn
-    return cudnn.conv.fp32_precision == "tf32"
-
-
-@contextlib.contextmanager
-def convolution_precision(x: torch.Tensor) -> Iterator[None]:
-    """Within, float32 matrix products may use TF32 if convolutions may, as they do by default.
+def convolution_precision(x: torch.Tensor) -> contextlib.AbstractContextManager:
+    """Within, products have the precision that a convolution of ``x`` has, autocast aside.
 
     Args:
-        x: of the products.
+        x: an input of the part.
     """
-    products = torch.backends.cuda.matmul
-    if x.device.type != "cuda" or not convolutions_use_tf32():
-        yield
-        return
-    before = products.fp32_precision
-    products.fp32_precision = "tf32"
-    try:
-        yield
-    finally:
-        products.fp32_precision = before
+    context = contextlib.ExitStack()
+    context.enter_context(without_autocast(x.device))
+    if x.device.type == "cuda" and x.dtype == torch.float32:
+        context.enter_context(products_like_convolutions())
+    return context
 
 
 def weight_gradient(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -6,7 +6,9 @@ import torch
 import triton
 import triton.language as tl
 
-from .launching import ceil_div, convolutions_use_tf32, next_power_of_2
+from tubedet.layers import convolutions_use_tf32
+
+from .launching import ceil_div, next_power_of_2
 
 
 @triton.jit

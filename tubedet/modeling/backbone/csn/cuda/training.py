@@ -14,8 +14,6 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from tubedet.layers import without_autocast
-
 from .depthwise import (
     depthwise,
     depthwise_input_gradient,
@@ -45,7 +43,7 @@ class StemKernels(torch.autograd.Function):
             weight, gain, bias: of its convolution and its norm.
         """
         dtype = compute_dtype(x)
-        with without_autocast(x.device), convolution_precision(x):
+        with convolution_precision(x):
             filters = window_weight(weight, dtype)
             maps = stem_maps(x, filters)
             norm = AppliedNorm.of(stem.norm, _rows(maps))
@@ -62,7 +60,7 @@ class StemKernels(torch.autograd.Function):
         """Gradients of the arguments of :meth:`forward`."""
         x, filters, places, values, *kept = ctx.saved_tensors
         norm = AppliedNorm(values, ctx.of_batch)
-        with without_autocast(x.device), convolution_precision(x):
+        with convolution_precision(x):
             maps = kept[0] if kept else stem_maps(x, filters)
             grad = _channels_last(d_out, filters.dtype)
             d_rows, rows = _rows(pooling_gradient(grad, places, ctx.sides)), _rows(maps)
@@ -91,7 +89,7 @@ class BottleneckKernels(torch.autograd.Function):
             shortcut: likewise of its projection, if it has one.
         """
         dtype = compute_dtype(x)
-        with without_autocast(x.device), convolution_precision(x):
+        with convolution_precision(x):
             maps = _channels_last(x, dtype)
             taps = taps_by_channel(w2, dtype)
             matrices = [w.flatten(1).to(dtype) for w in (w1, w3, *shortcut[:1])]
@@ -127,7 +125,7 @@ class BottleneckKernels(torch.autograd.Function):
         h1, h2 = (None, None) if ctx.recompute_all else (saved.pop(0), saved.pop(0))
         n1, n2, n3, *n4 = [AppliedNorm(saved.pop(0), of_batch) for of_batch in ctx.of_batch]
         taps, w1, w3, *ws = saved
-        with without_autocast(maps.device), convolution_precision(maps):
+        with convolution_precision(maps):
             if ctx.recompute_all:
                 h1 = _product(maps, w1)
                 h2 = depthwise(h1, taps, ctx.stride, norm=n1)
