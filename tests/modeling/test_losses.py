@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -261,6 +262,8 @@ def test_boxes_are_averaged_over_the_processes(monkeypatch):
     assert average_num_boxes([ClipTarget(torch.zeros(0, 4), torch.zeros(0, 2))], device) == 1
     monkeypatch.setattr(comm, "get_world_size", lambda: 4)
     for others, expected in ((7, 2.5), (-3, 1.0)):
-        monkeypatch.setattr(torch.distributed, "all_reduce", lambda x, n=others: x.add_(n))
+        monkeypatch.setattr(
+            torch.distributed, "all_reduce", partial(torch.Tensor.add_, other=others)
+        )
         found = average_num_boxes(targets, device)
         assert torch.is_tensor(found) and found.item() == expected
