@@ -9,8 +9,10 @@ from small_detectors import ARCHITECTURES, small_detector
 from tubedet.engine.optimizer import build_optimizer
 from tubedet.engine.step_trainer import StepTrainer
 
-# Outside of the CSN and the batch, of the toy architectures with two decoder layers.
-CASTS = {"D2": 110, "two_stage": 130, "D3": 130, "D4": 120, "SeqFormer": 120}
+# Casts of the small architectures, outside of the CSN and the batch. Deformable attention reads in
+# float32, which takes up to eight of them in each layer.
+CASTS = {"D2": 90, "two_stage": 90, "D3": 90, "D4": 90, "SeqFormer": 90}
+OTHER_CASTS = 60
 
 
 def _batch(make_clip_input, cfg):
@@ -66,7 +68,7 @@ def test_casts_in_bfloat16(name, make_clip_input):
     with SimulatedGPU() as gpu:
         _trained(gpu, name, make_clip_input, amp_dtype=torch.bfloat16)
         casts = sum(n for place, n in gpu.casts.items() if "clip_batch" not in place)
-    assert casts <= CASTS.get(name, 70)
+    assert casts <= CASTS.get(name, OTHER_CASTS)
 
 
 def test_losses_are_those_of_the_cpu(make_clip_input):

@@ -17,6 +17,7 @@ from tubedet.layers import (
     MultiHeadAttention,
     MultiScaleDeformableAttention,
     PreciseLinear,
+    as_autocast,
 )
 
 from .detr import FeedForward
@@ -266,6 +267,7 @@ class DeformableTransformer(nn.Module):
         """
         if self.reference_points is not None:
             references = self.first_references(query_pos)
+        content, query_pos = as_autocast(content), as_autocast(query_pos)
         return self.decoder(content, query_pos, references, memory, levels, box_heads)
 
     def first_references(self, query_pos: torch.Tensor) -> torch.Tensor:

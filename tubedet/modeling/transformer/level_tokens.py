@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from tubedet.layers import as_autocast
+
 
 @dataclass
 class LevelTokens:
@@ -47,8 +49,8 @@ class LevelTokens:
             torch.stack((_share(~mask[:, 0]), _share(~mask[:, :, 0])), dim=-1) for mask in masks
         ]
         return cls(
-            tokens=torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1),
-            pos=torch.cat(pos, dim=1),
+            tokens=as_autocast(torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)),
+            pos=as_autocast(torch.cat(pos, dim=1)),
             mask=torch.cat([mask.flatten(1) for mask in masks], dim=1),
             shapes=[(x.shape[-2], x.shape[-1]) for x in maps],
             valid_ratios=torch.stack(ratios, dim=1),

@@ -12,7 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tubedet.layers import LayerNorm, MultiHeadAttention, MultiScaleDeformableAttention
+from tubedet.layers import (
+    LayerNorm,
+    MultiHeadAttention,
+    MultiScaleDeformableAttention,
+    as_autocast,
+)
 
 from .deformable import DeformableTransformer
 from .detr import FeedForward
@@ -206,4 +211,5 @@ class SeqFormerTransformer(DeformableTransformer):
         )
         query_pos, content = queries.expand(batch, -1, -1).chunk(2, dim=-1)
         references = self.first_references(query_pos)[:, None].expand(-1, num_frames, -1, -1)
+        content, query_pos = as_autocast(content), as_autocast(query_pos)
         return self.decoder(content, query_pos, references, memory, levels, box_heads)
