@@ -62,6 +62,10 @@ def _add_model_keys(cfg: CN) -> None:
     # object" instead of independent sigmoids.
     cfg.MODEL.EXCLUSIVE_ACTIONS = False
 
+    # Detection on NVIDIA GPUs: record the launches of a pass once for each size of clips and replay
+    # them. Off until make gpu-tests has passed with it on a GPU.
+    cfg.MODEL.CUDA_GRAPHS = False
+
     # Patterns of the names of parameters that do not train, such as ["backbone.*"].
     cfg.MODEL.FREEZE = []
     cfg.MODEL.BACKBONE.NAME = "build_csn_backbone"

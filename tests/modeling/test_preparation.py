@@ -4,6 +4,7 @@ import pytest
 import torch
 from small_detectors import ARCHITECTURES, small_detector
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tubedet.layers import FrozenBatchNorm3d
 from tubedet.modeling import ClipBatch, prepare_for_inference
@@ -161,3 +162,48 @@ def test_a_distributed_model_is_unwrapped(tmp_path):
         assert wrapped.module is model and wrapped.training
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_prepared_for_autocast_the_weights_are_cast_once(name):
+    _, model = small_detector(name)
+    model.eval()
+    clips, outputs, casts = _clips(model, 8), [], []
+    for dtype in (None, torch.bfloat16):
+        prepared = prepare_for_inference(model, dtype)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), CastCounter() as counter:
+            (layer,) = prepared.predict(clips)
+        outputs.append(layer)
+        casts.append(counter.casts)
+    # The learned pooling adds a bias, which autocast leaves in float32.
+    most = 0.1 if name == "decode" else 0.0
+    for field in ("boxes", "action_logits", "person_logits"):
+        first, second = (getattr(output, field) for output in outputs)
+        assert (first is None) == (second is None)
+        if first is not None:
+            torch.testing.assert_close(first, second, rtol=0, atol=most)
+    assert casts[1] < 0.6 * casts[0]
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+class CastCounter(TorchDispatchMode):
+    """Counts conversions between precisions."""
+
+    casts = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Count and compute."""
+        if func is torch.ops.aten._to_copy.default:
+            self.casts += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_graphs_are_recorded_by_prepared_detectors_that_are_asked_to():
+    model = _trained_detector(opts=["MODEL.CUDA_GRAPHS", True])
+    assert model._recorded is None
+    prepared = prepare_for_inference(model)
+    assert prepared._recorded._predict.__self__ is prepared
+    again = prepare_for_inference(prepared)
+    assert again._recorded is not prepared._recorded
+    assert again._recorded._predict.__self__ is again
+    assert prepare_for_inference(_trained_detector())._recorded is None

@@ -9,8 +9,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tubedet.errors import UserError
 from tubedet.layers import HostCopy
+from tubedet.modeling.half_weights import HalfWeights
 
-from .half_weights import HalfWeights
 from .optimizer_state import check_optimizer_state
 
 

@@ -202,7 +202,7 @@ class Trainer(DefaultTrainer):
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, 0)
         dtype = evaluation_dtype(cfg.TEST.AMP, cfg.MODEL.DEVICE)
-        evaluated = EvaluatedModel(prepare_for_inference(model), dtype)
+        evaluated = EvaluatedModel(prepare_for_inference(model, dtype), dtype)
         return super().test(cfg, evaluated, evaluators)
 
     def build_hooks(self) -> list:

@@ -25,6 +25,7 @@ from tubedet.data.video.sources import FrameSource, open_frame_source
 from tubedet.data.video.video_file import VideoError
 from tubedet.engine.config_checks import check_device
 from tubedet.engine.config_loading import load_released_config
+from tubedet.engine.evaluation_precision import AMP_DTYPES
 from tubedet.engine.model_loading import load_model
 from tubedet.modeling import prepare_for_inference
 
@@ -198,7 +199,7 @@ class VideoActionDetector:
         evaluation = ClipDatasetMapper.from_config(cfg, is_train=False)
         shared = ("augmentations", "num_frames", "frame_stride", "fps", "min_decoded_side")
         return {
-            "model": prepare_for_inference(model),
+            "model": prepare_for_inference(model, AMP_DTYPES.get(amp or "")),
             "amp": amp,
             "compile": compile,
             "batch_size": batch_size,

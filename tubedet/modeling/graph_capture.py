@@ -6,6 +6,7 @@ the host needs to issue them one by one.
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,6 +67,10 @@ class RecordedPrediction:
         recording.replay()
         return recording.outputs
 
+    def __deepcopy__(self, memo: dict) -> RecordedPrediction:
+        """Return a prediction without recordings, for the copy of the detector."""
+        return RecordedPrediction(copy.deepcopy(self._predict, memo), self._max_sizes)
+
     def _record(self, clips: ClipBatch) -> _Recording:
         own = ClipBatch(clips.tensor.clone(), clips.mask.clone(), list(clips.sizes))
         graph = torch.cuda.CUDAGraph()
@@ -73,7 +78,8 @@ class RecordedPrediction:
             self._pool = torch.cuda.graph_pool_handle()
         # What autocast has cast so far is freed when its context ends; the graph makes its own.
         torch.clear_autocast_cache()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # Other threads may pin memory for the next clips meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             outputs = self._predict(own)
         torch.clear_autocast_cache()
         return _Recording(own, outputs, graph.replay)

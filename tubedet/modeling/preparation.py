@@ -3,11 +3,15 @@
 import copy
 import itertools
 
+import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from .half_weights import store_in_half
+from .meta_arch import ClipDetector
 
-def prepare_for_inference(model: nn.Module) -> nn.Module:
+
+def prepare_for_inference(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     """Copy a model to one that computes the same in less time and memory and cannot be trained.
 
     Every part with a method ``for_inference`` is replaced by what that returns: batch norms become
@@ -17,6 +21,8 @@ def prepare_for_inference(model: nn.Module) -> nn.Module:
 
     Args:
         model: any architecture, also within ``DistributedDataParallel``; it is not changed.
+        dtype: of the autocast under which alone the copy is used; weights that it would cast at
+            every call are cast now. None: for use with and without autocast.
 
     Returns:
         the copy, in evaluation mode.
@@ -25,14 +31,21 @@ def prepare_for_inference(model: nn.Module) -> nn.Module:
         model = model.module
     tensors = itertools.chain(model.parameters(), model.buffers())
     prepared = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
-    _replace_parts(prepared)
+    _replace_parts(prepared, dtype)
+    if dtype is not None:
+        store_in_half(prepared, dtype)
+    if isinstance(prepared, ClipDetector) and prepared.cuda_graphs:
+        prepared.record_predictions()
     return prepared.eval()
 
 
-def _replace_parts(module: nn.Module) -> None:
+def _replace_parts(module: nn.Module, dtype: torch.dtype | None) -> None:
     for name, child in module.named_children():
         for_inference = getattr(child, "for_inference", None)
         if for_inference is not None:
-            setattr(module, name, for_inference())
+            part = for_inference()
+            if dtype is not None and part is not child and not getattr(part, "casts_once", False):
+                part.to(dtype)
+            setattr(module, name, part)
         else:
-            _replace_parts(child)
+            _replace_parts(child, dtype)

@@ -10,6 +10,7 @@ from torchvision.ops import box_convert
 
 from tubedet.errors import UserError
 from tubedet.modeling.clip_batch import ClipBatch
+from tubedet.modeling.graph_capture import RecordedPrediction
 from tubedet.modeling.losses import LayerOutput, SetCriterion
 from tubedet.modeling.postprocessing import detections_from_queries
 from tubedet.modeling.targets import ClipTarget
@@ -29,6 +30,8 @@ class ClipDetector(nn.Module, ABC):
         aux_loss: losses on all decoder layers.
         person_thresh: see :func:`detections_from_queries`.
         criterion: computes the losses.
+        cuda_graphs: prepared for inference, record what is launched on a GPU for each size of
+            clips, and replay it; see :class:`RecordedPrediction`.
         pixel_mean: of RGB on 0..255.
         pixel_std: likewise.
 
@@ -54,6 +57,7 @@ class ClipDetector(nn.Module, ABC):
         aux_loss: bool,
         person_thresh: float,
         criterion: SetCriterion,
+        cuda_graphs: bool = False,
         pixel_mean: list[float],
         pixel_std: list[float],
     ):
@@ -66,6 +70,8 @@ class ClipDetector(nn.Module, ABC):
         self.aux_loss = aux_loss
         self.person_thresh = person_thresh
         self.criterion = criterion
+        self.cuda_graphs = cuda_graphs
+        self._recorded: RecordedPrediction | None = None
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             value = torch.tensor([v / 255 for v in values]).view(3, 1, 1, 1)
             self.register_buffer(name, value, persistent=False)
@@ -81,6 +87,7 @@ class ClipDetector(nn.Module, ABC):
             "aux_loss": cfg.MODEL.CRITERION.AUX_LOSS,
             "person_thresh": node.PERSON_THRESH,
             "criterion": SetCriterion(cfg),
+            "cuda_graphs": cfg.MODEL.CUDA_GRAPHS,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
@@ -125,7 +132,10 @@ class ClipDetector(nn.Module, ABC):
             self.pixel_std,
             self.backbone.size_divisibility,
         )
-        layers = self.predict(clips, all_layers=self.training and self.aux_loss)
+        if self._recorded is not None and clips.tensor.is_cuda and not torch.is_grad_enabled():
+            layers = self._recorded(clips)
+        else:
+            layers = self.predict(clips, all_layers=self.training and self.aux_loss)
         if self.training:
             targets = [self._target(x, size) for x, size in zip(batched_inputs, clips.sizes)]
             return self.criterion(layers, targets)
@@ -141,6 +151,10 @@ class ClipDetector(nn.Module, ABC):
             clip_boxes=self.clip_boxes,
         )
         return [{"instances": instances} for instances in detections]
+
+    def record_predictions(self) -> None:
+        """Record predictions on GPUs from now on; the model is not trained any more."""
+        self._recorded = RecordedPrediction(self.predict)
 
     def _target(self, clip_input: dict, size: tuple[int, int]) -> ClipTarget:
         """Ground truth where the input has it, on the host as a rule."""

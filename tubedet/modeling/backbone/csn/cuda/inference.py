@@ -1,6 +1,7 @@
 """The parts of a CSN at inference on GPUs, with their batch norms folded into the convolutions.
 
-Each part falls back to PyTorch's convolutions where the kernels do not run.
+Each part falls back to PyTorch's convolutions where the kernels do not run. It casts its weights to
+the precision of autocast when that is used first, and keeps them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from .stem import pooled, stem_maps, window_weight
 
 class KernelStem(FoldedStem):
     """:class:`Stem` of a CSN; arguments as for :class:`FoldedStem`."""
+
+    casts_once = True
 
     def __init__(self, *parts: Any):
         super().__init__(*parts)
@@ -44,6 +47,8 @@ class KernelStem(FoldedStem):
 
 class KernelBottleneck(FoldedBottleneck):
     """:class:`Bottleneck` of a CSN; arguments as for :class:`FoldedBottleneck`."""
+
+    casts_once = True
 
     def __init__(self, *parts: Any):
         super().__init__(*parts)

@@ -12,17 +12,18 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tubedet.layers import LayerNorm, MultiHeadAttention, PreciseLinear
-from tubedet.modeling import CSN
 
 _IN_HALF = (nn.Linear, nn.Conv2d, nn.Conv3d, MultiHeadAttention, LayerNorm)
+# Numbers of the weights that are cast together: a few launches a pass, and processes can exchange
+# the gradients of the first ones while those of the others are computed.
+_GROUP_NUMBERS = 8 << 20
 
 
 class HalfWeights:
     """Half-precision copies of the weights that autocast would cast one by one.
 
     These are the float32 weights of linear layers, convolutions, attention and layer norms, but for
-    :class:`PreciseLinear` and the CSN, which looks after its own. Gradients reach the parameters in
-    float32.
+    :class:`PreciseLinear`. Gradients reach the parameters in float32.
 
     Args:
         model: also within ``DistributedDataParallel``.
@@ -31,14 +32,7 @@ class HalfWeights:
     def __init__(self, model: nn.Module):
         self.model = model
         inner = model.module if isinstance(model, DistributedDataParallel) else model
-        # A module that stands at several places is met once.
-        modules = {id(module): module for module in _cast_by_autocast(inner)}
-        self._slots = [
-            (module, name)
-            for module in modules.values()
-            for name, parameter in module._parameters.items()
-            if parameter is not None and parameter.dtype == torch.float32
-        ]
+        self._slots = list(_cast_by_autocast(inner))
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the parameters that have copies, each once."""
@@ -52,9 +46,11 @@ class HalfWeights:
             dtype: of the copies, that of autocast.
             *args: of the model.
         """
-        parameters = self.parameters()
-        copies = _CastAll.apply(dtype, *parameters) if parameters else ()
-        copy_of = {id(parameter): copy for parameter, copy in zip(parameters, copies)}
+        copy_of = {
+            id(parameter): copy
+            for group in _groups(self.parameters())
+            for parameter, copy in zip(group, _CastAll.apply(dtype, *group))
+        }
         own = [module._parameters[name] for module, name in self._slots]
         try:
             # As torch.func.functional_call does, which leaves copies in modules at several places.
@@ -66,13 +62,40 @@ class HalfWeights:
                 module._parameters[name] = parameter
 
 
-def _cast_by_autocast(module: nn.Module) -> Iterator[nn.Module]:
-    if isinstance(module, (CSN, PreciseLinear)):
-        return
-    if isinstance(module, _IN_HALF):
-        yield module
-    for child in module.children():
-        yield from _cast_by_autocast(child)
+def store_in_half(model: nn.Module, dtype: torch.dtype) -> None:
+    """Keep the weights that autocast would cast in the precision of autocast, in place.
+
+    Args:
+        model: is only used under autocast from now on, and not trained.
+        dtype: that of autocast.
+    """
+    halved: dict[int, nn.Parameter] = {}
+    for module, name in list(_cast_by_autocast(model)):
+        parameter = module.get_parameter(name)
+        if id(parameter) not in halved:
+            halved[id(parameter)] = nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
+        module._parameters[name] = halved[id(parameter)]
+
+
+def _cast_by_autocast(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Modules and names of the weights; a module that stands at several places comes once."""
+    for module in model.modules():
+        if isinstance(module, _IN_HALF) and not isinstance(module, PreciseLinear):
+            for name, parameter in module._parameters.items():
+                if parameter is not None and parameter.dtype == torch.float32:
+                    yield module, name
+
+
+def _groups(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Give the parameters in their order, some at a time."""
+    group: list[nn.Parameter] = []
+    for parameter in parameters:
+        group.append(parameter)
+        if sum(p.numel() for p in group) >= _GROUP_NUMBERS:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 class _CastAll(torch.autograd.Function):

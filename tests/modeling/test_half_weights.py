@@ -1,11 +1,14 @@
+import copy
+from functools import partial
+
 import pytest
 import torch
 from small_detectors import ARCHITECTURES, small_detector
 from torch import nn
 
-from tubedet.engine.half_weights import HalfWeights
 from tubedet.layers import LayerNorm, MultiHeadAttention, PreciseLinear
-from tubedet.modeling import CSN
+from tubedet.modeling import CSN, half_weights
+from tubedet.modeling.half_weights import HalfWeights
 
 
 class _Model(nn.Module):
@@ -67,11 +70,10 @@ def test_weights_come_back_when_the_model_fails():
 
 
 @pytest.mark.parametrize("name", ["TubeR", "D3", "SeqFormer", "SparseRCNN"])
-def test_every_weight_of_an_architecture_but_those_of_the_csn_and_of_boxes(name):
+def test_every_weight_of_an_architecture_but_those_of_norms_and_of_boxes(name):
     _, model = small_detector(name)
-    csn = next(part for part in model.modules() if isinstance(part, CSN))
     boxes = [part for part in model.modules() if isinstance(part, PreciseLinear)]
-    left_out = {id(p) for part in (csn, *boxes) for p in part.parameters()}
+    left_out = {id(p) for part in boxes for p in part.parameters()}
     wanted = {
         id(p)
         for part in model.modules()
@@ -88,3 +90,43 @@ def test_double_precision_is_left_alone():
     assert HalfWeights(model).parameters() == []
     x = torch.randn(2, 3, 4, dtype=torch.float64)
     assert torch.equal(HalfWeights(model).call(torch.bfloat16, x), model(x))
+
+
+@pytest.mark.parametrize("execution", ["modules", "fused", "checkpointed"])
+@pytest.mark.parametrize("norm", ["BN", "GN"])
+def test_a_backbone_trains_as_under_autocast(norm, execution):
+    """Also where the backward pass computes again what the forward pass has not kept."""
+    torch.manual_seed(0)
+    csn = CSN(depth=26, width_multiplier=0.5, norm=norm, execution=execution).train()
+    twin, x = copy.deepcopy(csn), torch.randn(2, 3, 3, 24, 24)
+    outputs = []
+    for model, call in ((csn, partial(HalfWeights(csn).call, torch.bfloat16)), (twin, twin)):
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs.append(call(x)["res5"])
+        outputs[-1].float().square().mean().backward()
+        assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
+    assert torch.equal(*outputs)
+    for (name, p), expected in zip(csn.named_parameters(), twin.parameters()):
+        assert torch.equal(p.grad, expected.grad), name
+
+
+def test_weights_are_cast_in_few_groups(monkeypatch):
+    monkeypatch.setattr(half_weights, "_GROUP_NUMBERS", 1000)
+    _, model = small_detector("TubeR")
+    parameters = HalfWeights(model).parameters()
+    groups = list(half_weights._groups(parameters))
+    assert [id(p) for group in groups for p in group] == [id(p) for p in parameters]
+    sizes = [sum(p.numel() for p in group) for group in groups]
+    assert len(groups) > 3 and min(sizes[:-1]) >= 1000
+
+
+def test_stored_in_half_the_results_are_those_of_autocast():
+    torch.manual_seed(0)
+    model, x = _Model(), torch.randn(2, 3, 4)
+    stored = copy.deepcopy(model)
+    half_weights.store_in_half(stored, torch.bfloat16)
+    assert stored.tied.weight is stored.first.weight
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert torch.equal(stored(x), model(x))
+    precise = {name for name, dtype in stored.seen.items() if dtype == torch.float32}
+    assert precise == {"precise.weight", "precise.bias"}
