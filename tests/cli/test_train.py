@@ -143,20 +143,36 @@ LAUNCHERS = {
 }
 
 
+def _run_both(run_tool, launcher, port, command, status=0):
+    """What two processes of a launcher print."""
+    processes = []
+    for rank in "01":
+        given = {"RANK": rank, "PORT": str(port)}
+        variables = {k: given.get(v, v) for k, v in LAUNCHERS[launcher].items()}
+        processes.append(run_tool(command, wait=False, variables=variables))
+    texts = [process.communicate(timeout=900)[0] for process in processes]
+    assert [process.returncode for process in processes] == [status] * 2, texts
+    return texts
+
+
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_processes_of_a_launcher_train_together(launcher, run_tool, free_port, tmp_path):
     output = tmp_path / "out"
     opts = ["SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()"]
-    processes = []
-    for rank in "01":
-        given = {"RANK": rank, "PORT": str(free_port)}
-        variables = {k: given.get(v, v) for k, v in LAUNCHERS[launcher].items()}
-        processes.append(run_tool(_command(output, opts=opts), wait=False, variables=variables))
-    texts = [process.communicate(timeout=900)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], texts
+    texts = _run_both(run_tool, launcher, free_port, _command(output, opts=opts))
     assert "Rank of current process: 0. World size: 2" in (output / "log.txt").read_text()
     assert ["Starting training from iteration 0" in text for text in texts] == [True, False]
     assert [m["iteration"] for m in _metrics(output) if "total_loss" in m] == [1]
+
+
+def test_an_error_found_by_processes_of_a_launcher_is_one_line(run_tool, free_port, tmp_path):
+    """Even after the model is shared among them."""
+    command = _command(tmp_path, opts=["SOLVER.AMP.ENABLED", "True"])
+    texts = _run_both(run_tool, "mpirun", free_port, command, status=2)
+    assert texts[0].endswith(
+        "train_net.py: error: SOLVER.AMP.DTYPE float16 needs a GPU; on the CPU use bfloat16\n"
+    )
+    assert "error" not in texts[1] and "terminate" not in texts[1]
 
 
 def test_machines_without_a_shared_folder_are_told_so(run_tool, free_port, tmp_path):

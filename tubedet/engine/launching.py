@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import gc
 import multiprocessing
 import os
 import re
@@ -110,15 +111,18 @@ def _run_started(
         "num_machines": process.world_size // process.local_size,
         "machine_rank": process.rank // process.local_size,
     }
+    message = None
     try:
         join_group(process, on_gpu=on_gpu)
         main(argparse.Namespace(**{**vars(args), **places}))
-    except AgreedError:
-        torch.distributed.destroy_process_group()
-        if process.rank:  # the main process prints it
-            sys.exit(2)
-        raise
-    torch.distributed.destroy_process_group()
+    except AgreedError as error:
+        message = str(error)
+    _leave_group()
+    if message is None:
+        return
+    if process.rank:  # the main process prints it
+        sys.exit(2)
+    raise AgreedError(message)
 
 
 def _spawn(main: Callable, args: argparse.Namespace, *, on_gpu: bool) -> None:
@@ -179,13 +183,24 @@ def _run_spawned(
         local_size=args.num_gpus,
         url=url,
     )
+    status, others_leave = 0, True
     try:
         join_group(process, on_gpu=on_gpu)
         main(args)
     except USER_ERRORS as error:
         user_errors.put(error)
-        sys.exit(2)
-    # Threads of gloo that are left to the end of the interpreter abort it now and then.
+        status, others_leave = 2, isinstance(error, AgreedError)
+    if others_leave:
+        _leave_group()
+    sys.exit(status)
+
+
+def _leave_group() -> None:
+    """Leave before the interpreter ends, which threads of gloo abort now and then.
+
+    The frames of an error must be gone: a model in them keeps the group.
+    """
+    gc.collect()
     torch.distributed.destroy_process_group()
 
 
