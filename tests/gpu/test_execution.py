@@ -11,20 +11,27 @@ from tubedet.modeling.backbone.csn.execution import EXECUTIONS
 
 pytestmark = pytest.mark.gpu
 
-OTHERS = [execution for execution in EXECUTIONS if execution != "modules"]
+# Ways to execute: MODEL.CSN.EXECUTION and MODEL.CSN.TRITON.
+MODULES = ("modules", False)
+OTHERS = [(how, triton) for how in EXECUTIONS[1:] for triton in (False, True)]
 HALF = (torch.bfloat16, torch.float16)
 # Errors that are no more than rounding. In gradients it is larger: it decides about ReLUs.
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 SIZES = [(8, 48, 64), (5, 45, 67)]
 
 
-def built(norm, execution):
+def built(norm, way):
     """A CSN that was trained a little, in float64."""
+    execution, triton = way
     # 256 channels at least, for the 32 groups of all norms
     width = 0.5 if norm == "GN" else 0.125
     sizes = {"depth": 26, "width_multiplier": width, "out_features": ("res2", "res5")}
     torch.manual_seed(0)
-    return with_random_norms(CSN(**sizes, norm=norm, execution=execution)).double().train()
+    return (
+        with_random_norms(CSN(**sizes, norm=norm, execution=execution, triton=triton))
+        .double()
+        .train()
+    )
 
 
 def trained_once(csn, clips, dtype, device):
@@ -44,14 +51,14 @@ def trained_once(csn, clips, dtype, device):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("norm", ["BN", "GN", "FrozenBN"])
 @pytest.mark.parametrize("dtype", ROUNDING, ids=str)
-@pytest.mark.parametrize("execution", OTHERS)
-def test_training_is_as_exact_as_that_of_the_modules(execution, dtype, norm, size, device):
+@pytest.mark.parametrize("way", OTHERS, ids=str)
+def test_training_is_as_exact_as_that_of_the_modules(way, dtype, norm, size, device):
     if device.type == "cpu" and dtype == torch.float16:
         pytest.skip("float16 needs a GPU")
     clips = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
-    exact = trained_once(built(norm, "modules"), clips, torch.float64, torch.device("cpu"))
+    exact = trained_once(built(norm, MODULES), clips, torch.float64, torch.device("cpu"))
     plain, other = (
-        trained_once(built(norm, some), clips, dtype, device) for some in ("modules", execution)
+        trained_once(built(norm, some), clips, dtype, device) for some in (MODULES, way)
     )
     assert other.keys() == plain.keys() == exact.keys()
     factor = {torch.float64: 1, torch.float32: 100}.get(dtype, 5)
@@ -62,9 +69,10 @@ def test_training_is_as_exact_as_that_of_the_modules(execution, dtype, norm, siz
         assert dtype in HALF or errors[0] <= 5 * rounding, (key, errors)
 
 
+@pytest.mark.parametrize("triton", [False, True], ids=["modules", "triton"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_prepared_detectors_detect_the_same(name, device):
-    cfg, model = small_detector(name)
+def test_prepared_detectors_detect_the_same(name, triton, device):
+    cfg, model = small_detector(name, opts=["MODEL.CSN.TRITON", triton])
     model = model.to(device)
     prepared = prepare_for_inference(model)
     batch = small_batch(cfg, 3)
@@ -77,16 +85,40 @@ def test_prepared_detectors_detect_the_same(name, device):
         torch.testing.assert_close(*boxes, rtol=0, atol=0.05)
 
 
+@pytest.mark.parametrize("triton", [False, True], ids=["modules", "triton"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_prepared_detectors_detect_in_half_precision(name, amp_dtype, device):
-    cfg, model = small_detector(name)
-    prepared = prepare_for_inference(model.to(device))
+def test_prepared_detectors_detect_in_half_precision(name, triton, amp_dtype, device):
+    cfg, model = small_detector(name, opts=["MODEL.CSN.TRITON", triton])
+    model = model.to(device)
     batch = small_batch(cfg, 3)
     with torch.inference_mode():
-        expected = prepared(batch)
+        expected = prepare_for_inference(model)(batch)
         with torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
-            found = prepared(batch)
+            found = prepare_for_inference(model, amp_dtype)(batch)
     for one, other in zip(found, expected, strict=True):
         one, other = one["instances"], other["instances"]
         assert (one.scores - other.scores).abs().mean() < 0.1
         assert torch.isfinite(one.pred_boxes.tensor).all()
+
+
+@pytest.mark.parametrize("triton", [False, True], ids=["modules", "triton"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_recorded_detections_are_those_of_the_detector(name, triton, amp_dtype, device):
+    cfg, model = small_detector(name, opts=["MODEL.CUDA_GRAPHS", True, "MODEL.CSN.TRITON", triton])
+    model = model.to(device)
+    recorded = prepare_for_inference(model, amp_dtype)
+    model.cuda_graphs = False
+    plain = prepare_for_inference(model, amp_dtype)
+    with torch.inference_mode():
+        for step, num_clips in enumerate((2, 1, 2, 1, 2)):  # met, recorded and replayed
+            batch = small_batch(cfg, num_clips)
+            for item in batch:
+                item["clip"] = item["clip"].roll(step, dims=-1)  # other pixels every time
+            with torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
+                found, expected = recorded(batch), plain(batch)
+            for one, other in zip(found, expected, strict=True):
+                one, other = one["instances"], other["instances"]
+                torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=1e-4)
+                torch.testing.assert_close(
+                    one.action_scores, other.action_scores, rtol=0, atol=1e-4
+                )

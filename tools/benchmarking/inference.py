@@ -11,7 +11,7 @@ from torch import nn
 
 from .measured_model import MeasuredModel
 from .model_arguments import add_model_arguments, model_run
-from .model_variants import DETECTION_VARIANTS, build_for_detection
+from .model_variants import DETECTION_VARIANTS, build_for_detection, chosen_variants
 from .variant_comparison import measure_in_turns, tables
 
 DESCRIPTION = "Detecting in random clips: as published, as written and prepared for inference."
@@ -38,11 +38,11 @@ def run(options: argparse.Namespace) -> dict:
     """
     shape = {"clip_size": options.clip_size, "batch_size": options.batch_size}
     shape["clips"] = options.clips
+    chosen = chosen_variants(DETECTION_VARIANTS, options.variant, options.device)
     runs = [
         [
             model_run(options, config, variant, opts=opts, **shape)
-            for variant, opts in DETECTION_VARIANTS.items()
-            if variant in (options.variant or DETECTION_VARIANTS)
+            for variant, opts in chosen.items()
         ]
         for config in options.config_file
     ]
@@ -63,7 +63,7 @@ class Detection(MeasuredModel):
     def build(self, cfg: CfgNode, variant: str) -> nn.Module:
         """See :func:`build_for_detection`; the run's opts hold the keys of the variant."""
         # The counter of operations stumbles over parameters with a gradient where none is recorded.
-        return build_for_detection(cfg, variant).requires_grad_(False)
+        return build_for_detection(cfg, variant, self.amp_dtype).requires_grad_(False)
 
     def phases(self) -> dict[str, Callable[[], None]]:
         """Only "forward"."""

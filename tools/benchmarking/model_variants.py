@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
@@ -11,26 +14,51 @@ from tubedet.engine.freezing import freeze_parameters
 from tubedet.modeling import DeformableTubeR, TubeR, prepare_for_inference
 from tubedet.modeling.backbone.csn.execution import EXECUTIONS
 
+_TRITON = ("MODEL.CSN.TRITON", True)
 # Name -> config keys that switch to it. "published" also repeats equal work and computes what only
 # training needs.
 DETECTION_VARIANTS = {
     "published": ("MODEL.CSN.EXECUTION", "modules"),
     "straightforward": (),
     "prepared": (),
+    "triton": _TRITON,
+    "recorded": (*_TRITON, "MODEL.CUDA_GRAPHS", True),
 }
 # Name -> config keys that switch to it; "straightforward" also repeats equal work.
 TRAINING_VARIANTS = {
     "straightforward": ("MODEL.CSN.EXECUTION", "modules"),
     **{name: ("MODEL.CSN.EXECUTION", name) for name in EXECUTIONS if name != "modules"},
+    "triton": _TRITON,
+    "triton-checkpointed": (*_TRITON, "MODEL.CSN.EXECUTION", "checkpointed"),
 }
+# Those that differ from others on NVIDIA GPUs only.
+GPU_VARIANTS = ("triton", "recorded", "triton-checkpointed")
 
 
-def build_for_detection(cfg: CfgNode, variant: str) -> nn.Module:
+def chosen_variants(
+    variants: dict[str, tuple], names: Sequence[str] | None, device: str | None
+) -> dict[str, tuple]:
+    """Return the variants to measure, with their config keys.
+
+    Args:
+        variants: All of a task.
+        names: Those that were asked for; None: all that differ on the device.
+        device: Where the model runs; None: on a GPU if there is one.
+    """
+    on_gpu = device.startswith("cuda") if device else torch.cuda.is_available()
+    names = names or [name for name in variants if on_gpu or name not in GPU_VARIANTS]
+    return {name: keys for name, keys in variants.items() if name in names}
+
+
+def build_for_detection(
+    cfg: CfgNode, variant: str, amp_dtype: torch.dtype | None = None
+) -> nn.Module:
     """Build a model, with its weights, in evaluation mode.
 
     Args:
         cfg: Its config, with the keys of the variant.
         variant: One of ``DETECTION_VARIANTS``.
+        amp_dtype: Precision of the autocast under which it is measured.
 
     Returns:
         nn.Module: on ``MODEL.DEVICE``.
@@ -38,7 +66,9 @@ def build_for_detection(cfg: CfgNode, variant: str) -> nn.Module:
     model = load_model(cfg)
     if variant == "published":
         _detect_as_published(model)
-    return prepare_for_inference(model) if variant == "prepared" else model
+    if variant in ("published", "straightforward"):
+        return model
+    return prepare_for_inference(model, amp_dtype)
 
 
 def _detect_as_published(model: nn.Module) -> None:

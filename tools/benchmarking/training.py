@@ -9,10 +9,11 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from tubedet.engine.optimizer import build_optimizer
+from tubedet.modeling.half_weights import HalfWeights
 
 from .measured_model import MeasuredModel
 from .model_arguments import add_model_arguments, model_run
-from .model_variants import TRAINING_VARIANTS, build_for_training
+from .model_variants import TRAINING_VARIANTS, build_for_training, chosen_variants
 from .variant_comparison import measure_in_turns, tables
 
 DESCRIPTION = "Losses and gradients of random clips: module by module, fused, and with checkpoints."
@@ -41,11 +42,11 @@ def run(options: argparse.Namespace) -> dict:
     """
     shape = {"clip_size": options.clip_size, "batch_size": options.batch_size}
     shape["clips"] = options.clips
+    chosen = chosen_variants(TRAINING_VARIANTS, options.variant, options.device)
     runs = [
         [
             model_run(options, config, variant, opts=opts, **shape)
-            for variant, opts in TRAINING_VARIANTS.items()
-            if variant in (options.variant or TRAINING_VARIANTS)
+            for variant, opts in chosen.items()
         ]
         for config in options.config_file
     ]
@@ -67,7 +68,11 @@ class Training(MeasuredModel):
     def build(self, cfg: CfgNode, variant: str) -> nn.Module:
         """See :func:`build_for_training`; the run's opts hold the keys of the variant."""
         self._cfg = cfg
-        return build_for_training(cfg, variant)
+        model = build_for_training(cfg, variant)
+        # Trainings cast all weights at once; published code leaves that to autocast.
+        casts_at_once = self.amp_dtype is not None and variant != "straightforward"
+        self._half_weights = HalfWeights(model) if casts_at_once else None
+        return model
 
     def phases(self) -> dict[str, Callable[[], None]]:
         """Return "forward" and "backward"."""
@@ -76,7 +81,11 @@ class Training(MeasuredModel):
     def _forward(self) -> None:
         self.model.zero_grad()
         with self.autocast():
-            self._loss = sum(self.model(self.batch).values())
+            if self._half_weights is None:
+                losses = self.model(self.batch)
+            else:
+                losses = self._half_weights.call(self.amp_dtype, self.batch)
+            self._loss = sum(losses.values())
 
     def _backward(self) -> None:
         self._loss.backward()

@@ -7,6 +7,7 @@ from benchmarking.model_variants import (
     TRAINING_VARIANTS,
     build_for_detection,
     build_for_training,
+    chosen_variants,
 )
 from benchmarking.random_clips import random_batch
 
@@ -18,9 +19,9 @@ TOY = "configs/quick_schedules/TubeR_toy.yaml"
 def test_every_form_detects_the_same_and_the_prepared_one_with_fewer_modules():
     batch = random_batch(1, (8, 32, 40), num_actions=80)
     detections, sizes, num_layers = [], [], []
-    for variant in DETECTION_VARIANTS:
+    for variant, keys in DETECTION_VARIANTS.items():
         torch.manual_seed(0)
-        model = build_for_detection(load_config(TOY, ["MODEL.DEVICE", "cpu"]), variant)
+        model = build_for_detection(load_config(TOY, ["MODEL.DEVICE", "cpu", *keys]), variant)
         assert not model.training
         head = model.action_head
         head.register_forward_pre_hook(lambda _, inputs: num_layers.append(len(inputs[0])))
@@ -29,8 +30,8 @@ def test_every_form_detects_the_same_and_the_prepared_one_with_fewer_modules():
         sizes.append(len(list(model.modules())))
     for other in detections[1:]:
         torch.testing.assert_close(detections[0], other, rtol=0, atol=1e-4)
-    assert sizes[2] < sizes[1] == sizes[0]
-    assert num_layers[0] > 1 == num_layers[1] == num_layers[2]
+    assert len(set(sizes[2:])) == 1 and sizes[2] < sizes[1] == sizes[0]
+    assert num_layers[0] > 1 and set(num_layers[1:]) == {1}
 
 
 @pytest.mark.parametrize("variant", TRAINING_VARIANTS)
@@ -39,3 +40,16 @@ def test_training_variants_can_be_built(variant):
     model = build_for_training(load_config(TOY, opts), variant)
     assert model.action_head.repeat_equal_work == (variant == "straightforward")
     assert model.training and not model.input_proj.weight.requires_grad
+
+
+def test_what_only_gpus_tell_apart_is_measured_there():
+    names = [*chosen_variants(TRAINING_VARIANTS, None, "cuda:1")]
+    assert names == [*TRAINING_VARIANTS] and "triton" in names
+    assert [*chosen_variants(TRAINING_VARIANTS, None, "cpu")] == [
+        "straightforward",
+        "fused",
+        "checkpointed",
+    ]
+    assert chosen_variants(DETECTION_VARIANTS, ["triton"], "cpu") == {
+        "triton": ("MODEL.CSN.TRITON", True)
+    }
