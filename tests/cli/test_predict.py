@@ -35,7 +35,8 @@ _FORMATS = ("csv", "jsonl", "coco.json", "mp4")
 @pytest.fixture(autouse=True)
 def no_console_logger(monkeypatch):
     """detectron2 keeps the stream of the first call, which pytest closes."""
-    monkeypatch.setattr(predict, "setup_logger", lambda **_: None)
+    for module in (predict, many_videos):
+        monkeypatch.setattr(module, "setup_logger", lambda **_: None)
 
 
 @pytest.fixture(scope="module")

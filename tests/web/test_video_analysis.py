@@ -6,6 +6,7 @@ import torch
 
 from tubedet.errors import UserError
 from tubedet.inference import VideoOutputs, device_faults, write_video_results
+from tubedet.inference.clip_inference import ClipInference
 from tubedet.inference.device_faults import BrokenDeviceError
 from tubedet.web.upload_checks import UploadError
 from tubedet.web.video_analysis import VideoAnalysis
@@ -76,14 +77,14 @@ def test_unusable_videos(analysis, make_film, tmp_path):
 
 
 def test_a_gpu_that_breaks_is_told_apart_from_one_that_is_full(analysis, film, monkeypatch):
-    def fail(inputs):
+    def fail(self, inputs):
         raise error
 
     def probe(device):
         if isinstance(error, torch.AcceleratorError):
             raise error
 
-    monkeypatch.setattr(analysis.detector, "_detect_clips", fail)
+    monkeypatch.setattr(ClipInference, "__call__", fail)
     monkeypatch.setattr(device_faults, "_probe", probe)
     error = torch.AcceleratorError("CUDA error: device-side assert triggered")
     with pytest.raises(BrokenDeviceError, match="works no more: CUDA error: device-side assert"):
