@@ -1,5 +1,6 @@
 """Fixtures of all tests."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -33,6 +34,15 @@ def pytest_addoption(parser):
         choices=("cuda", "cpu"),
         help="device of tests/gpu; cpu tries what these tests do where there is no GPU",
     )
+
+
+@pytest.fixture(autouse=True)
+def logger_as_before():
+    """Take back what a command that ran in this process has done to the logger."""
+    logger = logging.getLogger("tubedet")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    logger.level, logger.propagate, logger.handlers[:] = before
 
 
 @pytest.fixture
