@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch._dynamo import OptimizedModule
 
+from tubedet.layers import products_like_convolutions, without_tf32
 from tubedet.modeling.backbone.csn.csn import STAGES
 
 
@@ -91,7 +92,7 @@ class MatrixRate:
 
     def __init__(self, size: int, device: torch.device, dtype: torch.dtype, tf32: bool = False):
         self._device = device
-        self._precision = "tf32" if tf32 else "ieee"
+        self._precision = products_like_convolutions if tf32 else without_tf32
         self._factors = [torch.rand(size, size, device=device).to(dtype) for _ in range(2)]
         self._product = torch.empty_like(self._factors[0])
         self._gflop = 2 * size**3 / 1e9
@@ -99,13 +100,8 @@ class MatrixRate:
 
     def measure(self) -> dict[str, float]:
         """Multiply once; return ``wall`` and ``cpu``, GFLOP per second of either time."""
-        matmul = torch.backends.cuda.matmul
-        before, matmul.fp32_precision = matmul.fp32_precision, self._precision
-        try:
-            with timed(self._device) as timing:
-                torch.mm(*self._factors, out=self._product)
-        finally:
-            matmul.fp32_precision = before
+        with self._precision(), timed(self._device) as timing:
+            torch.mm(*self._factors, out=self._product)
         return {"wall": self._gflop / timing.wall_s, "cpu": self._gflop / max(timing.cpu_s, 1e-9)}
 
 
