@@ -31,7 +31,7 @@ test: setup
 	@OMP_NUM_THREADS=1 "$(RUN)" -m pytest --numprocesses auto --dist loadfile
 
 gpu-tests: setup
-	@"$(RUN)" -m pytest tests/gpu --gpu-device $(GPU_DEVICE)
+	@"$(RUN)" -m pytest tests/gpu tests/modeling/backbone/csn --gpu-device $(GPU_DEVICE)
 
 lint: setup
 	@"$(RUN)" -m ruff check .

@@ -28,8 +28,10 @@ BLOCKS = [
     ((2, 2, 2), True, (2, 1, 6, 5)),
     ((4, 1, 1), True, (1, 9, 3, 3)),
 ]
-# Ways to execute: MODEL.CSN.EXECUTION, and whether by Triton kernels.
-FAST = ["fused", "checkpointed", "fused triton", "checkpointed triton"]
+# Ways to execute: MODEL.CSN.EXECUTION, and whether by Triton kernels. These run on the CPU in the
+# interpreter; where there is a GPU it runs them, see tests/gpu/test_execution.py.
+BY_KERNELS = [] if torch.cuda.is_available() else ["fused triton", "checkpointed triton"]
+FAST = ["fused", "checkpointed", *BY_KERNELS]
 WAYS = ["modules", *FAST]
 
 
