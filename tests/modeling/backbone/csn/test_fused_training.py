@@ -30,7 +30,8 @@ BLOCKS = [
 ]
 # Ways to execute: MODEL.CSN.EXECUTION, and whether by Triton kernels. These run on the CPU in the
 # interpreter; where there is a GPU it runs them, see tests/gpu/test_execution.py.
-BY_KERNELS = [] if torch.cuda.is_available() else ["fused triton", "checkpointed triton"]
+IN_INTERPRETER = launching.has_triton() and not torch.cuda.is_available()
+BY_KERNELS = ["fused triton", "checkpointed triton"] if IN_INTERPRETER else []
 FAST = ["fused", "checkpointed", *BY_KERNELS]
 WAYS = ["modules", *FAST]
 
@@ -43,7 +44,6 @@ def several_slices(monkeypatch):
 @pytest.fixture(autouse=True)
 def kernels_in_the_interpreter(monkeypatch):
     """Kernels compute on the CPU too, in Triton's interpreter."""
-    pytest.importorskip("triton")
     monkeypatch.setattr(launching, "runs_kernels", lambda x: True)
 
 
