@@ -6,6 +6,7 @@ import pytest
 import torch
 from small_detectors import small_detector
 
+from tubedet.layers import without_tf32
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.graph_capture import RecordedPrediction
 
@@ -20,9 +21,10 @@ class FakeGraph:
         if self.recorded is None:  # the stand-in computes while it records
             return
         predict, clips, outputs = self.recorded
-        for old, new in zip(outputs, predict(clips)):
-            old.boxes.copy_(new.boxes)
-            old.action_logits.copy_(new.action_logits)
+        with torch.inference_mode():
+            for old, new in zip(outputs, predict(clips)):
+                old.boxes.copy_(new.boxes)
+                old.action_logits.copy_(new.action_logits)
 
 
 @pytest.fixture
@@ -36,6 +38,8 @@ def graphs(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", new_graph)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"stream of {device}")
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "graph", lambda graph, **options: contextlib.nullcontext())
     return made
 
@@ -53,7 +57,7 @@ def _clips(model, width, seed=0):
 
 def _record(recorded, model, clips, graphs):
     number = len(graphs)
-    outputs = recorded(clips)
+    outputs = recorded(model.predict, clips, model.parameters())
     if len(graphs) > number:  # the stand-in learns what it would have recorded
         recording = next(reversed(recorded._recordings.values()))
         graphs[-1].recorded = (model.predict, recording.clips, outputs)
@@ -63,7 +67,7 @@ def _record(recorded, model, clips, graphs):
 @torch.no_grad()
 def test_replays_equal_predictions(graphs):
     model = _detector()
-    recorded = RecordedPrediction(model.predict)
+    recorded = RecordedPrediction()
     for seed in range(4):
         clips = _clips(model, 40, seed)
         outputs = _record(recorded, model, clips, graphs)
@@ -76,7 +80,7 @@ def test_replays_equal_predictions(graphs):
 @torch.no_grad()
 def test_sizes_and_precisions_have_graphs_of_their_own(graphs):
     model = _detector()
-    recorded = RecordedPrediction(model.predict)
+    recorded = RecordedPrediction()
     for width in (40, 48):
         for _ in range(2):
             _record(recorded, model, _clips(model, width), graphs)
@@ -90,7 +94,58 @@ def test_sizes_and_precisions_have_graphs_of_their_own(graphs):
 @torch.no_grad()
 def test_the_least_used_size_goes(graphs):
     model = _detector()
-    recorded = RecordedPrediction(model.predict, max_sizes=2)
+    recorded = RecordedPrediction(max_sizes=2)
     for width in (32, 40, 32, 48, 32):  # 40 goes when 48 comes
-        recorded(_clips(model, width))
+        recorded(model.predict, _clips(model, width), model.parameters())
     assert [key[0][-1] for key in recorded._recordings] == [48, 32]
+
+
+def test_after_inference_mode_clips_may_come_without_it(graphs):
+    model = _detector()
+    recorded = RecordedPrediction()
+    with torch.inference_mode():
+        for _ in range(2):
+            _record(recorded, model, _clips(model, 40), graphs)
+    with torch.no_grad():
+        _record(recorded, model, _clips(model, 40), graphs)
+    assert len(graphs) == 1
+
+
+@torch.no_grad()
+def test_weights_that_have_moved_are_recorded_again(graphs):
+    model = _detector()
+    recorded = RecordedPrediction()
+    for _ in range(3):
+        _record(recorded, model, _clips(model, 40), graphs)
+    assert len(graphs) == 1
+    model.box_head.layers[0].weight.data = model.box_head.layers[0].weight.data.clone()
+    _record(recorded, model, _clips(model, 40), graphs)
+    assert len(graphs) == 2
+
+
+@torch.no_grad()
+def test_settings_of_tf32_are_not_replayed(graphs):
+    model = _detector()
+    recorded = RecordedPrediction()
+    for _ in range(2):
+        _record(recorded, model, _clips(model, 40), graphs)
+    with without_tf32():
+        for _ in range(2):
+            _record(recorded, model, _clips(model, 40), graphs)
+    assert len(graphs) == 2
+
+
+@torch.no_grad()
+def test_the_stream_is_on_the_gpu_of_the_clips(graphs, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        torch.cuda,
+        "graph",
+        lambda graph, **options: seen.append(options) or contextlib.nullcontext(),
+    )
+    model = _detector()
+    recorded = RecordedPrediction()
+    for width in (40, 40, 48, 48):
+        recorded(model.predict, _clips(model, width), model.parameters())
+    wanted = {"pool": "pool", "stream": "stream of cpu", "capture_error_mode": "thread_local"}
+    assert seen == [wanted, wanted]

@@ -6,6 +6,7 @@ import torch
 from small_detectors import ARCHITECTURES, small_detector
 from torch import nn
 
+from tubedet.engine.freezing import freeze_parameters
 from tubedet.layers import LayerNorm, MultiHeadAttention, PreciseLinear
 from tubedet.modeling import CSN, half_weights
 from tubedet.modeling.half_weights import HalfWeights
@@ -130,3 +131,21 @@ def test_stored_in_half_the_results_are_those_of_autocast():
         assert torch.equal(stored(x), model(x))
     precise = {name for name, dtype in stored.seen.items() if dtype == torch.float32}
     assert precise == {"precise.weight", "precise.bias"}
+
+
+def test_what_is_frozen_stays_frozen_within():
+    """Otherwise everything behind it would compute gradients that nobody wants."""
+    _, model = small_detector("TubeR", opts=["MODEL.BACKBONE.FREEZE_AT", 2])
+    freeze_parameters(model, ["backbone.*"])
+    seen = {}
+
+    def note(_, inputs, outputs):
+        seen["map"] = outputs["res5"].requires_grad
+        seen.update({name: p.requires_grad for name, p in model.named_parameters()})
+
+    wanted = {"map": False, **{name: p.requires_grad for name, p in model.named_parameters()}}
+    model.backbone.register_forward_hook(note)
+    clips = [{"clip": torch.zeros(3, 8, 32, 32, dtype=torch.uint8)}]
+    with torch.autocast("cpu", torch.bfloat16):
+        HalfWeights(model.eval()).call(torch.bfloat16, clips)
+    assert seen == wanted and any(wanted.values())

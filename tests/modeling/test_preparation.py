@@ -1,5 +1,8 @@
 """Prepared detectors compute what the detectors they were made of compute."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from small_detectors import ARCHITECTURES, small_detector
@@ -202,8 +205,13 @@ def test_graphs_are_recorded_by_prepared_detectors_that_are_asked_to():
     model = _trained_detector(opts=["MODEL.CUDA_GRAPHS", True])
     assert model._recorded is None
     prepared = prepare_for_inference(model)
-    assert prepared._recorded._predict.__self__ is prepared
     again = prepare_for_inference(prepared)
-    assert again._recorded is not prepared._recorded
-    assert again._recorded._predict.__self__ is again
+    assert None is not again._recorded is not prepared._recorded is not None
+    gone = weakref.ref(prepared)
+    gc.disable()  # GPU memory does not start it
+    try:
+        del prepared
+        assert gone() is None
+    finally:
+        gc.enable()
     assert prepare_for_inference(_trained_detector())._recorded is None

@@ -6,16 +6,19 @@ the host needs to issue them one by one.
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from tubedet.layers import convolutions_use_tf32
+
 from .clip_batch import ClipBatch
 from .losses import LayerOutput
+
+Predict = Callable[[ClipBatch], list[LayerOutput]]
 
 
 @dataclass
@@ -24,6 +27,7 @@ class _Recording:
 
     clips: ClipBatch
     outputs: list[LayerOutput]
+    weights: list[int]
     replay: Callable[[], None]
 
 
@@ -34,52 +38,62 @@ class RecordedPrediction:
     only time. Graphs share their memory: results are valid until the next call.
 
     Args:
-        predict: from a batch to predictions; does nothing but launch work on one GPU.
         max_sizes: sizes whose graphs are kept; the one that was not used for longest goes.
     """
 
-    def __init__(self, predict: Callable[[ClipBatch], list[LayerOutput]], max_sizes: int = 8):
-        self._predict = predict
+    def __init__(self, max_sizes: int = 8):
         self._max_sizes = max_sizes
         self._recordings: OrderedDict[tuple, _Recording | None] = OrderedDict()
         self._pool: Any = None
+        self._stream: Any = None
 
-    def __call__(self, clips: ClipBatch) -> list[LayerOutput]:
+    def __call__(
+        self, predict: Predict, clips: ClipBatch, weights: Iterable[torch.Tensor]
+    ) -> list[LayerOutput]:
         """Predict as the detector does.
 
         Args:
+            predict: does nothing but launch work on one GPU.
             clips: on a GPU; no gradients are wanted.
+            weights: of the detector; where they have moved in memory, it is recorded again.
         """
         kind = clips.tensor.device.type
         cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        key = (clips.tensor.shape, clips.tensor.dtype, clips.tensor.device, cast, *clips.sizes)
+        precision = (cast, convolutions_use_tf32(), torch.backends.cuda.matmul.fp32_precision)
+        place = (clips.tensor.shape, clips.tensor.dtype, clips.tensor.device)
+        key = (*place, *precision, *clips.sizes)
         is_known = key in self._recordings
         recording = self._recordings.setdefault(key, None)
         self._recordings.move_to_end(key)
         if not is_known:
             if len(self._recordings) > self._max_sizes:
                 self._recordings.popitem(last=False)
-            return self._predict(clips)
-        if recording is None:
-            recording = self._recordings[key] = self._record(clips)
+            return predict(clips)
+        addresses = [weight.data_ptr() for weight in weights]
+        if recording is None or recording.weights != addresses:
+            recording = self._recordings[key] = self._record(predict, clips, addresses)
         recording.clips.tensor.copy_(clips.tensor)
         recording.clips.mask.copy_(clips.mask)
         recording.replay()
         return recording.outputs
 
     def __deepcopy__(self, memo: dict) -> RecordedPrediction:
-        """Return a prediction without recordings, for the copy of the detector."""
-        return RecordedPrediction(copy.deepcopy(self._predict, memo), self._max_sizes)
+        """Return one without recordings, for the copy of the detector."""
+        return RecordedPrediction(self._max_sizes)
 
-    def _record(self, clips: ClipBatch) -> _Recording:
-        own = ClipBatch(clips.tensor.clone(), clips.mask.clone(), list(clips.sizes))
+    def _record(self, predict: Predict, clips: ClipBatch, addresses: list[int]) -> _Recording:
+        device = clips.tensor.device
+        with torch.inference_mode(False):  # so that both modes may write to them
+            own = ClipBatch(clips.tensor.clone(), clips.mask.clone(), list(clips.sizes))
         graph = torch.cuda.CUDAGraph()
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
+            self._stream = torch.cuda.Stream(device)  # PyTorch's own is on the first GPU used
         # What autocast has cast so far is freed when its context ends; the graph makes its own.
         torch.clear_autocast_cache()
         # Other threads may pin memory for the next clips meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            outputs = self._predict(own)
+        options = {"stream": self._stream, "capture_error_mode": "thread_local"}
+        with torch.cuda.device(device), torch.cuda.graph(graph, pool=self._pool, **options):
+            outputs = predict(own)
         torch.clear_autocast_cache()
-        return _Recording(own, outputs, graph.replay)
+        return _Recording(own, outputs, addresses, graph.replay)

@@ -23,7 +23,9 @@ class HalfWeights:
     """Half-precision copies of the weights that autocast would cast one by one.
 
     These are the float32 weights of linear layers, convolutions, attention and layer norms, but for
-    :class:`PreciseLinear`. Gradients reach the parameters in float32.
+    :class:`PreciseLinear`. Gradients reach the parameters in float32. (Within
+    ``DistributedDataParallel``, a weight that no loss depends on gets the gradient zero instead of
+    being reported.)
 
     Args:
         model: also within ``DistributedDataParallel``.
@@ -104,19 +106,28 @@ class _CastAll(torch.autograd.Function):
     @staticmethod
     def forward(ctx, dtype, *tensors):
         ctx.set_materialize_grads(False)
-        ctx.dtypes = [tensor.dtype for tensor in tensors]
-        return tuple(_copies(tensors, [dtype] * len(tensors)))
+        ctx.forms = [(x.shape, x.stride(), x.dtype) for x in tensors]
+        copies = _copies(tensors, [(x.shape, x.stride(), dtype) for x in tensors])
+        # What is frozen stays so, and nothing before it computes gradients.
+        frozen = [c for c, tensor in zip(copies, tensors) if not tensor.requires_grad]
+        ctx.mark_non_differentiable(*frozen)
+        return tuple(copies)
 
     @staticmethod
     def backward(ctx, *gradients):
         there = [index for index, gradient in enumerate(gradients) if gradient is not None]
-        full = _copies([gradients[i] for i in there], [ctx.dtypes[i] for i in there])
+        # As the parameters lie in memory, as optimisers and the exchange of gradients want it.
+        full = _copies([gradients[i] for i in there], [ctx.forms[i] for i in there])
         found = dict(zip(there, full))
         return None, *(found.get(index) for index in range(len(gradients)))
 
 
-def _copies(tensors, dtypes) -> list[torch.Tensor]:
-    copies = [torch.empty_like(x, dtype=dtype) for x, dtype in zip(tensors, dtypes)]
+def _copies(tensors, forms) -> list[torch.Tensor]:
+    """Copy to new tensors of some shape, strides and dtype each."""
+    copies = [
+        torch.empty_strided(shape, stride, dtype=dtype, device=x.device)
+        for x, (shape, stride, dtype) in zip(tensors, forms)
+    ]
     if copies:
         torch._foreach_copy_(copies, list(tensors))
     return copies

@@ -1,5 +1,6 @@
 """What all architectures share: from clips to losses or detections."""
 
+import itertools
 from abc import ABC, abstractmethod
 
 import torch
@@ -133,7 +134,8 @@ class ClipDetector(nn.Module, ABC):
             self.backbone.size_divisibility,
         )
         if self._recorded is not None and clips.tensor.is_cuda and not torch.is_grad_enabled():
-            layers = self._recorded(clips)
+            weights = itertools.chain(self.parameters(), self.buffers())
+            layers = self._recorded(self.predict, clips, weights)
         else:
             layers = self.predict(clips, all_layers=self.training and self.aux_loss)
         if self.training:
@@ -154,7 +156,7 @@ class ClipDetector(nn.Module, ABC):
 
     def record_predictions(self) -> None:
         """Record predictions on GPUs from now on; the model is not trained any more."""
-        self._recorded = RecordedPrediction(self.predict)
+        self._recorded = RecordedPrediction()
 
     def _target(self, clip_input: dict, size: tuple[int, int]) -> ClipTarget:
         """Ground truth where the input has it, on the host as a rule."""

@@ -85,3 +85,36 @@ def test_without_triton_the_parts_are_those_of_cpus(monkeypatch):
     monkeypatch.setattr(launching, "has_triton", lambda: False)
     assert type(Stem(8, "BN", triton=True).for_inference()).__name__ == "FoldedStem"
     assert not launching.runs_kernels(torch.empty(1, device="meta"))
+
+
+@pytest.mark.parametrize("prepares", [False, True])
+def test_what_is_not_a_number_is_not_hidden(prepares, kernel_device):
+    torch.manual_seed(0)
+    block = Bottleneck(32, 8, (1, 1, 1), False, "BN", "fused", triton=True).to(kernel_device)
+    stem = Stem(8, "BN", "fused", triton=True).to(kernel_device)
+    for part, size in ((block, (1, 32, 2, 3, 3)), (stem, (1, 3, 2, 9, 9))):
+        x = _clip(*size, device=kernel_device, dtype=torch.float32)
+        for conv, _ in part.convolutions():
+            clean = conv.weight.detach().clone()
+            conv.weight.data.view(-1)[0] = float("nan")
+            part.train(not prepares)
+            out = part.for_inference()(x) if prepares else part(x)
+            with torch.no_grad():
+                expected = part.eval().by_modules(x) if prepares else part.by_modules(x)
+            assert expected.isnan().any() and out.isnan()[expected.isnan()].all()
+            conv.weight.data.copy_(clean)
+            for norm in part.modules():
+                if isinstance(norm, torch.nn.BatchNorm3d):
+                    norm.reset_running_stats()
+
+
+def test_weights_that_were_cast_stay(kernel_device):
+    csn = _small_csn(kernel_device)
+    prepared = prepare_for_inference(csn)
+    x = _clip(1, 3, 2, 16, 16, device=kernel_device, dtype=torch.float32)
+    with torch.no_grad():
+        with torch.autocast(kernel_device, torch.float16):
+            prepared(x)
+        first = prepared.res5[1]._cast[torch.float16, x.device]["taps"]
+        prepared(x)
+    assert prepared.res5[1]._cast[torch.float16, x.device]["taps"] is first

@@ -8,6 +8,8 @@ three frames of the output. Sums are float32 at least. Weights are (27, C): time
 import triton
 import triton.language as tl
 
+from .norm_kernels import relu
+
 
 @triton.jit
 def depthwise(
@@ -70,7 +72,7 @@ def depthwise(
                     offsets = (y * width + x)[:, None] * channels + c[None, :]
                     value = tl.load(frame + offsets, mask=mask, other=0.0).to(ACC)
                     if NORMS_INPUT:
-                        value = tl.maximum(value * scale[None, :] + shift[None, :], 0.0)
+                        value = relu(value * scale[None, :] + shift[None, :])
                         value = tl.where(mask, value, 0.0)
                     taps = weight + k * channels + c
                     w = tl.load(taps + 18 * channels, mask=known, other=0.0).to(ACC)
@@ -82,7 +84,7 @@ def depthwise(
             if t > first:
                 result = previous + added[None, :]
                 if HAS_BIAS:
-                    result = tl.maximum(result, 0.0)
+                    result = relu(result)
                 frame = (b * out_frames + t - 1).to(tl.int64) * num_places * channels
                 offsets = places[:, None] * channels + c[None, :]
                 tl.store(out + frame + offsets, result.to(out.dtype.element_ty), mask=written)
@@ -103,13 +105,13 @@ def depthwise(
                         offsets = (y * width + x)[:, None] * channels + c[None, :]
                         value = tl.load(frame + offsets, mask=mask, other=0.0).to(ACC)
                         if NORMS_INPUT:
-                            value = tl.maximum(value * scale[None, :] + shift[None, :], 0.0)
+                            value = relu(value * scale[None, :] + shift[None, :])
                             value = tl.where(mask, value, 0.0)
                         taps = weight + (step * 9 + k) * channels + c
                         current += value * tl.load(taps, mask=known, other=0.0).to(ACC)[None, :]
             result = current + added[None, :]
             if HAS_BIAS:
-                result = tl.maximum(result, 0.0)
+                result = relu(result)
             frame = (b * out_frames + t).to(tl.int64) * num_places * channels
             offsets = places[:, None] * channels + c[None, :]
             tl.store(out + frame + offsets, result.to(out.dtype.element_ty), mask=written)
@@ -238,9 +240,9 @@ def depthwise_weight_gradient(
             v1 = tl.load(frame + inner, mask=m1, other=0.0).to(ACC)
             v2 = tl.load(frame + inner + channels, mask=m2, other=0.0).to(ACC)
             if NORMS_INPUT:
-                v0 = tl.where(m0, tl.maximum(v0 * scale[None, :] + shift[None, :], 0.0), 0.0)
-                v1 = tl.where(m1, tl.maximum(v1 * scale[None, :] + shift[None, :], 0.0), 0.0)
-                v2 = tl.where(m2, tl.maximum(v2 * scale[None, :] + shift[None, :], 0.0), 0.0)
+                v0 = tl.where(m0, relu(v0 * scale[None, :] + shift[None, :]), 0.0)
+                v1 = tl.where(m1, relu(v1 * scale[None, :] + shift[None, :]), 0.0)
+                v2 = tl.where(m2, relu(v2 * scale[None, :] + shift[None, :]), 0.0)
             for step in tl.static_range(3):
                 shifted = t + 1 - step
                 source = shifted // TIME_STEP

@@ -14,7 +14,7 @@ from tubedet.modeling.backbone.csn.folded import FoldedBottleneck, FoldedStem
 
 from . import launching
 from .depthwise import depthwise, taps_by_channel
-from .launching import compute_dtype, convolution_precision
+from .launching import compute_dtype, executing_part
 from .product_kernel import relu_of_product_sum
 from .row_norm import AppliedNorm
 from .stem import pooled, stem_maps, window_weight
@@ -27,21 +27,21 @@ class KernelStem(FoldedStem):
 
     def __init__(self, *parts: Any):
         super().__init__(*parts)
-        self._filters: torch.Tensor | None = None
-        self._norm: AppliedNorm | None = None
+        # By precision and device. What was made stays: a CUDA graph may read it.
+        self._cast: dict[tuple, tuple[torch.Tensor, AppliedNorm]] = {}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, T, H, W) -> (B, C, T, ceil(H/4), ceil(W/4))."""
         if not launching.runs_kernels(x):
             return super().forward(x)
         dtype = compute_dtype(x)
-        if self._filters is None or not _fits(self._filters, x, dtype):
-            self._filters = window_weight(self.weight, dtype)
+        if (dtype, x.device) not in self._cast:
             values = torch.stack([torch.ones_like(self.bias), self.bias])
-            self._norm = AppliedNorm(values.to(torch.promote_types(dtype, torch.float32)), False)
-        assert self._norm is not None  # it is made with the filters
-        with convolution_precision(x):
-            out, _ = pooled(stem_maps(x, self._filters), self._norm)
+            norm = AppliedNorm(values.to(torch.promote_types(dtype, torch.float32)), False)
+            self._cast[dtype, x.device] = window_weight(self.weight, dtype), norm
+        filters, norm = self._cast[dtype, x.device]
+        with executing_part(x):
+            out, _ = pooled(stem_maps(x, filters), norm)
         return out.permute(0, 4, 1, 2, 3)
 
 
@@ -52,17 +52,19 @@ class KernelBottleneck(FoldedBottleneck):
 
     def __init__(self, *parts: Any):
         super().__init__(*parts)
-        self._cast: dict[str, torch.Tensor] = {}
+        # By precision and device. What was made stays: a CUDA graph may read it.
+        self._cast: dict[tuple, dict[str, torch.Tensor]] = {}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, T, H, W) -> (B, C', T', H', W')."""
         if not launching.runs_kernels(x):
             return super().forward(x)
         dtype = compute_dtype(x)
-        if not self._cast or not _fits(self._cast["taps"], x, dtype):
-            self._cast = self._cast_weights(dtype)
-        with convolution_precision(x):
-            out = self._by_kernels(x.permute(0, 2, 3, 4, 1).to(dtype).contiguous(), self._cast)
+        if (dtype, x.device) not in self._cast:
+            self._cast[dtype, x.device] = self._cast_weights(dtype)
+        cast = self._cast[dtype, x.device]
+        with executing_part(x):
+            out = self._by_kernels(x.permute(0, 2, 3, 4, 1).to(dtype).contiguous(), cast)
         return out.permute(0, 4, 1, 2, 3)
 
     def _by_kernels(self, maps: torch.Tensor, cast: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -97,8 +99,3 @@ class KernelBottleneck(FoldedBottleneck):
             cast["shortcut"] = matrix(self.shortcut_weight)
             cast["expand_bias"] = self.expand_bias + self.shortcut_bias
         return cast
-
-
-def _fits(weight: torch.Tensor, x: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether a weight that was prepared before can be used again."""
-    return weight.dtype == dtype and weight.device == x.device

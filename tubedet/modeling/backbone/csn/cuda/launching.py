@@ -26,8 +26,14 @@ def runs_kernels(x: torch.Tensor) -> bool:
     Args:
         x: any tensor.
     """
-    on_nvidia = x.device.type == "cuda" and torch.version.hip is None
-    return on_nvidia and has_triton() and not torch.compiler.is_compiling()
+    if x.device.type != "cuda" or torch.version.hip is not None or not has_triton():
+        return False
+    return _is_known_to_triton(x.device) and not torch.compiler.is_compiling()
+
+
+@functools.cache
+def _is_known_to_triton(device: torch.device) -> bool:
+    return torch.cuda.get_device_capability(device) >= (7, 0)
 
 
 def compute_dtype(x: torch.Tensor) -> torch.dtype:
@@ -41,16 +47,20 @@ def compute_dtype(x: torch.Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if is_cast else x.dtype
 
 
-def convolution_precision(x: torch.Tensor) -> contextlib.AbstractContextManager:
-    """Within, products have the precision that a convolution of ``x`` has, autocast aside.
+def executing_part(x: torch.Tensor) -> contextlib.AbstractContextManager:
+    """Give the context of a part: autocast is off, products are as precise as convolutions.
+
+    Kernels run on the GPU of ``x``: Triton launches them on the current one.
 
     Args:
         x: an input of the part.
     """
     context = contextlib.ExitStack()
     context.enter_context(without_autocast(x.device))
-    if x.device.type == "cuda" and x.dtype == torch.float32:
-        context.enter_context(products_like_convolutions())
+    if x.device.type == "cuda":
+        context.enter_context(torch.cuda.device(x.device))
+        if x.dtype == torch.float32:
+            context.enter_context(products_like_convolutions())
     return context
 
 

@@ -10,6 +10,12 @@ import triton.language as tl
 
 
 @triton.jit
+def relu(x):
+    """Like PyTorch's, this keeps what is not a number, so that broken weights are seen."""
+    return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
 def chunk_statistics(
     rows,
     means,
@@ -154,7 +160,7 @@ def norm_relu(
             shift = tl.load(other_norm + channels + c, mask=inside, other=0.0)
             added = added * scale[None, :] + shift[None, :]
         value += added
-    tl.store(out + offsets, tl.maximum(value, 0.0).to(out.dtype.element_ty), mask=mask)
+    tl.store(out + offsets, relu(value).to(out.dtype.element_ty), mask=mask)
 
 
 @triton.jit

@@ -9,6 +9,7 @@ import triton.language as tl
 from tubedet.layers import convolutions_use_tf32
 
 from .launching import ceil_div, next_power_of_2
+from .norm_kernels import relu
 
 
 @triton.jit
@@ -45,7 +46,7 @@ def product_sum_relu(
     offsets = r.to(tl.int64)[:, None] * num_out + d[None, :]
     total += tl.load(bias + d, mask=d < num_out, other=0.0).to(ACC)[None, :]
     total += tl.load(other + offsets, mask=mask, other=0.0).to(ACC)
-    tl.store(out + offsets, tl.maximum(total, 0.0).to(out.dtype.element_ty), mask=mask)
+    tl.store(out + offsets, relu(total).to(out.dtype.element_ty), mask=mask)
 
 
 def relu_of_product_sum(

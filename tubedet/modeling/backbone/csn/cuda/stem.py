@@ -110,8 +110,8 @@ def pooled(
     places = torch.empty_like(out, dtype=torch.uint8) if keep_places else None
     block_places, block_channels = _blocks(sides[0] * sides[1], channels)
     grid = (
-        ceil_div(sides[0] * sides[1], block_places),
         batch * num_frames,
+        ceil_div(sides[0] * sides[1], block_places),
         ceil_div(channels, block_channels),
     )
     kernels.norm_relu_pool[grid](
@@ -135,8 +135,8 @@ def pooling_gradient(
     d_maps = grad.new_empty(batch, num_frames, *sides, channels)
     block_places, block_channels = _blocks(sides[0] * sides[1], channels)
     grid = (
-        ceil_div(sides[0] * sides[1], block_places),
         batch * num_frames,
+        ceil_div(sides[0] * sides[1], block_places),
         ceil_div(channels, block_channels),
     )
     kernels.pool_gradient[grid](

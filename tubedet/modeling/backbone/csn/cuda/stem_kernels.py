@@ -3,6 +3,8 @@
 import triton
 import triton.language as tl
 
+from .norm_kernels import relu
+
 
 @triton.jit
 def frame_windows(
@@ -54,8 +56,8 @@ def norm_relu_pool(
 
     KEEPS_PLACES: ``places`` takes which of the nine is the largest, the first one of equals.
     """
-    frame = tl.program_id(1).to(tl.int64)
-    p = tl.program_id(0) * BLOCK_PLACES + tl.arange(0, BLOCK_PLACES)
+    frame = tl.program_id(0).to(tl.int64)
+    p = tl.program_id(1) * BLOCK_PLACES + tl.arange(0, BLOCK_PLACES)
     row = p // out_width * 2
     column = p % out_width * 2
     c = tl.program_id(2) * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)
@@ -73,10 +75,11 @@ def norm_relu_pool(
         mask = seen[:, None] & written
         offsets = (y * width + x)[:, None] * channels + c[None, :]
         value = tl.load(source + offsets, mask=mask, other=0.0).to(ACC)
-        value = tl.maximum(value * scale[None, :] + shift[None, :], 0.0)
+        value = relu(value * scale[None, :] + shift[None, :])
         value = tl.where(mask, value, -1.0)
-        place = tl.where(value > largest, k, place)
-        largest = tl.maximum(value, largest)
+        is_larger = (value > largest) | (value != value)
+        place = tl.where(is_larger, k, place)
+        largest = tl.maximum(value, largest, propagate_nan=tl.PropagateNan.ALL)
     offsets = frame * out_height * out_width * channels + p[:, None] * channels + c[None, :]
     tl.store(out + offsets, largest.to(out.dtype.element_ty), mask=written)
     if KEEPS_PLACES:
@@ -98,8 +101,8 @@ def pool_gradient(
     BLOCK_CHANNELS: tl.constexpr,
 ):
     """Gather the gradient of the maps that :func:`norm_relu_pool` pooled."""
-    frame = tl.program_id(1).to(tl.int64)
-    p = tl.program_id(0) * BLOCK_PLACES + tl.arange(0, BLOCK_PLACES)
+    frame = tl.program_id(0).to(tl.int64)
+    p = tl.program_id(1) * BLOCK_PLACES + tl.arange(0, BLOCK_PLACES)
     row = p // width
     column = p % width
     c = tl.program_id(2) * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)

@@ -20,7 +20,7 @@ from .depthwise import (
     depthwise_weight_gradient,
     taps_by_channel,
 )
-from .launching import compute_dtype, convolution_precision, weight_gradient
+from .launching import compute_dtype, executing_part, weight_gradient
 from .row_norm import AppliedNorm
 from .stem import pooled, pooling_gradient, stem_maps, stem_weight_gradient, window_weight
 
@@ -43,7 +43,7 @@ class StemKernels(torch.autograd.Function):
             weight, gain, bias: of its convolution and its norm.
         """
         dtype = compute_dtype(x)
-        with convolution_precision(x):
+        with executing_part(x):
             filters = window_weight(weight, dtype)
             maps = stem_maps(x, filters)
             norm = AppliedNorm.of(stem.norm, _rows(maps))
@@ -60,7 +60,7 @@ class StemKernels(torch.autograd.Function):
         """Gradients of the arguments of :meth:`forward`."""
         x, filters, places, values, *kept = ctx.saved_tensors
         norm = AppliedNorm(values, ctx.of_batch)
-        with convolution_precision(x):
+        with executing_part(x):
             maps = kept[0] if kept else stem_maps(x, filters)
             grad = _channels_last(d_out, filters.dtype)
             d_rows, rows = _rows(pooling_gradient(grad, places, ctx.sides)), _rows(maps)
@@ -89,7 +89,7 @@ class BottleneckKernels(torch.autograd.Function):
             shortcut: likewise of its projection, if it has one.
         """
         dtype = compute_dtype(x)
-        with convolution_precision(x):
+        with executing_part(x):
             maps = _channels_last(x, dtype)
             taps = taps_by_channel(w2, dtype)
             matrices = [w.flatten(1).to(dtype) for w in (w1, w3, *shortcut[:1])]
@@ -125,7 +125,7 @@ class BottleneckKernels(torch.autograd.Function):
         h1, h2 = (None, None) if ctx.recompute_all else (saved.pop(0), saved.pop(0))
         n1, n2, n3, *n4 = [AppliedNorm(saved.pop(0), of_batch) for of_batch in ctx.of_batch]
         taps, w1, w3, *ws = saved
-        with convolution_precision(maps):
+        with executing_part(maps):
             if ctx.recompute_all:
                 h1 = _product(maps, w1)
                 h2 = depthwise(h1, taps, ctx.stride, norm=n1)
