@@ -139,7 +139,8 @@ def test_one_process_on_each_machine_may_share_work(set_variables):
 
 
 def test_mpi_on_several_machines_needs_an_address(set_variables):
-    set_variables(LAUNCHERS["mpirun"], OMPI_COMM_WORLD_LOCAL_SIZE="1")
+    alone = {"OMPI_COMM_WORLD_LOCAL_SIZE": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}
+    set_variables(LAUNCHERS["mpirun"], **alone)
     with pytest.raises(UserError, match="mpirun has .* on 2 machines; set MASTER_ADDR"):
         started_process()
     assert started_process("tcp://node0:29500").url == "tcp://node0:29500"
@@ -188,3 +189,18 @@ def test_what_cannot_be_joined_is_said(set_variables, name, changes, message):
 )
 def test_the_first_machine_of_a_list(hosts, first):
     assert first_host(hosts) == first
+
+
+@pytest.mark.parametrize(
+    "launcher, changes, message",
+    [
+        ("torchrun", {"RANK": "5"}, "RANK is 5 and LOCAL_RANK is 1, but there are 2 processes"),
+        ("torchrun", {"LOCAL_RANK": "2"}, "LOCAL_RANK is 2, but there are 2 processes, 2 of them"),
+        ("srun", {"SLURM_LOCALID": ""}, "a task of srun, but SLURM_LOCALID is not set"),
+    ],
+)
+def test_places_that_do_not_exist(launcher, changes, message, monkeypatch):
+    for name, value in {**LAUNCHERS[launcher], **changes}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=message):
+        started_process()

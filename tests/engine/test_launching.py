@@ -45,7 +45,7 @@ def test_a_process_whose_parent_has_ended_does_nothing(is_orphan):
         ({"num_machines": 2}, "--num-machines 2 needs --dist-url tcp://HOST:PORT, the same on all"),
         ({"machine_rank": 1}, "--machine-rank is 1; with --num-machines 1 it is 0"),
         (
-            {"num_machines": 3, "machine_rank": 3, "dist_url": "tcp://a:1"},
+            {"num_machines": 3, "machine_rank": 3, "dist_url": "tcp://127.0.0.1:1"},
             "--machine-rank is 3; with --num-machines 3 it is a number from 0 to 2",
         ),
         ({"machine_rank": -1}, "--machine-rank is -1"),
@@ -67,7 +67,7 @@ def test_processes_that_cannot_be_started_are_refused(changes, message, monkeypa
 
 @pytest.mark.parametrize("changes", [{"num_gpus": 2}, {"num_machines": 2}])
 def test_processes_of_a_launcher_start_no_further_ones(changes, monkeypatch):
-    started = StartedProcess("srun", 1, 4, 1, 4, "tcp://a:1")
+    started = StartedProcess("srun", 1, 4, 1, 4, "tcp://127.0.0.1:1")
     monkeypatch.setattr(launching, "started_process", lambda url: started)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     check_processes(_args(num_gpus=1), "cpu")
@@ -145,7 +145,7 @@ def test_an_interrupt_of_the_parent_ends_the_processes(monkeypatch):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_an_error_of_all_is_printed_by_the_main_process(rank, monkeypatch):
     left = []
-    started = StartedProcess("srun", rank, 2, rank, 2, "tcp://a:1")
+    started = StartedProcess("srun", rank, 2, rank, 2, "tcp://127.0.0.1:1")
     monkeypatch.setattr(launching, "started_process", lambda url: started)
     monkeypatch.setattr(launching, "join_group", lambda process, on_gpu: None)
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: left.append(rank))
@@ -158,3 +158,12 @@ def test_an_error_of_all_is_printed_by_the_main_process(rank, monkeypatch):
         launching.launch_processes(main, _args(num_gpus=1), "cpu")
     assert left == [rank]
     assert not rank or ended.value.code == 2
+
+
+def _die(args):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_one_line():
+    with pytest.raises(UserError, match=r"process [01] of this machine ended by signal SIGKILL"):
+        launching.launch_processes(_die, _args(), "cpu")

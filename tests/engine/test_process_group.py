@@ -7,6 +7,7 @@ from detectron2.utils import comm
 from tubedet.agreement import AgreedError
 from tubedet.engine import process_group
 from tubedet.engine.launchers import StartedProcess
+from tubedet.engine.process_group import check_address
 from tubedet.errors import UserError
 
 
@@ -86,3 +87,22 @@ def test_an_address_that_is_in_use_is_named():
         process = StartedProcess("srun", 0, 2, 0, 2, url)
         with pytest.raises(UserError, match=f"process 0 of 2 cannot meet the others at {url}"):
             process_group.join_group(process, on_gpu=False)
+
+
+@pytest.mark.parametrize(
+    "url, message",
+    [
+        ("ftp://x", "'ftp://x'; give tcp://HOST:PORT"),
+        ("tcp://127.0.0.1:99999", "give tcp://HOST:PORT"),
+        ("tcp://127.0.0.1:x", "give tcp://HOST:PORT"),
+        ("tcp://nohost.invalid:29500", "finds no host nohost.invalid"),
+    ],
+)
+def test_places_where_nobody_can_meet(url, message):
+    with pytest.raises(UserError, match=message):
+        check_address(url)
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:29500", "tcp://[::1]:29500", "env://"])
+def test_places_where_processes_can_meet(url):
+    check_address(url)

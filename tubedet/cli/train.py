@@ -14,6 +14,7 @@ srun and mpirun may start the processes as well:
 from __future__ import annotations
 
 import argparse
+import os
 
 from tubedet.agreement import agreed_errors
 from tubedet.engine import (
@@ -79,6 +80,7 @@ def main(options: argparse.Namespace) -> int:
     check_run_config(cfg, num_processes=num_processes, eval_only=options.eval_only)
     if options.num_machines == 1 and num_started_processes() == 1:  # others would wait in vain
         fetch_start(cfg, resume=options.resume, eval_only=options.eval_only)
+    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)  # where that fails it is said before they start
     launch_processes(run_process, options, cfg.MODEL.DEVICE)
     return 0
 

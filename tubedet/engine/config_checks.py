@@ -71,6 +71,7 @@ def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> No
     _check_data_sets("DATASETS.TRAIN", cfg.DATASETS.TRAIN)
     if not cfg.DATASETS.TRAIN:
         raise UserError("DATASETS.TRAIN is empty; name a data set to train on")
+    _check_at_least(cfg, "SOLVER.MAX_ITER", 1)
     num_clips = cfg.SOLVER.IMS_PER_BATCH
     if num_clips < 1 or num_clips % num_processes:
         raise UserError(

@@ -130,8 +130,8 @@ def started_process(dist_url: str = "auto") -> StartedProcess | None:
         the place; None if this process was started alone.
 
     Raises:
-        UserError: if an environment variable is missing that processes need to meet, or machines
-            have different numbers of processes.
+        UserError: if an environment variable is missing that processes need to meet, a number is
+            beyond the number of processes, or machines have different numbers of them.
     """
     launcher = _find_launcher()
     if launcher is None or (world_size := num_started_processes()) == 1:
@@ -147,11 +147,17 @@ def started_process(dist_url: str = "auto") -> StartedProcess | None:
             f"{launcher.name} has started {text} of {world_size} processes on this machine; every "
             "machine must have as many"
         )
+    rank, local_rank = int(_value(launcher.rank)), int(_value(launcher.local_rank))
+    if rank >= world_size or local_rank >= local_size:
+        raise UserError(
+            f"{launcher.rank[0]} is {rank} and {launcher.local_rank[0]} is {local_rank}, but there "
+            f"are {world_size} processes, {local_size} of them on this machine"
+        )
     return StartedProcess(
         launcher=launcher.name,
-        rank=int(_value(launcher.rank)),
+        rank=rank,
         world_size=world_size,
-        local_rank=int(_value(launcher.local_rank)),
+        local_rank=local_rank,
         local_size=local_size,
         url=_meeting_url(launcher, world_size // local_size) if dist_url == "auto" else dist_url,
     )
@@ -172,11 +178,14 @@ def _find_launcher() -> _Launcher | None:
     """Return the launcher that is closest to this process, of those whose variables are whole."""
     for launcher in _LAUNCHERS:
         places = (launcher.rank, launcher.local_rank, launcher.world_size)
-        if not all(_value(names).isdigit() for names in places):
+        missing = [names[0] for names in places if not _value(names).isdigit()]
+        is_srun = launcher.name == "srun"
+        if is_srun and not _is_step_of_srun():
             continue
-        if launcher.name == "srun" and not _is_step_of_srun():
-            continue
-        return launcher
+        if not missing:
+            return launcher
+        if is_srun and _value(launcher.world_size) not in ("", "1"):
+            raise UserError(f"this is a task of srun, but {missing[0]} is not set, as srun would")
     return None
 
 

@@ -8,7 +8,6 @@ import ctypes
 import gc
 import multiprocessing
 import os
-import re
 import signal
 import socket
 import sys
@@ -22,7 +21,7 @@ from tubedet.errors import USER_ERRORS, UserError
 from tubedet.third_party_warnings import silence_third_party_warnings
 
 from .launchers import StartedProcess, started_process
-from .process_group import check_gpus, join_group
+from .process_group import check_address, check_gpus, join_group
 
 
 def launch_processes(main: Callable, args: argparse.Namespace, device: str) -> None:
@@ -38,7 +37,7 @@ def launch_processes(main: Callable, args: argparse.Namespace, device: str) -> N
 
     Raises:
         UserError, OSError, FFmpegError: as ``main`` raises them, whatever the number of processes,
-            and those of :func:`check_processes`.
+            those of :func:`check_processes`, and if one of several processes is killed.
         ProcessRaisedException: if one of several processes ends with any other exception; the
             message has its traceback.
     """
@@ -73,6 +72,9 @@ def check_processes(args: argparse.Namespace, device: str) -> None:
                 f"{process.launcher} has started {process.world_size} processes already; leave out "
                 f"--num-gpus and --num-machines, or start the tool without {process.launcher}"
             )
+        by_launcher = args.dist_url == "auto"
+        given_by = "MASTER_ADDR and MASTER_PORT" if by_launcher else "--dist-url"
+        check_address(process.url, given_by=given_by)
         if _is_gpu(device):
             check_gpus(process)
         return
@@ -95,8 +97,8 @@ def _check_machines(args: argparse.Namespace) -> None:
             f"--num-machines {number} needs --dist-url tcp://HOST:PORT, the same on all machines: "
             "the first machine and a free port of it"
         )
-    if url != "auto" and not re.match(r"tcp://.+:\d+$|(?!tcp:)\w+://", url):
-        raise UserError(f"--dist-url is {url!r}; give tcp://HOST:PORT")
+    if url != "auto":
+        check_address(url)
 
 
 def _is_gpu(device: str) -> bool:
@@ -138,10 +140,13 @@ def _spawn(main: Callable, args: argparse.Namespace, *, on_gpu: bool) -> None:
                 args=(main, args, url, on_gpu, user_errors, os.getpid()),
                 nprocs=args.num_gpus,
             )
-    except ProcessExitedException:
-        if user_errors.empty():
-            raise
-        raise user_errors.get() from None
+    except ProcessExitedException as error:
+        if not user_errors.empty():
+            raise user_errors.get() from None
+        end = f"by signal {error.signal_name}" if error.signal_name else f"with {error.exit_code}"
+        raise UserError(
+            f"process {error.error_index} of this machine ended {end}, and so did the others"
+        ) from None
     except BaseException:  # an interrupt of this process may not have reached the others
         for process in multiprocessing.active_children():
             process.terminate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
 import torch
@@ -32,6 +33,30 @@ def check_gpus(process: StartedProcess) -> None:
         )
 
 
+def check_address(url: str, *, given_by: str = "--dist-url") -> None:
+    """Refuse a place where processes can never meet; otherwise they would wait for each other.
+
+    Args:
+        url: where they meet.
+        given_by: who says so.
+
+    Raises:
+        UserError: if it is no ``tcp://HOST:PORT``, ``env://`` or ``file://``, or there is no such
+            host.
+    """
+    if re.match(r"env://|file://", url):
+        return
+    match = re.fullmatch(r"tcp://(.+):(\d+)", url)
+    if match is None or not 0 < int(match[2]) < 65536:
+        raise UserError(f"{given_by} is {url!r}; give tcp://HOST:PORT")
+    try:
+        socket.getaddrinfo(match[1].strip("[]"), int(match[2]))
+    except OSError as error:
+        raise UserError(
+            f"{given_by} is {url!r}, but this machine finds no host {match[1]} ({error.strerror})"
+        ) from error
+
+
 def join_group(process: StartedProcess, *, on_gpu: bool) -> None:
     """Join the other processes, and take a GPU, as detectron2's ``launch`` does.
 
@@ -58,7 +83,7 @@ def join_group(process: StartedProcess, *, on_gpu: bool) -> None:
             world_size=process.world_size,
             timeout=DEFAULT_TIMEOUT,
         )
-    except torch.distributed.DistError as error:
+    except (RuntimeError, ValueError) as error:  # DistError among them
         raise UserError(
             f"process {process.rank} of {process.world_size} cannot meet the others at "
             f"{process.url}: {error}; MASTER_ADDR and MASTER_PORT, or --dist-url, give another "

@@ -68,3 +68,20 @@ def test_wrong_durations_are_noticed(tmp_path, write_video, numbers_in, monkeypa
         counted.clear()
         assert numbers_in(reader.read(times, tick=TICK)) == expected
         assert counted["needed"] == 0  # it is not tried again
+
+
+@pytest.mark.parametrize(
+    "suffix, codec, leaves_out",
+    [("mp4", "libx264", True), ("avi", "libx264", False), ("mp4", "mpeg4", False)],
+)
+def test_where_packets_have_other_times_than_frames_all_are_decoded(
+    tmp_path, suffix, codec, leaves_out, write_video, numbers_in, monkeypatch
+):
+    path = write_video(tmp_path / f"video.{suffix}", 60, codec=codec, b_frames=1, gop=30)
+    times = np.arange(10, 50, 2) / 30
+    with VideoFileReader(path) as reader:
+        counted = _decoded(reader, monkeypatch)
+        found = reader.read(times, tick=TICK)
+    assert (counted["needed"] > 0) == leaves_out and (counted["all"] > 0) != leaves_out
+    if suffix == "mp4":
+        assert numbers_in(found) == list(range(10, 50, 2))

@@ -6,10 +6,26 @@ import math
 from bisect import bisect_right
 
 import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 
 class MissedFrameError(Exception):
     """A frame was left out that would have been shown."""
+
+
+def states_own_times(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether the time of every frame is that of its packet, so that packets tell frames apart.
+
+    AVI has no times of its own, and MPEG-4 may pack two frames into a packet: there the time of a
+    packet with B-frames is not that of the frame which the decoder makes of it. So only H.264 in
+    other containers is relied on, which is what films are mostly stored in.
+
+    Args:
+        container: the open file.
+        stream: its video.
+    """
+    return stream.codec_context.name == "h264" and "avi" not in container.format.name.split(",")
 
 
 class UnseenFrames:

@@ -20,7 +20,7 @@ from tubedet.data.clip_sampling import TIME_TOLERANCE, display_limits
 
 from .container import VideoError, open_video_container, video_stream
 from .pyav_versions import to_rgb
-from .unseen_frames import MissedFrameError, UnseenFrames
+from .unseen_frames import MissedFrameError, UnseenFrames, states_own_times
 
 # How far before the wanted time to look when a seek landed behind it: the first tries are cheap,
 # the last one starts at the beginning of the file.
@@ -58,10 +58,10 @@ class VideoFileReader(AbstractContextManager):
     def __init__(self, path: str | os.PathLike, *, num_threads: int = 1):
         self.path = os.fspath(path)
         self._num_threads = num_threads
-        self._leaves_frames_out = True
         self._container = open_video_container(self.path, num_threads=num_threads)
         try:
             self._stream: VideoStream = video_stream(self._container)
+            self._leaves_frames_out = states_own_times(self._container, self._stream)
             self._read_head()
         except BaseException:
             self.close()
