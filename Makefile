@@ -1,6 +1,7 @@
 # make demo   install, make the toy data set, train, evaluate, and draw a video
 # make test   install and run the test suite, on all cores
 # make gpu-tests  install and run the tests that need a GPU
+# make gpu-speed  measure kernels, detection and training on a GPU; results in output/gpu
 # make lint   ruff check and format, and mypy
 # make docs   build the pages of docs/ into site/
 # make toy-table   train every architecture on the toy data set three times and compare them
@@ -21,7 +22,7 @@ else
 RUN := $(VENV)/bin/python
 endif
 
-.PHONY: setup test gpu-tests lint docs demo toy-table
+.PHONY: setup test gpu-tests gpu-speed lint docs demo toy-table
 .DEFAULT_GOAL := demo
 
 setup:
@@ -32,6 +33,9 @@ test: setup
 
 gpu-tests: setup
 	@"$(RUN)" -m pytest tests/gpu tests/modeling/backbone/csn --gpu-device $(GPU_DEVICE)
+
+gpu-speed: setup
+	@sh tools/measure_gpu.sh "$(RUN)" output/gpu
 
 lint: setup
 	@"$(RUN)" -m ruff check .
