@@ -31,11 +31,14 @@ from tubedet.modeling import prepare_for_inference
 from .dataset_lists import read_key_frames
 from .evaluation_precision import AMP_DTYPES, EvaluatedModel, evaluation_dtype
 from .freezing import freeze_parameters
+from .metrics_file import WrittenEvaluation, forget_iterations
 from .model_loading import build_checkpointer
 from .optimizer import build_optimizer
 from .progress_printer import ProgressPrinter
 from .step_trainer import StepTrainer, distributed_model
 from .weight_average import WeightAverage
+
+METRICS = "metrics.json"
 
 
 class Trainer(DefaultTrainer):
@@ -101,6 +104,8 @@ class Trainer(DefaultTrainer):
         self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if self.checkpointer.resumed_from:
             self.start_iter = self.iter + 1
+            if comm.is_main_process():
+                forget_iterations(os.path.join(self.cfg.OUTPUT_DIR, METRICS), self.start_iter)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -207,11 +212,19 @@ class Trainer(DefaultTrainer):
 
     def build_hooks(self) -> list:
         """detectron2's; what is evaluated is the moving average, if there is one."""
+        usual = super().build_hooks()
+        writers = [hook for hook in usual if isinstance(hook, hooks.PeriodicWriter)]
+
+        def of_evaluations() -> list:
+            """Return the files of figures; the console gets them in another form."""
+            found = [writer for hook in writers for writer in hook._writers]
+            return [writer for writer in found if not isinstance(writer, ProgressPrinter)]
+
         changed: list = [
-            hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate)
+            WrittenEvaluation(self.cfg.TEST.EVAL_PERIOD, self._evaluate, of_evaluations)
             if isinstance(hook, hooks.EvalHook)
             else hook
-            for hook in super().build_hooks()
+            for hook in usual
         ]
         return [*changed, hooks.CallbackHook(after_train=lambda _: self._end_prefetching())]
 
@@ -229,7 +242,7 @@ class Trainer(DefaultTrainer):
         """Return a short console line, ``metrics.json`` and TensorBoard."""
         return [
             ProgressPrinter(self.max_iter),
-            JSONWriter(os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")),
+            JSONWriter(os.path.join(self.cfg.OUTPUT_DIR, METRICS)),
             TensorboardXWriter(self.cfg.OUTPUT_DIR),
         ]
 
