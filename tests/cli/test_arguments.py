@@ -163,7 +163,7 @@ def test_weights_are_fetched_before_processes_start(
     assert run_command("train", [*config, *words]) == 2
     assert len(started) == 1
     # A run that goes on needs no weights of the start.
-    Path("run").mkdir()
+    Path("run").mkdir(exist_ok=True)
     Path("run/last_checkpoint").write_text("model.pth")
     assert run_command("train", [*config, "--resume", *words]) == 0
     assert len(started) == 2

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 from tubedet.agreement import agreed_errors
 from tubedet.engine import (
@@ -78,6 +79,12 @@ def main(options: argparse.Namespace) -> int:
     check_processes(options, cfg.MODEL.DEVICE)
     num_processes = max(options.num_gpus * options.num_machines, num_started_processes())
     check_run_config(cfg, num_processes=num_processes, eval_only=options.eval_only)
+    goes_on = options.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()
+    if options.eval_only and not cfg.MODEL.WEIGHTS and not goes_on:
+        raise UserError(
+            "--eval-only without MODEL.WEIGHTS would evaluate random weights; name a file or a "
+            "released model, or add --resume where OUTPUT_DIR has a checkpoint"
+        )
     if options.num_machines == 1 and num_started_processes() == 1:  # others would wait in vain
         fetch_start(cfg, resume=options.resume, eval_only=options.eval_only)
     os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)  # where that fails it is said before they start

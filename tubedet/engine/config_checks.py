@@ -13,6 +13,7 @@ from fvcore.common.registry import Registry
 
 from tubedet.errors import UserError
 
+from .data_checks import check_same_actions
 from .evaluation_precision import evaluation_dtype
 
 # The values of these keys are at least 1.
@@ -41,7 +42,7 @@ def check_model_config(cfg: CfgNode) -> None:
         check_device(cfg.MODEL.DEVICE)
     except UserError as error:
         raise UserError(f"MODEL.DEVICE: {error}") from error
-    queries = _QUERIES.get(cfg.MODEL.META_ARCHITECTURE)
+    queries = queries_key(cfg)
     for key in (*_COUNTS, queries) if queries else _COUNTS:
         _check_at_least(cfg, key, 1)
     if not cfg.INPUT.CLIP.FPS > 0:
@@ -58,17 +59,20 @@ def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> No
 
     Raises:
         UserError: see :func:`check_model_config`; also if a data set does not exist, there is
-            none, the clips of a batch cannot be shared among the processes, or evaluation has no
-            such batch size or precision.
+            none, data sets have different actions, the clips of a batch cannot be shared among the
+            processes, or evaluation has no such batch size or precision.
     """
     check_model_config(cfg)
     _check_at_least(cfg, "DATALOADER.NUM_WORKERS", 0)
     _check_data_sets("DATASETS.TEST", cfg.DATASETS.TEST)
     _check_at_least(cfg, "TEST.BATCH_SIZE", 1)
     evaluation_dtype(cfg.TEST.AMP, cfg.MODEL.DEVICE)
+    trained = () if eval_only else cfg.DATASETS.TRAIN
+    _check_data_sets("DATASETS.TRAIN", trained)
+    if not cfg.MODEL.PERSON_ONLY:
+        check_same_actions([*trained, *cfg.DATASETS.TEST])
     if eval_only:
         return
-    _check_data_sets("DATASETS.TRAIN", cfg.DATASETS.TRAIN)
     if not cfg.DATASETS.TRAIN:
         raise UserError("DATASETS.TRAIN is empty; name a data set to train on")
     _check_at_least(cfg, "SOLVER.MAX_ITER", 1)
@@ -78,6 +82,28 @@ def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> No
             f"SOLVER.IMS_PER_BATCH is {num_clips}; give a multiple of the number of processes, "
             f"{num_processes}"
         )
+
+
+def queries_key(cfg: CfgNode) -> str | None:
+    """Return the key that says how many persons the architecture finds; None: none of tubedet's.
+
+    Args:
+        cfg: the config.
+    """
+    return _QUERIES.get(cfg.MODEL.META_ARCHITECTURE)
+
+
+def number_of(cfg: CfgNode, key: str) -> int:
+    """Return the value of a key such as "MODEL.TUBER.NUM_QUERIES".
+
+    Args:
+        cfg: the config.
+        key: with its nodes.
+    """
+    value = cfg
+    for name in key.split("."):
+        value = value[name]
+    return value
 
 
 def check_device(device: str | torch.device) -> None:
@@ -116,9 +142,7 @@ def _check_data_sets(key: str, names: Iterable[str]) -> None:
 
 
 def _check_at_least(cfg: CfgNode, key: str, least: int) -> None:
-    value = cfg
-    for name in key.split("."):
-        value = value[name]
+    value = number_of(cfg, key)
     if value < least:
         raise UserError(f"{key} is {value}; give at least {least}")
 

@@ -28,6 +28,8 @@ from tubedet.errors import UserError
 from tubedet.evaluation import ActionTubeEvaluator, AVAEvaluator
 from tubedet.modeling import prepare_for_inference
 
+from .config_checks import number_of, queries_key
+from .data_checks import warn_of_crowds, warn_of_mirrored_actions
 from .dataset_lists import read_key_frames
 from .evaluation_precision import AMP_DTYPES, EvaluatedModel, evaluation_dtype
 from .freezing import freeze_parameters
@@ -144,6 +146,10 @@ class Trainer(DefaultTrainer):
     def build_train_loader(cls, cfg: CfgNode):
         """Endless batches of augmented clips, on the model's device."""
         key_frames = read_key_frames(cfg, cfg.DATASETS.TRAIN, is_train=True)
+        if comm.is_main_process():
+            warn_of_mirrored_actions(cfg, cfg.DATASETS.TRAIN)
+            if key := queries_key(cfg):
+                warn_of_crowds(key_frames, num_queries=number_of(cfg, key), key=key)
         mapper = ClipDatasetMapper(cfg, is_train=True)
         loader = build_detection_train_loader(cfg, mapper=mapper, dataset=key_frames)
         return DevicePrefetcher(with_single_threaded_workers(loader), cfg.MODEL.DEVICE)

@@ -1,0 +1,85 @@
+"""Data sets that contradict each other or the model are named before a run, or warned of."""
+
+import logging
+
+import pytest
+from detectron2.data import MetadataCatalog
+
+from tubedet.engine import load_config
+from tubedet.engine.data_checks import (
+    check_same_actions,
+    mirrored_actions,
+    warn_of_crowds,
+    warn_of_mirrored_actions,
+)
+from tubedet.errors import UserError
+
+
+@pytest.fixture
+def named():
+    """Registers the names of the actions of a data set."""
+    made = []
+
+    def register(name, actions):
+        MetadataCatalog.get(name).set(action_names=actions)
+        made.append(name)
+        return name
+
+    yield register
+    for name in made:
+        MetadataCatalog.remove(name)
+
+
+def test_another_order_of_actions_is_refused(named):
+    a, b = named("first", ["walk", "wave"]), named("second", ["wave", "walk"])
+    check_same_actions([a, a])
+    with pytest.raises(UserError, match="action 1 is 'walk' in data set 'first' and 'wave' in 'se"):
+        check_same_actions([a, b])
+    c = named("third", ["walk", "jump"])
+    with pytest.raises(UserError, match="action 2 is 'wave' in data set 'first' and 'jump' in 'th"):
+        check_same_actions([a, c])
+    check_same_actions([a, named("fourth", ["Walk ", "wave"])])
+    check_same_actions(["coco_2017_val", a])  # without actions
+
+
+@pytest.mark.parametrize(
+    "actions, pairs",
+    [
+        (["raise left arm", "raise right arm", "walk"], [("raise left arm", "raise right arm")]),
+        (["Turn Right", "turn left"], [("turn left", "Turn Right")]),
+        (["kick_left", "kick_right"], [("kick_left", "kick_right")]),
+        (["left", "leave", "bright"], []),
+        (["right to left", "left to right"], [("left to right", "right to left")]),
+        ([], []),
+    ],
+)
+def test_actions_that_a_mirror_exchanges(actions, pairs):
+    assert mirrored_actions(actions) == pairs
+
+
+def test_flipping_is_warned_of_once_for_each_pair(named, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("tubedet"), "propagate", True)
+    name = named("sides", ["raise left arm", "raise right arm"])
+    cfg = load_config("", ["MODEL.DEVICE", "cpu"])
+    warn_of_mirrored_actions(cfg, [name])
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "'raise left arm' shows 'raise right arm'" in message
+    assert "INPUT.RANDOM_FLIP none" in message
+    caplog.clear()
+    for opts in (["INPUT.RANDOM_FLIP", "none"], ["MODEL.PERSON_ONLY", True]):
+        changed = cfg.clone()
+        changed.merge_from_list(opts)
+        warn_of_mirrored_actions(changed, [name])
+    assert not caplog.records
+
+
+def test_more_persons_than_queries_are_warned_of(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("tubedet"), "propagate", True)
+    key_frames = [{"annotations": [{}] * number} for number in (2, 7, 12, 6)] + [{}]
+    warn_of_crowds(key_frames, num_queries=12, key="MODEL.TUBER.NUM_QUERIES")
+    assert not caplog.records
+    warn_of_crowds(key_frames, num_queries=6, key="MODEL.TUBER.NUM_QUERIES")
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(
+        "2 of 5 key frames have more persons than MODEL.TUBER.NUM_QUERIES 6, up to 12"
+    )

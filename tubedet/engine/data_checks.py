@@ -1,0 +1,100 @@
+"""What makes data sets of a run contradict each other, or the model."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Sequence
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+
+from tubedet.data.datasets.custom import ensure_registered
+from tubedet.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def check_same_actions(names: Iterable[str]) -> None:
+    """Refuse data sets in which a column of the model means different actions.
+
+    Args:
+        names: of the data sets that a run trains on and evaluates.
+
+    Raises:
+        UserError: if two of them name their actions differently or in another order; the message
+            has the first action that differs.
+    """
+    first: tuple[str, Sequence[str]] | None = None
+    for name in dict.fromkeys(names):
+        ensure_registered(name)
+        actions = MetadataCatalog.get(name).get("action_names", None)
+        if actions is None:
+            continue
+        if first is None:
+            first = name, actions
+            continue
+        for number, (one, other) in enumerate(zip(first[1], actions), start=1):
+            if _plain(one) != _plain(other):
+                raise UserError(
+                    f"action {number} is {one!r} in data set {first[0]!r} and {other!r} in "
+                    f"{name!r}; give all data sets of a run the same actions in the same order"
+                )
+
+
+def warn_of_mirrored_actions(cfg: CfgNode, names: Iterable[str]) -> None:
+    """Warn of actions that a flipped clip turns into another one, such as "left arm up".
+
+    Args:
+        cfg: ``INPUT.RANDOM_FLIP`` says whether clips are flipped.
+        names: of the data sets to train on.
+    """
+    if cfg.INPUT.RANDOM_FLIP == "none" or cfg.MODEL.PERSON_ONLY:
+        return
+    for name in names:
+        actions = MetadataCatalog.get(name).get("action_names", None) or ()
+        for one, other in mirrored_actions(actions):
+            logger.warning(
+                f"data set {name!r}: a flipped clip of {one!r} shows {other!r} and keeps its "
+                "label; INPUT.RANDOM_FLIP none flips no clip"
+            )
+
+
+def mirrored_actions(actions: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of actions that differ by left and right alone.
+
+    Args:
+        actions: their names.
+    """
+    known = {_plain(action): action for action in actions}
+    pairs = []
+    for plain, action in known.items():
+        mirrored = _SIDES.sub(lambda side: _OTHER_SIDE[side[0]], plain)
+        if plain < mirrored and mirrored in known:
+            pairs.append((action, known[mirrored]))
+    return pairs
+
+
+def warn_of_crowds(key_frames: Iterable[dict], *, num_queries: int, key: str) -> None:
+    """Warn of key frames with more persons than the model can find.
+
+    Args:
+        key_frames: dataset dicts to train on.
+        num_queries: how many persons the model finds at most.
+        key: of the config, that says so.
+    """
+    numbers = [len(key_frame.get("annotations", ())) for key_frame in key_frames]
+    crowded = [number for number in numbers if number > num_queries]
+    if crowded:
+        logger.warning(
+            f"{len(crowded)} of {len(numbers)} key frames have more persons than {key} "
+            f"{num_queries}, up to {max(crowded)}: the others count as background; raise the key"
+        )
+
+
+_OTHER_SIDE = {"left": "right", "right": "left"}
+_SIDES = re.compile(r"(?<![a-z])(?:left|right)(?![a-z])")
+
+
+def _plain(action: str) -> str:
+    return " ".join(action.casefold().split())
