@@ -7,6 +7,7 @@ from detectron2.data import MetadataCatalog
 
 from tubedet.engine import load_config
 from tubedet.engine.data_checks import (
+    check_distinct_results,
     check_same_actions,
     mirrored_actions,
     warn_of_crowds,
@@ -83,3 +84,11 @@ def test_more_persons_than_queries_are_warned_of(caplog, monkeypatch):
     assert message.startswith(
         "2 of 5 key frames have more persons than MODEL.TUBER.NUM_QUERIES 6, up to 12"
     )
+
+
+def test_results_of_two_data_sets_are_two_files():
+    check_distinct_results(("a/t.yaml", "a/u.yaml", "ava_toy_val"))
+    with pytest.raises(UserError, match="of a/t.yaml and b/t.yaml would be the same file, t_pred"):
+        check_distinct_results(("a/t.yaml", "u.yaml", "b/t.yaml"))
+    with pytest.raises(UserError, match="of ava_toy_val and ava_toy_val would be the same file"):
+        check_distinct_results(("ava_toy_val", "ava_toy_val"))

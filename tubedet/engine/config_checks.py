@@ -13,7 +13,7 @@ from fvcore.common.registry import Registry
 
 from tubedet.errors import UserError
 
-from .data_checks import check_same_actions
+from .data_checks import check_distinct_results, check_same_actions
 from .evaluation_precision import evaluation_dtype
 
 # The values of these keys are at least 1.
@@ -59,12 +59,13 @@ def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> No
 
     Raises:
         UserError: see :func:`check_model_config`; also if a data set does not exist, there is
-            none, data sets have different actions, the clips of a batch cannot be shared among the
-            processes, or evaluation has no such batch size or precision.
+            none, data sets have different actions or results of one name, the clips of a batch
+            cannot be shared among the processes, or evaluation has no such batch size or precision.
     """
     check_model_config(cfg)
     _check_at_least(cfg, "DATALOADER.NUM_WORKERS", 0)
     _check_data_sets("DATASETS.TEST", cfg.DATASETS.TEST)
+    check_distinct_results(cfg.DATASETS.TEST)
     _check_at_least(cfg, "TEST.BATCH_SIZE", 1)
     evaluation_dtype(cfg.TEST.AMP, cfg.MODEL.DEVICE)
     trained = () if eval_only else cfg.DATASETS.TRAIN

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from tubedet.data.datasets.custom import ensure_registered
+from tubedet.data.datasets.custom import ensure_registered, file_stem
 from tubedet.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,25 @@ def check_same_actions(names: Iterable[str]) -> None:
                     f"action {number} is {one!r} in data set {first[0]!r} and {other!r} in "
                     f"{name!r}; give all data sets of a run the same actions in the same order"
                 )
+
+
+def check_distinct_results(names: Sequence[str]) -> None:
+    """Refuse data sets whose predictions would be files of one name.
+
+    Args:
+        names: ``DATASETS.TEST``.
+
+    Raises:
+        UserError: if there are two.
+    """
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(file_stem(name).casefold(), name)
+        if other != name or names.count(name) > 1:
+            raise UserError(
+                f"DATASETS.TEST: the results of {other} and {name} would be the same file, "
+                f"{file_stem(name)}_predictions.csv; rename one of the two, or name it once"
+            )
 
 
 def warn_of_mirrored_actions(cfg: CfgNode, names: Iterable[str]) -> None:
