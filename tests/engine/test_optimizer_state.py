@@ -6,7 +6,7 @@ from torch import nn
 
 from tubedet.checkpoint import CheckpointError
 from tubedet.engine.optimizer import parameter_groups
-from tubedet.engine.optimizer_state import check_optimizer_state
+from tubedet.engine.optimizer_state import check_optimizer_state, with_own_settings
 
 
 def _model(queries=6):
@@ -80,3 +80,30 @@ def test_another_shape_is_named(has_names):
     shapes = r"queries.weight has the shape \[6, 4\], the parameter \[10, 4\]"
     with pytest.raises(CheckpointError, match=shapes):
         check_optimizer_state(_optimizer(_model(queries=10)), before)
+
+
+@pytest.mark.parametrize("factors", [(), [("head.*", 0.1)], [("backbone.*", 0.2)]])
+def test_other_rates_and_groups_are_those_of_the_optimiser(factors):
+    before, now = _optimizer(_model()), _optimizer(_model(), factors=factors)
+    state = with_own_settings(now, before.state_dict())
+    check_optimizer_state(now, state)
+    own = [(g["lr"], g["param_names"]) for g in now.param_groups]
+    now.load_state_dict(state)
+    assert [(g["lr"], g["param_names"]) for g in now.param_groups] == own
+    moments = {
+        name: before.state[p]["exp_avg"]
+        for g in before.param_groups
+        for name, p in zip(g["param_names"], g["params"])
+    }
+    for group in now.param_groups:
+        for name, parameter in zip(group["param_names"], group["params"]):
+            assert torch.equal(now.state[parameter]["exp_avg"], moments[name]), name
+
+
+def test_without_names_rates_are_those_of_the_optimiser_too():
+    before = _optimizer(_model(), factors=[("backbone.*", 0.5)])
+    now = _optimizer(_model(), factors=[("backbone.*", 0.2)])
+    state = with_own_settings(now, _without_names(before.state_dict()))
+    assert [group["lr"] for group in state["param_groups"]] == [0.2, 1.0]
+    frozen = _optimizer(_model(), frozen=["head.bias"]).state_dict()
+    assert with_own_settings(now, frozen) is frozen

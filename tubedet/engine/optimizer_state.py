@@ -1,13 +1,57 @@
-"""Whether the saved state of an optimiser is one of the parameters that train now."""
+"""Whether the saved state of an optimiser fits, and what of it the config decides anew."""
 
 import itertools
+import logging
 
 import torch
 
 from tubedet.checkpoint import CheckpointError
 
+logger = logging.getLogger(__name__)
+
 # What decides which parameters train, and in which group.
 _KEYS = "MODEL.FREEZE, SOLVER.LR_FACTORS, SOLVER.WEIGHT_DECAY_NORM or SOLVER.WEIGHT_DECAY_BIAS"
+
+
+def with_own_settings(optimizer: torch.optim.Optimizer, state: dict) -> dict:
+    """Return a saved state with the learning rates, weight decay and groups of an optimiser.
+
+    What was learned of each parameter is kept, whatever group it is in now.
+
+    Args:
+        optimizer: as it was built from the config.
+        state: as the ``state_dict`` of an optimiser returned it. Where parameters are not the same,
+            it is returned as it is, for :func:`check_optimizer_state`.
+    """
+    own = optimizer.state_dict()["param_groups"]
+    saved = state["param_groups"]
+    if not all("param_names" in group for group in (*saved, *own)):
+        if [len(group["params"]) for group in saved] != [len(group["params"]) for group in own]:
+            return state
+        groups = [{**group, "params": old["params"]} for group, old in zip(own, saved)]
+        return {**state, "param_groups": groups}
+    before = {name: index for g in saved for name, index in zip(g["param_names"], g["params"])}
+    now = {name: index for g in own for name, index in zip(g["param_names"], g["params"])}
+    if before.keys() != now.keys():
+        return state
+    changed = _settings(saved).items() - _settings(own).items()
+    if changed:
+        logger.info(
+            f"learning rates and weight decay of {len(changed)} parameters are those of the config "
+            "from now on, not those of the checkpoint (SOLVER.BASE_LR, LR_FACTORS, WEIGHT_DECAY)"
+        )
+    kept = state["state"]
+    moved = {now[name]: kept[index] for name, index in before.items() if index in kept}
+    return {**state, "param_groups": own, "state": moved}
+
+
+def _settings(groups: list[dict]) -> dict[str, tuple[float, float]]:
+    """Return the learning rate that the schedule multiplies, and the weight decay, by name."""
+    return {
+        name: (group.get("initial_lr", group["lr"]), group["weight_decay"])
+        for group in groups
+        for name in group["param_names"]
+    }
 
 
 def check_optimizer_state(optimizer: torch.optim.Optimizer, state: dict) -> None:

@@ -11,7 +11,7 @@ from tubedet.errors import UserError
 from tubedet.layers import HostCopy
 from tubedet.modeling.half_weights import HalfWeights
 
-from .optimizer_state import check_optimizer_state
+from .optimizer_state import check_optimizer_state, with_own_settings
 
 
 def distributed_model(model: torch.nn.Module) -> torch.nn.Module:
@@ -128,10 +128,13 @@ class StepTrainer(SimpleTrainer):
     def load_state_dict(self, state_dict: dict):
         """Undo :meth:`state_dict`; a checkpoint trained in another precision has no scale.
 
+        Learning rates and weight decay stay those of the config.
+
         Raises:
             CheckpointError: if the state is of an optimiser of other parameters.
         """
-        check_optimizer_state(self.optimizer, state_dict["optimizer"])
-        super().load_state_dict(state_dict)
+        state = with_own_settings(self.optimizer, state_dict["optimizer"])
+        check_optimizer_state(self.optimizer, state)
+        super().load_state_dict({**state_dict, "optimizer": state})
         if state_dict.get("grad_scaler") and self.grad_scaler.is_enabled():
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

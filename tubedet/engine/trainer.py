@@ -98,7 +98,8 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Go on from the last checkpoint of ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS``.
 
-        All processes do the same, see :meth:`TubedetCheckpointer.resume_or_load`.
+        Learning rates, their schedule and weight decay are those of the config. All processes do
+        the same, see :meth:`TubedetCheckpointer.resume_or_load`.
 
         Args:
             resume: go on if there is a checkpoint.
@@ -106,6 +107,10 @@ class Trainer(DefaultTrainer):
         self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if self.checkpointer.resumed_from:
             self.start_iter = self.iter + 1
+            groups = self._trainer.optimizer.param_groups
+            self.scheduler.base_lrs = [group["initial_lr"] for group in groups]
+            for group, rate in zip(groups, self.scheduler.get_lr()):
+                group["lr"] = rate
             if comm.is_main_process():
                 forget_iterations(os.path.join(self.cfg.OUTPUT_DIR, METRICS), self.start_iter)
 
