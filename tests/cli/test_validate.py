@@ -238,3 +238,18 @@ def test_the_real_ava_validation_csv_takes_seconds(command, capsys):
     output = capsys.readouterr().out
     assert "93400 rows, 64 videos, 50029 key frames" in output
     assert "0 errors, 0 warnings" in output
+
+
+def test_data_sets_with_another_order_of_actions(command, tmp_path, capsys):
+    for name, classes in (("a", "[walk, wave]"), ("b", "[wave, walk]"), ("c", "[Walk, wave]")):
+        (tmp_path / name / "videos" / name).mkdir(parents=True)
+        (tmp_path / name / "t.csv").write_text(f"{name},1,0.1,0.2,0.5,0.9,1,0\n")
+        text = f"videos: videos\nannotations: t.csv\nclasses: {classes}\nfps: 25\n"
+        (tmp_path / name / "t.yaml").write_text(text)
+    a, b, c = (str(tmp_path / name / "t.yaml") for name in "abc")
+    assert command(["--dataset", a, c]) == 0
+    capsys.readouterr()
+    assert command(["--dataset", a, b]) == 1
+    output = capsys.readouterr().out
+    assert f"error: {a}: action 1 is 'walk' in data set '{a}' and 'wave' in '{b}'" in output
+    assert "1 errors, 0 warnings: training cannot start" in output

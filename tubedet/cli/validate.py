@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from tubedet.data.validation.annotation_checks import (
 )
 from tubedet.data.validation.checked_dataset import CheckedDataset, Problem
 from tubedet.data.validation.media_checks import check_media
+from tubedet.engine.data_checks import check_same_actions
 from tubedet.errors import UserError
 from tubedet.files.atomic_writing import open_atomically
 
@@ -104,6 +106,8 @@ def main(options: argparse.Namespace) -> int:
         datasets = [check_dataset(name) for name in options.datasets]
     problems = [problem for checked in datasets for problem in checked.problems]
     problems += shared_videos(datasets)
+    if not options.groundtruth:
+        problems += different_actions(options.datasets, datasets)
     if options.media:
         records = [
             record
@@ -163,6 +167,28 @@ def check_dataset(name: str) -> CheckedDataset:
     except (AnnotationError, OSError) as error:
         checked.unreadable(checked.source, "load")(error)
     return checked
+
+
+def different_actions(names: Sequence[str], datasets: Sequence[CheckedDataset]) -> list[Problem]:
+    """Find data sets that a run could not use together, because their actions differ.
+
+    Args:
+        names: of the data sets, or paths of their yamls.
+        datasets: what was found of each; those with errors are left out.
+
+    Returns:
+        list[Problem]: at most one.
+    """
+    names = [
+        name
+        for name, checked in zip(names, datasets, strict=True)
+        if not any(problem.severity == "error" for problem in checked.problems)
+    ]
+    try:
+        check_same_actions(names)
+    except UserError as error:
+        return [Problem("error", "actions", names[0], None, str(error))]
+    return []
 
 
 def _input_files(options: argparse.Namespace) -> list[str]:
