@@ -43,6 +43,16 @@ def test_no_evaluation_is_lost_or_written_twice(two_key_frames, tmp_path, monkey
     assert _evaluations(tmp_path) == [1, 3, 5, 7, 9, 11]
 
 
+def test_the_evaluation_at_the_end_stays_when_a_training_is_prolonged(
+    two_key_frames, tmp_path, monkeypatch
+):
+    _train(3, two_key_frames, tmp_path, monkeypatch)
+    assert _evaluations(tmp_path) == [1, 3]
+    _train(6, two_key_frames, tmp_path, monkeypatch, resume=True)
+    # After 2, 3, 4 and 6 iterations; the second 3 is that of the fourth iteration.
+    assert _evaluations(tmp_path) == [1, 3, 3, 6]
+
+
 @pytest.mark.parametrize("end", ["", '{"iteration": 12, "a'])
 def test_lines_from_an_iteration_on_are_taken_out(end, tmp_path):
     path = tmp_path / "metrics.json"
@@ -54,3 +64,11 @@ def test_lines_from_an_iteration_on_are_taken_out(end, tmp_path):
     assert path.read_text() == lines[0]
     forget_iterations(tmp_path / "none.json", 5)
     assert not (tmp_path / "none.json").exists()
+
+
+def test_a_torn_line_in_the_middle_costs_nothing_else(tmp_path):
+    path = tmp_path / "metrics.json"
+    lines = ['{"iteration": 1}\n', '{"itera{"iteration": 3}\n', '{"iteration": 5}\n']
+    path.write_text("".join(lines) + '{"iteration": 9, "total_loss": 1}\n')
+    forget_iterations(path, 9)
+    assert path.read_text() == "".join(lines)

@@ -38,21 +38,29 @@ def forget_iterations(path: str | Path, start: int) -> None:
     """Take the lines of iterations that a resumed run repeats out of a file of metrics.
 
     Args:
-        path: of ``metrics.json``, one object per line in the order of writing. A last line that a
-            killed run has not finished is taken out as well.
-        start: the first iteration that is computed again.
+        path: of ``metrics.json``, one object per line. A last line that a killed run has not
+            finished is taken out as well; other lines without an iteration stay.
+        start: the first iteration that is computed again. The evaluation at the end of a training
+            has this number, and stays.
     """
     path = Path(path)
     if not path.is_file():
         return
-    kept = 0
-    with open(path, "rb+") as stream:
-        for line in stream:
-            try:
-                iteration = json.loads(line)["iteration"]
-            except (ValueError, KeyError, TypeError):
-                break
-            if iteration >= start:
-                break
-            kept += len(line)
-        stream.truncate(kept)
+    with open(path, "rb+") as stream:  # in place: the file is open for writing already
+        lines = stream.readlines()
+        kept = [line for line in lines if line.endswith(b"\n") and not _is_repeated(line, start)]
+        if kept != lines:
+            stream.seek(0)
+            stream.writelines(kept)
+            stream.truncate()
+
+
+def _is_repeated(line: bytes, start: int) -> bool:
+    try:
+        scalars = json.loads(line)
+        iteration = scalars["iteration"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    # Figures are called "task/name"; scalars of a training step have no slash.
+    is_evaluation_alone = all("/" in name for name in scalars.keys() - {"iteration"})
+    return iteration > start or (iteration == start and not is_evaluation_alone)

@@ -10,6 +10,7 @@ from .precision import (
     PreciseLinear,
     as_autocast,
     at_least_float32,
+    autocast_dtype,
     precise_linear,
     without_autocast,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "PreciseLinear",
     "as_autocast",
     "at_least_float32",
+    "autocast_dtype",
     "convolutions_use_tf32",
     "generalized_iou",
     "get_norm_3d",

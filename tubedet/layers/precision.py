@@ -28,13 +28,23 @@ def at_least_float32(x):
     return x.float() if half else x
 
 
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """Return the precision of autocast on a device; None: it is off, or the device has none.
+
+    Args:
+        device: any; some, such as "meta", have no autocast.
+    """
+    kind = device.type
+    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
+        return None
+    return torch.get_autocast_dtype(kind)
+
+
 def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """Within, operators on a device run in the precision of their arguments."""
-    kind = device.type
-    # Some devices, such as "meta", have no autocast, and exporters do not need to see the context.
-    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
-        return contextlib.nullcontext()
-    return torch.autocast(kind, enabled=False)
+    if autocast_dtype(device) is None:
+        return contextlib.nullcontext()  # exporters do not need to see a context
+    return torch.autocast(device.type, enabled=False)
 
 
 def precise_linear(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
@@ -54,9 +64,8 @@ class PreciseLinear(nn.Linear):
 
 def as_autocast(x: torch.Tensor) -> torch.Tensor:
     """Cast to the precision of autocast, if it is on: once, and not for every use."""
-    kind = x.device.type
-    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    return x.to(torch.get_autocast_dtype(kind)) if on and x.dtype == torch.float32 else x
+    dtype = autocast_dtype(x.device) if x.dtype == torch.float32 else None
+    return x if dtype is None else x.to(dtype)
 
 
 class LayerNorm(nn.LayerNorm):

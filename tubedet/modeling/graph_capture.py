@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from tubedet.layers import convolutions_use_tf32
+from tubedet.layers import autocast_dtype, convolutions_use_tf32
 
 from .clip_batch import ClipBatch
 from .losses import LayerOutput
@@ -57,8 +57,7 @@ class RecordedPrediction:
             clips: on a GPU; no gradients are wanted.
             weights: of the detector; where they have moved in memory, it is recorded again.
         """
-        kind = clips.tensor.device.type
-        cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        cast = autocast_dtype(clips.tensor.device)
         precision = (cast, convolutions_use_tf32(), torch.backends.cuda.matmul.fp32_precision)
         place = (clips.tensor.shape, clips.tensor.dtype, clips.tensor.device)
         key = (*place, *precision, *clips.sizes)

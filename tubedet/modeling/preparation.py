@@ -14,10 +14,10 @@ from .meta_arch import ClipDetector
 def prepare_for_inference(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     """Copy a model to one that computes the same in less time and memory and cannot be trained.
 
-    Every part with a method ``for_inference`` is replaced by what that returns: batch norms become
-    part of the convolutions before them, see :mod:`tubedet.modeling.backbone.csn.folded`. All other
-    weights are shared with the model, not copied. The replaced parts hold the weights of this
-    moment: prepare again after training on or loading.
+    Every part with a method ``for_inference(dtype)`` is replaced by what it returns: batch norms
+    become part of the convolutions before them, see :mod:`tubedet.modeling.backbone.csn.folded`.
+    All other weights are shared with the model, not copied. The replaced parts hold the weights of
+    this moment: prepare again after training on or loading.
 
     Args:
         model: any architecture, also within ``DistributedDataParallel``; it is not changed.
@@ -43,9 +43,6 @@ def _replace_parts(module: nn.Module, dtype: torch.dtype | None) -> None:
     for name, child in module.named_children():
         for_inference = getattr(child, "for_inference", None)
         if for_inference is not None:
-            part = for_inference()
-            if dtype is not None and part is not child and not getattr(part, "casts_once", False):
-                part.to(dtype)
-            setattr(module, name, part)
+            setattr(module, name, for_inference(dtype))
         else:
             _replace_parts(child, dtype)

@@ -127,16 +127,21 @@ class Part(nn.Module, ABC):
             return recomputed(self, self.by_modules, x)
         return self.by_modules(x)
 
-    def for_inference(self) -> nn.Module:
+    def for_inference(self, dtype: torch.dtype | None = None) -> nn.Module:
         """Return a module that computes the same without being trained.
 
-        See :func:`tubedet.modeling.prepare_for_inference`. A part with a norm that is no affine map
-        stays as it is.
+        A part with a norm that is no affine map stays as it is.
+
+        Args:
+            dtype: see :func:`tubedet.modeling.prepare_for_inference`. Kernels cast their weights
+                when they run first, whatever it is.
         """
         if not all(is_foldable(norm) for _, norm in self.convolutions()):
             return self
-        executions = with_triton() if self.triton and launching.has_triton() else CPU
-        return executions[self.kind].for_inference(self)
+        if self.triton and launching.has_triton():
+            return with_triton()[self.kind].for_inference(self)
+        part = CPU[self.kind].for_inference(self)
+        return part if dtype is None else part.to(dtype)
 
     def _execution_for(self, x: torch.Tensor) -> Execution | None:
         if self.triton and launching.runs_kernels(x):

@@ -23,8 +23,6 @@ from .stem import pooled, stem_maps, window_weight
 class KernelStem(FoldedStem):
     """:class:`Stem` of a CSN; arguments as for :class:`FoldedStem`."""
 
-    casts_once = True
-
     def __init__(self, *parts: Any):
         super().__init__(*parts)
         # By precision and device. What was made stays: a CUDA graph may read it.
@@ -47,8 +45,6 @@ class KernelStem(FoldedStem):
 
 class KernelBottleneck(FoldedBottleneck):
     """:class:`Bottleneck` of a CSN; arguments as for :class:`FoldedBottleneck`."""
-
-    casts_once = True
 
     def __init__(self, *parts: Any):
         super().__init__(*parts)

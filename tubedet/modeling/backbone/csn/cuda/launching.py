@@ -8,7 +8,7 @@ import importlib.util
 
 import torch
 
-from tubedet.layers import products_like_convolutions, without_autocast
+from tubedet.layers import autocast_dtype, products_like_convolutions, without_autocast
 
 # Programs that keep the multiprocessors of a large card (132 on an H100) busy, several on each.
 MANY_PROGRAMS = 528
@@ -42,9 +42,8 @@ def compute_dtype(x: torch.Tensor) -> torch.dtype:
     Args:
         x: input of the convolution.
     """
-    kind = x.device.type
-    is_cast = torch.is_autocast_enabled(kind) and x.dtype != torch.float64
-    return torch.get_autocast_dtype(kind) if is_cast else x.dtype
+    dtype = None if x.dtype == torch.float64 else autocast_dtype(x.device)
+    return dtype or x.dtype
 
 
 def executing_part(x: torch.Tensor) -> contextlib.AbstractContextManager:
@@ -88,22 +87,3 @@ def accumulator(dtype: torch.dtype):
     import triton.language as tl
 
     return tl.float64 if dtype == torch.float64 else tl.float32
-
-
-def next_power_of_2(number: int) -> int:
-    """Return the least power of two that is not below ``number``.
-
-    Args:
-        number: from 1 on.
-    """
-    return 1 << (number - 1).bit_length()
-
-
-def ceil_div(number: int, divisor: int) -> int:
-    """Return the quotient, rounded up.
-
-    Args:
-        number: from 0 on.
-        divisor: from 1 on.
-    """
-    return -(-number // divisor)

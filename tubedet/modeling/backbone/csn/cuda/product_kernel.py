@@ -8,7 +8,6 @@ import triton.language as tl
 
 from tubedet.layers import convolutions_use_tf32
 
-from .launching import ceil_div, next_power_of_2
 from .norm_kernels import relu
 
 
@@ -66,11 +65,11 @@ def relu_of_product_sum(
     num_out = matrix.shape[1]
     out = torch.empty_like(other)
     block_rows, block_out, block_channels = (
-        min(most, max(16, next_power_of_2(side)))
+        min(most, max(16, triton.next_power_of_2(side)))
         for most, side in zip((128, 128, 128 // rows.element_size()), (num_rows, num_out, channels))
     )
     is_tf32 = rows.is_cuda and convolutions_use_tf32()
-    grid = (ceil_div(num_rows, block_rows), ceil_div(num_out, block_out))
+    grid = (triton.cdiv(num_rows, block_rows), triton.cdiv(num_out, block_out))
     product_sum_relu[grid](
         *(rows, matrix, bias, other, out, num_rows, num_out, channels),
         *("tf32" if is_tf32 else "ieee", tl.float32),

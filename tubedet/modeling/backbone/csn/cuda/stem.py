@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+import triton
 
 from . import stem_kernels as kernels
-from .launching import accumulator, ceil_div, next_power_of_2
+from .launching import accumulator
 from .row_norm import AppliedNorm
 
 # Tensor cores take sixteen channels at a time; nine hold the colours of three frames.
@@ -31,7 +32,7 @@ def frame_windows(clips: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     batch, _, num_frames, height, width = clips.shape
     windows = clips.new_empty((batch * num_frames, height, width, WINDOW_CHANNELS), dtype=dtype)
     block = 256
-    kernels.frame_windows[(ceil_div(height * width, block), num_frames, batch)](
+    kernels.frame_windows[(triton.cdiv(height * width, block), num_frames, batch)](
         clips, windows, num_frames, height * width, block, WINDOW_CHANNELS
     )
     return windows.permute(0, 3, 1, 2)
@@ -105,18 +106,13 @@ def pooled(
         same shape, or None.
     """
     batch, num_frames, height, width, channels = maps.shape
-    sides = ceil_div(height, 2), ceil_div(width, 2)
+    sides = triton.cdiv(height, 2), triton.cdiv(width, 2)
     out = maps.new_empty(batch, num_frames, *sides, channels)
     places = torch.empty_like(out, dtype=torch.uint8) if keep_places else None
-    block_places, block_channels = _blocks(sides[0] * sides[1], channels)
-    grid = (
-        batch * num_frames,
-        ceil_div(sides[0] * sides[1], block_places),
-        ceil_div(channels, block_channels),
-    )
+    grid, blocks = _programs(batch * num_frames, sides[0] * sides[1], channels)
     kernels.norm_relu_pool[grid](
         *(maps, norm.values, out, out if places is None else places, height, width, *sides),
-        *(channels, keep_places, accumulator(maps.dtype), block_places, block_channels),
+        *(channels, keep_places, accumulator(maps.dtype), *blocks),
     )
     return out, places
 
@@ -133,20 +129,19 @@ def pooling_gradient(
     """
     batch, num_frames, *out_sides, channels = grad.shape
     d_maps = grad.new_empty(batch, num_frames, *sides, channels)
-    block_places, block_channels = _blocks(sides[0] * sides[1], channels)
-    grid = (
-        batch * num_frames,
-        ceil_div(sides[0] * sides[1], block_places),
-        ceil_div(channels, block_channels),
-    )
+    grid, blocks = _programs(batch * num_frames, sides[0] * sides[1], channels)
     kernels.pool_gradient[grid](
         *(grad, places, d_maps, *sides, *out_sides, channels, accumulator(grad.dtype)),
-        *(block_places, block_channels),
+        *blocks,
     )
     return d_maps
 
 
-def _blocks(num_places: int, channels: int) -> tuple[int, int]:
-    """Places and channels that a program works on at a time."""
-    block_channels = min(64, max(8, next_power_of_2(channels)))
-    return min(_BLOCK_NUMBERS // block_channels, next_power_of_2(num_places)), block_channels
+def _programs(
+    num_maps: int, num_places: int, channels: int
+) -> tuple[tuple[int, int, int], tuple[int, int]]:
+    """Grid of programs, and the places and channels that each works on."""
+    block_channels = min(64, max(8, triton.next_power_of_2(channels)))
+    block_places = min(_BLOCK_NUMBERS // block_channels, triton.next_power_of_2(num_places))
+    grid = (num_maps, triton.cdiv(num_places, block_places), triton.cdiv(channels, block_channels))
+    return grid, (block_places, block_channels)
