@@ -13,8 +13,15 @@ from tubedet.model_zoo import local_weights
 
 # Of a config, what changes a result.
 _SECTIONS = ("MODEL", "INPUT")
-# The weights count by what is in the file.
-_SPEED_ONLY = ("MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.CSN.EXECUTION")
+# What changes a result by rounding at most. The weights count by what is in the file.
+_SPEED_ONLY = (
+    "INPUT.CLIP.AUGMENT_ON_DEVICE",
+    "MODEL.CSN.EXECUTION",
+    "MODEL.CSN.TRITON",
+    "MODEL.CUDA_GRAPHS",
+    "MODEL.DEVICE",
+    "MODEL.WEIGHTS",
+)
 
 
 def result_settings(cfg: CfgNode, **options: object) -> dict:
