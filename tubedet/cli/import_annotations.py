@@ -1,9 +1,9 @@
 r"""Turn annotations of other tools into a custom data set: a csv and a yaml.
 
-    tubedet import cvat gym.xml hall.xml --videos videos --output my_data/gym.yaml --fps 25 \
-        --classes run jump talk
-    tubedet import coco-video boxes.json --videos videos --output my_data/gym.yaml --fps 25 \
-        --first-frame 0
+    tubedet import gym.xml hall.xml --videos videos --output my_data/gym.yaml
+    tubedet import cvat gym.xml --videos videos --output my_data/gym.yaml \
+        --attribute action --classes run jump talk --ignore __undefined__
+    tubedet import coco-video boxes.json --videos videos --output my_data/gym.yaml --first-frame 0
 
 Configs can name the yaml as a data set.
 """
@@ -11,73 +11,117 @@ Configs can name the yaml as a data set.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Iterable
 from pathlib import Path
 
-from tubedet.data.importers.coco_video import read_coco_video
-from tubedet.data.importers.cvat import read_cvat
+from tubedet.data.annotations.text import AnnotationError
 from tubedet.data.importers.dataset_writer import write_custom_dataset
+from tubedet.data.importers.formats import FORMATS, find_format, guess_format
+from tubedet.data.importers.labels import FORMAT_OPTIONS, ImportFormat, ImportOptions
+from tubedet.data.importers.merging import merge
+from tubedet.data.video.media_paths import video_paths
+from tubedet.data.video.reader import open_video
+from tubedet.data.video.video_file import VideoError
 from tubedet.errors import UserError
 
-from .arguments import add_overwrite_argument
+from .arguments import add_overwrite_argument, positive_int
+
+OPTIONS_ANYWHERE = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command, those of each format as a command of its own.
+    """Add the options of this command.
 
     Args:
         parser: of the command.
     """
-    formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT")
-    cvat = formats.add_parser(
-        "cvat",
-        help="exports of CVAT as 'CVAT for video 1.1'",
-        description="Every track is a person, and its label is the action. With --attribute the "
-        "actions stand in attributes instead: a checkbox is an action by its own name, any other "
-        "attribute by its value.",
-    )
-    cvat.add_argument(
-        "xml",
-        type=Path,
+    listed = "\n".join(f"  {name:<14}{f.summary}" for name, f in FORMATS.items())
+    parser.epilog = f"{parser.epilog or ''}\nformats:\n{listed}"
+    parser.add_argument(
+        "files",
         nargs="+",
-        help="exports, each of one task; several of a video are put together",
+        metavar="[FORMAT] FILE",
+        help="files of one format, which is guessed if it is not named; several of a video are "
+        "put together",
     )
-    _add_common(cvat)
-    cvat.add_argument(
-        "--classes", nargs="+", required=True, metavar="NAME", help="actions; the first has id 1"
+    parser.add_argument("--videos", type=Path, required=True, help="folder of the videos")
+    parser.add_argument("--output", type=Path, required=True, help="yaml to write; csv beside it")
+    parser.add_argument(
+        "--fps",
+        type=float,
+        help="frames per second of the videos (default: that of the first video file)",
     )
-    cvat.add_argument(
-        "--attribute", action="append", default=[], metavar="NAME", help="see above; repeatable"
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="actions; the first one has id 1, and boxes of others are left out (default: those "
+        "of the files)",
     )
-    coco = formats.add_parser(
-        "coco-video",
-        help="COCO-style json of videos",
-        description="Understood are annotations with video_id and frame of their own, or with the "
-        "image_id of an image which has them (frame or frame_id). Boxes are x, y, width, height in "
-        "pixels; track_id (or instance_id) tells persons apart. A person with several actions has "
-        "one annotation for each.",
+    parser.add_argument(
+        "--ignore", nargs="+", default=[], metavar="NAME", help="labels that are no actions"
     )
-    coco.add_argument("json", type=Path, help="the annotation")
-    _add_common(coco)
-    coco.add_argument(
-        "--first-frame", type=int, choices=(0, 1), required=True, help="number of the first frame"
+    parser.add_argument(
+        "--every",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="keep every N-th annotated frame of a video (default: 1)",
     )
+    parser.add_argument("--exclusive", action="store_true", help="each person does one action")
+    parser.add_argument(
+        "--video",
+        action="append",
+        metavar="NAME",
+        help=f"which video it is, its file name without the ending, for files that do not say it; "
+        f"once, or once for each file {_users('video')}",
+    )
+    parser.add_argument(
+        "--attribute",
+        action="append",
+        metavar="NAME",
+        help=f"attribute whose values are the actions; repeatable {_users('attribute')}",
+    )
+    parser.add_argument(
+        "--first-frame",
+        type=int,
+        choices=(0, 1),
+        help=f"number of the first frame {_users('first_frame')}",
+    )
+    add_overwrite_argument(parser, help="replace existing files")
+
+
+def _users(option: str) -> str:
+    return f"({', '.join(name for name, f in FORMATS.items() if option in f.options)})"
 
 
 def check_arguments(options: argparse.Namespace) -> None:
-    """Refuse options that do not go together.
+    """Refuse options that do not go together; split the format from the files.
 
     Args:
-        options: of :func:`add_arguments`.
+        options: of :func:`add_arguments`; ``format`` is added, and ``files`` become paths.
 
     Raises:
         UserError: if they do not.
     """
-    if options.format == "cvat":
-        if len(set(options.classes)) < len(options.classes):
-            raise UserError("--classes: a name occurs twice")
-        if len({path.resolve() for path in options.xml}) < len(options.xml):
-            raise UserError("xml: a file occurs twice")
+    options.format = None
+    if options.files[0] in FORMATS and len(options.files) > 1:
+        options.format = options.files.pop(0)
+    options.files = [Path(file) for file in options.files]
+    for name in ("classes", "ignore"):
+        given = getattr(options, name) or []
+        if len(set(given)) < len(given):
+            raise UserError(f"--{name}: a name occurs twice")
+    both = sorted(set(options.classes or ()) & set(options.ignore))
+    if both:
+        raise UserError(f"--ignore {both[0]}: it is among --classes")
+    if len({path.resolve() for path in options.files}) < len(options.files):
+        raise UserError("a file occurs twice")
+    if options.video and len(options.video) not in (1, len(options.files)):
+        raise UserError(
+            f"--video: {len(options.video)} names for {len(options.files)} files: give one name, "
+            "or one for each file"
+        )
 
 
 def main(options: argparse.Namespace) -> int:
@@ -93,34 +137,93 @@ def main(options: argparse.Namespace) -> int:
         AnnotationError: if an annotation cannot be used; the message names file and line.
         OSError: if a file cannot be read or written.
     """
-    empty_frames: Collection[tuple[str, int]]
-    if options.format == "cvat":
-        inputs, classes = options.xml, options.classes
-        boxes, empty_frames = read_cvat(inputs, classes, options.attribute)
-    else:
-        inputs = [options.json]
-        boxes, empty_frames, classes = read_coco_video(
-            options.json, first_frame=options.first_frame
+    chosen = _format(options)
+    for name in FORMAT_OPTIONS:
+        if getattr(options, name, None) is not None and name not in chosen.options:
+            raise UserError(f"--{name.replace('_', '-')}: not for {chosen.name}")
+    names = options.video or [None]
+    names = names * len(options.files) if len(names) == 1 else names
+    labels = merge(
+        [
+            chosen.read(
+                path,
+                ImportOptions(
+                    videos=options.videos,
+                    video=name,
+                    attributes=tuple(options.attribute or ()),
+                    first_frame=options.first_frame,
+                ),
+            )
+            for path, name in zip(options.files, names)
+        ]
+    )
+    videos = sorted({box.video_id for box in labels.boxes} | {v for v, _ in labels.looked_at})
+    missing, stored_fps, rate_from = _media(videos, options.videos)
+    fps = stored_fps if options.fps is None else options.fps
+    if fps is None:
+        raise AnnotationError(
+            f"--fps is missing: no video file in {options.videos} tells the frame rate"
         )
-    write_custom_dataset(
+    written = write_custom_dataset(
         options.output,
-        boxes,
-        inputs=inputs,
-        empty_frames=empty_frames,
-        classes=classes,
+        labels,
+        inputs=options.files,
+        classes=options.classes,
+        ignore=options.ignore,
+        every=options.every,
         videos=options.videos,
-        fps=options.fps,
+        fps=fps,
         exclusive=options.exclusive,
         overwrite=options.overwrite,
     )
-    videos = {box.video_id for box in boxes} | {video_id for video_id, _ in empty_frames}
-    print(f"{options.output}: {len(boxes)} boxes in {len(videos)} videos, {len(classes)} actions")
+    videos = sorted({box.video_id for box in written.labels.boxes} | {v for v, _ in written.empty})
+    rows = sum(len(box.actions) for box in written.labels.boxes)
+    print(
+        f"{options.output}: {rows} boxes in {len(videos)} videos, {len(written.classes)} actions: "
+        f"{', '.join(written.classes)}"
+    )
+    remarks = list(written.remarks)
+    if options.fps is None:
+        remarks.append(f"fps {fps:g}, as {rate_from} has")
+    if missing:
+        remarks.append(f"{len(missing)} videos are not in {options.videos}: {_some(missing)}")
+    for remark in remarks:
+        print(f"  {remark}")
     return 0
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--videos", type=Path, required=True, help="folder of the videos")
-    parser.add_argument("--output", type=Path, required=True, help="yaml to write; csv beside it")
-    parser.add_argument("--fps", type=float, required=True, help="frames per second of the videos")
-    parser.add_argument("--exclusive", action="store_true", help="each person does one action")
-    add_overwrite_argument(parser, help="replace existing files")
+def _format(options: argparse.Namespace) -> ImportFormat:
+    """Return the format that was named; else guess it, and say so."""
+    if options.format is not None:
+        return find_format(options.format)
+    guesses = [guess_format(path) for path in options.files]
+    first, sign = guesses[0]
+    for path, (other, _) in zip(options.files, guesses):
+        if other is not first:
+            raise UserError(
+                f"{path} is {other.name}, {options.files[0]} is {first.name}: "
+                "import each format for itself"
+            )
+    print(f"format {first.name}, recognised by {sign}")
+    return first
+
+
+def _media(videos: list[str], folder: Path) -> tuple[list[str], float | None, str]:
+    """Videos that are not there; the rate of the first video file, and its name."""
+    paths = video_paths(videos, frames_dir=str(folder), videos_dir=str(folder))
+    missing, fps, rate_from = [], None, ""
+    for video_id, path in paths.items():
+        if not Path(path).exists():
+            missing.append(video_id)
+        elif fps is None and Path(path).is_file():
+            try:
+                with open_video(path) as reader:
+                    fps, rate_from = reader.fps, Path(path).name
+            except VideoError as error:
+                raise AnnotationError(f"{error}; the frame rate cannot be read") from None
+    return missing, fps, rate_from
+
+
+def _some(names: Iterable[str], count: int = 5) -> str:
+    names = list(names)
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

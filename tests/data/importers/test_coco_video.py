@@ -62,7 +62,8 @@ def test_first_frame_of_number_one(tmp_path, capsys):
     content = copy.deepcopy(CONTENT)
     assert run(tmp_path, content, first_frame="1") == 2
     assert "images[0] has the frame 0, but the first one is 1" in capsys.readouterr().err
-    content["images"][0]["frame"] = 1
+    for number, image in enumerate(content["images"], start=1):
+        image["frame"] = number
     assert run(tmp_path, content, first_frame="1") == 0
     assert "hall,9," in (tmp_path / "out/my.csv").read_text()
 
@@ -85,17 +86,21 @@ def test_existing_files_are_kept(tmp_path, capsys):
     ("where", "value", "message"),
     [
         (("annotations", 0, "bbox"), [1, 2, 0, 4], "annotations[0] has the bbox [1, 2, 0, 4]"),
-        (("annotations", 0, "bbox"), [1, 2, float("nan"), 4], "annotations[0] has the bbox"),
+        (
+            ("annotations", 0, "bbox"),
+            [1, 2, float("nan"), 4],
+            "annotations[0].bbox is [1, 2, nan, 4], expected 4",
+        ),
         (("annotations", 1, "category_id"), 3, "annotations[1] has the category_id 3"),
         (("annotations", 1, "category_id"), [3], "annotations[1] has no category_id"),
         (("annotations", 1, "image_id"), 3, "annotations[1] has the image_id 3"),
-        (("annotations", 0, "track_id"), "a", "annotations[0] has the track id 'a'"),
+        (("annotations", 0, "track_id"), "a", "annotations[0] has the track_id 'a'"),
         (("annotations", 0, "track_id"), None, "annotations[0] has no track_id or instance_id"),
         (("annotations", 3, "video_id"), 9, "annotations[3] has the video_id 9"),
         (("annotations", 3), 9, "annotations[3] is no object"),
         (("annotations",), [], "'annotations' is missing or empty"),
         (("categories", 1, "name"), "run", "'categories' need different names"),
-        (("categories",), {}, "'categories' is no list"),
+        (("categories",), {}, "categories is no list"),
         (("images", 0, "frame"), 3.0, "images[0] has the frame 3.0, expected a whole number"),
         (("images", 0, "frame"), 10**7, "has the frame 10000000, expected less than 10000000"),
         (("images", 2, "id"), 101, "images[2] has the id 101, which an entry before it has, too"),

@@ -96,9 +96,11 @@ def test_attributes_are_actions(tmp_path):
     ]
 
 
-def test_an_export_without_a_source_is_named_after_its_file(tmp_path):
+def test_an_export_without_a_source_needs_the_name_of_its_video(tmp_path, capsys):
     text = EXPORT.replace("<source>gym.mp4</source>", "").replace("<size>4</size>", "")
-    assert run(tmp_path, text, name="hall.xml") == 0
+    assert run(tmp_path, text, name="annotations.xml") == 2
+    assert "annotations.xml: no <source>, as in the export of a job" in capsys.readouterr().err
+    assert run(tmp_path, text, "--video", "hall", name="annotations.xml") == 0
     lines = (tmp_path / "my.csv").read_text().splitlines()
     assert len(lines) == 3 and all(line.startswith("hall,") for line in lines)
 
@@ -135,8 +137,8 @@ def test_a_frame_with_a_person_without_an_action_is_empty_in_no_export(tmp_path)
     options = {"classes": ["stand"], "name": "second.xml", "others": [first]}
     assert run(tmp_path, SECOND, "--attribute", "pose", **options) == 0
     assert (tmp_path / "my.csv").read_text().splitlines() == [
-        "gym,3,1.5,2,30,40,1,0",
-        "gym,5,2.5,2,31,40,1,0",
+        "gym,3,1.5,2,30,40,1,2",
+        "gym,5,2.5,2,31,40,1,2",
         "gym,6",
         "gym,8",
         "gym,9",
@@ -146,7 +148,7 @@ def test_a_frame_with_a_person_without_an_action_is_empty_in_no_export(tmp_path)
 def test_a_file_named_twice(tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(tmp_path, EXPORT, others=[f"{tmp_path}/videos/../export.xml"])
-    assert "xml: a file occurs twice" in capsys.readouterr().err
+    assert "error: a file occurs twice" in capsys.readouterr().err
 
 
 TASK = "<task><size>4</size></task>"
@@ -200,9 +202,8 @@ ENTITIES = '<!DOCTYPE a [<!ENTITY x "xxxxxxxxxx"><!ENTITY y "&x;&x;&x;">]>\n<ann
         ("</track>", "", "no valid xml"),
         ("<annotations>", "<html>", "2: <html> instead of <annotations>"),
         ("  <track", '  <image id="0"/>\n  <track', "14: <image>: 'CVAT for images'"),
-        ('label="wave"', 'label="sing"', "27: the action 'sing' is not among --classes"),
         ('frame="2"', 'frame="-2"', "19: frame='-2': expected a whole number"),
-        ('id="0"', 'id="a"', "19: id='a': expected a whole number"),
+        ('id="0"', 'id="a"', "14: id='a': expected a whole number"),
         ('xtl="1.5"', 'xtl="x"', "19: xtl='x': expected a number"),
         ('xtl="1.5"', 'xtl="nan"', "19: xtl='nan': expected a number"),
         ('xtl="1.5"', 'xtl="99"', "19: not a box"),
@@ -221,3 +222,141 @@ def test_other_files_are_refused(tmp_path, capsys):
     for content in (b"", b"\x00\x01", b"<annotations>"):
         assert run(tmp_path, content) == 2
         assert "no valid xml" in capsys.readouterr().err
+
+
+def export(*tracks, size=4, source="<source>gym.mp4</source>"):
+    meta = f"<meta><task><size>{size}</size></task>{source}</meta>"
+    return f"<annotations>{meta}{''.join(tracks)}</annotations>"
+
+
+IN_FRAME_2 = 'frame="2" outside="0"'
+BOX = '<box frame="0" xtl="60" ytl="20" xbr="80" ybr="100"/>'
+SHAPES = {
+    "box": ('<box {} xtl="10" ytl="10" xbr="50" ybr="90"/>', "10,10,50,90"),
+    "turned box": (
+        '<box {} xtl="60" ytl="20" xbr="80" ybr="100" rotation="90.00"/>',
+        "30,50,110,70",
+    ),
+    # Half of the diagonal is 50: a quarter of a turn more puts the corners on the axes.
+    "diamond": (
+        '<box {} xtl="0" ytl="0" xbr="70.7106781" ybr="70.7106781" rotation="45"/>',
+        "0,0,85.35534,85.35534",
+    ),
+    "polygon": ('<polygon {} points="10.0,10.0;50.0,10.0;50.0,90.0;10.0,90.0"/>', "10,10,50,90"),
+    "polyline": ('<polyline {} points="10,90;50,10"/>', "10,10,50,90"),
+    "points": ('<points {} points="10,90;30,30;50,10"/>', "10,10,50,90"),
+    "ellipse": ('<ellipse {} cx="30" cy="50" rx="20" ry="40"/>', "10,10,50,90"),
+    "turned ellipse": (
+        '<ellipse {} cx="50" cy="50" rx="20" ry="40" rotation="90"/>',
+        "10,30,90,70",
+    ),
+    "mask": ('<mask {} rle="3, 5" left="10" top="10" width="40" height="80"/>', "10,10,50,90"),
+    "cuboid": (
+        '<cuboid {} xtl1="20" ytl1="30" xbl1="20" ybl1="90" xtr1="40" ytr1="30" xbr1="40" '
+        'ybr1="90" xtl2="30" ytl2="10" xbl2="30" ybl2="80" xtr2="50" ytr2="10" xbr2="50" '
+        'ybr2="80"/>',
+        "20,10,50,90",
+    ),
+    "skeleton": (
+        '<skeleton {}><points label="head" outside="0" points="30,10"/><points label="hand" '
+        'points="10,40"/><points label="foot" points="50,90"/><points label="tail" outside="1" '
+        'points="99,99"/></skeleton>',
+        "10,10,50,90",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_shape_counts_with_its_enclosing_box(tmp_path, capsys, name):
+    shape, box = SHAPES[name]
+    track = f'<track id="1" label="wave">{shape.format(IN_FRAME_2)}</track>'
+    assert run(tmp_path, export(f'<track id="0" label="wave">{BOX}</track>', track)) == 0
+    assert (tmp_path / "my.csv").read_text().splitlines() == [
+        "gym,1,60,20,80,100,2,0",
+        "gym,2",
+        f"gym,3,{box},2,1",
+        "gym,4",
+    ]
+    assert ("enclosing" in capsys.readouterr().out) == (name != "box")
+
+
+def test_a_shape_without_an_area_makes_no_empty_frame(tmp_path, capsys):
+    track = '<track id="1" label="run"><points frame="2" points="5,5"/></track>'
+    assert run(tmp_path, export(f'<track id="0" label="wave">{BOX}</track>', track)) == 0
+    assert (tmp_path / "my.csv").read_text().splitlines() == [
+        "gym,1,60,20,80,100,2,0",
+        "gym,2",
+        "gym,4",
+    ]
+    said = "shapes of the kind points without an area: left out, with their frames (1)"
+    assert said in capsys.readouterr().out
+
+
+ACTION = '<attribute name="action">{}</attribute></box>'
+DEFAULTS = export(
+    f'<track id="0" label="person">{BOX.replace("/>", ">")}{ACTION.format("__undefined__")}'
+    f"{BOX.replace('/>', '>').replace('0', '1', 1)}{ACTION.format('walk')}</track>",
+    f'<track id="1" label="ball">{BOX}</track>',
+)
+
+
+def test_defaults_of_attributes_and_other_labels_are_counted(tmp_path, capsys):
+    options = {"classes": ["walk"]}
+    assert run(tmp_path, DEFAULTS, "--attribute", "action", **options) == 0
+    rows = (tmp_path / "my.csv").read_text().splitlines()
+    assert rows == ["gym,2,60,20,80,100,1,0", "gym,3", "gym,4"]
+    output = capsys.readouterr().out
+    assert "not among --classes, left out: __undefined__ (1 boxes)" in output
+    assert "persons without an action are left out (2 boxes)" in output
+    assert run(tmp_path, DEFAULTS, "--overwrite", classes=["person", "dog"]) == 0
+    output = capsys.readouterr().out
+    assert "not among --classes, left out: ball (1 boxes)" in output
+    assert "no box has the action 'dog'" in output
+
+
+def test_labels_are_ignored_on_request(tmp_path, capsys):
+    command = ["import", [str(tmp_path / "export.xml"), "--videos", str(tmp_path), "--fps", "25"]]
+    (tmp_path / "export.xml").write_text(DEFAULTS)
+    command[1] += ["--output", str(tmp_path / "my.yaml"), "--attribute", "action"]
+    assert run_command(*command) == 0
+    assert read_custom_yaml(tmp_path / "my.yaml").classes == {1: "__undefined__", 2: "walk"}
+    command[1] += ["--overwrite", "--ignore", "__undefined__", "nap"]
+    assert run_command(*command) == 0
+    assert read_custom_yaml(tmp_path / "my.yaml").classes == {1: "walk"}
+    output = capsys.readouterr().out
+    assert "format cvat, recognised by the element <annotations>" in output
+    assert "left out: __undefined__" not in output
+    assert "--ignore nap: no label has this name" in output
+
+
+def test_tracks_without_ids_are_numbered(tmp_path):
+    tracks = f'<track label="wave">{BOX}</track><track label="run">{BOX}</track>'
+    assert run(tmp_path, export(tracks, size=1)) == 0
+    assert (tmp_path / "my.csv").read_text().splitlines() == [
+        "gym,1,60,20,80,100,1,1",
+        "gym,1,60,20,80,100,2,0",
+    ]
+
+
+def job(first, last):
+    boxes = "".join(BOX.replace('"0"', f'"{k}"') for k in range(first, last + 1))
+    return (
+        f"<annotations><meta><job><size>{last - first + 1}</size><start_frame>{first}"
+        f'</start_frame></job></meta><track id="0" label="wave">{boxes}</track></annotations>'
+    )
+
+
+def test_jobs_that_overlap_have_each_person_once(tmp_path, capsys):
+    (tmp_path / "other.xml").write_text(job(4, 9))
+    options = {"others": [tmp_path / "other.xml"], "classes": ["wave"]}
+    assert run(tmp_path, job(0, 5), **options) == 2
+    assert "no <source>" in capsys.readouterr().err
+    assert run(tmp_path, job(0, 5), "--video", "gym", **options) == 0
+    assert (tmp_path / "my.csv").read_text().splitlines() == [
+        f"gym,{number},60,20,80,100,1,0" for number in range(1, 11)
+    ]
+    assert "boxes that two files have: taken once (2)" in capsys.readouterr().out
+    # As exports of two videos they have nothing in common.
+    options["others"].append("--overwrite")
+    assert run(tmp_path, job(0, 5), "--video", "gym", "--video", "hall", **options) == 0
+    assert len((tmp_path / "my.csv").read_text().splitlines()) == 12

@@ -4,12 +4,16 @@ import os
 import pytest
 
 from tubedet.data import AnnotationError
-from tubedet.data.importers.dataset_writer import PersonBox, write_custom_dataset
+from tubedet.data.importers.dataset_writer import write_custom_dataset
+from tubedet.data.importers.labels import Labels, PersonBox
 
-BOXES = [PersonBox("b", 2, (0, 1, 2.5, 3), 1, 4), PersonBox("a", 10, (0, 1, 2, 3), 2, 0)]
+BOXES = [
+    PersonBox("b", 2, (0, 1, 2.5, 3), ("run",), 4),
+    PersonBox("a", 10, (0, 1, 2, 3), ("wave",), 0),
+]
 
 
-def write(folder, name="my.yaml", boxes=BOXES, **changes):
+def write(folder, name="my.yaml", boxes=BOXES, looked_at=(), **changes):
     (folder / "videos").mkdir(exist_ok=True)
     options = {
         "inputs": ["export.xml"],
@@ -19,12 +23,13 @@ def write(folder, name="my.yaml", boxes=BOXES, **changes):
         "exclusive": False,
         **changes,
     }
-    write_custom_dataset(folder / name, boxes, **options)
+    labels = Labels(boxes=list(boxes), looked_at=set(looked_at))
+    write_custom_dataset(folder / name, labels, **options)
 
 
 def test_rows_are_sorted_and_boxed_frames_are_not_empty(tmp_path):
     empty = [("b", 2), ("b", 1), ("a", 11), ("a", 9), ("a", 9)]
-    write(tmp_path, "my.yml", empty_frames=empty)
+    write(tmp_path, "my.yml", looked_at=empty)
     assert (tmp_path / "my.csv").read_text() == (
         "a,9\na,10,0,1,2,3,2,0\na,11\nb,1\nb,2,0,1,2.5,3,1,4\n"
     )

@@ -2,77 +2,68 @@
 
 from __future__ import annotations
 
-import math
 import xml.parsers.expat
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from tubedet.data.annotations.text import AnnotationError
 
-from .dataset_writer import PersonBox
+from .cvat_shapes import SHAPES, Box, enclosing_box, is_turned
+from .labels import ImportFormat, ImportOptions, Labels, PersonBox, is_box
 
 
-def read_cvat(
-    paths: Sequence[Path], classes: Sequence[str], attributes: Sequence[str] = ()
-) -> tuple[list[PersonBox], set[tuple[str, int]]]:
-    """Read exports, each of one task; several of the same video are put together.
+def read_cvat(path: Path, options: ImportOptions) -> Labels:
+    """Read an export of one task or one job.
+
+    The label of a track is its action. With ``options.attributes`` the actions stand in attributes
+    instead: a checkbox is an action by its own name, any other attribute by its value. Shapes that
+    are no boxes count with their enclosing box, a skeleton with that of its points.
 
     Args:
-        paths: the xml files.
-        classes: A names of actions; the first one gets id 1.
-        attributes: names of the attributes that are actions, a checkbox by its own name and any
-            other by its value; empty: the label of a track is its action.
+        path: the xml file.
+        options: ``attributes``, and ``video`` for an export that does not name it.
 
     Returns:
-        a box for each person, frame and action; (video id, frame number) of the annotated frames
-        that hold nobody.
+        Boxes in pixels by numbers of frames.
 
     Raises:
-        AnnotationError: if a file is no such export; the message names file and line.
-        OSError: if a file cannot be read.
+        AnnotationError: if the file is no such export; the message names file and line.
+        OSError: if the file cannot be read.
     """
-    exports = [_Export(path, classes, attributes) for path in paths]
-    boxes: list[PersonBox] = []
-    empty: set[tuple[str, int]] = set()
-    seen: set[tuple[str, int]] = set()
-    next_person: dict[str, int] = {}
-    for export in exports:
-        # Every export counts its tracks from 0.
-        offset = next_person.get(export.video_id, 0)
-        boxes += [box._replace(person_id=box.person_id + offset) for box in export.boxes]
-        persons = [box.person_id for box in export.boxes]
-        next_person[export.video_id] = offset + max(persons, default=-1) + 1
-        empty |= export.empty_frames
-        seen |= export.seen_frames
-    return boxes, empty - seen
+    return _Export(path, options).labels
+
+
+def _sign(path: Path, head: str) -> str:
+    return "the element <annotations>" if "<annotations>" in head[:1000] else ""
+
+
+CVAT = ImportFormat(
+    name="cvat",
+    summary="an export of CVAT as 'CVAT for video 1.1', of one task or one job: a track is a "
+    "person, its label the action; with --attribute the actions stand in attributes",
+    read=read_cvat,
+    sign=_sign,
+    options=frozenset({"video", "attribute"}),
+)
 
 
 class _Export:
-    """One xml file, read in a single pass; documents with entities are refused.
+    """One xml file, read in a single pass; documents with entities are refused."""
 
-    Attributes:
-        video_id: name of the video without its ending.
-        boxes: a :class:`PersonBox` for each action.
-        seen_frames: (video id, frame number) of the frames with a person.
-        empty_frames: those of the other frames of the task.
-
-    Raises:
-        AnnotationError: the file is no such export; the message names file and line.
-        OSError: the file cannot be read.
-    """
-
-    def __init__(self, path: Path, classes: Sequence[str], attributes: Sequence[str]):
-        self.boxes: list[PersonBox] = []
+    def __init__(self, path: Path, options: ImportOptions):
+        self.labels = Labels()
         self._path = path
-        self._action_ids = {name: number for number, name in enumerate(classes, start=1)}
-        self._attributes = attributes
+        self._attributes = options.attributes
         self._open: list[str] = []
         self._meta: dict[str, str] = {}
         self._text: list[str] = []
         self._track: dict[str, str] = {}
-        self._box: dict[str, str] | None = None
+        self._person = -1
+        self._shape: dict[str, str] | None = None
+        self._points: list[Box] = []  # of the skeleton that is open
         self._actions: list[str] = []
-        self._seen_numbers: set[int] = set()
+        self._boxes: list[PersonBox] = []
+        self._label_names: list[str] = []
+        self._unclear_frames: set[int] = set()
         self._task_ids: set[str] = set()
 
         parser = self._parser = xml.parsers.expat.ParserCreate()
@@ -85,11 +76,18 @@ class _Export:
                 parser.ParseFile(stream)
         except xml.parsers.expat.ExpatError as error:
             raise self._error(f"no valid xml: {error}") from None
-        self.video_id = self._source_stem()
-        self.boxes = [box._replace(video_id=self.video_id) for box in self.boxes]
-        self.seen_frames = {(self.video_id, frame + 1) for frame in self._seen_numbers}
-        task_frames = {(self.video_id, frame + 1) for frame in self._task_frames()}
-        self.empty_frames = task_frames - self.seen_frames
+        self._name_video(options.video or self._source_stem())
+
+    def _name_video(self, video_id: str) -> None:
+        labels = self.labels
+        labels.boxes = [box._replace(video_id=video_id) for box in self._boxes]
+        labels.looked_at = {(video_id, frame + 1) for frame in self._task_frames()}
+        labels.unclear = {(video_id, frame + 1) for frame in self._unclear_frames}
+        if not self._attributes:
+            labels.class_names = list(dict.fromkeys(self._label_names))
+        if "width" in self._meta and "height" in self._meta:
+            size = self._whole(self._meta, "width"), self._whole(self._meta, "height")
+            labels.sizes[video_id] = size
 
     def _error(self, problem: str) -> AnnotationError:
         return AnnotationError(f"{self._path}:{self._parser.CurrentLineNumber}: {problem}")
@@ -112,13 +110,21 @@ class _Export:
         self._text.clear()
         if tag == "track":
             self._track = attributes
+            # Tracks without an id, as converters write them, are numbered in their order.
+            self._person = self._whole(attributes, "id") if "id" in attributes else self._person + 1
             self._task_ids.add(attributes.get("task_id", ""))
             if len(self._task_ids) > 1:
                 raise self._several_tasks()
-        elif tag == "box" and "track" in self._open:
-            self._box, self._actions = attributes, []
-        elif tag == "attribute" and self._box is not None:
+        elif "track" in self._open[:-1] and (tag in SHAPES or tag == "skeleton"):
+            self._start_shape(tag, attributes)
+        elif tag == "attribute" and self._shape is not None:
             self._attribute_name = attributes.get("name", "")
+
+    def _start_shape(self, tag: str, attributes: dict[str, str]) -> None:
+        if self._open[-2] != "skeleton":
+            self._shape, self._actions, self._points = attributes, [], []
+        elif attributes.get("outside") != "1":
+            self._points.append(self._box_around(tag, attributes))
 
     def _end(self, tag: str) -> None:
         text = "".join(self._text).strip()
@@ -128,39 +134,49 @@ class _Export:
                 tag == "source" and self._meta.get(tag, text) != text
             ):
                 raise self._several_tasks()
+            if tag == "name" and self._open[-1] == "label":
+                self._label_names.append(text)
             self._meta.setdefault(tag, text)
-        elif tag == "attribute" and self._box is not None:
+        elif tag == "attribute" and self._shape is not None:
             self._add_attribute(self._attribute_name, text)
-        elif tag == "box" and self._box is not None:
-            self._add_box(self._box)
-            self._box = None
+        elif self._open[-1:] == ["track"] and self._shape is not None:
+            self._add_shape(tag, self._shape)
+            self._shape = None
 
     def _add_attribute(self, name: str, value: str) -> None:
         if name in self._attributes and value.lower() != "false":
             self._actions.append(name if value.lower() == "true" else value)
 
-    def _add_box(self, box: dict[str, str]) -> None:
-        if box.get("outside") == "1":
+    def _add_shape(self, tag: str, shape: dict[str, str]) -> None:
+        if shape.get("outside") == "1":
             return
-        frame, person = self._whole(box, "frame"), self._whole(self._track, "id")
-        sides = ("xtl", "ytl", "xbr", "ybr")
-        left, top, right, bottom = (self._number(box, name) for name in sides)
-        if not (left < right and top < bottom):
-            raise self._error(f"not a box: {[left, top, right, bottom]}")
-        self._seen_numbers.add(frame)
+        frame = self._whole(shape, "frame")
+        remarks = self.labels.remarks
+        if tag == "skeleton":
+            if not self._points:  # all of them are outside of the frame
+                return
+            left, top, right, bottom = zip(*self._points)
+            box = min(left), min(top), max(right), max(bottom)
+        else:
+            box = self._box_around(tag, shape)
+        if not is_box(box):
+            if tag == "box":
+                raise self._error(f"not a box: {list(box)}")
+            self._unclear_frames.add(frame)
+            remarks[f"shapes of the kind {tag} without an area: left out, with their frames"] += 1
+            return
+        if tag != "box":
+            remarks[f"shapes of the kind {tag}: their enclosing boxes are taken"] += 1
+        elif is_turned(shape):
+            remarks["turned boxes: their enclosing upright boxes are taken"] += 1
         actions = self._actions if self._attributes else [self._track.get("label", "")]
-        for action in actions:
-            if action not in self._action_ids:
-                raise self._error(f"the action {action!r} is not among --classes")
-            self.boxes.append(
-                PersonBox(
-                    "",
-                    frame + 1,
-                    (left, top, right, bottom),
-                    self._action_ids[action],
-                    person,
-                )
-            )
+        self._boxes.append(PersonBox("", frame + 1, box, tuple(actions), self._person))
+
+    def _box_around(self, tag: str, shape: dict[str, str]) -> Box:
+        try:
+            return enclosing_box(tag, shape)
+        except ValueError as error:
+            raise self._error(str(error)) from None
 
     def _whole(self, attributes: dict[str, str], name: str) -> int:
         text = attributes.get(name, "")
@@ -168,17 +184,12 @@ class _Export:
             raise self._error(f"{name}={text!r}: expected a whole number")
         return int(text)
 
-    def _number(self, attributes: dict[str, str], name: str) -> float:
-        try:
-            number = float(attributes.get(name, ""))
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise self._error(f"{name}={attributes.get(name)!r}: expected a number")
-        return number
-
     def _source_stem(self) -> str:
-        source = self._meta.get("source") or self._path.name
+        if not (source := self._meta.get("source")):
+            raise AnnotationError(
+                f"{self._path}: no <source>, as in the export of a job: say which video this is, "
+                "--video NAME"
+            )
         return PurePosixPath(source).stem
 
     def _task_frames(self) -> range:

@@ -7,8 +7,8 @@ import io
 import math
 import os
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 import yaml
 
@@ -16,95 +16,98 @@ from tubedet.data.annotations.text import AnnotationError
 from tubedet.data.datasets.input_files import check_distinct
 from tubedet.files.atomic_writing import open_atomically
 
-
-class PersonBox(NamedTuple):
-    """One person with one action in one stored frame.
-
-    Attributes:
-        video_id: name of the video file without its ending, or of its folder of frames.
-        frame_number: from 1.
-        box: x1, y1, x2, y2 in pixels.
-        action_id: from 1.
-        person_id: the same in all frames of the video.
-    """
-
-    video_id: str
-    frame_number: int
-    box: tuple[float, float, float, float]
-    action_id: int
-    person_id: int
+from .labels import Labels
+from .selection import Selection, select
 
 
 def write_custom_dataset(
     path: str | os.PathLike,
-    boxes: Collection[PersonBox],
+    labels: Labels,
     *,
     inputs: Collection[str | os.PathLike],
-    empty_frames: Collection[tuple[str, int]] = (),
-    classes: Sequence[str],
     videos: str | os.PathLike,
     fps: float,
-    exclusive: bool,
+    classes: Sequence[str] | None = None,
+    ignore: Sequence[str] = (),
+    every: int = 1,
+    exclusive: bool = False,
     overwrite: bool = False,
-) -> None:
+) -> Selection:
     """Write a data set which :func:`tubedet.data.datasets.custom.ensure_registered` reads.
 
     Everything is checked and put together before a file is opened.
 
     Args:
         path: the yaml; the csv stands beside it under the same name.
-        boxes: the annotation, in any order.
+        labels: the annotation.
         inputs: the files it was read from; they are never replaced.
-        empty_frames: (video id, frame number) of the frames which were looked at and hold nobody;
-            those that have a box are left out.
-        classes: A names; the first one has id 1.
         videos: folder of the videos; the yaml names it relative to itself.
         fps: frames per second.
+        classes: see :func:`.select`, as ``ignore`` and ``every``.
+        ignore: labels that are no actions.
+        every: keep every so many-th of a video's annotated frames.
         exclusive: every person does exactly one action.
         overwrite: replace existing files.
+
+    Returns:
+        What was written, with remarks for the user.
 
     Raises:
         AnnotationError: the data set would be useless, or the path is none for it.
         FileExistsError: a file exists already.
     """
     path = Path(path)
-    csv_path = path.with_suffix(".csv")
-    _check_targets((path, csv_path), inputs, overwrite=overwrite)
+    targets = {".yaml": path, ".csv": path.with_suffix(".csv")}
+    if labels.start_seconds:
+        targets["starts"] = path.with_name(f"{path.stem}_starts.csv")
+    _check_targets(path, tuple(targets.values()), inputs, overwrite=overwrite)
     if not (math.isfinite(fps) and fps > 0):
         raise AnnotationError(f"--fps {fps:g}: expected a positive number, as 25")
     if not os.path.isdir(videos):
         raise AnnotationError(f"--videos {videos}: there is no such folder")
-    if not boxes:
+    selection = select(labels, classes=classes, ignore=ignore, every=every)
+    if not selection.labels.boxes:
+        reasons = "".join(f"; {remark}" for remark in selection.remarks)
         raise AnnotationError(
-            f"{', '.join(map(str, inputs))}: no box of a person with an action: nothing to write"
+            f"{', '.join(map(str, inputs))}: no box of a person with an action: nothing to "
+            f"write{reasons}"
         )
     content = {
         "videos": os.path.relpath(videos, path.parent),
-        "annotations": csv_path.name,
-        "classes": list(classes),
+        "annotations": targets[".csv"].name,
+        "classes": selection.classes,
         "fps": fps,
         "exclusive": exclusive,
-        "boxes": "pixels",
-        "timestamps": "frames",
+        "boxes": "fractions" if labels.in_fractions else "pixels",
+        "timestamps": "seconds" if labels.in_seconds else "frames",
     }
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    texts = {targets[".csv"]: _csv_text(_rows(selection))}
+    if labels.start_seconds:
+        content["start_second"] = targets["starts"].name
+        texts[targets["starts"]] = _csv_text(sorted(labels.start_seconds.items()))
+    texts[path] = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     try:
-        encoded_csv, encoded_yaml = _csv_text(boxes, empty_frames).encode(), text.encode()
+        encoded = {target: text.encode() for target, text in texts.items()}
     except UnicodeEncodeError as error:
         raise AnnotationError(f"{path}: a name is no text in UTF-8: {error}") from None
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The csv takes its name first: a yaml always has its csv.
-    with open_atomically(path, "wb") as yaml_stream, open_atomically(csv_path, "wb") as csv_stream:
-        csv_stream.write(encoded_csv)
-        yaml_stream.write(encoded_yaml)
+    # Files take their names in the reverse order: a yaml always has its csv.
+    with ExitStack() as stack:
+        for target in reversed(encoded):
+            stack.enter_context(open_atomically(target, "wb")).write(encoded[target])
+    return selection
 
 
 def _check_targets(
-    targets: Sequence[Path], inputs: Collection[str | os.PathLike], *, overwrite: bool
+    yaml_path: Path,
+    targets: Sequence[Path],
+    inputs: Collection[str | os.PathLike],
+    *,
+    overwrite: bool,
 ) -> None:
-    if targets[0].suffix.lower() not in (".yaml", ".yml"):
+    if yaml_path.suffix.lower() not in (".yaml", ".yml"):
         raise AnnotationError(
-            f"--output {targets[0]}: expected a name that ends in .yaml or .yml; the csv gets the "
+            f"--output {yaml_path}: expected a name that ends in .yaml or .yml; the csv gets the "
             "same name with .csv"
         )
     try:
@@ -118,15 +121,24 @@ def _check_targets(
             raise FileExistsError(f"{target} exists already; use --overwrite or another --output")
 
 
-def _csv_text(boxes: Collection[PersonBox], empty_frames: Collection[tuple[str, int]]) -> str:
-    # Of the same frame by action, then person.
-    ordered = sorted(boxes, key=lambda b: (b.video_id, b.frame_number, b.action_id, b.person_id))
-    rows: list[tuple] = [
-        (b.video_id, b.frame_number, *(f"{value:.7g}" for value in b.box), b.action_id, b.person_id)
-        for b in ordered
-    ]
-    rows += set(empty_frames) - {(b.video_id, b.frame_number) for b in boxes}
-    rows.sort(key=lambda row: row[:2])
+def _rows(selection: Selection) -> list[tuple]:
+    """Rows of the csv: of the same moment by action, then person."""
+    action_ids = {name: number for number, name in enumerate(selection.classes, start=1)}
+    keys: dict[tuple, tuple] = {}
+    for box in selection.labels.boxes:
+        person = -1 if box.person_id is None else box.person_id
+        corners = tuple(f"{value:.7g}" for value in box.box)
+        for action in box.actions:
+            action_id = action_ids[action]
+            row = (box.video_id, f"{box.time:.10g}", *corners, action_id)
+            order = (box.video_id, box.time, action_id, person, box.box)
+            keys[order] = row if box.person_id is None else (*row, person)
+    for video_id, time in selection.empty:
+        keys[video_id, time, 0] = (video_id, f"{time:.10g}")
+    return [keys[order] for order in sorted(keys)]
+
+
+def _csv_text(rows: Collection[tuple]) -> str:
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows(rows)
     return stream.getvalue()

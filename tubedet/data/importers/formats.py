@@ -1,0 +1,66 @@
+"""The formats that can be imported, and guessing which one a file has."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+from tubedet.data.annotations.text import AnnotationError
+from tubedet.errors import UserError
+
+from .coco_video import COCO_VIDEO
+from .cvat import CVAT
+from .labels import ImportFormat
+
+FORMATS: dict[str, ImportFormat] = {f.name: f for f in (CVAT, COCO_VIDEO)}
+_HEAD_BYTES = 1 << 16
+
+
+def guess_format(path: Path) -> tuple[ImportFormat, str]:
+    """Recognise the format of a file.
+
+    Args:
+        path: the file, plain or gzip-compressed.
+
+    Returns:
+        the format, and what it was recognised by, such as "an element <annotations>".
+
+    Raises:
+        AnnotationError: if no format, or more than one, is recognised.
+        OSError: if the file cannot be read.
+    """
+    signs = {name: FORMATS[name].sign(path, _head(path)) for name in FORMATS}
+    found = [name for name, sign in signs.items() if sign]
+    if len(found) != 1:
+        problem = f"this may be {' or '.join(found)}" if found else "the format is not recognised"
+        raise AnnotationError(
+            f"{path}: {problem}; name it before the files: one of {', '.join(found or FORMATS)}"
+        )
+    return FORMATS[found[0]], signs[found[0]]
+
+
+def find_format(name: str) -> ImportFormat:
+    """Return the format of a name.
+
+    Args:
+        name: as on the command line.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if name not in FORMATS:
+        raise UserError(f"no format {name!r}; there are {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def _head(path: Path) -> str:
+    """First characters of a file, as far as they are text."""
+    with open(path, "rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    if head[:2] == b"\x1f\x8b":
+        try:
+            with gzip.open(path) as stream:
+                head = stream.read(_HEAD_BYTES)
+        except (OSError, EOFError):  # its reader says what is broken
+            head = b""
+    return head.decode("utf-8-sig", errors="replace")

@@ -1,0 +1,174 @@
+"""Reading json of foreign tools: values with the place where they stand."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from tubedet.data.annotations.text import AnnotationError
+
+_LARGEST = 10**7  # coordinate or frame number
+
+
+def read_json(path: Path) -> Entry:
+    """Read a file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        its outermost value.
+
+    Raises:
+        AnnotationError: if it is no json.
+        OSError: if it cannot be read.
+    """
+    try:
+        return Entry(json.loads(path.read_bytes()), str(path))
+    except json.JSONDecodeError as error:
+        raise AnnotationError(f"{path}:{error.lineno}: no valid json: {error.msg}") from None
+    # ValueError: undecodable text, or a number too long for Python (whose advice is left out).
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(f"{path}: no valid json: {str(error).partition(';')[0]}") from None
+
+
+class Entry:
+    """A value of a json file.
+
+    Args:
+        value: what stands there.
+        file: name of the file.
+        inner: where it stands there, such as "annotations[3]"; empty for the outermost value.
+    """
+
+    def __init__(self, value: Any, file: str, inner: str = ""):
+        self.value = value
+        self._file = file
+        self._inner = inner
+
+    def error(self, problem: str) -> AnnotationError:
+        """Return an error that names the place.
+
+        Args:
+            problem: goes on behind the place, such as "has no bbox".
+        """
+        return AnnotationError(f"{self._file}: {self._inner or 'the file'} {problem}")
+
+    def __contains__(self, name: str) -> bool:
+        return isinstance(self.value, dict) and self.value.get(name) is not None
+
+    def child(self, *names: str) -> Entry:
+        """Return the first of some members that is there.
+
+        Args:
+            names: of members of an object.
+
+        Raises:
+            AnnotationError: if there is none, or this is no object.
+        """
+        if not isinstance(self.value, dict):
+            raise self.error("is no object")
+        for name in names:
+            if self.value.get(name) is not None:
+                return Entry(
+                    self.value[name], self._file, f"{self._inner}.{name}" if self._inner else name
+                )
+        raise self.error(f"has no {' or '.join(names)}")
+
+    def items(self, *names: str) -> list[Entry]:
+        """Return the entries of a list.
+
+        Args:
+            names: of members as of :meth:`child`; none: this itself is the list.
+
+        Raises:
+            AnnotationError: if it is no list.
+        """
+        place = self.child(*names) if names else self
+        if not isinstance(place.value, list):
+            raise place.error("is no list")
+        return [
+            Entry(value, self._file, f"{place._inner}[{i}]") for i, value in enumerate(place.value)
+        ]
+
+    def members(self, *names: str) -> dict[str, Entry]:
+        """Return the members of an object by their names.
+
+        Args:
+            names: see :meth:`items`.
+
+        Raises:
+            AnnotationError: if it is no object.
+        """
+        place = self.child(*names) if names else self
+        if not isinstance(place.value, dict):
+            raise place.error("is no object")
+        return {
+            name: Entry(value, self._file, f"{place._inner}[{name!r}]")
+            for name, value in place.value.items()
+        }
+
+    def get(self, *names: str) -> str | int | float:
+        """Return a number or text.
+
+        Args:
+            names: of members, of which the first one that is there is meant.
+
+        Raises:
+            AnnotationError: if there is none.
+        """
+        value = next((self.value[n] for n in names if n in self), None)
+        if value is None or isinstance(value, (bool, list, dict)):
+            raise self.error(f"has no {' or '.join(names)}")
+        return value
+
+    def text(self, *names: str) -> str:
+        """Return a text that is not empty.
+
+        Args:
+            names: see :meth:`get`.
+
+        Raises:
+            AnnotationError: if there is none.
+        """
+        value = self.get(*names)
+        if not isinstance(value, str) or not value.strip():
+            raise self.error(f"has no text as {' or '.join(names)}")
+        return value
+
+    def whole(self, *names: str) -> int:
+        """Return a whole number, which may stand as text, within what frames and ids can be.
+
+        Args:
+            names: see :meth:`get`.
+
+        Raises:
+            AnnotationError: if there is none.
+        """
+        value = self.get(*names)
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
+            value = int(value)
+        if not isinstance(value, int):
+            raise self.error(f"has the {names[0]} {value!r}, expected a whole number")
+        return value
+
+    def numbers(self, count: int) -> tuple[float, ...]:
+        """Return this list as so many numbers.
+
+        Args:
+            count: how many it must have.
+
+        Raises:
+            AnnotationError: if it is something else, or a number is no coordinate.
+        """
+        value = self.value
+        if not (
+            isinstance(value, list)
+            and len(value) == count
+            and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
+            and all(math.isfinite(v) and abs(v) < _LARGEST for v in value)
+        ):
+            raise self.error(f"is {str(value)[:80]}, expected {count} numbers")
+        return tuple(value)
