@@ -92,6 +92,7 @@ class FrameSource(AbstractContextManager, ABC):
         num_frames: how many come, as far as known beforehand: an estimate; None: not known.
         duration: length in seconds, as good as ``num_frames``.
         height, width: size of the frames, pixels.
+        sample_aspect_ratio: width of a pixel by its height.
     """
 
     name: str
@@ -101,6 +102,7 @@ class FrameSource(AbstractContextManager, ABC):
     duration: float | None = None
     height: int
     width: int
+    sample_aspect_ratio: Fraction = Fraction(1)
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         for time, stored in self.stored_frames():
@@ -165,6 +167,7 @@ class VideoFileSource(FrameSource):
         self.name = url_stem(reader.path) if is_url(reader.path) else Path(reader.path).stem
         self.rate, self.num_frames, self.duration = reader.rate, reader.num_frames, reader.duration
         self.height, self.width = reader.height, reader.width
+        self.sample_aspect_ratio = reader.sample_aspect_ratio
 
     def stored_frames(self, start: float = 0.0) -> Iterator[tuple[float, Any]]:
         """See :class:`FrameSource`; decoding begins at the key frame before ``start``."""

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from tubedet.data.clip_sampling import TIME_TOLERANCE, display_limits
 
 from .container import VideoError, open_video_container, video_stream
+from .orientation import frame_orientation
 from .pyav_versions import to_rgb
 from .unseen_frames import MissedFrameError, UnseenFrames, states_own_times
 
@@ -37,9 +38,9 @@ os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
 class VideoFileReader(AbstractContextManager):
     """A video file, decoded with PyAV and addressed by presentation time, never by frame count.
 
-    The first frame is time 0, whatever its time stamp in the file. B-frames, variable frame rates
-    and the rotation mark of phone videos are taken care of. A reader belongs to the process which
-    opened it.
+    The first frame is time 0, whatever its time stamp in the file. B-frames and variable frame
+    rates are taken care of, and frames are turned and mirrored as the file says. A reader belongs
+    to the process which opened it.
 
     Args:
         path: the file, or a URL ("http://...", "rtsp://...") that FFmpeg opens.
@@ -51,6 +52,7 @@ class VideoFileReader(AbstractContextManager):
     Attributes:
         path: the file or URL.
         height, width: size of the upright frames, pixels.
+        sample_aspect_ratio: width of an upright pixel by its height; 1 where the file does not say.
         fps: average frame rate as the file states it, float.
         rate: the same as a :class:`fractions.Fraction`.
     """
@@ -71,16 +73,17 @@ class VideoFileReader(AbstractContextManager):
         self._per_thread = threading.local()
 
     def _read_head(self) -> None:
-        """Decode the first frame: its time is the origin, and it knows its rotation."""
+        """Decode the first frame: its time is the origin, and it knows its orientation."""
         frames = self._decoded_frames()
         first = next(frames, None)
         if first is None:
             raise VideoError(f"{self.path}: the video stream holds no decodable frame")
         self._first_pts = _pts(first, self.path)
-        self._quarter_turns = round(first.rotation / 90) % 4
+        self._orientation = frame_orientation(first, self.path)
         self._coded_size = (first.width, first.height)
-        size = self._coded_size[::-1] if self._quarter_turns % 2 else self._coded_size
-        self.width, self.height = size
+        self.width, self.height = self._orientation.shown_sides(first.width, first.height)
+        shape = Fraction(self._stream.sample_aspect_ratio or 1).as_integer_ratio()
+        self.sample_aspect_ratio = Fraction(*self._orientation.shown_sides(*shape))
         rate = self._stream.average_rate or self._stream.guessed_rate
         if not rate:
             raise VideoError(f"{self.path}: the file states no frame rate")
@@ -228,11 +231,18 @@ class VideoFileReader(AbstractContextManager):
 
         Returns:
             uint8 array (H, W, 3).
+
+        Raises:
+            VideoError: if there is no conversion of its colours.
         """
         reformatter = self._per_thread.__dict__.setdefault("reformatter", VideoReformatter())
         width, height = self._coded_size
-        image = to_rgb(reformatter, frame, width=width, height=height)
-        return np.rot90(image, self._quarter_turns) if self._quarter_turns else image
+        try:
+            image = to_rgb(reformatter, frame, width=width, height=height)
+        except OSError as error:
+            kind = f"{frame.format.name}, colour space {frame.colorspace}"
+            raise VideoError(f"{self.path}: its colours cannot be converted ({kind})") from error
+        return self._orientation.upright(image)
 
     def close(self) -> None:
         """Close the file; the reader cannot be used afterwards."""

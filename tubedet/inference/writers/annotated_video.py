@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 class AnnotatedVideoWriter(AbstractContextManager):
     """A video whose frames appear at the times and for as long as those of its source.
 
+    They are shown as wide as there, too: pixels that are not square keep their aspect ratio.
+
     The sound of a video file or URL is copied as it is, or left out with a line in the log where
     the container cannot hold it or the source is a stream without an end. See
     :class:`~tubedet.inference.writers.VideoWriter` for how the file appears.
@@ -33,7 +35,9 @@ class AnnotatedVideoWriter(AbstractContextManager):
         self._source = source
         self._end = end
         self._start: float | None = None  # time of the first frame
-        self._writer = VideoWriter(path, source.rate, overwrite=True)
+        self._writer = VideoWriter(
+            path, source.rate, sample_aspect_ratio=source.sample_aspect_ratio, overwrite=True
+        )
 
     def write(self, drawing: np.ndarray, time: float) -> None:
         """Append a frame.

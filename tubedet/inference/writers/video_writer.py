@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
 
 from tubedet.errors import UserError
 from tubedet.files.atomic_writing import PartialFile
@@ -16,10 +17,14 @@ from tubedet.files.atomic_writing import PartialFile
 from .audio_copy import AudioCopy
 
 _TICKS_PER_SECOND = 10_000  # at least; time stamps are rounded to a tick
+_BT709, _BT601 = 1, 6  # tags of colours, as H.264 numbers them
 
 
 class VideoWriter(AbstractContextManager):
     """A video file (H.264 where PyAV has an encoder for it, else MPEG-4; yuv420p) of RGB frames.
+
+    Colours are tagged: BT.709 in more than 576 rows or in 1280 columns and more, else BT.601, as
+    players assume where they ignore tags.
 
     Frames are encoded as they come, so memory does not grow with the length of the video. They go
     to a :class:`~tubedet.files.atomic_writing.PartialFile`, which takes the wanted name when the
@@ -37,6 +42,7 @@ class VideoWriter(AbstractContextManager):
         fps: frames per second, > 0; where frames come with times, about that many.
         size: (width, height) of all frames in pixels; None: those of the first frame. Where
             the codec wants even numbers, the last column or row is repeated once.
+        sample_aspect_ratio: width of a pixel by its height, for players.
         overwrite: whether an existing file may be replaced.
 
     Raises:
@@ -50,6 +56,7 @@ class VideoWriter(AbstractContextManager):
         fps: Fraction | float,
         size: tuple[int, int] | None = None,
         *,
+        sample_aspect_ratio: Fraction | float = 1,
         overwrite: bool = False,
     ):
         self.path = Path(path)
@@ -79,6 +86,7 @@ class VideoWriter(AbstractContextManager):
         options = x264_options if codec == "libx264" else None
         self._stream = self._container.add_stream(codec, rate=self.fps, options=options)
         self._stream.pix_fmt = "yuv420p"
+        self._sample_aspect_ratio = Fraction(sample_aspect_ratio)
         self._ticks_per_frame = self.fps.denominator * -(-_TICKS_PER_SECOND // self.fps.numerator)
         if self.path.suffix.lower() == ".avi":  # knows no time stamps: frames are counted
             self._ticks_per_frame = 1
@@ -119,6 +127,7 @@ class VideoWriter(AbstractContextManager):
         if width % 2 or height % 2:
             frame_rgb = np.pad(frame_rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_rgb), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace=self._matrix)
         frame.time_base = self._tick
         previous = -1 if self._held is None else self._held.pts
         if time is not None:
@@ -191,8 +200,15 @@ class VideoWriter(AbstractContextManager):
 
     def _set_size(self, height: int, width: int) -> None:
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
-        self._stream.codec_context.time_base = self._tick
-        if self._stream.codec_context.name == "mpeg4":
+        codec = self._stream.codec_context
+        codec.time_base = self._tick
+        codec.sample_aspect_ratio = self._sample_aspect_ratio
+        is_hd = width >= 1280 or height > 576
+        self._matrix = Colorspace.ITU709 if is_hd else Colorspace.ITU601
+        codec.colorspace = _BT709 if is_hd else _BT601
+        codec.color_primaries = codec.color_trc = _BT709  # those of screens, as in sRGB
+        codec.color_range = ColorRange.MPEG
+        if codec.name == "mpeg4":
             self._stream.bit_rate = int(0.2 * width * height * self.fps)
 
     def _encode_held(self, *, until: int) -> None:
