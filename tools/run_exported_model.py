@@ -65,16 +65,35 @@ def read_clip(video, second, about):
                 break
     if second > frames[-1][0] + 1:
         sys.exit(f"{video} ends at {frames[-1][0]:.1f} s")
-    turns = round(frames[0][1].rotation / 90) % 4  # phones store videos lying on their side
-    sides = np.array((frames[0][1].height, frames[0][1].width))[:: -1 if turns % 2 else 1]
+    swaps_axes, step_x, step_y = orientation(frames[0][1])
+    turned = -1 if swaps_axes else 1
+    sides = np.array((frames[0][1].height, frames[0][1].width))[::turned]
     scale = min(about["short_side"] / sides.min(), about["max_size"] / sides.max())
     unit = about["side_multiple"]
     size = about.get("size") or np.maximum(1, sides * scale / unit + 1e-6).astype(int) * unit
     stamps = np.array([time for time, _ in frames])
     chosen = [frames[abs(stamps - time).argmin()][1] for time in times]
-    height, width = (int(side) for side in size[:: -1 if turns % 2 else 1])
+    height, width = (int(side) for side in size[::turned])
+    # PyAV converts colours by the matrix and range that they are tagged with from version 17 on.
     images = [f.to_ndarray(height=height, width=width, format="rgb24") for f in chosen]
-    return np.rot90(np.stack(images), turns, axes=(1, 2)).transpose(3, 0, 1, 2)
+    stored = np.stack(images).swapaxes(1, 2) if swaps_axes else np.stack(images)
+    return stored[:, ::step_y, ::step_x].transpose(3, 0, 1, 2)
+
+
+def orientation(frame):
+    """Tell whether rows become columns, then the steps, 1 or -1, along a row and a column.
+
+    Phones store videos that lie on their side or are mirrored.
+    """
+    stored = frame.side_data.get("DISPLAYMATRIX")
+    if stored is None:
+        return False, 1, 1
+    (a, b), (c, d) = np.frombuffer(bytes(stored), np.int32).reshape(3, 3)[:2, :2] / 2**16
+    degrees = round(float(np.degrees(np.arctan2(b * np.hypot(a, c), a * np.hypot(b, d)))))
+    if degrees % 90:  # of other angles only the stored picture is shown
+        return False, 1, 1
+    x, y = (c, b) if degrees % 180 else (a, d)
+    return degrees % 180 == 90, -1 if x < 0 else 1, -1 if y < 0 else 1
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
+from picture_videos import picture_with_blocks, write_picture_video
 from small_detectors import StridedBackbone, with_varied_weights
 from video_with_sound import write_video_with_sound
 
@@ -154,6 +155,21 @@ def test_the_example_turns_videos_as_evaluation_does(tmp_path, rotation):
     assert np.abs(found.astype(int) - expected).mean() < 2
     with pytest.raises(SystemExit, match=r"phone.mp4 ends at 1.9 s"):
         example["read_clip"](str(path), 500.0, about)
+
+
+@pytest.mark.parametrize(
+    "matrix", [(-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0), (0.6, 0.8, -0.8, 0.6)]
+)
+def test_the_example_mirrors_videos_as_evaluation_does(tmp_path, matrix):
+    example = runpy.run_path("tools/run_exported_model.py")
+    path = write_picture_video(tmp_path / "a.mp4", picture_with_blocks(), display_matrix=matrix)
+    about = {"num_frames": 2, "key_frame": 1, "frame_stride": 1, "fps": 10}
+    about |= {"short_side": 48, "max_size": 100, "side_multiple": 1}
+    with VideoFileReader(path) as reader:
+        expected = reader.read([0.1, 0.2])
+    found = example["read_clip"](path, 0.2, about).transpose(1, 2, 3, 0)
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 2
 
 
 def test_the_example_reads_videos_whose_titles_are_not_utf8(tmp_path):

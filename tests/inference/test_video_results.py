@@ -9,6 +9,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 from numbered_videos import read_numbers, write_video
+from picture_videos import picture_with_blocks, write_picture_video
 from pycocotools.coco import COCO
 from video_with_sound import audio_packets, write_video_with_sound
 
@@ -73,6 +74,28 @@ def decode(path):
 
 def read_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    "matrix, ratio, size",
+    [(None, Fraction(16, 9), (120, 120)), ((0, 1, 1, 0), Fraction(9, 16), (120, 90))],
+    ids=["as stored", "turned"],
+)
+def test_the_sample_aspect_ratio_is_kept(tmp_path, detector, matrix, ratio, size):
+    """It was lost, so persons were squeezed. Pixels are those of the stored frames in all files."""
+    picture = picture_with_blocks(*(size if matrix is None else size[::-1]))
+    source = write_picture_video(
+        *(tmp_path / "film.mp4", picture),
+        **{"sample_aspect_ratio": Fraction(16, 9), "display_matrix": matrix},
+    )
+    write_video_results(detector, source, all_outputs(tmp_path / "new"), action_names=NAMES)
+    with open_frame_source(tmp_path / "new" / "out.mp4") as written:
+        assert written.sample_aspect_ratio == ratio
+        assert written.height / written.width == size[0] / size[1]
+    (line,) = read_lines(tmp_path / "new" / "out.jsonl")
+    assert (line["height"], line["width"]) == size
+    (person,) = line["persons"]
+    assert person["box"] == pytest.approx([0, 0.2 * size[0], 0.2 * size[1], 0.9 * size[0]], abs=0.1)
 
 
 @pytest.mark.parametrize(

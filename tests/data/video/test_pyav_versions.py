@@ -5,10 +5,12 @@ import av
 import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
+from picture_videos import write_colour_video
 from video_with_sound import write_video_with_sound
 
 from tubedet.data.video import pyav_versions
 from tubedet.data.video.pyav_versions import open_for_reading, to_rgb
+from tubedet.data.video.video_file import VideoError, VideoFileReader
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".mov"])
@@ -52,3 +54,38 @@ def test_frames_are_converted_in_the_calling_thread():
         other = VideoReformatter()  # kept, and with it its threads
         other.reformat(frame, 1280, 720, format="rgb24")
         assert len(os.listdir("/proc/self/task")) > num_threads
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p", "yuv420p10le"])
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("matrix", [1, 6, 9])
+def test_colours_are_those_of_the_tag(tmp_path, matrix, full_range, pix_fmt):
+    """PyAV before 17 took all for BT.601 of limited range, and was wrong by up to 37 levels."""
+    for rgb in ((30, 180, 60), (200, 40, 40), (128, 128, 128)):
+        path = write_colour_video(
+            *(tmp_path / "a.mp4", rgb),
+            **{"matrix": matrix, "tag": matrix, "full_range": full_range, "pix_fmt": pix_fmt},
+        )
+        with VideoFileReader(path) as reader:
+            frames = [reader.read([0.1])[0], next(iter(reader))[1]]
+        for frame in frames:
+            assert np.abs(frame.astype(int) - rgb).max() <= 3
+
+
+def test_untagged_colours_are_bt601_at_any_size(tmp_path):
+    path = write_colour_video(tmp_path / "a.mp4", (30, 180, 60), matrix=6, tag=2)
+    with VideoFileReader(path) as reader:
+        assert np.abs(reader.read([0.0])[0].astype(int) - (30, 180, 60)).max() <= 3
+    # The pixels that swscale makes by default, and so torchvision, OpenCV, SlowFast and TubeR.
+    with av.open(path) as container:
+        frame = next(container.decode(video=0))
+        expected = VideoReformatter().reformat(frame, 64, 48, format="rgb24").to_ndarray()
+        converted = to_rgb(VideoReformatter(), frame, width=64, height=48)
+    np.testing.assert_array_equal(converted, expected)
+
+
+def test_colours_without_a_conversion_are_one_line(tmp_path):
+    path = write_colour_video(tmp_path / "a.mp4", (30, 180, 60), matrix=6, tag=8)  # YCgCo
+    with VideoFileReader(path) as reader:
+        with pytest.raises(VideoError, match=r"a\.mp4: its colours .* \(yuv420p, colour space 8\)"):
+            reader.read([0.0])

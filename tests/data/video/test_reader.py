@@ -8,6 +8,8 @@ import av
 import cv2
 import numpy as np
 import pytest
+from picture_videos import block_centre, picture_with_blocks
+from PIL import Image, ImageOps
 
 from tubedet.data.video.reader import (
     FrameFolderReader,
@@ -276,3 +278,23 @@ def test_forked_process_does_not_free_the_decoders_of_its_parent(three_videos):
 def test_a_nul_in_a_path_is_told():
     with pytest.raises(VideoError, match="'films/a.x00.mp4': no path has a NUL character"):
         open_video("films/a\0.mp4")
+
+
+@pytest.mark.parametrize("extension", ["jpg", "png"])
+@pytest.mark.parametrize("mark", range(1, 9))
+def test_pictures_are_shown_as_their_exif_mark_says(tmp_path, extension, mark):
+    exif = Image.Exif()
+    exif[0x0112] = mark
+    picture = Image.fromarray(picture_with_blocks(96, 128))
+    for number in range(3):
+        picture.save(tmp_path / f"{number}.{extension}", exif=exif)
+    expected = np.array(ImageOps.exif_transpose(Image.open(tmp_path / f"0.{extension}")))
+    with open_video(tmp_path) as folder, open_video(tmp_path / f"0.{extension}") as single:
+        for reader in (folder, single):
+            assert (reader.height, reader.width) == expected.shape[:2]
+            np.testing.assert_array_equal(reader.read([0.0])[0], expected)
+            np.testing.assert_array_equal(next(iter(reader))[1], expected)
+        reduced = folder.read([0.05], min_short_side=48)[0]
+    factor = 2 if extension == "jpg" else 1
+    assert reduced.shape[:2] == (expected.shape[0] // factor, expected.shape[1] // factor)
+    assert block_centre(reduced) == pytest.approx(block_centre(expected), abs=0.02)

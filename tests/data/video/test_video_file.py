@@ -4,6 +4,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from picture_videos import picture_with_blocks, write_picture_video
 from video_with_sound import write_video_with_sound
 
 from tubedet.data.augmentation import build_clip_augmentations
@@ -160,6 +161,26 @@ def test_rotation_mark_is_applied(tmp_path, write_video, rotation, turns):
         frames, upright = reader.read([0.1]), plain_reader.read([0.1])[0]
         assert frames.shape[1:3] == (reader.height, reader.width)
         np.testing.assert_array_equal(frames[0], np.rot90(upright, turns))
+
+
+@pytest.mark.parametrize("file_name", ["a.mp4", "a.mkv", "a.avi", "a.mov", "a.ts"])
+@pytest.mark.parametrize("ratio", [Fraction(16, 9), Fraction(853, 720), None])
+def test_the_shape_of_pixels_is_told_and_frames_stay_as_they_are(tmp_path, file_name, ratio):
+    path = tmp_path / file_name
+    write_picture_video(path, picture_with_blocks(48, 48), sample_aspect_ratio=ratio)
+    with VideoFileReader(path) as reader:
+        assert reader.sample_aspect_ratio == (ratio or 1)
+        assert (reader.height, reader.width) == (48, 48) == reader.read([0.0]).shape[1:3]
+
+
+def test_the_shape_of_pixels_is_turned_with_the_picture(tmp_path):
+    path = write_picture_video(
+        *(tmp_path / "a.mp4", picture_with_blocks()),
+        **{"sample_aspect_ratio": Fraction(16, 9), "display_matrix": (0, 1, -1, 0)},
+    )
+    with VideoFileReader(path) as reader:
+        assert reader.sample_aspect_ratio == Fraction(9, 16)
+        assert (reader.height, reader.width) == (64, 48)
 
 
 def test_the_rate_is_an_exact_fraction(tmp_path, write_video):

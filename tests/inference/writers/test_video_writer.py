@@ -4,6 +4,7 @@ import av
 import numpy as np
 import pytest
 
+from tubedet.data.video.video_file import VideoFileReader
 from tubedet.inference.writers import VideoWriter
 
 
@@ -138,3 +139,43 @@ def test_avi_counts_frames_and_keeps_their_order(tmp_path):
     assert found == sorted(found) and duration == pytest.approx(0.6)
     decoded = np.array(_decode(tmp_path / "a.avi")[1], int)
     assert np.abs(decoded - frames).mean() < 4
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.mov"])
+@pytest.mark.parametrize(
+    "height, width, tag",
+    [(720, 1280, 1), (1280, 720, 1), (544, 1280, 1), (577, 721, 1), (576, 720, 6), (47, 63, 6)],
+)
+def test_colours_are_tagged_and_come_out_as_they_were_drawn(tmp_path, name, height, width, tag):
+    """HD was BT.601 without a tag, which players take for BT.709: (17, 159, 56) was shown."""
+    drawn = np.empty((height, width, 3), np.uint8)
+    drawn[:, : width // 2], drawn[:, width // 2 :] = (30, 180, 60), (200, 40, 40)
+    with VideoWriter(tmp_path / name, 25) as writer:
+        for _ in range(3):
+            writer.write(drawn)
+    with av.open(str(tmp_path / name)) as container:
+        codec = container.streams.video[0].codec_context
+        assert (codec.colorspace, codec.color_primaries, codec.color_trc) == (tag, 1, 1)
+        assert codec.color_range == 1  # limited
+        frame = next(container.decode(video=0))
+        luma = np.frombuffer(bytes(frame.planes[0]), np.uint8).reshape(
+            -1, frame.planes[0].line_size
+        )
+    weights = {1: (0.2126, 0.7152, 0.0722), 6: (0.299, 0.587, 0.114)}[tag]
+    expected = 16 + 219 * np.dot(weights, (30, 180, 60)) / 255
+    assert np.median(luma[:height, : width // 3]) == pytest.approx(expected, abs=1)
+    with VideoFileReader(tmp_path / name) as reader:
+        shown = reader.read([0.04])[0][:height, :width]
+    np.testing.assert_allclose(np.median(shown[:, : width // 3], (0, 1)), (30, 180, 60), atol=2)
+    np.testing.assert_allclose(np.median(shown[:, -width // 3 :], (0, 1)), (200, 40, 40), atol=2)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.mov"])
+@pytest.mark.parametrize("ratio", [Fraction(16, 9), Fraction(853, 720), Fraction(9, 16), 1])
+@pytest.mark.parametrize("size", [(48, 64), (47, 63)])
+def test_the_shape_of_pixels_is_written(tmp_path, name, ratio, size):
+    with VideoWriter(tmp_path / name, 5, sample_aspect_ratio=ratio) as writer:
+        writer.write(_frames(1, *size)[0])
+    with VideoFileReader(tmp_path / name) as reader:
+        assert reader.sample_aspect_ratio == ratio
+        assert (reader.height, reader.width) == (48, 64)

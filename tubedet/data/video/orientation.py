@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
+from .pyav_versions import display_matrix
+
 logger = logging.getLogger(__name__)
 
 
@@ -36,7 +38,7 @@ class Orientation:
         Returns:
             None for an angle that is no multiple of 90 degrees.
         """
-        (x_to_x, x_to_y), (y_to_x, y_to_y) = np.asarray(matrix, dtype=float)[:2, :2]
+        (x_to_x, x_to_y), (y_to_x, y_to_y) = np.asarray(matrix, dtype=float)[:2, :2].tolist()
         to_x, to_y = math.hypot(x_to_x, y_to_x), math.hypot(x_to_y, y_to_y)
         if not to_x or not to_y:  # shows nothing
             return cls()
@@ -74,17 +76,16 @@ def frame_orientation(frame: av.VideoFrame, path: str) -> Orientation:
         path: the video, for the message.
     """
     try:
-        side_data = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV 18 fails where FFmpeg adds a kind it has no name for, such as EXIF
+        matrix = display_matrix(frame)
+    except ValueError:
         turned = Orientation.from_display_matrix(_rotation_matrix(frame.rotation))
         logger.warning(
             f"{path}: this version of PyAV tells the rotation of its frames ({frame.rotation} "
             "degrees), but not whether they are mirrored"
         )
         return turned or Orientation()
-    if side_data is None:
+    if matrix is None:
         return Orientation()
-    matrix = np.frombuffer(bytes(side_data), dtype=np.int32).reshape(3, 3)
     orientation = Orientation.from_display_matrix(matrix)
     if orientation is None:
         logger.warning(

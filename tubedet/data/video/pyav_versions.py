@@ -38,6 +38,21 @@ def open_for_reading(path: str, **options: Any) -> InputContainer:
     return av.open(path, **_ANY_METADATA, **options)
 
 
+def display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
+    """Return how a frame is to be shown, int32 (3, 3); None: as it is.
+
+    Args:
+        frame: from a decoder.
+
+    Raises:
+        ValueError: if the frame has data of a kind that FFmpeg knows and PyAV does not: 18 has no
+            name for EXIF.
+    """
+    side_data: Any = frame.side_data
+    stored = side_data.get("DISPLAYMATRIX")
+    return None if stored is None else np.frombuffer(bytes(stored), dtype=np.int32).reshape(3, 3)
+
+
 def to_rgb(
     reformatter: VideoReformatter, frame: av.VideoFrame, *, width: int, height: int
 ) -> np.ndarray:
