@@ -33,7 +33,7 @@ from tubedet.files.atomic_writing import write_json
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs" / "quick_schedules"
 RUN_HEADERS = ("config", "seed", "CPU kernels", "mAP@0.5", "minutes")
-HEADERS = ("config", "runs", "mAP@0.5", "lowest", "highest", "minutes", "parameters", "GFLOP")
+HEADERS = ("config", "runs", "mAP@0.5 in %", "lowest", "highest", "minutes", "parameters", "GFLOP")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -76,8 +76,11 @@ def main(args: argparse.Namespace) -> int:
         ]
         runs += of_config
         rows.append(summary(config, of_config))
-    print(f"\n{tabulate(runs, 'keys', tablefmt='pipe', floatfmt=('', '', '', '.3f', '.1f'))}")
-    formats = ("", "", ".3f", ".3f", ".3f", ".1f", ",", ".3f")
+    in_percent = [[100 * v if k == "mAP@0.5" else v for k, v in run.items()] for run in runs]
+    headers = [f"{name} in %" if name == "mAP@0.5" else name for name in RUN_HEADERS]
+    formats = ("", "", "", ".1f", ".1f")
+    print(f"\n{tabulate(in_percent, headers, tablefmt='pipe', floatfmt=formats)}")
+    formats = ("", "", ".1f", ".1f", ".1f", ".1f", ",", ".3f")
     print(f"\n{tabulate(rows, HEADERS, tablefmt='pipe', floatfmt=formats, intfmt=',')}")
     return 0
 
@@ -92,7 +95,7 @@ def finished_run(config: Path, seed: int, folder: Path, num_processes: int) -> d
         num_processes: for ``tools/train_net.py --num-gpus``.
 
     Returns:
-        a value for each of :data:`RUN_HEADERS`.
+        a value for each of :data:`RUN_HEADERS`; the mAP is a fraction, as in the file of results.
 
     Raises:
         subprocess.CalledProcessError: if the run fails.
@@ -122,7 +125,7 @@ def summary(config: Path, runs: list[dict]) -> tuple:
     cfg = load_config(str(config), ["MODEL.DEVICE", "cpu"])
     model = build_model(cfg).eval()
     side = cfg.INPUT.MIN_SIZE_TEST
-    precisions = [run["mAP@0.5"] for run in runs]
+    precisions = [100 * run["mAP@0.5"] for run in runs]
     return (
         config.stem,
         len(runs),

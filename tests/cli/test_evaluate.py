@@ -175,6 +175,7 @@ def test_dataset_of_ones_own_with_report(command, own_yaml, tmp_path, capsys):
     # "go" has a false positive with a better score than the true one.
     assert json.loads(figures.read_text()) == {
         "protocol": "official",
+        "unit": "fraction",
         "mAP@0.5IOU": 0.75,
         "per_class": {"wait": 1.0, "go": 0.5},
     }

@@ -51,6 +51,7 @@ def test_json_has_null_for_what_is_not_defined(tmp_path):
     assert stored == tube_result_to_dict(RESULT)
     assert stored == {
         "protocol": "voc",
+        "unit": "fraction",
         "mAP@0.5IOU": 0.375,
         "per_class": {"sit": 0.75, "run": None, "dance": 0.0},
         "video": {

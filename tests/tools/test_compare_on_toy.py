@@ -20,6 +20,6 @@ def test_finished_runs_are_counted_and_not_made_again(tmp_path):
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in result.stdout.splitlines()
     ]
-    assert ["TubeR_toy", "5", "AVX2", "0.850", "3.0"] in rows
-    assert rows[-1][:6] == ["TubeR_toy", "3", "0.850", "0.800", "0.900", "3.0"]
+    assert ["TubeR_toy", "5", "AVX2", "85.0", "3.0"] in rows
+    assert rows[-1][:6] == ["TubeR_toy", "3", "85.0", "80.0", "90.0", "3.0"]
     assert rows[-1][6] == "473,343"

@@ -60,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="AVA: revision of the official script, official is that of 2019 (default); action "
         "tubes: act (default) or voc",
     )
-    parser.add_argument("--json", type=Path, help="where to write the figures, as fractions")
+    parser.add_argument(
+        "--json", type=Path, help="where to write the figures, as fractions, not percent"
+    )
     parser.add_argument("--report", type=Path, help="folder for an html report")
     parser.add_argument(
         "--videos", type=Path, help="with --groundtruth: video files for the pictures of the report"

@@ -9,7 +9,7 @@ from tabulate import tabulate
 from tubedet.files.atomic_writing import write_json
 
 from .action_tube_protocol import FRAME_IOU, ActionTubeResult
-from .ava_report import none_if_nan
+from .ava_report import JSON_UNIT, none_if_nan
 
 
 def tube_result_table(result: ActionTubeResult) -> str:
@@ -53,13 +53,14 @@ def tube_result_to_dict(result: ActionTubeResult) -> dict:
         result: An evaluation.
 
     Returns:
-        dict: ``{"protocol": name, "mAP@0.5IOU": mean, "per_class": {class name: AP}}`` of the
-        frames as for AVA, and ``{"video": {"0.2": {"mAP": mean, "per_class": {...}}, "0.5": ...,
-        "0.75": ..., "0.5:0.95": ...}}`` of the tubes, keyed by the least tube IoU. Figures are
-        fractions in [0, 1]; the AP of a class without ground truth is None (null).
+        dict: ``{"protocol": name, "unit": "fraction", "mAP@0.5IOU": mean, "per_class": {class
+        name: AP}}`` of the frames as for AVA, and ``{"video": {"0.2": {"mAP": mean, "per_class":
+        {...}}, "0.5": ..., "0.75": ..., "0.5:0.95": ...}}`` of the tubes, keyed by the least tube
+        IoU. Figures are in [0, 1]; the AP of a class without ground truth is None (null).
     """
     return {
         "protocol": result.protocol,
+        "unit": JSON_UNIT,
         f"mAP@{FRAME_IOU}IOU": none_if_nan(result.frame_map),
         "per_class": {name: none_if_nan(ap) for name, ap in result.frame_ap.items()},
         "video": {

@@ -11,6 +11,9 @@ from tubedet.files.atomic_writing import write_json
 
 from .ava_protocol import AVAResult
 
+# Said in each json file, as metrics.json, tables and reports are in percent.
+JSON_UNIT = "fraction"
+
 
 def result_table(result: AVAResult) -> str:
     """Lay a result out as text: one line of totals, then AP in percent and boxes per class.
@@ -43,12 +46,14 @@ def result_to_dict(result: AVAResult) -> dict:
         result: An evaluation.
 
     Returns:
-        dict: ``{"protocol": name, "mAP@0.5IOU": mean, "per_class": {class name: AP}}`` with
-        fractions in [0, 1]. Every class of the label map is listed; the AP of one without ground
-        truth is None (null), and so is the mean if there is no ground truth at all.
+        dict: ``{"protocol": name, "unit": "fraction", "mAP@0.5IOU": mean, "per_class": {class
+        name: AP}}`` with figures in [0, 1], as in ActivityNet's script. Every class of the label
+        map is listed; the AP of one without ground truth is None (null), and so is the mean if
+        there is no ground truth at all.
     """
     return {
         "protocol": result.protocol,
+        "unit": JSON_UNIT,
         "mAP@0.5IOU": none_if_nan(result.mean_ap),
         "per_class": {name: none_if_nan(ap) for name, ap in result.per_class.items()},
     }
