@@ -76,7 +76,7 @@ def test_untagged_colours_are_bt601_at_any_size(tmp_path):
     path = write_colour_video(tmp_path / "a.mp4", (30, 180, 60), matrix=6, tag=2)
     with VideoFileReader(path) as reader:
         assert np.abs(reader.read([0.0])[0].astype(int) - (30, 180, 60)).max() <= 3
-    # The pixels that swscale makes by default, and so torchvision, OpenCV, SlowFast and TubeR.
+    # The pixels that FFmpeg makes by default, and so the frames of published models.
     with av.open(path) as container:
         frame = next(container.decode(video=0))
         expected = VideoReformatter().reformat(frame, 64, 48, format="rgb24").to_ndarray()

@@ -58,9 +58,9 @@ def to_rgb(
 ) -> np.ndarray:
     """Convert a decoded frame in the calling thread, by the matrix and range it is tagged with.
 
-    So do ffmpeg, players and decord. OpenCV takes all for BT.601, and ffmpeg's jpgs of a tagged
-    video look as if it had been that; published models have seen such jpgs of AVA. What a person
-    sees is preferred here; untagged videos, BT.601 to all of them, have the same pixels either way.
+    So do ffmpeg, players and OpenCV 5. Only ffmpeg's jpgs of a tagged video look as if it had been
+    BT.601, and published models have seen such jpgs of AVA. What a person sees is preferred here;
+    untagged videos, which are BT.601 to all of these, have the same pixels either way.
 
     Args:
         reformatter: keeps what was set up for the last frame; to be used by one thread only.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from tubedet.errors import UserError
 from tubedet.files.atomic_writing import PartialFile
@@ -87,6 +87,7 @@ class VideoWriter(AbstractContextManager):
         self._stream = self._container.add_stream(codec, rate=self.fps, options=options)
         self._stream.pix_fmt = "yuv420p"
         self._sample_aspect_ratio = Fraction(sample_aspect_ratio)
+        self._reformatter = VideoReformatter()
         self._ticks_per_frame = self.fps.denominator * -(-_TICKS_PER_SECOND // self.fps.numerator)
         if self.path.suffix.lower() == ".avi":  # knows no time stamps: frames are counted
             self._ticks_per_frame = 1
@@ -127,7 +128,7 @@ class VideoWriter(AbstractContextManager):
         if width % 2 or height % 2:
             frame_rgb = np.pad(frame_rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_rgb), format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=self._matrix)
+        frame = self._reformatter.reformat(frame, format="yuv420p", dst_colorspace=self._matrix)
         frame.time_base = self._tick
         previous = -1 if self._held is None else self._held.pts
         if time is not None:
