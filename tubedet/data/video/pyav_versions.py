@@ -59,7 +59,7 @@ def to_rgb(
     """Convert a decoded frame in the calling thread, by the matrix and range it is tagged with.
 
     So do ffmpeg, players and OpenCV 5. Only ffmpeg's jpgs of a tagged video look as if it had been
-    BT.601, and published models have seen such jpgs of AVA. What a person sees is preferred here;
+    BT.601, and published models were trained on ffmpeg's jpgs. What a person sees is preferred;
     untagged videos, which are BT.601 to all of these, have the same pixels either way.
 
     Args:
