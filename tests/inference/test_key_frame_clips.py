@@ -11,7 +11,7 @@ def cut(times, **part):
     clips = KeyFrameClips(**CLIP, **{"every": 1.0, **part})
     found = []
     for number, time in enumerate(times):
-        found += clips.add(time, np.full((1, 1, 3), number, np.uint8), keep=number)
+        found += clips.add(time, np.full((1, 1, 3), number, np.int32), keep=number)
         if clips.is_complete:
             break
     found += clips.finish()
@@ -79,3 +79,25 @@ def test_the_first_needed_frame():
     assert KeyFrameClips(**CLIP, every=1.0, start=5.0).first_needed == pytest.approx(4.849)
     one = {**CLIP, "num_frames": 1}
     assert KeyFrameClips(**one, every=1.0, start=5.0).first_needed == 5.0
+
+
+@pytest.mark.parametrize("every", [0.3, 1.0])
+@pytest.mark.parametrize("part", [{}, {"start": 1.05, "end": 3.05}, {"start": 2.3, "end": 2.8}])
+def test_of_a_much_higher_rate_only_frames_of_clips_are_held(monkeypatch, every, part):
+    times = np.arange(4000) / 1000
+
+    def run():
+        clips = KeyFrameClips(**CLIP, every=every, **part)
+        held, found = [0], []
+        for number, time in enumerate(times):
+            found += clips.add(time, np.full((1, 1, 3), number, np.int32), keep=number)
+            if time > part.get("start", 0) + 0.5:
+                held.append(len(clips._window))
+        found += clips.finish()
+        return [(c.time, c.clip[:, 0, 0, 0].tolist(), c.key_frame) for c in found], max(held)
+
+    found, most = run()
+    monkeypatch.setattr(KeyFrameClips, "_is_left_out", lambda *_: False)
+    expected, most_of_all = run()
+    assert found == expected and len(found) >= 1
+    assert most <= 12 < most_of_all

@@ -73,6 +73,21 @@ class ClipWindow:
         indices = np.searchsorted(begins, self._limits(key_time), side="left") - 1
         return np.stack([self._frames[index][1] for index in indices.clip(min=0).tolist()])
 
+    def is_shown(self, begin: float, end: float, *, key_time: float) -> bool:
+        """Whether a clip shows the frame that begins at one time, before the next one begins.
+
+        Args:
+            begin: of the frame, seconds since the first one.
+            end: when the next frame begins.
+            key_time: of the clip's key frame, seconds on the same clock.
+        """
+        limits = self._limits(key_time)
+        return bool(((begin < limits) & (limits <= end)).any())
+
+    def forget_last(self) -> None:
+        """Drop the last frame, which no clip shows."""
+        self._frames.pop()
+
     def forget_before(self, key_time: float) -> None:
         """Drop the frames that neither the clip of this key frame nor a later one shows."""
         first_limit = self.first_limit(key_time)

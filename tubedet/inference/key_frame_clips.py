@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
@@ -127,6 +128,8 @@ class KeyFrameClips:
         if self.contains(time):
             self._schedule(time)
         self._keep(time, keep)
+        if self._is_left_out(self._last_time, time):
+            self._window.forget_last()
         self._window.append(time, image)
         self._window.forget_before(self._pending[0] if self._pending else max(time, self.start))
         self._last_time = time
@@ -175,6 +178,18 @@ class KeyFrameClips:
             if not any(last < self._limit(key_time) <= time for key_time in self._pending):
                 self._kept.pop()
         self._kept.append((time, keep))
+
+    def _is_left_out(self, begin: float, end: float) -> bool:
+        """Whether no clip shows a frame, as most frames of a video of a much higher rate."""
+        is_dense = end - begin <= 0.5 / self._window.fps
+        if not is_dense or len(self._window) < 2 or self._last_multiple < 0:
+            return False  # until the part begins, its first key time is not known
+        upcoming = (number * self._every for number in itertools.count(self._last_multiple + 1))
+        reached = itertools.takewhile(lambda t: self._window.first_limit(t) <= end, upcoming)
+        return not any(
+            self._window.is_shown(begin, end, key_time=key_time)
+            for key_time in (*self._pending, *reached)
+        )
 
     def _limit(self, key_time: float) -> float:
         return float(display_limits(key_time, tick=1 / self._window.fps))

@@ -7,7 +7,6 @@ import functools
 import itertools
 import math
 import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +30,7 @@ from tubedet.modeling import prepare_for_inference
 
 from .clip_inference import ClipInference
 from .key_frame_clips import KeyFrameClip, KeyFrameClips
+from .waiting_frames import WaitingFrames
 
 Source = str | os.PathLike | int | Iterable[np.ndarray] | FrameSource
 
@@ -294,24 +294,22 @@ class VideoActionDetector:
         owned: contextlib.AbstractContextManager,
         clips: KeyFrameClips,
     ) -> Iterator[DetectedFrame]:
-        waiting: deque[tuple[float, Any]] = deque()
         indices = itertools.count()
         before: KeyFrameResult | None = None
 
         def detected(neighbour: KeyFrameResult | None) -> DetectedFrame:
-            time, stored = waiting.popleft()
-            image = np.ascontiguousarray(source.rgb(stored))
+            time, image = waiting.popleft()
             first, second = (neighbour, None) if before is None else (before, neighbour)
             assert first is not None  # without any result the steps have raised
             return DetectedFrame(next(indices), time, image, first, second)
 
         steps = self._steps(source, clips, keep_frames=True, images=False)
-        with owned, contextlib.closing(steps):
+        with owned, contextlib.closing(steps), WaitingFrames(source) as waiting:
             for frame, results in steps:
                 if frame is not None and clips.contains(frame.time):
-                    waiting.append((frame.time, frame.stored))
+                    waiting.append(frame.time, frame.stored)
                 for result in results:
-                    while waiting and waiting[0][0] < result.time - clips.tolerance:
+                    while waiting and waiting.first_time < result.time - clips.tolerance:
                         yield detected(result)
                     before = result
             while waiting:

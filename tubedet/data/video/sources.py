@@ -93,8 +93,10 @@ class FrameSource(AbstractContextManager, ABC):
         duration: length in seconds, as good as ``num_frames``.
         height, width: size of the frames, pixels.
         sample_aspect_ratio: width of a pixel by its height.
+        is_repeatable: whether :meth:`reopened` can read it a second time.
     """
 
+    is_repeatable: bool = False
     name: str
     path: str | None = None
     rate: Fraction
@@ -145,6 +147,14 @@ class FrameSource(AbstractContextManager, ABC):
         """
         return stored.nbytes
 
+    def reopened(self) -> FrameSource:
+        """Open the same source for another pass; only one that ``is_repeatable`` can.
+
+        Raises:
+            VideoError: if it is no longer there.
+        """
+        raise NotImplementedError(f"{type(self).__name__} can be read once")
+
     def close(self) -> None:
         """Free what the source has opened."""
 
@@ -164,6 +174,7 @@ class VideoFileSource(FrameSource):
     def __init__(self, reader: VideoFileReader):
         self._reader = reader
         self.path = reader.path
+        self.is_repeatable = not is_url(reader.path)
         self.name = url_stem(reader.path) if is_url(reader.path) else Path(reader.path).stem
         self.rate, self.num_frames, self.duration = reader.rate, reader.num_frames, reader.duration
         self.height, self.width = reader.height, reader.width
@@ -180,6 +191,10 @@ class VideoFileSource(FrameSource):
     def num_bytes(self, stored: Any) -> int:
         """See :class:`FrameSource`."""
         return sum(plane.buffer_size for plane in stored.planes)
+
+    def reopened(self) -> VideoFileSource:
+        """See :class:`FrameSource`."""
+        return VideoFileSource(VideoFileReader(self.path))
 
     def close(self) -> None:
         """Close the file."""
