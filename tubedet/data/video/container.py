@@ -12,24 +12,32 @@ from av.video.stream import VideoStream
 from tubedet.errors import UserError
 from tubedet.files.urls import is_url
 
+from .accepted_media import file_options, url_options
 from .pyav_versions import open_for_reading
 
 _NETWORK_TIMEOUT_SECONDS = 20.0
+# 8192x8192: a small file can unpack to frames that fill the memory.
+MAX_PIXELS = 1 << 26
+_PADDING_PIXELS = 1 << 20
 
 
 class VideoError(UserError, OSError):
     """A video cannot be read. The message names the file and what is wrong with it."""
 
 
-def open_video_container(path: str, *, num_threads: int) -> InputContainer:
+def open_video_container(
+    path: str, *, num_threads: int, max_pixels: int = MAX_PIXELS
+) -> InputContainer:
     """Open a file or URL that holds a video stream.
 
     Args:
         path: the file, or a URL.
         num_threads: decoder threads of the video stream.
+        max_pixels: largest frame; one that is larger cannot be decoded.
 
     Raises:
-        VideoError: if it is missing, empty, no video, or silent for 20 seconds.
+        VideoError: if it is missing, empty, no video, silent for 20 seconds, or has larger frames.
+        UserError: if it is an address of something else than a network stream.
     """
     try:
         container = _open(path)
@@ -37,6 +45,8 @@ def open_video_container(path: str, *, num_threads: int) -> InputContainer:
         if isinstance(error, VideoError):
             raise
         reason = error.strerror or error
+        if isinstance(error, av.error.ArgumentError):
+            reason = "no container that holds all of a video itself"
         if isinstance(error, av.error.ExitError):
             reason = f"no answer for {_NETWORK_TIMEOUT_SECONDS:g} seconds"
         raise VideoError(f"{path}: cannot be opened as a video ({reason})") from error
@@ -48,6 +58,15 @@ def open_video_container(path: str, *, num_threads: int) -> InputContainer:
         container.close()
         raise VideoError(f"{path}: the file is a still image ({file_format}), no video")
     codec = stream.codec_context
+    if codec.width * codec.height > max_pixels:
+        container.close()
+        raise VideoError(
+            f"{path}: frames of {codec.width}x{codec.height} pixels, and at most {max_pixels:,} "
+            "pixels are accepted"
+        )
+    # A stream may change the size of its frames: the decoder refuses before it takes the memory.
+    # It counts rows that are padded.
+    codec.options = {**codec.options, "max_pixels": str(max_pixels + _PADDING_PIXELS)}
     codec.thread_type = "AUTO" if num_threads > 1 else "NONE"
     codec.thread_count = num_threads
     return container
@@ -65,8 +84,9 @@ def video_stream(container: InputContainer) -> VideoStream | None:
 
 def _open(path: str) -> InputContainer:
     if is_url(path):
-        return open_for_reading(path, timeout=_NETWORK_TIMEOUT_SECONDS)
+        options = url_options(path)
+        return open_for_reading(path, timeout=_NETWORK_TIMEOUT_SECONDS, options=options)
     if os.path.getsize(path) == 0:
         raise VideoError(f"{path}: the file is empty")
     # "file:" keeps a colon in the path from being taken for a protocol.
-    return open_for_reading(f"file:{path}")
+    return open_for_reading(f"file:{path}", options=file_options())

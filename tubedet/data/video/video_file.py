@@ -13,12 +13,13 @@ from fractions import Fraction
 import av
 import av.error
 import numpy as np
+from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from tubedet.data.clip_sampling import TIME_TOLERANCE, display_limits
 
-from .container import VideoError, open_video_container, video_stream
+from .container import MAX_PIXELS, VideoError, open_video_container, video_stream
 from .orientation import frame_orientation
 from .pyav_versions import to_rgb
 from .unseen_frames import MissedFrameError, UnseenFrames, states_own_times
@@ -45,22 +46,28 @@ class VideoFileReader(AbstractContextManager):
     Args:
         path: the file, or a URL ("http://...", "rtsp://...") that FFmpeg opens.
         num_threads: decoder threads; loader workers are parallel already, so 1 is best there.
+        max_pixels: larger frames are refused, and not decoded where they come later.
 
     Raises:
-        VideoError: if the file is missing, empty, damaged or holds no video stream.
+        VideoError: if the file is missing, empty, damaged, holds no video stream, or has larger
+            frames.
 
     Attributes:
         path: the file or URL.
+        max_pixels: of a frame.
         height, width: size of the upright frames, pixels.
         sample_aspect_ratio: width of an upright pixel by its height; 1 where the file does not say.
         fps: average frame rate as the file states it, float.
         rate: the same as a :class:`fractions.Fraction`.
     """
 
-    def __init__(self, path: str | os.PathLike, *, num_threads: int = 1):
+    def __init__(
+        self, path: str | os.PathLike, *, num_threads: int = 1, max_pixels: int = MAX_PIXELS
+    ):
         self.path = os.fspath(path)
+        self.max_pixels = max_pixels
         self._num_threads = num_threads
-        self._container = open_video_container(self.path, num_threads=num_threads)
+        self._container = self._open()
         try:
             self._stream: VideoStream = video_stream(self._container)
             self._leaves_frames_out = states_own_times(self._container, self._stream)
@@ -71,6 +78,11 @@ class VideoFileReader(AbstractContextManager):
         # Kept, because PyAV sets up a new colour conversion for every frame otherwise; one for each
         # thread, because they are not to be shared.
         self._per_thread = threading.local()
+
+    def _open(self) -> InputContainer:
+        return open_video_container(
+            self.path, num_threads=self._num_threads, max_pixels=self.max_pixels
+        )
 
     def _read_head(self) -> None:
         """Decode the first frame: its time is the origin, and it knows its orientation."""
@@ -258,7 +270,7 @@ class VideoFileReader(AbstractContextManager):
         self._head = None
         if rewind:  # a file opened anew also serves the formats which cannot seek
             self._container.close()
-            self._container = open_video_container(self.path, num_threads=self._num_threads)
+            self._container = self._open()
             self._stream = video_stream(self._container)
             return True
         try:
