@@ -194,7 +194,7 @@ class VideoFileSource(FrameSource):
 
     def reopened(self) -> VideoFileSource:
         """See :class:`FrameSource`."""
-        return VideoFileSource(VideoFileReader(self.path, max_pixels=self._reader.max_pixels))
+        return VideoFileSource(self._reader.reopened())
 
     def close(self) -> None:
         """Close the file."""

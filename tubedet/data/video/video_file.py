@@ -168,9 +168,13 @@ class VideoFileReader(AbstractContextManager):
 
         Uses a handle of its own, so :meth:`read` may be called in between.
         """
-        with VideoFileReader(self.path, num_threads=self._num_threads) as other:
+        with self.reopened() as other:
             for time, frame in other.frames_from(0):
                 yield time, other.rgb(frame)
+
+    def reopened(self) -> VideoFileReader:
+        """Open the same file with the same options once more."""
+        return VideoFileReader(self.path, num_threads=self._num_threads, max_pixels=self.max_pixels)
 
     def frames_from(self, time: float) -> Iterator[tuple[float, av.VideoFrame]]:
         """Decode forward to the end, each frame once.
