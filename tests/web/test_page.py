@@ -24,7 +24,8 @@ def address(detector, action_names):
         limits = {"max_megabytes": 0.25, "max_seconds": 8.0}
         return make_page(detector, action_names, work_folder, keep_seconds=600, **limits)
 
-    with serving(page, host="127.0.0.1", port=None, max_megabytes=0.25) as address:
+    options = {"host": "127.0.0.1", "port": None, "keep_seconds": 600}
+    with serving(page, max_megabytes=0.25, **options) as address:
         yield address
 
 

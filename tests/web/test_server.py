@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import socket
 import time
 import urllib.request
 import uuid
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 def serve(detector, action_names):
     """Serves a page and adds it to ``pages``, if there is such a list."""
 
-    def start(keep_seconds=600, max_megabytes=1.0, pages=None, **more):
+    def start(keep_seconds=600, max_megabytes=1.0, pages=None, access=None, **more):
         def page(work_folder):
             limits = {"max_megabytes": max_megabytes, "max_seconds": 10.0}
             made = make_page(
@@ -38,7 +39,8 @@ def serve(detector, action_names):
                 pages.append(made)
             return made
 
-        return serving(page, host="127.0.0.1", port=None, max_megabytes=max_megabytes)
+        options = {"host": "127.0.0.1", "port": None, "keep_seconds": keep_seconds}
+        return serving(page, max_megabytes=max_megabytes, **{**options, **(access or {})})
 
     return start
 
@@ -176,7 +178,7 @@ def test_only_uploads_and_results_can_be_had(serve, film, tmp_path, monkeypatch)
             assert get(address, path)[0] in (403, 404), path
 
         status, content = upload(address, tmp_path / "large.mp4")
-        assert status == 413 and b"maximum allowed size" in content
+        assert status == 413 and b"At most 1.06 MB are accepted" in content
 
         # Nor can the model be pointed at them.
         for path in (str(secret), "secret.mp4", f"{address}theme.css", "/etc/passwd"):
@@ -227,6 +229,47 @@ def test_the_server_ends_when_it_is_told(detector, action_names):
         return make_page(detector, action_names, work_folder, **limits)
 
     answers = [False, True]
-    options = {"host": "127.0.0.1", "port": None, "max_megabytes": 1.0}
+    options = {"host": "127.0.0.1", "port": None, "max_megabytes": 1.0, "keep_seconds": 600}
     serve_page(page, is_over=lambda: answers.pop(0), **options)
     assert answers == []
+
+
+def test_files_are_deleted_whatever_the_upload_is(serve, film):
+    with serve(keep_seconds=1) as address:
+        _, content = upload(address, film)
+        folder = Path(json.loads(content)[0]).parents[1]
+        (folder / "folder.mp4").mkdir()
+        detect(address, str(folder / "folder.mp4"))  # a folder for a file
+        # An upload that is broken off.
+        host, port = urlsplit(address).netloc.split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: {host}:{port}\r\n"
+            head += "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 9000\r\n\r\n"
+            body = '--x\r\nContent-Disposition: form-data; name="files"; filename="a.mp4"\r\n\r\n'
+            connection.sendall((head + body + "0" * 500).encode())
+            time.sleep(0.5)
+        deadline = time.monotonic() + 60
+        while list(folder.iterdir()):
+            assert time.monotonic() < deadline, list(folder.rglob("*"))
+            time.sleep(0.1)
+
+
+def test_a_token_and_a_foreign_name(serve):
+    with serve(access={"token": "0123456789abcdef", "names": ["demo.example"]}) as address:
+        bare, _, query = address.partition("?")
+        assert query == "token=0123456789abcdef"
+        assert get(bare, "/")[0] == 401
+        connection = http.client.HTTPConnection(urlsplit(bare).netloc, timeout=30)
+        headers = {"Authorization": "Bearer 0123456789abcdef"}
+        for name, status in (("demo.example", 200), ("evil.example", 421)):
+            connection.request("GET", "/", headers={**headers, "Host": name})
+            response = connection.getresponse()
+            response.read()
+            assert response.status == status
+
+
+def test_a_job_that_takes_too_long_is_ended(serve, film):
+    with serve(max_minutes=1e-9) as address:
+        _, content = upload(address, film)
+        result = detect(address, json.loads(content)[0])
+        assert "my film.mp4 takes longer than 1e-09 minutes" in json.dumps(result)

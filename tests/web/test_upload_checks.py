@@ -1,6 +1,8 @@
 import av
 import numpy as np
 import pytest
+from growing_video import write_growing_video
+from numbered_videos import write_video
 from video_with_sound import write_video_with_sound
 
 from tubedet.web import upload_checks
@@ -64,3 +66,22 @@ def test_playlists_cannot_reach_other_files(tmp_path, make_film):
         assert len(list(container.decode(video=0))) == 10
     with pytest.raises(UploadError, match="mine.mp4 cannot be read as a video"):
         check_upload(playlist, **LIMITS)
+
+
+def test_rates_and_sizes_are_limited(tmp_path, make_film):
+    path = write_video(tmp_path / "fast.mp4", 121, rate=121)
+    with pytest.raises(UploadError, match="fast.mp4 has 121 frames per second, and at most 120"):
+        check_upload(path, **LIMITS)
+    path = write_video(tmp_path / "long.mp4", 250, rate=30)
+    with pytest.raises(UploadError, match="is more than 8 seconds long, and at most 1 seconds"):
+        check_upload(path, max_megabytes=1, max_seconds=1)
+    path = write_video(tmp_path / "large.mp4", 7, rate=60, size=(2160, 3840))
+    with pytest.raises(UploadError, match="has 60 frames of 8.29 megapixels per second"):
+        check_upload(path, **LIMITS)
+
+
+def test_frames_that_grow_are_not_decoded(tmp_path):
+    path = write_growing_video(tmp_path / "film.avi", [(96, 96)] * 5 + [(5000, 5000)] * 5)
+    assert check_upload(path, max_megabytes=100, max_seconds=10) == pytest.approx(1.0)
+    with upload_checks.open_upload(path) as source:
+        assert len(list(source)) == 5

@@ -8,8 +8,8 @@ Drop a video on the page at http://127.0.0.1:7860: it shows the annotated video 
 each person's actions, and hands out the detections as AVA csv and json lines. Videos are processed
 one after another. Uploads and results are deleted after --keep-minutes, and all of them at the end.
 
-Only this computer can open the page. --host 0.0.0.0 shows it to everybody in the network; it has no
-passwords.
+Only this computer can open the page. --host 0.0.0.0 shows it to everybody in the network, or, with
+--auth-token, to those who know the address that is printed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from __future__ import annotations
 import argparse
 import functools
 import math
+import secrets
+import sys
 
 from detectron2.utils.logger import setup_logger
 
@@ -46,6 +48,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-minutes", type=float, default=30, help="when files are deleted (default: 30)"
     )
+    parser.add_argument(
+        "--max-minutes", type=float, default=60, help="longest work at a video (default: 60)"
+    )
+    parser.add_argument(
+        "--auth-token",
+        nargs="?",
+        const="",
+        metavar="TOKEN",
+        help="let only those in who know it; without TOKEN one is made up and printed",
+    )
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="further name under which the page is reached, as behind a proxy; repeatable",
+    )
     add_detector_arguments(parser)
     add_model_argument(parser)
     add_config_arguments(parser, help="architecture and clip sampling", required=False)
@@ -60,9 +79,12 @@ def check_arguments(options: argparse.Namespace) -> None:
     Raises:
         UserError: if they do not.
     """
-    for name in ("max_megabytes", "max_seconds", "keep_minutes"):
+    for name in ("max_megabytes", "max_seconds", "keep_minutes", "max_minutes"):
         if not 0 < (value := getattr(options, name)) < math.inf:
             raise UserError(f"--{name.replace('_', '-')} must be a positive number, got {value}")
+    token = options.auth_token
+    if token and not (len(token) >= 16 and token.isascii() and token.isalnum()):
+        raise UserError("--auth-token: expected at least 16 letters and digits")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -76,6 +98,7 @@ def main(options: argparse.Namespace) -> int:
     """
     try:
         from tubedet.web.page import make_page
+        from tubedet.web.request_guard import is_local
         from tubedet.web.server import serve
     except ModuleNotFoundError as error:
         if error.name != "gradio":
@@ -95,14 +118,25 @@ def main(options: argparse.Namespace) -> int:
         action_names_of(cfg),
         max_megabytes=options.max_megabytes,
         max_seconds=options.max_seconds,
+        max_minutes=options.max_minutes,
         keep_seconds=60 * options.keep_minutes,
         on_broken=faults.append,
     )
+    token = secrets.token_urlsafe(24) if options.auth_token == "" else options.auth_token
+    if token is None and not is_local(options.host):
+        print(
+            f"WARNING: everybody who reaches {options.host} can use this page and this computer's "
+            "time; --auth-token keeps others out",
+            file=sys.stderr,
+        )
     serve(
         page,
         host=options.host,
         port=options.port,
         max_megabytes=options.max_megabytes,
+        keep_seconds=60 * options.keep_minutes,
+        names=options.allowed_host,
+        token=token,
         is_over=lambda: bool(faults),
     )
     if faults:  # every other visitor would meet the same

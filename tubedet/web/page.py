@@ -44,6 +44,7 @@ def make_page(
     max_megabytes: float,
     max_seconds: float,
     keep_seconds: float,
+    max_minutes: float = 60.0,
     on_broken: Callable[[BrokenDeviceError], object] = lambda error: None,
 ) -> gr.Blocks:
     """Lay the page out.
@@ -54,7 +55,8 @@ def make_page(
         work_folder: where results are made.
         max_megabytes: largest file that is accepted, in units of 2^20 bytes.
         max_seconds: longest video that is accepted.
-        keep_seconds: age at which uploads and results are deleted.
+        keep_seconds: age at which uploads and results are deleted, which the page says.
+        max_minutes: longest time that a video may take.
         on_broken: called when the device works no more, after the visitor was told.
 
     Returns:
@@ -66,14 +68,10 @@ def make_page(
         work_folder=work_folder,
         max_megabytes=max_megabytes,
         max_seconds=max_seconds,
+        max_minutes=max_minutes,
         video_selector="#annotated video",
     )
-    kept = max(1, round(keep_seconds))
-    with gr.Blocks(
-        title=f"tubedet: {_TITLE}",
-        analytics_enabled=False,
-        delete_cache=(min(60, kept), kept),
-    ) as page:
+    with gr.Blocks(title=f"tubedet: {_TITLE}", analytics_enabled=False) as page:
         gr.HTML(_introduction(analysis, keep_seconds), elem_id="intro")
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=300):

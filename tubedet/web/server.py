@@ -4,71 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import gradio as gr
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .page import CSS
+from .request_guard import AccessRules, RequestGuard
+from .visitor_files import VisitorFiles
 
 # The fonts of the visitor's own computer: nothing is loaded for them.
 _THEME = gr.themes.Default(
     primary_hue="teal", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono="monospace"
 )
 
-
-# What the page asks for: everything else that gradio answers is closed.
-_ROUTES = {
-    "GET": (
-        "/",
-        "/favicon.ico",
-        "/manifest.json",
-        "/theme.css",
-        "/(assets|static)/.+",
-        "/gradio_api/app_id",
-        "/gradio_api/file=/.+",  # absolute paths; gradio would fetch an address for a visitor
-        "/gradio_api/queue/data",
-        "/gradio_api/startup-events",
-        "/gradio_api/upload_progress",
-    ),
-    "POST": ("/gradio_api/queue/join", "/gradio_api/upload"),
-}
-_ROUTES["HEAD"] = _ROUTES["GET"]
-
-
-class _PageRoutesOnly:
-    """Answers the requests of :data:`_ROUTES` and no other."""
-
-    def __init__(self, app: ASGIApp):
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or is_page_route(scope.get("method"), scope["path"]):
-            await self.app(scope, receive, send)
-        else:
-            await PlainTextResponse("Not allowed", status_code=403)(scope, receive, send)
-
-
-def is_page_route(method: str | None, path: str) -> bool:
-    """Whether the page needs a request.
-
-    Args:
-        method: of HTTP; None for other protocols.
-        path: decoded, as the application looks it up.
-    """
-    return any(re.fullmatch(route, path) for route in _ROUTES.get(method or "", ()))
+_MAX_STORED_UPLOADS = 20  # as large as the largest one
 
 
 @contextlib.contextmanager
 def serving(
-    make_page: Callable[[Path], gr.Blocks], *, host: str, port: int | None, max_megabytes: float
+    make_page: Callable[[Path], gr.Blocks],
+    *,
+    host: str,
+    port: int | None,
+    max_megabytes: float,
+    keep_seconds: float,
+    names: Collection[str] = (),
+    token: str | None = None,
 ) -> Iterator[str]:
     """Serve a page for the time of the block.
 
@@ -81,27 +46,36 @@ def serving(
         make_page: makes the page; it is given a folder to make results in, which is not served.
         host: address to listen at.
         port: None: a free one from 7860 on.
-        max_megabytes: larger uploads are broken off.
+        max_megabytes: larger uploads are broken off; of all stored files together
+            20 times as much is accepted.
+        keep_seconds: age at which uploads and results are deleted.
+        names: further names by which the page is reached.
+        token: what a visitor must know; None: nothing.
 
     Yields:
-        str: address of the page.
+        str: address of the page, with the token.
 
     Raises:
         OSError: if the port is taken.
     """
-    with tempfile.TemporaryDirectory(prefix="tubedet-web-") as folder:
-        served, work = Path(folder) / "served", Path(folder) / "work"
-        served.mkdir()
-        work.mkdir()
+    max_bytes = int(max_megabytes * 2**20)
+    with VisitorFiles(keep_seconds=keep_seconds) as files:
+        rules = AccessRules(
+            host=host,
+            names=frozenset(name.lower() for name in names),
+            token=token,
+            max_upload_bytes=max_bytes,
+            has_room=lambda: files.num_bytes() < _MAX_STORED_UPLOADS * max_bytes,
+        )
         environment = {
-            "GRADIO_TEMP_DIR": str(served),
-            "GRADIO_EXAMPLES_CACHE": str(served),
+            "GRADIO_TEMP_DIR": str(files.served),
+            "GRADIO_EXAMPLES_CACHE": str(files.served),
             "GRADIO_ALLOWED_PATHS": "",
             "GRADIO_ANALYTICS_ENABLED": "False",
             "GRADIO_RUN_HISTORY": "False",
         }
         with _environment(environment):
-            page = make_page(work)
+            page = make_page(files.work)
             # One after another: a model takes the whole device.
             page.queue(default_concurrency_limit=1, max_size=20)
             try:
@@ -117,12 +91,12 @@ def serving(
                     enable_monitoring=False,
                     footer_links=[],
                     allowed_paths=[],
-                    max_file_size=int(max_megabytes * 2**20),
-                    app_kwargs={"middleware": [Middleware(_PageRoutesOnly)]},
+                    max_file_size=max_bytes,
+                    app_kwargs={"middleware": [Middleware(RequestGuard, rules=rules)]},
                     theme=_THEME,
                     css=CSS,
                 )
-                yield address
+                yield address if token is None else f"{address}?token={token}"
             finally:
                 page.close(verbose=False)
 

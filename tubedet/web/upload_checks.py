@@ -8,19 +8,19 @@ from pathlib import Path
 import av
 
 from tubedet.data import VideoError
-from tubedet.data.video.pyav_versions import open_for_reading
-from tubedet.data.video.sources import open_frame_source
+from tubedet.data.video.container import open_video_container, video_stream
+from tubedet.data.video.sources import VideoFileSource
+from tubedet.data.video.video_file import VideoFileReader
 from tubedet.errors import UserError
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"),
     *(".m2ts", ".flv", ".wmv", ".ogv"),
 )
-# Containers that hold all of a video themselves. Playlists, whatever their file name, could make
-# FFmpeg open other files of this computer and addresses in its network.
-_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg"
 # A small file can unpack to frames that fill the memory.
 _MAX_PIXELS = 4096 * 2304
+_MAX_FRAMES_PER_SECOND = 120
+_MAX_PIXELS_PER_SECOND = 60 * 2560 * 1440
 
 
 class UploadError(UserError):
@@ -47,16 +47,20 @@ def check_upload(path: str | PathLike, *, max_megabytes: float, max_seconds: flo
             f"{name} has {megabytes:.3g} MB, and at most {max_megabytes:g} MB are accepted. "
             "Choose a shorter or smaller video."
         )
+    max_frames = _MAX_FRAMES_PER_SECOND * (max_seconds + 1)
     try:
-        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-        with open_for_reading(str(path), options=options) as container:
-            duration = _measured_duration(container)
-        with open_frame_source(path) as source:
-            pixels = source.height * source.width
+        with open_video_container(str(path), num_threads=1) as container:
+            codec = video_stream(container).codec_context
+            pixels = codec.width * codec.height
+            num_frames, duration = _measured(container, max_frames=max_frames)
+        if pixels <= _MAX_PIXELS:
+            with open_upload(path) as source:
+                pixels = source.height * source.width
     except (av.error.FFmpegError, VideoError, ValueError) as error:
         raise UploadError(
             f"{name} cannot be read as a video. MP4, MOV, MKV, WebM, AVI and MPEG are accepted."
         ) from error
+    rate, more = num_frames / duration, "more than " if num_frames >= max_frames else ""
     if pixels > _MAX_PIXELS:
         raise UploadError(
             f"{name} has frames of {pixels / 1e6:.2f} megapixels, and at most "
@@ -64,19 +68,45 @@ def check_upload(path: str | PathLike, *, max_megabytes: float, max_seconds: flo
         )
     if duration > max_seconds:
         raise UploadError(
-            f"{name} is {duration:.0f} seconds long, and at most {max_seconds:g} seconds are "
+            f"{name} is {more}{duration:.0f} seconds long, and at most {max_seconds:g} seconds are "
             "accepted. Cut out the part that matters."
+        )
+    if num_frames >= max_frames or rate > _MAX_FRAMES_PER_SECOND:
+        raise UploadError(
+            f"{name} has {rate:.0f} frames per second, and at most {_MAX_FRAMES_PER_SECOND} are "
+            "accepted. Save it at a usual rate, such as 30."
+        )
+    if rate * pixels > _MAX_PIXELS_PER_SECOND:
+        raise UploadError(
+            f"{name} has {rate:.0f} frames of {pixels / 1e6:.2f} megapixels per second, which is "
+            "too much. Make it smaller, such as 1920x1080 at 30 frames per second."
         )
     return duration
 
 
-def _measured_duration(container: av.container.InputContainer) -> float:
-    """Return what the packets say, in seconds; the file's header may say anything, or nothing."""
-    if not container.streams.video:
-        raise ValueError("no video stream")
-    stream = container.streams.video[0]
-    times = [packet.dts if packet.pts is None else packet.pts for packet in container.demux(stream)]
-    times = [time for time in times if time is not None]
+def open_upload(path: str | PathLike) -> VideoFileSource:
+    """Open an accepted file; frames that grow later on are not decoded.
+
+    Args:
+        path: the file.
+
+    Raises:
+        VideoError: if it cannot be read.
+    """
+    return VideoFileSource(VideoFileReader(path, max_pixels=_MAX_PIXELS))
+
+
+def _measured(container: av.container.InputContainer, *, max_frames: float) -> tuple[int, float]:
+    """Frames and seconds as the packets say; the file's header may say anything, or nothing."""
+    stream = video_stream(container)
+    times: list[int] = []
+    for packet in container.demux(stream):
+        time = packet.dts if packet.pts is None else packet.pts
+        if time is not None:
+            times.append(time)
+        if len(times) >= max_frames:
+            break
     if not times:
         raise ValueError("not a single frame")
-    return float((max(times) - min(times)) * stream.time_base + 1 / (stream.average_rate or 30))
+    length = float((max(times) - min(times)) * stream.time_base + 1 / (stream.average_rate or 30))
+    return len(times), length

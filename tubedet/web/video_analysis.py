@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -18,7 +19,7 @@ from tubedet.inference.device_faults import device_faults_told_apart
 from tubedet.inference.drawing.action_visualizer import identity_colour
 
 from .timeline import action_spans, draw_timeline
-from .upload_checks import UploadError, check_upload
+from .upload_checks import UploadError, check_upload, open_upload
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class VideoAnalysis:
         detector: the model.
         action_names: A names; name k is that of the model's action k.
         work_folder: where results are made.
-        max_megabytes, max_seconds: limits, see above.
+        max_megabytes: see above.
+        max_seconds: see above.
+        max_minutes: longest time that a video may take.
         video_selector: CSS selector of the video that a click in the timeline moves.
 
     Attributes:
@@ -61,6 +64,7 @@ class VideoAnalysis:
         work_folder: str | PathLike,
         max_megabytes: float,
         max_seconds: float,
+        max_minutes: float = 60.0,
         video_selector: str = "video",
     ):
         self.detector = detector
@@ -68,6 +72,7 @@ class VideoAnalysis:
         self.work_folder = work_folder
         self.max_megabytes = max_megabytes
         self.max_seconds = max_seconds
+        self.max_minutes = max_minutes
         self.video_selector = video_selector
 
     @contextlib.contextmanager
@@ -91,7 +96,7 @@ class VideoAnalysis:
             AnalyzedVideo: the results.
 
         Raises:
-            UploadError: if the file is not accepted or turns out to be damaged.
+            UploadError: if the file is not accepted, turns out to be damaged, or takes too long.
             UserError: if it needs more memory than the device has.
             BrokenDeviceError: if the device works no more.
         """
@@ -100,19 +105,32 @@ class VideoAnalysis:
             duration = check_upload(
                 path, max_megabytes=self.max_megabytes, max_seconds=self.max_seconds
             )
+            over = time.monotonic() + 60 * self.max_minutes
+
+            def go_on(second: float) -> None:
+                if time.monotonic() > over:
+                    raise UploadError(
+                        f"{path.name} takes longer than {self.max_minutes:g} minutes. Look less "
+                        "often, or cut out the part that matters."
+                    )
+                progress(min(second / duration, 1.0))
+
             results = Path(folder) / path.stem
             video, csv, jsonl = (results.with_suffix(s) for s in (".mp4", ".csv", ".jsonl"))
             try:
-                with device_faults_told_apart(self.detector.device):
+                with (
+                    device_faults_told_apart(self.detector.device),
+                    open_upload(path) as source,
+                ):
                     summary = write_video_results(
                         self.detector,
-                        path,
+                        source,
                         VideoOutputs(video=video, predictions=csv, json_lines=jsonl),
                         action_names=self.action_names,
                         every=every,
                         end=self.max_seconds + 1,
                         confidence_threshold=threshold,
-                        progress=lambda time: progress(min(time / duration, 1.0)),
+                        progress=go_on,
                     )
             except VideoError as error:
                 raise UploadError(

@@ -1,0 +1,223 @@
+"""Which requests reach the page: those that it makes itself, from its own address."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import re
+import socket
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# What the page asks for: everything else that gradio answers is closed.
+_ROUTES = {
+    "GET": (
+        "/",
+        "/favicon.ico",
+        "/manifest.json",
+        "/theme.css",
+        "/(assets|static)/.+",
+        "/gradio_api/app_id",
+        "/gradio_api/file=/.+",  # absolute paths; gradio would fetch an address for a visitor
+        "/gradio_api/queue/data",
+        "/gradio_api/startup-events",
+        "/gradio_api/upload_progress",
+    ),
+    "POST": ("/gradio_api/queue/join", "/gradio_api/upload"),
+}
+_ROUTES["HEAD"] = _ROUTES["GET"]
+_UPLOAD = "/gradio_api/upload"
+# gradio itself asks for it when it starts; it does nothing a second time.
+_WITHOUT_TOKEN = ("/gradio_api/startup-events",)
+_COOKIE = "tubedet_token"
+_MAX_OTHER_BYTES = 1 << 20  # of a body that is no upload
+_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def is_page_route(method: str | None, path: str) -> bool:
+    """Whether the page needs a request.
+
+    Args:
+        method: of HTTP; None for other protocols.
+        path: decoded, as the application looks it up.
+    """
+    return any(re.fullmatch(route, path) for route in _ROUTES.get(method or "", ()))
+
+
+def is_local(host: str) -> bool:
+    """Whether an address that a server listens at can be reached from its own computer only.
+
+    Args:
+        host: name or number.
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@dataclass(frozen=True)
+class AccessRules:
+    """Who may ask for what.
+
+    Attributes:
+        host: address that the server listens at.
+        names: further names by which it is reached, such as that of a proxy in front of it.
+        token: what a visitor must know; None: nothing.
+        max_upload_bytes: largest upload.
+        has_room: asked before an upload whether it may be stored.
+    """
+
+    host: str
+    names: Collection[str] = ()
+    token: str | None = None
+    max_upload_bytes: int = 100 << 20
+    has_room: Callable[[], bool] = lambda: True
+
+    def knows(self, name: str) -> bool:
+        """Whether the server goes by a name.
+
+        A page of somebody else may let its own name point at this computer, and then ask for
+        everything in the name of its visitor: so names that nobody gave to this server are refused.
+
+        Args:
+            name: host of a request, without the port.
+        """
+        name = name.lower().rstrip(".")
+        if name in _LOCAL_NAMES or name == self.host.lower() or name in self.names:
+            return True
+        if is_local(self.host):
+            return False
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name in {socket.gethostname().lower(), socket.getfqdn().lower()}
+        return True
+
+
+class RequestGuard:
+    """Answers what is not for the page, and hands the rest on.
+
+    Args:
+        app: the page.
+        rules: who may ask for what.
+    """
+
+    def __init__(self, app: ASGIApp, rules: AccessRules):
+        self.app = app
+        self.rules = rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; see ASGI."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+        else:
+            await self.app(scope, self._limited(receive, self._max_bytes(scope["path"])), send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        """Return the answer to a request that does not reach the page."""
+        method, path = scope.get("method"), scope["path"]
+        if not is_page_route(method, path):
+            return _answer(HTTPStatus.FORBIDDEN, "Not allowed")
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not self.rules.knows(_name(host)):
+            return _answer(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                f"{_name(host)[:100]!r} is no name of this page (--allowed-host gives it one)",
+            )
+        if method == "POST" and not _is_same_site(headers, host):
+            return _answer(HTTPStatus.FORBIDDEN, "This request comes from another site")
+        if self.rules.token is not None and path not in _WITHOUT_TOKEN:
+            answer = self._token_answer(scope, headers, path)
+            if answer is not None:
+                return answer
+        length = headers.get("content-length", "0")
+        if not length.isascii() or not length.isdigit():
+            return _answer(HTTPStatus.BAD_REQUEST, "Content-Length is no number")
+        if int(length) > self._max_bytes(path):
+            return _answer(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"At most {self._max_bytes(path) / 2**20:.3g} MB are accepted",
+            )
+        if path == _UPLOAD and not self.rules.has_room():
+            return _answer(
+                HTTPStatus.INSUFFICIENT_STORAGE,
+                "The page has no room for further videos; try again in some minutes",
+            )
+        return None
+
+    def _token_answer(self, scope: Scope, headers: Headers, path: str) -> Response | None:
+        token = self.rules.token
+        assert token is not None
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        if path == "/" and any(_equal(given, token) for given in query.get("token", ())):
+            answer = RedirectResponse("/", HTTPStatus.SEE_OTHER)
+            answer.set_cookie(_COOKIE, token, httponly=True, samesite="strict")
+            return answer
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        if _equal(bearer, token) or _equal(_cookie(headers), token):
+            return None
+        return _answer(
+            HTTPStatus.UNAUTHORIZED, "This page needs the token that was printed at its start"
+        )
+
+    def _max_bytes(self, path: str) -> int:
+        # What surrounds the file in a form is small.
+        return self.rules.max_upload_bytes + (1 << 16) if path == _UPLOAD else _MAX_OTHER_BYTES
+
+    @staticmethod
+    def _limited(receive: Receive, max_bytes: int) -> Receive:
+        """Break off a body that is longer than its header said, or that said nothing."""
+        left = max_bytes
+
+        async def receive_limited() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            return message if left >= 0 else {"type": "http.disconnect"}
+
+        return receive_limited
+
+
+def _answer(status: HTTPStatus, text: str) -> Response:
+    return PlainTextResponse(text, status_code=int(status))
+
+
+def _name(host: str) -> str:
+    """Host header without the port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_same_site(headers: Headers, host: str) -> bool:
+    """Whether a browser says that the page itself asks; other programs say nothing."""
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+
+
+def _cookie(headers: Headers) -> str:
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(_COOKIE)
+    except CookieError:
+        return ""
+    return "" if cookie is None else cookie.value
+
+
+def _equal(given: str, token: str) -> bool:
+    return hmac.compare_digest(given.encode(), token.encode())
