@@ -6,6 +6,8 @@ from os import PathLike
 from pathlib import Path
 
 import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from tubedet.data import VideoError
 from tubedet.data.video.container import open_video_container, video_stream
@@ -50,9 +52,10 @@ def check_upload(path: str | PathLike, *, max_megabytes: float, max_seconds: flo
     max_frames = _MAX_FRAMES_PER_SECOND * (max_seconds + 1)
     try:
         with open_video_container(str(path), num_threads=1) as container:
-            codec = video_stream(container).codec_context
-            pixels = codec.width * codec.height
-            num_frames, duration = _measured(container, max_frames=max_frames)
+            stream = video_stream(container)
+            assert stream is not None  # without one it is not opened
+            pixels = stream.codec_context.width * stream.codec_context.height
+            num_frames, duration = _measured(container, stream, max_frames=max_frames)
         if pixels <= _MAX_PIXELS:
             with open_upload(path) as source:
                 pixels = source.height * source.width
@@ -96,9 +99,10 @@ def open_upload(path: str | PathLike) -> VideoFileSource:
     return VideoFileSource(VideoFileReader(path, max_pixels=_MAX_PIXELS))
 
 
-def _measured(container: av.container.InputContainer, *, max_frames: float) -> tuple[int, float]:
+def _measured(
+    container: InputContainer, stream: VideoStream, *, max_frames: float
+) -> tuple[int, float]:
     """Frames and seconds as the packets say; the file's header may say anything, or nothing."""
-    stream = video_stream(container)
     times: list[int] = []
     for packet in container.demux(stream):
         time = packet.dts if packet.pts is None else packet.pts
