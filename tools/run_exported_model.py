@@ -38,6 +38,11 @@ def load(path):
         return lambda clips: session.run(None, {"clips": clips}), about
     import torch
 
+    # PyTorch reads parts of such a file with Python's pickle, which runs what it is told to.
+    print(
+        f"{path}: a .pt2 file can run code of whoever made it; of others, take .onnx",
+        file=sys.stderr,
+    )
     files = {"tubedet.json": ""}
     program = torch.export.load(path, extra_files=files).module()
     about = json.loads(files["tubedet.json"])

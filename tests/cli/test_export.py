@@ -97,6 +97,7 @@ def test_file_gives_the_models_numbers_without_tubedet(suffix, tmp_path, capsys,
     example = ["tools/run_exported_model.py", str(output), str(tmp_path / "noise.mkv"), "0.6"]
     command = [sys.executable, "-c", program, *example]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ("can run code of whoever made it" in result.stderr) == (output.suffix == ".pt2")
     found = [json.loads(line) for line in result.stdout.splitlines()]
     assert len(found) == len(expected) == 6
     for row, person in enumerate(found):
