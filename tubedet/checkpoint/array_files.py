@@ -37,7 +37,8 @@ def read_mat(path: str) -> dict[str, np.ndarray]:
     """
     _check_mat_size(path)
     names = [name for name, _, kind in scipy.io.whosmat(path) if kind in _MAT_NUMBERS]
-    arrays = scipy.io.loadmat(path, variable_names=names)
+    # MATLAB stores whole numbers in fewer bytes, whatever their kind; `mat_dtype` undoes that.
+    arrays = scipy.io.loadmat(path, variable_names=names, mat_dtype=True)
     return {
         name: arrays[name].reshape(-1) if arrays[name].shape[0] == 1 else arrays[name]
         for name in names

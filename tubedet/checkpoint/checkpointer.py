@@ -1,6 +1,7 @@
 """detectron2's checkpointer with safe reading, released key names, and whole files only."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from tubedet.agreement import agreed_errors, check_same_file, of_main_process
+from tubedet.errors import UserError
 from tubedet.files.atomic_writing import open_atomically, write_json
-from tubedet.model_zoo import local_weights
+from tubedet.files.urls import is_url
+from tubedet.model_zoo import fetch_url, local_weights
 
+from .action_names import ACTION_NAMES, checked_action_names
+from .classifier_rows import Use, arrange_classifier
 from .load_report import LoadReport
 from .released_names import to_tubedet_names
 from .safe_loading import CheckpointError, load_checkpoint_file
@@ -37,11 +42,20 @@ class TubedetCheckpointer(DetectionCheckpointer):
         backbone: path, URL or released name of weights for the CSN alone, see
             :meth:`resume_or_load`.
         transformer: likewise for everything but the CSN.
+        action_names: names of the model's actions; None: unknown.
+        actions_from: where they come from, for messages.
+        for_training: a classifier of other actions may begin anew. Otherwise, for a model that
+            is used as it is, such a file is an error.
         **checkpointables: further objects with a state, saved and resumed along.
 
     Attributes:
         reports: of the sources loaded so far.
         resumed_from: path of the checkpoint from which a run goes on; empty if it starts anew.
+        action_names: of the model, as given, or else those of the file that was loaded for use or
+            resumed; None: unknown.
+
+    Raises:
+        UserError: if the names cannot be kept in a checkpoint.
     """
 
     def __init__(
@@ -52,11 +66,20 @@ class TubedetCheckpointer(DetectionCheckpointer):
         min_matched: float = 0.9,
         backbone: str = "",
         transformer: str = "",
+        action_names: Sequence[str] | None = None,
+        actions_from: str = "the data set",
+        for_training: bool = True,
         **checkpointables: Any,
     ):
         super().__init__(model, save_dir, **checkpointables)
         self.min_matched = min_matched
         self.part_sources = {"backbone": backbone, "transformer": transformer}
+        self.for_training = for_training
+        try:
+            self.action_names = None if action_names is None else checked_action_names(action_names)
+        except ValueError as error:
+            raise UserError(f"actions of {actions_from}: {error}") from error
+        self.actions_from = actions_from
         self.reports: list[LoadReport] = []
         self.resumed_from = ""
         self._is_resuming = False
@@ -71,6 +94,8 @@ class TubedetCheckpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict(), **kwargs}
+        if self.action_names is not None:
+            data[ACTION_NAMES] = self.action_names
         for key, checkpointable in self.checkpointables.items():
             data[key] = checkpointable.state_dict()
         file_name = f"{name}.pth"
@@ -180,7 +205,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
         """Path of a file on this machine, fetched if need be."""
         path = local_weights(source, key)
         try:
-            return self.path_manager.get_local_path(path)
+            return fetch_url(path, key=key) if is_url(path) else path
         except OSError as error:
             raise CheckpointError(f"{source} cannot be fetched ({key}): {error}") from error
 
@@ -189,13 +214,27 @@ class TubedetCheckpointer(DetectionCheckpointer):
         return load_checkpoint_file(filename, averaged=not resumes_training)
 
     def _load_model(self, checkpoint: dict) -> None:
-        self._load_weights(checkpoint.pop("model"), self._source, "model")
+        theirs = checkpoint.pop(ACTION_NAMES, None)
+        use: Use = "detection" if not self.for_training else "training"
+        if self._is_resuming and self.checkpointables:
+            use = "resumed training"
+        self._load_weights(checkpoint.pop("model"), self._source, "model", theirs, use)
+        if self.action_names is None and use != "training":
+            self.action_names = theirs
 
     def _load_part(self, source: str, part: str) -> None:
         path = self._local_path(source, f"MODEL.INIT.{part.upper()}")
-        self._load_weights(load_checkpoint_file(path)["model"], source, part)
+        file = load_checkpoint_file(path)
+        self._load_weights(file["model"], source, part, file.get(ACTION_NAMES), "training")
 
-    def _load_weights(self, weights: dict[str, torch.Tensor], source: str, part: str) -> None:
+    def _load_weights(
+        self,
+        weights: dict[str, torch.Tensor],
+        source: str,
+        part: str,
+        theirs: Sequence[str] | None,
+        use: Use,
+    ) -> None:
         model = self.model
         if isinstance(model, nn.parallel.DistributedDataParallel):
             model = model.module
@@ -203,6 +242,16 @@ class TubedetCheckpointer(DetectionCheckpointer):
             named = to_tubedet_names(weights)
         except CheckpointError as error:
             raise CheckpointError(f"{source}: {error}") from error
+        if part != "backbone":
+            arrange_classifier(
+                named,
+                model.state_dict(),
+                theirs=theirs,
+                ours=self.action_names,
+                ours_from=self.actions_from,
+                source=source,
+                use=use,
+            )
         report = load_weights(model, named, source=source, part=part)
         self.reports.append(report)
         self.logger.info(report.summary())

@@ -1,5 +1,6 @@
 """Reading checkpoint files without executing anything in them."""
 
+import json
 import logging
 import os
 import re
@@ -9,13 +10,16 @@ from collections import OrderedDict
 import numpy as np
 import torch
 from detectron2.utils.logger import log_first_n
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tubedet.errors import UserError
 from tubedet.files.pickle_names import brief
 from tubedet.files.restricted_pickle import PickleFileError
 
+from .action_names import ACTION_NAMES, checked_action_names
 from .array_files import read_array_pickle, read_mat
+from .tensor_checks import array_fault, tensor_fault
 
 
 class CheckpointError(UserError):
@@ -59,7 +63,8 @@ def torch_warning() -> str | None:
 def load_checkpoint_file(path: str, *, averaged: bool = True) -> dict:
     """Read a checkpoint on the CPU.
 
-    ``.safetensors``, ``.mat`` (MATLAB 5) and ``.pkl`` (numpy arrays) are told by their endings;
+    ``.safetensors``, ``.mat`` (MATLAB 5) and ``.pkl`` (numpy arrays) are told by their endings,
+    which may be followed by what a URL asks for, such as ``.safetensors?download=true``;
     everything else is read by PyTorch's restricted unpickler; one warning says so where that has a
     known fault.
 
@@ -70,11 +75,13 @@ def load_checkpoint_file(path: str, *, averaged: bool = True) -> dict:
 
     Returns:
         the dict in the file, its weights {name: tensor} as ``"model"``, whatever they were called.
+        Where it has names of actions, ``"action_names"`` is a list of them.
 
     Raises:
         FileNotFoundError: if there is no such file.
         CheckpointError: if the file is no checkpoint, is cut off, unpacks to more than it holds,
-            or asks for Python objects beyond tensors, arrays, plain containers and a yacs config.
+            or asks for Python objects beyond tensors, arrays, plain containers and a yacs config;
+            if a weight is NaN or infinite, complex, sparse, quantised, or has no numbers.
     """
     try:
         data = _read(path)
@@ -99,16 +106,27 @@ def load_checkpoint_file(path: str, *, averaged: bool = True) -> dict:
     for entry in ("model", AVERAGED):
         if entry in data:
             data[entry] = _checked_weights(data[entry], path)
+    if ACTION_NAMES in data:
+        try:
+            data[ACTION_NAMES] = checked_action_names(data[ACTION_NAMES])
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {ACTION_NAMES}: {error}") from error
     return data
 
 
 def _read(path: str):
-    if path.endswith(".safetensors"):
-        return load_file(path)
-    if path.endswith(".mat"):
+    ending = os.path.splitext(os.path.basename(path).split("?")[0])[1]
+    if ending == ".safetensors":
+        with safe_open(path, "pt") as file:
+            names = (file.metadata() or {}).get(ACTION_NAMES)
+        weights = load_file(path)
+        return weights if names is None else {"model": weights, ACTION_NAMES: json.loads(names)}
+    if ending == ".mat":
         return read_mat(path)
-    if path.endswith(".pkl"):
+    if ending == ".pkl":
         return read_array_pickle(path)
+    if ending in (".npy", ".npz"):
+        raise ValueError(f"files of numpy ({ending}) are not read; save it with torch.save")
     _check_archive(path)
     if warning := torch_warning():
         log_first_n(logging.WARNING, warning, name=__name__)
@@ -130,18 +148,19 @@ def _checked_weights(weights: dict, path: str) -> dict[str, torch.Tensor]:
     """Tensors by name, arrays turned into tensors."""
     checked = {}
     for name, value in weights.items():
-        if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub":
-            value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
-        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+        fault = None
+        if isinstance(value, (np.ndarray, np.generic)):
+            fault = array_fault(value)
+            if not fault:
+                value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
+        if not isinstance(name, str) or not (fault or isinstance(value, torch.Tensor)):
             raise CheckpointError(
                 f"{path}: {brief(name)} is a {type(value).__name__}, and there is no entry "
                 f"{' or '.join(map(repr, _ENTRIES))} that holds weights"
             )
-        if value.layout == torch.strided:
-            stored = value.untyped_storage().nbytes()
-            if value.numel() * value.element_size() > stored:
-                raise CheckpointError(f"{path}: {name} claims more elements than are stored")
-        checked[name] = value
+        if fault := fault or tensor_fault(value):
+            raise CheckpointError(f"{path}: {brief(name)[1:-1]} {fault}")
+        checked[name] = value.detach()
     return checked
 
 

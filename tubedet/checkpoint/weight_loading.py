@@ -11,6 +11,7 @@ from .key_layout import NamedWeights
 from .load_report import LoadReport
 from .released_names import DETR
 from .safe_loading import CheckpointError
+from .tensor_checks import number_fault
 from .trunk_names import UNUSED_CLASSIFIER
 
 _TRUNK = r"^backbone\.(bottom_up\.csn\.)?(?=(stem|res[2-5])\.)"
@@ -48,7 +49,8 @@ def load_weights(
 
     Raises:
         CheckpointError: if the file's CSN has another depth or width than the model's, or its
-            transformer is of another kind.
+            transformer is of another kind; if a weight is made of whole numbers, or too large for
+            the model's precision.
     """
     own = model.state_dict()
     named.leave_out(lambda key: key.startswith(UNUSED_CLASSIFIER))
@@ -89,6 +91,8 @@ def load_weights(
         if value.shape != own[key].shape:
             report.mismatched[key] = shapes
         else:
+            if not is_bookkeeping(key):
+                value = _as_own(value, own[key], f"{source}: {named.names_in_file[key]}")
             fitting[key] = value
             if not is_bookkeeping(key):
                 report.matched[key] = value.numel()
@@ -103,6 +107,16 @@ def load_weights(
 def is_bookkeeping(key: str) -> bool:
     """Whether a key carries no weight (the update counter of a batch norm)."""
     return key.endswith("num_batches_tracked")
+
+
+def _as_own(value: torch.Tensor, own: torch.Tensor, place: str) -> torch.Tensor:
+    """Return a weight in the model's precision."""
+    if own.is_floating_point() and not value.is_floating_point():
+        raise CheckpointError(f"{place} holds whole numbers ({value.dtype}), not weights")
+    value = value.to(own.dtype)
+    if fault := number_fault(value):
+        raise CheckpointError(f"{place} {fault} in the model's precision, {own.dtype}")
+    return value
 
 
 def _find_trunk(model: nn.Module) -> tuple[str, CSN] | None:

@@ -230,7 +230,7 @@ def run_jobs(options: argparse.Namespace, window: VideoWindow | None) -> int:
     detector = VideoActionDetector(
         cfg, amp=options.amp, compile=options.compile, batch_size=options.batch_size
     )
-    names, status = action_names_of(cfg), 0
+    names, status = action_names_of(cfg, detector.model), 0
     with _finished_on_interrupt() as interrupted:
         for job in options.jobs:
             try:

@@ -107,7 +107,7 @@ def export(cfg: CfgNode, options: argparse.Namespace) -> None:
     program = trace_detector(model, shape)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(options.output) as partial:
-        file_format.write(program, partial, deployment_record(cfg, shape))
+        file_format.write(program, partial, deployment_record(cfg, shape, model))
         run = file_format.open(partial)
         cases = verification_shapes(shape, cfg.INPUT.MIN_SIZE_TEST)
         deviations = compare(run, model, shape, cases)

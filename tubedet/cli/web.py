@@ -112,10 +112,11 @@ def main(options: argparse.Namespace) -> int:
     if not cfg.MODEL.WEIGHTS:
         raise UserError("MODEL.WEIGHTS is empty: without weights detections are meaningless")
     faults: list[BrokenDeviceError] = []
+    detector = VideoActionDetector(cfg, amp=options.amp, batch_size=options.batch_size)
     page = functools.partial(
         make_page,
-        VideoActionDetector(cfg, amp=options.amp, batch_size=options.batch_size),
-        action_names_of(cfg),
+        detector,
+        action_names_of(cfg, detector.model),
         max_megabytes=options.max_megabytes,
         max_seconds=options.max_seconds,
         max_minutes=options.max_minutes,

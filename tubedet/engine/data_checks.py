@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from tubedet.checkpoint.action_names import plain_name
 from tubedet.data.datasets.custom import ensure_registered, file_stem
 from tubedet.errors import UserError
 
@@ -35,7 +36,7 @@ def check_same_actions(names: Iterable[str]) -> None:
             first = name, actions
             continue
         for number, (one, other) in enumerate(zip(first[1], actions), start=1):
-            if _plain(one) != _plain(other):
+            if plain_name(one) != plain_name(other):
                 raise UserError(
                     f"action {number} is {one!r} in data set {first[0]!r} and {other!r} in "
                     f"{name!r}; give all data sets of a run the same actions in the same order"
@@ -85,7 +86,7 @@ def mirrored_actions(actions: Sequence[str]) -> list[tuple[str, str]]:
     Args:
         actions: their names.
     """
-    known = {_plain(action): action for action in actions}
+    known = {plain_name(action): action for action in actions}
     pairs = []
     for plain, action in known.items():
         mirrored = _SIDES.sub(lambda side: _OTHER_SIDE[side[0]], plain)
@@ -113,7 +114,3 @@ def warn_of_crowds(key_frames: Iterable[dict], *, num_queries: int, key: str) ->
 
 _OTHER_SIDE = {"left": "right", "right": "left"}
 _SIDES = re.compile(r"(?<![a-z])(?:left|right)(?![a-z])")
-
-
-def _plain(action: str) -> str:
-    return " ".join(action.casefold().split())

@@ -1,6 +1,7 @@
 """From a config to a model that is ready to train or to detect."""
 
 import os
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
@@ -8,10 +9,12 @@ from torch import nn
 
 from tubedet.agreement import agreed_errors, of_main_process
 from tubedet.checkpoint import TubedetCheckpointer
+from tubedet.checkpoint.action_names import ACTION_NAMES
 from tubedet.model_zoo import local_weights
 
 from .config_checks import check_model_config
 from .config_loading import load_released_config, weight_sources
+from .model_actions import checkpointed_actions
 
 
 def load_model(cfg: CfgNode | str) -> nn.Module:
@@ -25,7 +28,9 @@ def load_model(cfg: CfgNode | str) -> nn.Module:
             :func:`tubedet.model_zoo.released_models`.
 
     Returns:
-        the model in evaluation mode on ``MODEL.DEVICE``.
+        the model in evaluation mode on ``MODEL.DEVICE``. Its attribute ``action_names`` has the
+        names of its actions: those of ``DATASETS.TEST``, into whose order the weights are brought,
+        or else those in the checkpoint; None where neither has any.
 
     Raises:
         FileNotFoundError: if the weights do not exist.
@@ -37,7 +42,11 @@ def load_model(cfg: CfgNode | str) -> nn.Module:
     check_model_config(cfg)
     fetch_weights(cfg)
     model = build_model(cfg)
-    build_checkpointer(cfg, model).resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
+    checkpointer = build_checkpointer(
+        cfg, model, for_training=False, **checkpointed_actions(cfg, cfg.DATASETS.TEST)
+    )
+    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
+    setattr(model, ACTION_NAMES, checkpointer.action_names)
     return model.eval()
 
 
@@ -77,13 +86,18 @@ def fetch_start(cfg: CfgNode, *, resume: bool, eval_only: bool) -> None:
 
 
 def build_checkpointer(
-    cfg: CfgNode, model: nn.Module, save_dir: str = "", **checkpointables
+    cfg: CfgNode,
+    model: nn.Module,
+    save_dir: str = "",
+    **options: Any,
 ) -> TubedetCheckpointer:
     """Return the checkpointer of a config.
 
     Args:
         cfg: ``MODEL.INIT`` gives the sources of the start and how much of each must be found.
-        model, save_dir, checkpointables: see :class:`TubedetCheckpointer`.
+        model, save_dir: see :class:`TubedetCheckpointer`.
+        options: names of the actions, see :func:`.checkpointed_actions`, ``for_training`` and
+            objects with a state.
     """
     return TubedetCheckpointer(
         model,
@@ -91,5 +105,5 @@ def build_checkpointer(
         min_matched=cfg.MODEL.INIT.MIN_MATCHED,
         backbone=cfg.MODEL.INIT.BACKBONE,
         transformer=cfg.MODEL.INIT.TRANSFORMER,
-        **checkpointables,
+        **options,
     )

@@ -34,6 +34,7 @@ from .dataset_lists import read_key_frames
 from .evaluation_precision import AMP_DTYPES, EvaluatedModel, evaluation_dtype
 from .freezing import freeze_parameters
 from .metrics_file import WrittenEvaluation, forget_iterations
+from .model_actions import checkpointed_actions
 from .model_loading import build_checkpointer
 from .optimizer import build_optimizer
 from .progress_printer import ProgressPrinter
@@ -89,6 +90,7 @@ class Trainer(DefaultTrainer):
         if cfg.SOLVER.EMA.ENABLED:
             self.average = states[AVERAGED] = WeightAverage(model, cfg.SOLVER.EMA.DECAY)
             self.register_hooks([self.average])
+        states |= checkpointed_actions(cfg, cfg.DATASETS.TRAIN)
         self.checkpointer = build_checkpointer(cfg, model, cfg.OUTPUT_DIR, **states)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
@@ -199,7 +201,11 @@ class Trainer(DefaultTrainer):
         """
         model = cls.build_model(cfg)
         checkpointer = TubedetCheckpointer(
-            model, cfg.OUTPUT_DIR, min_matched=cfg.MODEL.INIT.MIN_MATCHED
+            model,
+            cfg.OUTPUT_DIR,
+            min_matched=cfg.MODEL.INIT.MIN_MATCHED,
+            for_training=False,
+            **checkpointed_actions(cfg, cfg.DATASETS.TEST),
         )
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
         results = cls.test(cfg, model)

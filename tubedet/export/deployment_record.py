@@ -2,6 +2,7 @@
 
 import torch
 from detectron2.config import CfgNode
+from torch import nn
 
 import tubedet
 from tubedet.inference import action_names_of
@@ -9,12 +10,13 @@ from tubedet.inference import action_names_of
 from .trace import MAX_BATCH, MAX_SIDE, MIN_SIDE, ClipShape
 
 
-def deployment_record(cfg: CfgNode, shape: ClipShape) -> dict:
+def deployment_record(cfg: CfgNode, shape: ClipShape, model: nn.Module | None = None) -> dict:
     """Describe an exported detector.
 
     Args:
         cfg: its config.
         shape: of the clips that it takes.
+        model: it, with the names of the actions in its checkpoint.
 
     Returns:
         json content: ``architecture``; ``num_frames`` T, ``key_frame`` (slot of the key frame),
@@ -38,7 +40,7 @@ def deployment_record(cfg: CfgNode, shape: ClipShape) -> dict:
         "short_side": cfg.INPUT.MIN_SIZE_TEST,
         "max_size": cfg.INPUT.MAX_SIZE_TEST,
         "device": cfg.MODEL.DEVICE,
-        "action_names": action_names_of(cfg),
+        "action_names": action_names_of(cfg, model),
         "tubedet": tubedet.__version__,
         "torch": torch.__version__,
     }

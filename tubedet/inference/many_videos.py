@@ -178,7 +178,7 @@ def make_process(detection: VideoDetection, device: str) -> Callable[[VideoJob, 
         detector = VideoActionDetector(
             detection.cfg, device=device, amp=detection.amp, batch_size=detection.batch_size
         )
-    action_names = action_names_of(detection.cfg)
+    action_names = action_names_of(detection.cfg, detector.model)
 
     def process(job: VideoJob, folder: Path) -> dict:
         with device_faults_told_apart(device):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from http.client import HTTPException
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 from urllib.request import Request, urlopen
 
 from detectron2.utils import comm
@@ -22,6 +23,7 @@ from tubedet.files.urls import is_url
 from .releases import ReleasedModel, find_release, released_models, similar_names
 
 _TIMEOUT_SECONDS = 30
+_FETCHED_SCHEMES = ("http", "https", "ftp", "detectron2")
 
 
 def local_weights(source: str, key: str) -> str:
@@ -29,16 +31,22 @@ def local_weights(source: str, key: str) -> str:
 
     Args:
         source: path of a file, name of a released model, or URL. A file or folder goes before the
-            released model of that name.
+            released model of that name. A path counts as it is written, whatever "?", "#" or "%20"
+            it has; "~" in front is the home folder unless there is such a file.
         key: config key that has this value, for messages.
 
     Returns:
-        path of the file; a URL and an empty text are returned as they are.
+        path of the file, also of a ``file://`` URL; another URL, which is for :func:`fetch_url`,
+        and an empty text are returned as they are.
 
     Raises:
         FileNotFoundError: if there is neither such a file nor a released model of that name.
         UserError: see :func:`fetch_release`; also if it is a folder.
     """
+    if source.startswith("file://"):
+        source = unquote(urlparse(source).path)
+    elif source.startswith("~") and not os.path.exists(source):
+        source = os.path.expanduser(source)
     if not source or is_url(source) or os.path.isfile(source):
         return source
     if os.path.isdir(source):
@@ -50,6 +58,38 @@ def local_weights(source: str, key: str) -> str:
         f"; the released {alike[0]} is fetched by that name, without an ending" if alike else ""
     )
     raise FileNotFoundError(f"checkpoint {source} does not exist ({key}){advice}")
+
+
+def fetch_url(url: str, *, key: str = "MODEL.WEIGHTS") -> str:
+    """Find the file of a URL in the cache, or fetch it.
+
+    Every URL has a folder of its own there: iopath alone would take the file of another host, or of
+    another query, whose path is the same.
+
+    Args:
+        url: of a file; that of a released file is the same as its name.
+        key: config key for which it is fetched, for messages.
+
+    Returns:
+        path of the file.
+
+    Raises:
+        OSError: if it cannot be fetched.
+        UserError: see :func:`fetch_release`.
+    """
+    for release in released_models():
+        if url == release.url:
+            return fetch_release(release, key=key)
+    if urlparse(url).scheme not in _FETCHED_SCHEMES:
+        path = PathManager.get_local_path(url)  # of a handler that somebody has registered
+        if not os.path.isfile(path):
+            raise OSError(f"URLs of {urlparse(url).scheme}:// are not fetched here")
+        return path
+    folder = os.path.join(get_cache_dir(), "urls", hashlib.sha256(url.encode()).hexdigest()[:16])
+    try:
+        return PathManager.get_local_path(url, cache_dir=folder)
+    except (HTTPException, ValueError) as error:
+        raise OSError(_reason(error)) from error
 
 
 def fetch_release(release: ReleasedModel, *, key: str = "MODEL.WEIGHTS") -> str:

@@ -40,11 +40,13 @@ class ClipDetector(nn.Module, ABC):
         num_outputs: action logits per query: A, or A + 1 with exclusive actions.
         num_steps: frames F of each clip in which boxes are predicted; frame f of these is frame
             f · T / F of the clip.
+        action_names: those of the checkpoint, see :func:`tubedet.load_model`; None: unknown.
         clip_boxes: whether detections are cut at the borders of the image.
     """
 
     num_steps = 1
     clip_boxes = False
+    action_names: list[str] | None = None
     pixel_mean: torch.Tensor
     pixel_std: torch.Tensor
 

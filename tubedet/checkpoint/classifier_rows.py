@@ -1,0 +1,113 @@
+"""Putting the rows of a classifier in the order of a model's actions."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+
+from .action_names import match_columns, told_apart
+from .key_layout import NamedWeights
+from .safe_loading import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+# What a classifier that does not fit leads to: it begins anew in a training, and is an error where
+# the model is used as it is, or goes on with an optimiser that knows its rows.
+Use = Literal["training", "resumed training", "detection"]
+_CLASSIFIER = re.compile(
+    r"(action_head\.fc|action_heads\.\d+|head\..*\.class_logits)\.(weight|bias)$"
+).match
+PERSON = ["person"]
+
+
+def arrange_classifier(
+    named: NamedWeights,
+    own: Mapping[str, torch.Tensor],
+    *,
+    theirs: Sequence[str] | None,
+    ours: Sequence[str] | None,
+    ours_from: str,
+    source: str,
+    use: Use,
+) -> None:
+    """Make row k of a file's classifiers that of the model's action k, and say what was done.
+
+    Args:
+        named: changed in place.
+        own: the state of the model, by our names.
+        theirs: actions of the file's rows; None: unknown, rows stay as they are.
+        ours: actions that the model is for; likewise.
+        ours_from: where they come from, for messages.
+        source: file name for messages.
+        use: what the model is for.
+
+    Raises:
+        CheckpointError: if that cannot be done and ``use`` needs it; the message has both names.
+    """
+    keys = [key for key in named.weights if _CLASSIFIER(key)]
+    if theirs is not None and ours is not None:
+        difference = told_apart(theirs, ours, ours_from)
+        if any(map(_CLASSIFIER, own)):
+            _arrange(named, keys, theirs, ours, difference, source, use)
+        elif list(ours) != PERSON and len(theirs) == len(ours):
+            columns, _ = match_columns(theirs, ours)
+            if columns != list(range(len(ours))):
+                raise CheckpointError(
+                    f"{source}: {difference}, and the classifier of this architecture is not known "
+                    "here; give the data set the file's actions in the file's order"
+                )
+    if use != "detection":
+        return
+    for key in keys:
+        if key in own and named.weights[key].shape != own[key].shape:
+            shapes = [list(tensor.shape) for tensor in (named.weights[key], own[key])]
+            raise CheckpointError(
+                f"{source}: {key} is {shapes[0]} in the file and {shapes[1]} in the model, so "
+                "actions would be told at random; give MODEL.NUM_ACTIONS (and "
+                "MODEL.EXCLUSIVE_ACTIONS) the values of that training"
+            )
+
+
+def _arrange(
+    named: NamedWeights,
+    keys: list[str],
+    theirs: Sequence[str],
+    ours: Sequence[str],
+    difference: str,
+    source: str,
+    use: Use,
+) -> None:
+    columns, renamed = match_columns(theirs, ours)
+    is_moved = columns is None or columns != list(range(len(theirs)))
+    if is_moved and use == "resumed training":
+        raise CheckpointError(
+            f"{source}: {difference}; a training goes on with the actions that it began with, in "
+            "their order"
+        )
+    if columns is None and use == "detection":
+        raise CheckpointError(
+            f"{source}: {difference}; evaluate and detect with actions that the file knows"
+        )
+    if columns is None:
+        logger.warning(f"{source}: {difference}; the classifier of actions begins anew")
+        named.leave_out(set(keys).__contains__)
+    elif is_moved:
+        logger.info(f"{source}: {difference}; rows of the classifier are matched by name")
+        for key in keys:
+            named.weights[key] = _rows(named.weights[key], columns, len(theirs), f"{source}: {key}")
+    elif renamed:
+        pairs = ", ".join(f"{one!r} is {other!r}" for one, other in renamed[:5])
+        more = f" and {len(renamed) - 5} more" if len(renamed) > 5 else ""
+        logger.warning(f"{source}: {difference}; taken for the same: {pairs}{more}")
+
+
+def _rows(value: torch.Tensor, columns: list[int], num_theirs: int, place: str) -> torch.Tensor:
+    """Pick rows; "no object" is the last of exclusive actions."""
+    num_rows = value.shape[0] if value.dim() else 0
+    if num_rows not in (num_theirs, num_theirs + 1):
+        raise CheckpointError(f"{place} has {num_rows} rows, but the file names {num_theirs}")
+    return value[columns + list(range(num_theirs, num_rows))]
