@@ -51,14 +51,21 @@ def test_the_state_of_the_same_parameters_is_taken():
     "changes, message",
     [
         ({"frozen": ["backbone.bias"]}, "backbone.bias trained, but do not now .*MODEL.FREEZE"),
-        ({"factors": ()}, "head.bias, head.weight, queries.weight are in .*SOLVER.LR"),
-        ({"factors": [("head.*", 0.1)]}, "parameters queries.weight are in another group"),
+        (
+            {"frozen": ["head.weight", "head.bias", "queries.weight"], "factors": ()},
+            "head.bias, head.weight, queries.weight trained, but do not now .*SOLVER.LR",
+        ),
+        (
+            {"frozen": ["backbone.weight", "backbone.bias", "head.weight", "head.bias"]},
+            "backbone.bias, backbone.weight, head.bias and 1 more trained, but do not now",
+        ),
     ],
 )
 def test_other_parameters_are_named(changes, message):
     before, now = _optimizer(_model()), _optimizer(_model(), **changes)
+    state = with_own_settings(now, before.state_dict())
     with pytest.raises(CheckpointError, match=message):
-        check_optimizer_state(now, before.state_dict())
+        check_optimizer_state(now, state)
 
 
 def test_parameters_that_train_anew_are_named():
@@ -107,3 +114,14 @@ def test_without_names_rates_are_those_of_the_optimiser_too():
     assert [group["lr"] for group in state["param_groups"]] == [0.2, 1.0]
     frozen = _optimizer(_model(), frozen=["head.bias"]).state_dict()
     assert with_own_settings(now, frozen) is frozen
+
+
+@pytest.mark.parametrize("has_names", [True, False])
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_state_that_would_spoil_the_weights_is_refused(has_names, number):
+    state = copy.deepcopy(_optimizer(_model()).state_dict())
+    state["state"][1]["exp_avg_sq"][0] = number
+    state = state if has_names else _without_names(state)
+    message = r"of parameter backbone.bias, exp_avg_sq, has 1 of 2 numbers that are NaN or infinite"
+    with pytest.raises(CheckpointError, match=message):
+        check_optimizer_state(_optimizer(_model()), state)

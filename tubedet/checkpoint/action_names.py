@@ -97,4 +97,5 @@ def told_apart(theirs: Sequence[str], ours: Sequence[str], ours_from: str) -> st
 
 def _shown(names: Sequence[str]) -> str:
     text = ", ".join(repr(name) for name in names[:_SHOWN])
-    return f"{len(names)} actions ({text}{', ...' if len(names) > _SHOWN else ''})"
+    noun = "action" if len(names) == 1 else "actions"
+    return f"{len(names)} {noun} ({text}{', ...' if len(names) > _SHOWN else ''})"

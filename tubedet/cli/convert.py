@@ -81,7 +81,11 @@ def convert(source: str, names: str) -> tuple[dict[str, torch.Tensor], str, list
         OSError: if there is no such file.
     """
     path = local_weights(source, "input")
-    file = load_checkpoint_file(fetch_url(path, key="input") if is_url(path) else path)
+    try:
+        path = fetch_url(path, key="input") if is_url(path) else path
+    except OSError as error:
+        raise CheckpointError(f"{source} cannot be fetched: {error}") from error
+    file = load_checkpoint_file(path)
     weights = file["model"]
     named = to_tubedet_names(weights)
     if not any(key.startswith(_OUR_MODULES) for key in named.weights):

@@ -127,8 +127,9 @@ def main(options: argparse.Namespace) -> int:
     check_started_once(per_machine=True)
     jobs = read_video_list(options.inputs)
     cfg = load_config(options.config_file, options.opts)
-    if os.path.isfile(cfg.MODEL.WEIGHTS):  # other processes may run in other folders
-        cfg.MODEL.WEIGHTS = os.path.abspath(cfg.MODEL.WEIGHTS)
+    # Other processes may run in other folders.
+    cfg.MODEL.WEIGHTS, *test = map(_absolute, (cfg.MODEL.WEIGHTS, *cfg.DATASETS.TEST))
+    cfg.DATASETS.TEST = tuple(test)
     detection = VideoDetection(
         cfg,
         output=options.output.absolute(),
@@ -212,6 +213,10 @@ def predict(jobs: list[VideoJob], detection: VideoDetection, options: argparse.N
         return 1
     logger.info(f"the results of {len(jobs)} videos are in {options.output}")
     return 0
+
+
+def _absolute(name: str) -> str:
+    return os.path.abspath(name) if os.path.isfile(name) else name
 
 
 def _is_done(job: VideoJob, results: ResultFolder) -> bool:

@@ -1,11 +1,11 @@
 """Whether the saved state of an optimiser fits, and what of it the config decides anew."""
 
-import itertools
 import logging
 
 import torch
 
 from tubedet.checkpoint import CheckpointError
+from tubedet.checkpoint.tensor_checks import tensor_fault
 
 logger = logging.getLogger(__name__)
 
@@ -55,22 +55,32 @@ def _settings(groups: list[dict]) -> dict[str, tuple[float, float]]:
 
 
 def check_optimizer_state(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """Refuse a state of other parameters.
+    """Refuse a state of other parameters, or one that would spoil the weights.
 
     PyTorch compares their numbers alone, and its fused steps crash on another shape.
 
     Args:
         optimizer: where the state is to be loaded.
-        state: as the ``state_dict`` of an optimiser returned it. Where its groups have no
-            "param_names", numbers and shapes are compared.
+        state: as :func:`with_own_settings` returned it. Where its groups have no "param_names",
+            numbers and shapes are compared.
 
     Raises:
-        CheckpointError: if it is of other parameters, or groups them in another way; the message
-            names them.
+        CheckpointError: if it is of other parameters, or has numbers that are NaN or infinite; the
+            message names the first ones.
     """
     saved, own = state["param_groups"], optimizer.param_groups
     if all("param_names" in group for group in (*saved, *own)):
-        _check_names([g["param_names"] for g in saved], [g["param_names"] for g in own])
+        before, now = (
+            {name for g in groups for name in g["param_names"]} for groups in (saved, own)
+        )
+        for what, names in (
+            ("trained, but do not now", before - now),
+            ("did not train, but do now", now - before),
+        ):
+            if names:
+                shown = sorted(names)[:3]
+                rest = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+                raise CheckpointError(f"parameters {', '.join(shown)}{rest} {what} ({_KEYS})")
     sizes, own_sizes = ([len(group["params"]) for group in groups] for groups in (saved, own))
     if sizes != own_sizes:
         raise CheckpointError(
@@ -79,36 +89,20 @@ def check_optimizer_state(optimizer: torch.optim.Optimizer, state: dict) -> None
     for saved_group, group in zip(saved, own):
         names = group.get("param_names", saved_group["params"])
         for index, parameter, name in zip(saved_group["params"], group["params"], names):
-            for kept in state["state"].get(index, {}).values():
-                is_scalar = not isinstance(kept, torch.Tensor) or kept.dim() == 0
-                if not is_scalar and kept.shape != parameter.shape:
-                    raise CheckpointError(
-                        f"the optimiser's state of parameter {name} has the shape "
-                        f"{list(kept.shape)}, the parameter {list(parameter.shape)}"
+            for key, kept in state["state"].get(index, {}).items():
+                if isinstance(kept, torch.Tensor):
+                    _check_tensor(
+                        kept, parameter, f"the optimiser's state of parameter {name}", key
                     )
 
 
-def _check_names(saved: list[list[str]], own: list[list[str]]) -> None:
-    before, now = set(itertools.chain(*saved)), set(itertools.chain(*own))
-    for what, names in (
-        ("trained, but do not now", before - now),
-        ("did not train, but do now", now - before),
-        ("are in another group of the optimiser", _moved(saved, own)),
-    ):
-        if names:
-            shown = sorted(names)[:3]
-            rest = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-            raise CheckpointError(f"parameters {', '.join(shown)}{rest} {what} ({_KEYS})")
-
-
-def _moved(saved: list[list[str]], own: list[list[str]]) -> set[str]:
-    """Return the names with another group, or another place in it."""
-    before, now = (
-        {
-            name: (group, place)
-            for group, names in enumerate(groups)
-            for place, name in enumerate(names)
-        }
-        for groups in (saved, own)
-    )
-    return {name for name in now.keys() & before.keys() if now[name] != before[name]}
+def _check_tensor(kept: torch.Tensor, parameter: torch.Tensor, place: str, key: str) -> None:
+    if kept.dim() and kept.shape != parameter.shape:
+        raise CheckpointError(
+            f"{place} has the shape {list(kept.shape)}, the parameter {list(parameter.shape)}"
+        )
+    if fault := tensor_fault(kept):
+        raise CheckpointError(
+            f"{place}, {key}, {fault}; go on from an earlier checkpoint: write its name to "
+            "last_checkpoint"
+        )

@@ -17,6 +17,8 @@ from tubedet.errors import UserError
 from tubedet.files.atomic_writing import open_atomically, write_json
 from tubedet.files.locks import FileLocks
 
+from .result_settings import ACTIONS
+
 RECORD = "video.json"
 # A result whose making ended so many processes would end all of them.
 MAX_DEATHS = 2
@@ -260,6 +262,8 @@ def check_settings(path: Path, settings: Mapping) -> None:
             f"{path} holds results, but run.json, which says how they were made, is missing; "
             "choose another folder for the results"
         ) from None
+    if ACTIONS not in earlier:
+        settings.pop(ACTIONS, None)
     changed = [
         f"{key}: {earlier.get(key, _ABSENT)} there, {settings.get(key, _ABSENT)} now"
         for key in sorted(earlier.keys() | settings.keys())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 
 from detectron2.config import CfgNode
 
+from tubedet.engine.model_actions import actions_of_data
 from tubedet.errors import UserError
 from tubedet.files.urls import is_url
 from tubedet.model_zoo import local_weights
@@ -22,6 +24,8 @@ _SPEED_ONLY = (
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",
 )
+# A hash of the names that the config gives to the actions; earlier versions had none.
+ACTIONS = "actions of DATASETS.TEST"
 
 
 def result_settings(cfg: CfgNode, **options: object) -> dict:
@@ -42,6 +46,9 @@ def result_settings(cfg: CfgNode, **options: object) -> dict:
         raise UserError("MODEL.WEIGHTS is empty: without weights detections are meaningless")
     config = {section: cfg[section] for section in _SECTIONS}
     settings = {key: value for key, value in _flat(config) if key not in _SPEED_ONLY}
+    actions = actions_of_data(cfg, cfg.DATASETS.TEST[:1])  # they decide the order of the columns
+    names = json.dumps(actions[0]).encode() if actions else b""
+    settings[ACTIONS] = hashlib.sha256(names).hexdigest()[:16] if actions else None
     settings["weights"] = _fingerprint(local_weights(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS"))
     return {**settings, **options}
 

@@ -1,0 +1,206 @@
+"""Classifiers of actions in another order, under other names, or of other actions."""
+
+import logging
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from tubedet.checkpoint import CheckpointError, TubedetCheckpointer
+from tubedet.engine import load_config
+
+SMALL = ["MODEL.DEVICE", "cpu", "MODEL.CSN.DEPTH", 26, "MODEL.CSN.WIDTH_MULTIPLIER", 0.125]
+SMALL += ["MODEL.NUM_ACTIONS", 3, "INPUT.CLIP.NUM_FRAMES", 8, "MODEL.FPN.OUT_CHANNELS", 32]
+for _node in ("TUBER", "DEFORMABLE_TUBER", "SEQFORMER"):
+    SMALL += [f"MODEL.{_node}.HIDDEN_DIM", 32, f"MODEL.{_node}.FEEDFORWARD_DIM", 64]
+    SMALL += [f"MODEL.{_node}.ENC_LAYERS", 1, f"MODEL.{_node}.DEC_LAYERS", 2]
+SMALL += ["MODEL.SPARSE_RCNN.NUM_PROPOSALS", 6, "MODEL.SPARSE_RCNN.NUM_STAGES", 2]
+SMALL += ["MODEL.SPARSE_RCNN.FEEDFORWARD_DIM", 64, "MODEL.SPARSE_RCNN.DYNAMIC_DIM", 8]
+# The classifiers of each architecture.
+CLASSIFIERS = {
+    "TubeR": ["action_head.fc"],
+    "DeformableTubeR": ["action_heads.0", "action_heads.1"],
+    "SeqFormer": ["action_heads.0", "action_heads.1"],
+    "SparseRCNN": ["head.head_series.0.class_logits", "head.head_series.1.class_logits"],
+}
+NAMES = ["walk", "wave", "sit"]
+
+
+@pytest.fixture(autouse=True)
+def said(caplog, monkeypatch):
+    """What the log says."""
+    monkeypatch.setattr(logging.getLogger("tubedet"), "propagate", True)
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+def _model(architecture="TubeR", seed=0, opts=()):
+    """All weights of a module differ, also those that begin with the same value."""
+    torch.manual_seed(seed)
+    model = build_model(load_config(f"configs/Base-{architecture}.yaml", [*SMALL, *opts]))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    return model
+
+
+def _save(folder, model, names=NAMES, name="model_0000001"):
+    TubedetCheckpointer(model, str(folder), action_names=names).save(name, iteration=1)
+    return str(folder / f"{name}.pth")
+
+
+def _load(path, model, names, **options):
+    checkpointer = TubedetCheckpointer(model, action_names=names, min_matched=0.5, **options)
+    checkpointer.load(path)
+    return checkpointer
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("architecture", CLASSIFIERS)
+def test_class_order_differs_rows_are_matched_by_name(tmp_path, said, architecture, exclusive):
+    opts = ["MODEL.EXCLUSIVE_ACTIONS", exclusive]
+    saved, model = _model(architecture, 0, opts), _model(architecture, 1, opts)
+    _load(_save(tmp_path, saved), model, ["sit", "walk", "wave"], for_training=False)
+    rows = [2, 0, 1] + [3] * exclusive  # "no object" stays the last
+    before, after = saved.state_dict(), model.state_dict()
+    keys = {f"{name}.{kind}" for name in CLASSIFIERS[architecture] for kind in ("weight", "bias")}
+    assert keys <= before.keys()
+    for key, value in before.items():
+        assert torch.equal(after[key], value[rows] if key in keys else value), key
+    (line,) = [m for m in said.messages if "by name" in m]
+    assert line.endswith(
+        "model_0000001.pth: action 1 is 'walk' in the file and 'sit' in the data set; rows of the "
+        "classifier are matched by name"
+    )
+
+
+@pytest.mark.parametrize("for_training", [False, True])
+def test_actions_that_are_some_of_the_files_get_their_rows(tmp_path, said, for_training):
+    saved = _model()
+    model = _model(seed=1, opts=["MODEL.NUM_ACTIONS", 2])
+    checkpointer = _load(_save(tmp_path, saved), model, ["sit", "wave"], for_training=for_training)
+    assert torch.equal(model.action_head.fc.weight, saved.action_head.fc.weight[[2, 1]])
+    assert torch.equal(model.action_head.fc.bias, saved.action_head.fc.bias[[2, 1]])
+    assert checkpointer.report.share == 1 and "matched by name" in said.text
+
+
+@pytest.mark.parametrize("for_training", [False, True])
+def test_renamed_actions_are_said(tmp_path, said, for_training):
+    saved, model = _model(), _model(seed=1)
+    path = _save(tmp_path, saved)
+    _load(path, model, ["walk", "winken", "sit"], for_training=for_training)
+    assert torch.equal(model.action_head.fc.weight, saved.action_head.fc.weight)
+    (line,) = [r.getMessage() for r in said.records if "taken" in r.message]
+    assert line.endswith("taken for the same: 'wave' is 'winken'")
+    said.clear()
+    _load(path, model, ["Walk", "wave ", "sit"], for_training=for_training)
+    assert not [r for r in said.records if r.levelno >= logging.WARNING]
+
+
+OTHERS = {
+    "moved and others": (["wave", "walk", "stand"], "action 1 is 'walk' in the file and 'wave' in"),
+    "more": (
+        [*NAMES, "stand"],
+        r"3 actions \('walk', 'wave', 'sit'\) in the file, 4 actions \('walk', 'wave', 'sit', \.",
+    ),
+    "fewer, others": (["walk", "stand"], "3 actions .* in the file, 2 actions"),
+}
+
+
+@pytest.mark.parametrize("names, message", OTHERS.values(), ids=OTHERS)
+def test_actions_that_cannot_be_matched_are_refused_or_begin_anew(tmp_path, said, names, message):
+    path = _save(tmp_path, _model())
+    model = _model(seed=1, opts=["MODEL.NUM_ACTIONS", len(names)])
+    before = model.action_head.fc.weight.clone()
+    with pytest.raises(CheckpointError, match=message) as caught:
+        _load(path, model, names, for_training=False, actions_from="data set 'b'")
+    assert "\n" not in str(caught.value) and path in str(caught.value)
+    assert "data set 'b'" in str(caught.value)
+    _load(path, model, names)
+    assert torch.equal(model.action_head.fc.weight, before)
+    assert "the classifier of actions begins anew" in said.text
+
+
+def test_an_unnamed_classifier_of_another_size_is_no_detector(tmp_path):
+    torch.save({"model": _model().state_dict()}, tmp_path / "old.pth")
+    model = _model(seed=1, opts=["MODEL.NUM_ACTIONS", 5])
+    message = r"action_head.fc.weight is \[3, 32\] in the file and \[5, 32\].*MODEL.NUM_ACTIONS"
+    for names in (None, list("abcde")):
+        with pytest.raises(CheckpointError, match=message):
+            _load(str(tmp_path / "old.pth"), model, names, for_training=False)
+    _load(str(tmp_path / "old.pth"), model, None)
+    same = _model(seed=1)
+    checkpointer = _load(str(tmp_path / "old.pth"), same, NAMES, for_training=False)
+    assert checkpointer.action_names == NAMES and checkpointer.report.share == 1
+
+
+def test_a_transformer_source_is_matched_by_name_too(tmp_path):
+    saved, model = _model(), _model(seed=1)
+    path = _save(tmp_path, saved)
+    checkpointer = TubedetCheckpointer(
+        model, transformer=path, action_names=["wave", "walk", "sit"], min_matched=0.5
+    )
+    checkpointer.resume_or_load("", resume=False)
+    assert torch.equal(model.action_head.fc.weight, saved.action_head.fc.weight[[1, 0, 2]])
+
+
+def test_persons_need_no_actions(tmp_path):
+    opts = ["MODEL.PERSON_ONLY", True]
+    path, persons = _save(tmp_path, _model()), _model(seed=1, opts=opts)
+    assert _load(path, persons, ["person"], for_training=False).report.share == 1
+    sparse = _save(tmp_path, _model("SparseRCNN"), name="sparse")
+    with pytest.raises(CheckpointError, match=r"3 actions .*, 1 action \('person'\) in the data"):
+        _load(sparse, _model("SparseRCNN", 1, opts), ["person"], for_training=False)
+
+
+def test_a_training_goes_on_with_its_actions_alone(tmp_path, said):
+    model = torch.nn.ModuleDict({"action_head": torch.nn.ModuleDict({"fc": torch.nn.Linear(4, 3)})})
+    _save(tmp_path, model)
+    state = torch.optim.SGD(model.parameters(), lr=1.0)
+
+    def resume(names, **states):
+        checkpointer = TubedetCheckpointer(model, str(tmp_path), action_names=names, **states)
+        checkpointer.resume_or_load("", resume=True)
+        return checkpointer.action_names
+
+    with pytest.raises(CheckpointError, match="'walk' in the file and 'wave' in .* goes on with"):
+        resume(["wave", "walk", "sit"], optimizer=state)
+    assert resume(["wave", "walk", "sit"]) == ["wave", "walk", "sit"]  # an evaluation
+    assert resume(["walk", "winken", "sit"], optimizer=state) == ["walk", "winken", "sit"]
+    assert "'wave' is 'winken'" in said.text
+    assert resume(None, optimizer=state) == NAMES
+
+
+def test_another_architecture_says_so_where_rows_would_move(tmp_path):
+    model = torch.nn.ModuleDict({"labels": torch.nn.Linear(4, 3)})
+    path = _save(tmp_path, model)
+    _load(path, model, NAMES)
+    with pytest.raises(CheckpointError, match="the classifier of this architecture is not known"):
+        _load(path, model, ["wave", "walk", "sit"])
+
+
+def test_a_file_that_names_more_than_it_has_is_refused(tmp_path):
+    path = _save(tmp_path, _model(), names=[*NAMES, "stand", "lie"])
+    with pytest.raises(CheckpointError, match="action_head.fc.* has 3 rows, but the file names 5"):
+        _load(path, _model(seed=1), ["wave", "walk", "sit"], for_training=False)
+
+
+def test_names_that_no_checkpoint_could_keep_are_refused_at_once():
+    with pytest.raises(ValueError, match="actions of the data set: a name has 600 characters"):
+        TubedetCheckpointer(torch.nn.Linear(1, 1), action_names=["x" * 600])
+
+
+def test_averaged_weights_have_the_same_names(tmp_path):
+    saved, average, model = _model(), _model(seed=2), _model(seed=1)
+    path = tmp_path / "ema.pth"
+    torch.save(
+        {
+            "model": saved.state_dict(),
+            "model_ema": average.state_dict(),
+            "action_names": NAMES,
+        },
+        path,
+    )
+    found = _load(str(path), model, ["sit", "wave", "walk"], for_training=False)
+    assert torch.equal(model.action_head.fc.weight, average.action_head.fc.weight[[2, 1, 0]])
+    assert found.action_names == ["sit", "wave", "walk"]
+    assert _load(str(path), model, None, for_training=False).action_names == NAMES
