@@ -16,7 +16,8 @@ from tubedet.files.restricted_pickle import load_restricted_pickle
 # Far above any published network (the largest file, of CSN-152, unpacks to about 0.3 GB).
 MAX_MAT_BYTES = 4 * 2**30
 MAX_PICKLE_BYTES = 4 * 2**30
-_MAT_NUMBERS = {"single", "double", "int32", "int64", "uint8"}
+_MAT_FRACTIONS = {"single": np.float32, "double": np.float64}
+_MAT_NUMBERS = {*_MAT_FRACTIONS, "int32", "int64", "uint8"}
 _COMPRESSED = 15  # MATLAB's type code of a compressed element
 
 
@@ -36,13 +37,19 @@ def read_mat(path: str) -> dict[str, np.ndarray]:
         OSError, zlib.error, TypeError: for a damaged file.
     """
     _check_mat_size(path)
-    names = [name for name, _, kind in scipy.io.whosmat(path) if kind in _MAT_NUMBERS]
-    # MATLAB stores whole numbers in fewer bytes, whatever their kind; `mat_dtype` undoes that.
-    arrays = scipy.io.loadmat(path, variable_names=names, mat_dtype=True)
-    return {
-        name: arrays[name].reshape(-1) if arrays[name].shape[0] == 1 else arrays[name]
-        for name in names
-    }
+    kinds = {name: kind for name, _, kind in scipy.io.whosmat(path) if kind in _MAT_NUMBERS}
+    arrays = scipy.io.loadmat(path, variable_names=list(kinds))
+    return {name: _as_vector(_as_declared(arrays[name], kind)) for name, kind in kinds.items()}
+
+
+def _as_declared(array: np.ndarray, kind: str) -> np.ndarray:
+    """Undo that MATLAB stores fractions which all are whole numbers in fewer bytes."""
+    is_whole = array.dtype.kind in "iu"
+    return array.astype(_MAT_FRACTIONS[kind]) if is_whole and kind in _MAT_FRACTIONS else array
+
+
+def _as_vector(array: np.ndarray) -> np.ndarray:
+    return array.reshape(-1) if array.shape[0] == 1 else array
 
 
 def _check_mat_size(path: str) -> None:

@@ -254,7 +254,7 @@ def check_settings(path: Path, settings: Mapping) -> None:
     Raises:
         UserError: if they differ, or nothing says how the results were made.
     """
-    settings = json.loads(json.dumps(dict(settings)))
+    settings_now: dict = json.loads(json.dumps(dict(settings)))
     try:
         earlier = json.loads((path / "run.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -263,11 +263,11 @@ def check_settings(path: Path, settings: Mapping) -> None:
             "choose another folder for the results"
         ) from None
     if ACTIONS not in earlier:
-        settings.pop(ACTIONS, None)
+        settings_now.pop(ACTIONS, None)
     changed = [
-        f"{key}: {earlier.get(key, _ABSENT)} there, {settings.get(key, _ABSENT)} now"
-        for key in sorted(earlier.keys() | settings.keys())
-        if earlier.get(key, _ABSENT) != settings.get(key, _ABSENT)
+        f"{key}: {earlier.get(key, _ABSENT)} there, {settings_now.get(key, _ABSENT)} now"
+        for key in sorted(earlier.keys() | settings_now.keys())
+        if earlier.get(key, _ABSENT) != settings_now.get(key, _ABSENT)
     ]
     if changed:
         raise UserError(
