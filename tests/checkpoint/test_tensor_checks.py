@@ -126,7 +126,7 @@ def test_what_the_model_cannot_hold_is_refused(tmp_path, value, message):
 def test_numbers_too_large_for_half_are_refused_by_a_model_in_half(tmp_path):
     path = str(tmp_path / "x.pth")
     torch.save({"model": nn.Linear(2, 3).state_dict() | {"bias": torch.full((3,), 1e5)}}, path)
-    with pytest.raises(CheckpointError, match="bias has 3 of 3 .* precisionat16"):
+    with pytest.raises(CheckpointError, match="bias has 3 of 3 .* precision, torch.float16"):
         TubedetCheckpointer(nn.Linear(2, 3).half()).load(path)
 
 

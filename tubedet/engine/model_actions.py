@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -10,6 +10,8 @@ from detectron2.data import MetadataCatalog
 
 from tubedet.checkpoint.classifier_rows import PERSON
 from tubedet.data.datasets.custom import ensure_registered
+
+from .data_checks import check_same_actions
 
 
 def actions_of_data(cfg: CfgNode, names: Iterable[str]) -> tuple[list[str], str] | None:
@@ -33,12 +35,17 @@ def actions_of_data(cfg: CfgNode, names: Iterable[str]) -> tuple[list[str], str]
     return None
 
 
-def checkpointed_actions(cfg: CfgNode, names: Iterable[str]) -> dict[str, Any]:
+def checkpointed_actions(cfg: CfgNode, names: Sequence[str]) -> dict[str, Any]:
     """Return what a :class:`~tubedet.checkpoint.TubedetCheckpointer` must know of the actions.
 
     Args:
         cfg: see :func:`actions_of_data`.
         names: likewise.
+
+    Raises:
+        UserError: if a column means different actions in two of the data sets.
     """
+    if not cfg.MODEL.PERSON_ONLY:
+        check_same_actions(names)
     found = actions_of_data(cfg, names)
     return {} if found is None else dict(zip(("action_names", "actions_from"), found))

@@ -43,7 +43,7 @@ def load_model(cfg: CfgNode | str) -> nn.Module:
     fetch_weights(cfg)
     model = build_model(cfg)
     checkpointer = build_checkpointer(
-        cfg, model, for_training=False, **checkpointed_actions(cfg, cfg.DATASETS.TEST)
+        cfg, model, for_training=False, **checkpointed_actions(cfg, cfg.DATASETS.TEST[:1])
     )
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
     setattr(model, ACTION_NAMES, checkpointer.action_names)

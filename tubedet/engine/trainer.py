@@ -90,7 +90,7 @@ class Trainer(DefaultTrainer):
         if cfg.SOLVER.EMA.ENABLED:
             self.average = states[AVERAGED] = WeightAverage(model, cfg.SOLVER.EMA.DECAY)
             self.register_hooks([self.average])
-        states |= checkpointed_actions(cfg, cfg.DATASETS.TRAIN)
+        states |= checkpointed_actions(cfg, [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
         self.checkpointer = build_checkpointer(cfg, model, cfg.OUTPUT_DIR, **states)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
