@@ -1,5 +1,7 @@
 import contextlib
 import itertools
+import json
+import logging
 import signal
 import time
 from fractions import Fraction
@@ -10,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
 from tubedet.cli import demo
@@ -360,3 +363,33 @@ def test_show_and_camera_without_such_a_thing_are_one_line(video, tmp_path, caps
     lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert "no window" in lines[0] and "camera 93" in lines[1]
     assert not any(tmp_path.iterdir())
+
+
+def test_names_come_from_the_checkpoint_where_no_data_set_has_them(
+    video, weights, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr(logging.getLogger("tubedet"), "propagate", True)
+    caplog.set_level(logging.INFO)
+    names = [f"my action {number}" for number in range(80)]
+    named, lines = tmp_path / "named.pth", tmp_path / "lines.jsonl"
+    torch.save({**torch.load(weights), "action_names": names}, named)
+    of_ava = MetadataCatalog.get("ava_toy_val").action_names
+    for opts, expected, origin in (
+        (("DATASETS.TEST", "()", "MODEL.WEIGHTS", named), names, "the checkpoint"),
+        (
+            ("DATASETS.TEST", "()", "MODEL.WEIGHTS", weights),
+            [f"action {number}" for number in range(1, 81)],
+            "nowhere: no data set",
+        ),
+        (("MODEL.WEIGHTS", named), of_ava, "data set 'ava_toy_val'"),
+    ):
+        caplog.clear()
+        arguments = ["--config-file", _CONFIG, "--video-input", video, "--json", lines]
+        arguments += ["--confidence-threshold", "0", "--person-threshold", "0", *_OPTS, *opts]
+        assert run_command("demo", list(map(str, arguments))) == 0
+        person = json.loads(lines.read_text().splitlines()[0])["persons"][0]
+        assert person["actions"]
+        for action in person["actions"]:
+            assert action["name"] == expected[action["id"] - 1]
+        (line,) = [m for m in caplog.messages if m.startswith("names of 80 actions: from ")]
+        assert origin in line

@@ -90,7 +90,8 @@ def _arrange(
         )
     if columns is None and use == "detection":
         raise CheckpointError(
-            f"{source}: {difference}; evaluate and detect with actions that the file knows"
+            f"{source}: {difference}; evaluation and detection need a data set of actions that the "
+            "file knows, or none (DATASETS.TEST, MODEL.NUM_ACTIONS)"
         )
     if columns is None:
         logger.warning(f"{source}: {difference}; the classifier of actions begins anew")
