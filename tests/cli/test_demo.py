@@ -371,7 +371,7 @@ def test_names_come_from_the_checkpoint_where_no_data_set_has_them(
     monkeypatch.setattr(logging.getLogger("tubedet"), "propagate", True)
     caplog.set_level(logging.INFO)
     names = [f"my action {number}" for number in range(80)]
-    named, lines = tmp_path / "named.pth", tmp_path / "lines.jsonl"
+    named, coco = tmp_path / "named.pth", tmp_path / "results.json"
     torch.save({**torch.load(weights), "action_names": names}, named)
     of_ava = MetadataCatalog.get("ava_toy_val").action_names
     for opts, expected, origin in (
@@ -384,12 +384,9 @@ def test_names_come_from_the_checkpoint_where_no_data_set_has_them(
         (("MODEL.WEIGHTS", named), of_ava, "data set 'ava_toy_val'"),
     ):
         caplog.clear()
-        arguments = ["--config-file", _CONFIG, "--video-input", video, "--json", lines]
-        arguments += ["--confidence-threshold", "0", "--person-threshold", "0", *_OPTS, *opts]
-        assert run_command("demo", list(map(str, arguments))) == 0
-        person = json.loads(lines.read_text().splitlines()[0])["persons"][0]
-        assert person["actions"]
-        for action in person["actions"]:
-            assert action["name"] == expected[action["id"] - 1]
+        arguments = ["--config-file", _CONFIG, "--video-input", video, "--coco", coco]
+        assert run_command("demo", list(map(str, (*arguments, *_OPTS, *opts)))) == 0
+        categories = json.loads(coco.read_text())["categories"]
+        assert categories == [{"id": k, "name": name} for k, name in enumerate(expected, 1)]
         (line,) = [m for m in caplog.messages if m.startswith("names of 80 actions: from ")]
         assert origin in line

@@ -120,9 +120,7 @@ def test_other_actions_are_not_scored(folder):
     _write(folder, "d", "a", ["wave"], ())
     weights = _train(folder, "a")
     opts = ["MODEL.WEIGHTS", weights, "TEST.AVA_PROTOCOL", "official_2020"]
-    message = (
-        r"model_final.pth: 2 actions \('walk', 'wave'\) in the file, 3 actions .*c.yaml'; eval"
-    )
+    message = r"model_final.pth: 2 actions \('walk', 'wave'\) in the file, 3 actions .*c.yaml'; e"
     for use in (Trainer.evaluate_weights, load_model):
         with pytest.raises(CheckpointError, match=message):
             use(_config(folder, (), ["c"], *opts, num_actions=3))
