@@ -19,6 +19,7 @@ from tubedet.files.restricted_pickle import PickleFileError
 
 from .action_names import ACTION_NAMES, checked_action_names
 from .array_files import read_array_pickle, read_mat
+from .pickle_inspection import inspect_pickles
 from .tensor_checks import array_fault, tensor_fault
 
 
@@ -128,6 +129,7 @@ def _read(path: str):
     if ending in (".npy", ".npz"):
         raise ValueError(f"files of numpy ({ending}) are not read; save it with torch.save")
     _check_archive(path)
+    inspect_pickles(path)
     if warning := torch_warning():
         log_first_n(logging.WARNING, warning, name=__name__)
     with torch.serialization.safe_globals(_HARMLESS):

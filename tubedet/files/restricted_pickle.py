@@ -15,13 +15,28 @@ import struct
 import sys
 from collections.abc import Callable, Mapping
 from os import PathLike
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from .pickle_names import PLAIN_DATA, AllowedName, RefusedName, brief, check_keys
 
 _MAX_SHOWN = 200  # characters
+# What damaged data can raise from the opcodes of the pickle machine and from numpy.
+DAMAGE_ERRORS = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NameError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 
 
 class PickleFileError(ValueError):
@@ -78,28 +93,14 @@ def load_restricted_pickle(
     with open(path, "rb") as stream:
         data = io.BytesIO(stream.read())
     try:
-        return _RestrictedUnpickler(data, allowed).load()
+        return RestrictedUnpickler(data, size, allowed).load()
     except RefusedName as error:
         raise RefusedPickleError(
             path,
             f"byte {data.tell()}: refused, it asks for {brief(str(error))}; only plain containers, "
             "numbers, text and numpy arrays are read",
         ) from None
-    # What damaged data can raise from the opcodes of the pickle machine and from numpy.
-    except (
-        pickle.UnpicklingError,
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        EOFError,
-        LookupError,
-        MemoryError,
-        NameError,
-        RecursionError,
-        TypeError,
-        ValueError,
-        struct.error,
-    ) as error:
+    except DAMAGE_ERRORS as error:
         reason = (str(error) or type(error).__name__)[:_MAX_SHOWN]
         raise PickleFileError(
             path, f"byte {data.tell()}: damaged or no pickle ({reason})"
@@ -111,16 +112,31 @@ def load_restricted_pickle(
 _Unpickler: Any = pickle._Unpickler
 
 
-class _RestrictedUnpickler(_Unpickler):
-    dispatch = dict(_Unpickler.dispatch)
+class RestrictedUnpickler(_Unpickler):
+    """Reads one pickle of plain data after the other.
 
-    def __init__(self, data: io.BytesIO, allowed: Mapping[tuple[str, str], Callable]):
+    Args:
+        data: the pickles.
+        size: bytes of ``data``.
+        allowed: see :func:`load_restricted_pickle`.
+
+    Attributes:
+        fillable: the types whose items a pickle may set.
+    """
+
+    dispatch = dict(_Unpickler.dispatch)
+    fillable: tuple[type, ...] = (dict,)  # an array would look into a deep tuple for ever
+
+    def __init__(
+        self, data: BinaryIO, size: int, allowed: Mapping[tuple[str, str], Callable] = PLAIN_DATA
+    ):
         super().__init__(data, encoding="iso-8859-1")
         self._allowed = allowed
         # An array of Python 2 is in the file once, then in bytes, then in the array.
-        self._bytes_left = 2 * len(data.getbuffer())
+        self._bytes_left = 2 * size
 
     def find_class(self, module: str, name: str) -> object:
+        """Look a name up among the allowed ones."""
         try:
             function = self._allowed[module, name]
         except KeyError:
@@ -128,9 +144,11 @@ class _RestrictedUnpickler(_Unpickler):
         return AllowedName(function, self._count)
 
     def persistent_load(self, pid: object) -> object:
+        """Refuse what lies beside the pickle."""
         raise RefusedName(f"persistent id {brief(pid)}")
 
     def get_extension(self, code: int) -> object:
+        """Refuse names by number."""
         raise RefusedName(f"extension {code}")
 
     def _count(self, made: object) -> None:
@@ -154,16 +172,22 @@ class _RestrictedUnpickler(_Unpickler):
             raise EOFError(f"{length} bytes are announced, {len(content)} are there")
         self.append(bytearray(content))
 
+    def _check_filled(self, target: object) -> None:
+        if type(target) not in self.fillable:
+            raise pickle.UnpicklingError(
+                f"items are set in a {type(target).__name__}, not in a dict"
+            )
+
     # The instructions that hash what the pickle holds. Its items since the last mark are in
     # ``stack`` and what lies below the mark is in ``metastack``.
 
     def _set_item(self) -> None:
-        _check_filled(self.stack[-3])
+        self._check_filled(self.stack[-3])
         check_keys(self.stack[-2:-1])
         self.load_setitem()
 
     def _set_items(self) -> None:
-        _check_filled(self.metastack[-1][-1])
+        self._check_filled(self.metastack[-1][-1])
         check_keys(self.stack[::2])
         self.load_setitems()
 
@@ -186,9 +210,3 @@ class _RestrictedUnpickler(_Unpickler):
     dispatch[pickle.DICT[0]] = _make_dict
     dispatch[pickle.ADDITEMS[0]] = _add_items
     dispatch[pickle.FROZENSET[0]] = _make_frozenset
-
-
-def _check_filled(target: object) -> None:
-    # An array would look into a deep tuple for ever.
-    if type(target) is not dict:
-        raise pickle.UnpicklingError(f"items are set in a {type(target).__name__}, not in a dict")
