@@ -36,6 +36,8 @@ def write_video(
     size=(48, 64),
     first_pts=0,
     container_options=None,
+    codec_options=None,
+    pixel_format="yuv420p",
 ) -> str:
     """Writes frame i = numbered_frame(i) and returns the path as str.
 
@@ -43,11 +45,11 @@ def write_video(
     rotation: degrees by which players turn an mp4, counterclockwise, a multiple of 90.
     """
     with av.open(str(path), "w", options=container_options or {}) as container:
-        options = {"g": str(gop), "bf": str(b_frames)}
+        options = {"g": str(gop), "bf": str(b_frames), **(codec_options or {})}
         rate = Fraction(rate).limit_denominator(1001)
         stream = container.add_stream(codec, rate=rate, options=options)
         stream.height, stream.width = size
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pixel_format
         time_base = 1 / rate
         if times is not None:
             time_base = Fraction(1, 1000)

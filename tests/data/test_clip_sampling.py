@@ -5,7 +5,6 @@ from tubedet.data.clip_sampling import (
     clip_times,
     display_limits,
     frame_indices,
-    stored_key_time,
     stored_times,
 )
 
@@ -81,9 +80,3 @@ def test_clip_times_refuses_nan():
 def test_frame_indices_refuses_an_empty_video():
     with pytest.raises(ValueError, match="num_stored"):
         frame_indices([0.0], fps=30, num_stored=0)
-
-
-def test_a_frame_number_goes_before_the_nominal_time():
-    record = {"timestamp": 902.5, "start_second": 900.0}
-    assert stored_key_time(record, stored_fps=29.97) == 2.5
-    assert stored_key_time({**record, "frame_number": 31}, stored_fps=30) == 1.0

@@ -61,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="sample",
         choices=("sample", "all"),
-        help="open the videos too; decode 3 key frames of each (sample, default) or all",
+        help="open the videos too; decode 3 key frames of each (sample, default), or all and "
+        "compare them with sequential decoding",
     )
     parser.add_argument("--jobs", type=positive_int, default=2, help="videos at the same time")
     parser.add_argument("--json", type=Path, help="where to write all problems; - for stdout")

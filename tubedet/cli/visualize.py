@@ -19,10 +19,9 @@ from detectron2.structures import BoxMode, Instances
 from detectron2.utils.env import seed_all_rng
 
 from tubedet.data import ClipDatasetMapper, ensure_registered
-from tubedet.data.clip_sampling import stored_key_time
 from tubedet.data.datasets.custom import check_actions, file_stem
 from tubedet.data.device_augmentation import finish_clips
-from tubedet.data.video.reader import VideoReaderCache
+from tubedet.data.video.reader import VideoReaderCache, read_key_frame
 from tubedet.engine import check_started_once, load_config
 from tubedet.errors import UserError
 from tubedet.inference.drawing import ActionVisualizer
@@ -124,8 +123,8 @@ def _draw_key_frames() -> Callable[[Path, dict, ActionVisualizer], bool]:
 
     def draw(path, record, visualizer):
         reader = readers.open(record["video"], folder_fps=record["fps"])
-        time = stored_key_time(record, stored_fps=reader.fps)
-        drawing = visualizer.draw_annotations(reader.read([time])[0], record["annotations"])
+        frame = read_key_frame(reader, record)
+        drawing = visualizer.draw_annotations(frame, record["annotations"])
         if not cv2.imwrite(str(path), cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR)):
             raise OSError(f"{path} could not be written")
         return True

@@ -60,23 +60,6 @@ def stored_times(times: np.ndarray, *, start_second: float) -> np.ndarray:
     return np.asarray(times, dtype=np.float64) - start_second
 
 
-def stored_key_time(record: dict, *, stored_fps: float) -> float:
-    """Time of a key frame on the stored clock.
-
-    Args:
-        record: a dataset dict. With a ``frame_number`` (from 1) the key frame is that stored frame,
-            whatever nominal rate ``timestamp`` was made with; otherwise it is the one at
-            ``timestamp``, the first stored frame being at ``start_second``.
-        stored_fps: frames per second of the stored video.
-
-    Returns:
-        seconds since the first stored frame.
-    """
-    if "frame_number" in record:
-        return (record["frame_number"] - 1) / stored_fps
-    return record["timestamp"] - record["start_second"]
-
-
 def display_limits(times: np.ndarray, *, tick: float) -> np.ndarray:
     """Time before which a frame must begin to be the one shown at the given times.
 

@@ -17,7 +17,7 @@ from tubedet.errors import UserError
 
 from .augmentation import ClipAugInput, build_clip_augmentations, clip_tubes, keep_visible_boxes
 from .broken_videos import BrokenVideoPolicy
-from .clip_sampling import clip_times, stored_key_time
+from .clip_sampling import clip_times, stored_times
 from .device_augmentation import DEFERRABLE
 
 
@@ -176,23 +176,33 @@ class ClipDatasetMapper:
             VideoError: if the video cannot be read.
         """
         reader = self._readers.open(dataset_dict["video"], folder_fps=dataset_dict["fps"])
-        fps = reader.fps if "frame_number" in dataset_dict else self.fps
-        times = clip_times(
-            stored_key_time(dataset_dict, stored_fps=reader.fps),
-            num_frames=self.num_frames,
-            frame_stride=self.frame_stride,
-            fps=fps,
-        )
-        frames = reader.read(times, tick=1 / fps, min_short_side=self.min_decoded_side)
+        if "frame_number" in dataset_dict:
+            frames = reader.read_numbered(
+                dataset_dict["frame_number"],
+                self._frame_offsets(),
+                min_short_side=self.min_decoded_side,
+            )
+        else:
+            times = clip_times(
+                dataset_dict["timestamp"],
+                num_frames=self.num_frames,
+                frame_stride=self.frame_stride,
+                fps=self.fps,
+            )
+            times = stored_times(times, start_second=dataset_dict["start_second"])
+            frames = reader.read(times, tick=1 / self.fps, min_short_side=self.min_decoded_side)
         return frames, (reader.height, reader.width)
 
     def _tubes(self, dataset_dict: dict) -> np.ndarray:
         """(N, T, 4) float64, the annotated boxes in the frames of the clip, stored pixels."""
         ensure_registered(dataset_dict["dataset"])
-        slots = np.arange(self.num_frames) - self.num_frames // 2
-        numbers = dataset_dict["frame_number"] + slots * self.frame_stride
+        numbers = dataset_dict["frame_number"] + self._frame_offsets()
         reader = self._readers.open(dataset_dict["video"], folder_fps=dataset_dict["fps"])
-        return tube_boxes(dataset_dict, numbers, num_stored=reader.num_frames)
+        return tube_boxes(dataset_dict, numbers, num_stored=reader.count_frames())
+
+    def _frame_offsets(self) -> np.ndarray:
+        """(T,) int, distances of the frames of a clip from the key frame, in stored frames."""
+        return (np.arange(self.num_frames) - self.num_frames // 2) * self.frame_stride
 
     def _instances(
         self, annotations: list[dict], aug_input: ClipAugInput, dataset_dict: dict

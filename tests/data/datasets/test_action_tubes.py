@@ -90,6 +90,6 @@ def test_tube_boxes_follow_persons_and_stay_within_the_video(registered):
     np.testing.assert_array_equal(boxes[0, :, 0], [1, 1, 2, 3, nan, nan, nan])
     np.testing.assert_array_equal(boxes[1, :, 0], [nan, nan, nan, 53, nan, 55, 55])
     np.testing.assert_array_equal(boxes[0, 2], [2, 2, 12, 22])
-    # A file that states too few frames does not hide annotated ones; an unknown end is no end.
-    np.testing.assert_array_equal(tube_boxes(record, np.array([5]), num_stored=3)[1, 0, 0], 55)
-    assert np.isnan(tube_boxes(record, np.array([9]))).all()
+    # Of a video that is shorter than annotated, frame 3 is shown instead of frame 5.
+    np.testing.assert_array_equal(tube_boxes(record, np.array([5]), num_stored=3)[1, 0, 0], 53)
+    assert np.isnan(tube_boxes(record, np.array([9]), num_stored=9)).all()

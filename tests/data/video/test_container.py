@@ -1,6 +1,7 @@
 import functools
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from growing_video import write_growing_video
 from numbered_videos import write_video
 
+from tubedet.data.video import container as module
 from tubedet.data.video.accepted_media import file_options
 from tubedet.data.video.container import VideoError, open_video_container, video_stream
 from tubedet.data.video.video_file import VideoFileReader
@@ -131,3 +133,11 @@ def test_the_names_of_formats_are_those_of_ffmpeg():
     # What an older FFmpeg does not have yet.
     assert len(names - known) <= 2 and "concat" not in names and "hls" not in names
     assert "matroska,webm" in file_options()["format_whitelist"]
+
+
+def test_a_video_without_a_decoder_is_named(tmp_path, write_video, monkeypatch):
+    # FFmpeg does not know the codec of H.264 in some program streams.
+    path = write_video(tmp_path / "film.mp4", 5)
+    monkeypatch.setattr(module, "video_stream", lambda _: SimpleNamespace(codec_context=None))
+    with pytest.raises(VideoError, match=r"film\.mp4: there is no decoder for its video; convert"):
+        open_video_container(path, num_threads=1)

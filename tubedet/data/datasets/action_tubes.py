@@ -106,25 +106,21 @@ def frame_dicts(
     return dicts
 
 
-def tube_boxes(
-    dataset_dict: dict, frame_numbers: np.ndarray, *, num_stored: int | None = None
-) -> np.ndarray:
+def tube_boxes(dataset_dict: dict, frame_numbers: np.ndarray, *, num_stored: int) -> np.ndarray:
     """Boxes of the persons of a key frame in other frames of the video.
 
     Args:
         dataset_dict: as made by :func:`frame_dicts`; its data set must be registered.
         frame_numbers: (T,) int, numbers of stored frames from 1. Those outside of the video mean
             its first or last frame, which is what readers show for them.
-        num_stored: number of the stored frames; None if the video does not tell.
+        num_stored: number of the stored frames.
 
     Returns:
         float64 array (N, T, 4), XYXY in pixels of the stored video, NaN where a person has no box.
     """
     metadata, video_id = MetadataCatalog.get(dataset_dict["dataset"]), dataset_dict["video_id"]
     tubes: list[ActionTube] = metadata.tubes()[video_id]
-    # Containers state or estimate their length: never less than what is annotated.
-    last = None if num_stored is None else max(num_stored, metadata.num_frames()[video_id])
-    frame_numbers = frame_numbers.clip(1, last)
+    frame_numbers = frame_numbers.clip(1, num_stored)
     annotations = dataset_dict["annotations"]
     boxes = np.full((len(annotations), len(frame_numbers), 4), np.nan)
     for row, annotation in zip(boxes, annotations):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import av
 import av.error
 from av.container import InputContainer
 from av.stream import Disposition
@@ -54,6 +55,9 @@ def open_video_container(
     if stream is None:
         container.close()
         raise VideoError(f"{path}: the file holds no video stream")
+    if stream.codec_context is None:
+        container.close()
+        raise VideoError(f"{path}: there is no decoder for its video; convert it to mp4")
     if file_format.endswith("_pipe") or file_format == "image2":
         container.close()
         raise VideoError(f"{path}: the file is a still image ({file_format}), no video")
@@ -80,6 +84,22 @@ def video_stream(container: InputContainer) -> VideoStream | None:
     """
     streams = container.streams.video
     return next((s for s in streams if not s.disposition & Disposition.attached_pic), None)
+
+
+def frame_pts(frame: av.VideoFrame, path: str) -> int:
+    """Return the presentation time of a frame; AVI knows the order of decoding alone for some.
+
+    Args:
+        frame: from a decoder.
+        path: of its video, for the message.
+
+    Raises:
+        VideoError: if the frame has none.
+    """
+    pts = frame.pts if frame.pts is not None else frame.dts
+    if pts is None:
+        raise VideoError(f"{path}: its frames carry no time stamps; remux it to mp4 or mkv")
+    return pts
 
 
 def _open(path: str) -> InputContainer:

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import cv2
 import numpy as np
 
-from tubedet.data.clip_sampling import frame_indices
+from tubedet.data.clip_sampling import frame_indices, stored_times
 
 from .frame_names import FRAME_EXTENSIONS, FrameGapError, sorted_frame_names
-from .video_file import VideoError, VideoFileReader, check_not_past_end, checked_times
+from .requested_times import check_not_past_end, checked_times, numbered_indices
+from .video_file import VideoError, VideoFileReader
 
 # Reduced decoding skips work in jpgs only; a png is decoded in full and shrunk afterwards.
 _REDUCIBLE_EXTENSIONS = (".jpg", ".jpeg")
@@ -57,6 +58,27 @@ def open_video(
     if path.lower().endswith(FRAME_EXTENSIONS) and os.path.isfile(path):
         return FrameFolderReader(os.path.dirname(path), fps=folder_fps, only=os.path.basename(path))
     return VideoFileReader(path, num_threads=num_threads)
+
+
+def read_key_frame(reader: FrameFolderReader | VideoFileReader, record: dict) -> np.ndarray:
+    """Read the frame that a dataset dict is about.
+
+    Args:
+        reader: its video.
+        record: a dataset dict. With a ``frame_number`` it is that stored frame, whatever nominal
+            rate ``timestamp`` was made with; otherwise the one at ``timestamp``, the first stored
+            frame being at ``start_second``.
+
+    Returns:
+        uint8 array (H, W, 3), RGB.
+
+    Raises:
+        VideoError: if it cannot be read, or the video has no such frame.
+    """
+    if "frame_number" in record:
+        return reader.read_numbered(record["frame_number"])[0]
+    times = stored_times([record["timestamp"]], start_second=record["start_second"])
+    return reader.read(times)[0]
 
 
 class FrameFolderReader(AbstractContextManager):
@@ -128,9 +150,37 @@ class FrameFolderReader(AbstractContextManager):
         last_frame = (self.num_frames - 1) / self.fps
         check_not_past_end(self.path, times, last_frame=last_frame, fps=self.fps)
         indices = frame_indices(times, fps=self.fps, num_stored=self.num_frames, tick=tick)
+        return self._read_indices(indices, min_short_side)
+
+    def count_frames(self) -> int:
+        """Count the frames, which have the numbers from 1 on."""
+        return self.num_frames
+
+    def read_numbered(
+        self, number: int, offsets: Sequence[int] = (0,), *, min_short_side: int | None = None
+    ) -> np.ndarray:
+        """Frames by their place in the folder.
+
+        Args:
+            number: of a stored frame, from 1.
+            offsets: (T,) how many frames each frame of the clip is behind that one; before the
+                first and behind the last frame of the folder that one is repeated.
+            min_short_side: see :meth:`read`.
+
+        Returns:
+            uint8 array (T, H, W, 3), RGB, of the stored size or 1/2, 1/4 or 1/8 of it.
+
+        Raises:
+            VideoError: if the folder has no frame of that number, or a frame cannot be read or has
+                another size than the first one.
+        """
+        indices = numbered_indices(self.path, number, offsets, num_frames=self.num_frames)
+        return self._read_indices(indices, min_short_side)
+
+    def _read_indices(self, indices: np.ndarray, min_short_side: int | None) -> np.ndarray:
         factor = self._reduction(min_short_side)
         size = self.height // factor, self.width // factor
-        frames = np.empty((len(times), *size, 3), dtype=np.uint8)
+        frames = np.empty((len(indices), *size, 3), dtype=np.uint8)
         slot_of: dict[int, int] = {}
         for slot, index in enumerate(indices.tolist()):
             if index in slot_of:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import av
-import av.error
 import numpy as np
-from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
 
-from tubedet.data.clip_sampling import TIME_TOLERANCE, display_limits
+from tubedet.data.clip_sampling import display_limits
 
-from .container import MAX_PIXELS, VideoError, open_video_container, video_stream
+from .container import MAX_PIXELS, VideoError, frame_pts
+from .frame_decoder import FrameDecoder
 from .orientation import frame_orientation
 from .pyav_versions import to_rgb
+from .requested_times import check_not_past_end, checked_times, numbered_indices
 from .unseen_frames import MissedFrameError, UnseenFrames, states_own_times
 
 # How far before the wanted time to look when a seek landed behind it: the first tries are cheap,
@@ -31,17 +28,13 @@ _SEEK_BACKOFF_SECONDS = (0.0, 2.0, 10.0, 60.0)
 _MAX_DAMAGE_SECONDS = 1.0
 
 
-# Freeing a codec waits for its threads, and for ever in a forked process, which does not have them.
-# So the garbage collector of a child (a loader worker) must not touch what was garbage before.
-os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
-
-
-class VideoFileReader(AbstractContextManager):
+class VideoFileReader(FrameDecoder):
     """A video file, decoded with PyAV and addressed by presentation time, never by frame count.
 
     The first frame is time 0, whatever its time stamp in the file. B-frames and variable frame
-    rates are taken care of, and frames are turned and mirrored as the file says. A reader belongs
-    to the process which opened it.
+    rates are taken care of, and frames are turned and mirrored as the file says. Files whose frames
+    cannot be found after a seek are decoded, or read, from their start. A reader belongs to the
+    process which opened it.
 
     Args:
         path: the file, or a URL ("http://...", "rtsp://...") that FFmpeg opens.
@@ -64,12 +57,8 @@ class VideoFileReader(AbstractContextManager):
     def __init__(
         self, path: str | os.PathLike, *, num_threads: int = 1, max_pixels: int = MAX_PIXELS
     ):
-        self.path = os.fspath(path)
-        self.max_pixels = max_pixels
-        self._num_threads = num_threads
-        self._container = self._open()
+        super().__init__(os.fspath(path), num_threads=num_threads, max_pixels=max_pixels)
         try:
-            self._stream: VideoStream = video_stream(self._container)
             self._leaves_frames_out = states_own_times(self._container, self._stream)
             self._read_head()
         except BaseException:
@@ -79,18 +68,13 @@ class VideoFileReader(AbstractContextManager):
         # thread, because they are not to be shared.
         self._per_thread = threading.local()
 
-    def _open(self) -> InputContainer:
-        return open_video_container(
-            self.path, num_threads=self._num_threads, max_pixels=self.max_pixels
-        )
-
     def _read_head(self) -> None:
         """Decode the first frame: its time is the origin, and it knows its orientation."""
         frames = self._decoded_frames()
         first = next(frames, None)
         if first is None:
             raise VideoError(f"{self.path}: the video stream holds no decodable frame")
-        self._first_pts = _pts(first, self.path)
+        self._first_pts = frame_pts(first, self.path)
         self._orientation = frame_orientation(first, self.path)
         self._coded_size = (first.width, first.height)
         self.width, self.height = self._orientation.shown_sides(first.width, first.height)
@@ -102,7 +86,7 @@ class VideoFileReader(AbstractContextManager):
         self.rate = Fraction(rate)  # PyAV 19 has a type of its own
         self.fps = float(self.rate)
         # Taken up by frames_from: a live stream does not show its first frame a second time.
-        self._head: Iterator[av.VideoFrame] | None = itertools.chain((first,), frames)
+        self._head = itertools.chain((first,), frames)
 
     @property
     def duration(self) -> float | None:
@@ -149,19 +133,49 @@ class VideoFileReader(AbstractContextManager):
         """
         del min_short_side
         times = checked_times(self.path, times)
-        if self._container is None:
-            raise VideoError(f"{self.path}: the reader is closed")
+        self._check_open()
         order = np.argsort(times, kind="stable")
         limits = display_limits(
             np.maximum(times[order], 0), tick=1 / self.fps if tick is None else tick
         )
         seconds_per_pts = float(self._stream.time_base)
         limits = (self._first_pts + limits / seconds_per_pts).tolist()
-        try:
-            return self._read_until(limits, times[order], order)
-        except MissedFrameError:  # what the file says of durations is wrong
-            self._leaves_frames_out = False
-            return self._read_until(limits, times[order], order)
+        return self._read_shown(limits, times[order], order)
+
+    def read_numbered(
+        self, number: int, offsets: Sequence[int] = (0,), *, min_short_side: int | None = None
+    ) -> np.ndarray:
+        """Frames by their place in the video, whatever its frame rate.
+
+        Args:
+            number: of a stored frame, from 1.
+            offsets: (T,) how many frames each frame of the clip is behind that one; before the
+                first and behind the last frame of the video that one is repeated.
+            min_short_side: only for likeness to frame folders.
+
+        Returns:
+            uint8 array (T, H, W, 3), RGB.
+
+        Raises:
+            VideoError: if the video has no frame of that number, or one of the frames cannot be
+                decoded.
+        """
+        del min_short_side
+        index = self._numbered()
+        found = numbered_indices(
+            self.path, number, offsets, num_frames=len(index.pts), end=index.end
+        )
+        order = np.argsort(found, kind="stable")
+        pts = index.pts[found[order]]
+        times = (pts - self._first_pts) * float(self._stream.time_base)
+        clip = self._read_shown(index.limits(found[order]).tolist(), times, order)
+        for wanted, shown, place in zip(pts.tolist(), self._shown_pts, order):
+            if wanted != shown:
+                raise VideoError(
+                    f"{self.path}: frame number {found[place] + 1} cannot be decoded; "
+                    "mend or convert the video"
+                )
+        return clip
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         """All frames in order, as (seconds since the first frame, uint8 RGB (H, W, 3)).
@@ -237,7 +251,7 @@ class VideoFileReader(AbstractContextManager):
         raise VideoError(f"{self.path}: not decodable at {time:.3f} s after its first frame")
 
     def _seconds(self, frame: av.VideoFrame) -> float:
-        return float((_pts(frame, self.path) - self._first_pts) * self._stream.time_base)
+        return float((frame_pts(frame, self.path) - self._first_pts) * self._stream.time_base)
 
     def rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """Return a decoded frame as an upright RGB image; may be called in any thread.
@@ -260,60 +274,13 @@ class VideoFileReader(AbstractContextManager):
             raise VideoError(f"{self.path}: its colours cannot be converted ({kind})") from error
         return self._orientation.upright(image)
 
-    def close(self) -> None:
-        """Close the file; the reader cannot be used afterwards."""
-        if self._container is not None:
-            self._container.close()
-            self._container = None
-
-    def __exit__(self, *exc_info) -> None:
-        self.close()
-
-    def _seek(self, pts: float, *, rewind: bool) -> bool:
-        """Move to the key frame at or before ``pts``, or to the very start; False if refused."""
-        self._head = None
-        if rewind:  # a file opened anew also serves the formats which cannot seek
-            self._container.close()
-            self._container = self._open()
-            self._stream = video_stream(self._container)
-            return True
+    def _read_shown(self, limits: list[float], times: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        """Do :meth:`_read_until`, with all frames decoded if the file misled about them."""
         try:
-            self._container.seek(max(int(pts), self._first_pts), stream=self._stream)
-        except (av.error.FFmpegError, OverflowError):  # the latter: beyond what 64 bits count
-            return False
-        return True
-
-    def _decoded_frames(
-        self, leave_out: Callable[[av.Packet], bool] | None = None
-    ) -> Iterator[av.VideoFrame]:
-        """Frames from the current position on; undecodable packets are left out.
-
-        So are frames of packets for which ``leave_out`` is true, if no other frame needs them.
-        ``self._damaged`` tells whether packets were left out since the last frame, and
-        ``self._cut_off`` whether the file ended within a packet.
-        """
-        self._damaged = self._cut_off = False
-        packets = self._container.demux(self._stream)
-        decoder = self._stream.codec_context
-        decoder.skip_frame = "DEFAULT"
-        while True:
-            try:
-                packet = next(packets, None)
-                if packet is not None and packet.size:
-                    self._cut_off = packet.is_corrupt
-                    if leave_out is not None:
-                        decoder.skip_frame = "NONREF" if leave_out(packet) else "DEFAULT"
-                frames = self._stream.decode(packet)
-            except av.error.EOFError:
-                return
-            except av.error.FFmpegError:
-                self._damaged = True
-                continue
-            for frame in frames:
-                yield frame
-                self._damaged = False
-            if packet is None:
-                return
+            return self._read_until(limits, times, slots)
+        except MissedFrameError:  # what the file says of durations is wrong
+            self._leaves_frames_out = False
+            return self._read_until(limits, times, slots)
 
     def _read_until(self, limits: list[float], times: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """Seek, decode forward and fill the slots.
@@ -337,28 +304,31 @@ class VideoFileReader(AbstractContextManager):
     ) -> np.ndarray | None:
         """Decode forward and fill the slots; None if the first frame already came too late."""
         unseen = UnseenFrames(limits)
-        leave_out = unseen.leave_out if self._leaves_frames_out else None
+        leave_out = unseen.leave_out if self._leaves_frames_out and self.seeks else None
         clip = np.empty((len(limits), self.height, self.width, 3), dtype=np.uint8)
         shown, shown_rgb, filled = None, None, 0
+        self._shown_pts: list[int] = []
         for frame in self._decoded_frames(leave_out):
-            pts = _pts(frame, self.path)
+            pts = frame_pts(frame, self.path)
             while filled < len(limits) and pts >= limits[filled]:
-                unseen.check_shown(shown and _pts(shown, self.path), limits[filled])
+                unseen.check_shown(shown and frame_pts(shown, self.path), limits[filled])
                 if shown is None:
                     return None
                 if shown_rgb is None:
                     shown_rgb = self.rgb(shown)
                 self._check_damage(shown, times[filled])
                 clip[slots[filled]] = shown_rgb
+                self._shown_pts.append(frame_pts(shown, self.path))
                 filled += 1
             if filled == len(limits):
                 return clip
             shown, shown_rgb = frame, None
-        unseen.check_shown(shown and _pts(shown, self.path), limits[-1])
+        unseen.check_shown(shown and frame_pts(shown, self.path), limits[-1])
         if shown is None:
             return None
         check_not_past_end(self.path, times, last_frame=self._seconds(shown), fps=self.fps)
         clip[slots[filled:]] = self.rgb(shown)
+        self._shown_pts += [frame_pts(shown, self.path)] * (len(limits) - filled)
         return clip
 
     def _check_damage(self, shown: av.VideoFrame, time: float) -> None:
@@ -368,49 +338,3 @@ class VideoFileReader(AbstractContextManager):
                 f"{self.path}: not decodable at {time:.3f} s after its first frame "
                 f"(damaged; the last good frame is {age:.3f} s older)"
             )
-
-
-def checked_times(path: str, times: np.ndarray) -> np.ndarray:
-    """Return the times as a float64 array (T,).
-
-    Args:
-        path: the video, for the message.
-        times: (T,) seconds since its first frame.
-
-    Raises:
-        ValueError: if there is none, or one is not finite.
-        VideoError: if all of them lie before the first frame.
-    """
-    times = np.asarray(times, dtype=np.float64)
-    if times.ndim != 1 or len(times) == 0 or not np.isfinite(times).all():
-        raise ValueError(f"times must be a non-empty list of finite seconds, got {times}")
-    if times.max() < -TIME_TOLERANCE:
-        raise VideoError(f"{path}: no frame before the first one: asked for {times.max():.3f} s")
-    return times
-
-
-def check_not_past_end(path: str, times: np.ndarray, *, last_frame: float, fps: float) -> None:
-    """Refuse a clip of nothing but copies of the last frame.
-
-    Args:
-        path: the video, for the message.
-        times: (T,) seconds since the first frame.
-        last_frame: time of the last frame, seconds since the first one.
-        fps: frame rate.
-
-    Raises:
-        VideoError: if all times lie behind the end of the video.
-    """
-    end = last_frame + 1 / fps
-    if times.min() > end + TIME_TOLERANCE:
-        raise VideoError(
-            f"{path}: no frame from {times.min():.3f} s on: the video is {end:.3f} s long"
-        )
-
-
-def _pts(frame: av.VideoFrame, path: str) -> int:
-    """Presentation time of a frame; AVI knows only the order of decoding for some frames."""
-    pts = frame.pts if frame.pts is not None else frame.dts
-    if pts is None:
-        raise VideoError(f"{path}: its frames carry no time stamps; remux it to mp4 or mkv")
-    return pts

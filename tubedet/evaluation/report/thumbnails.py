@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from tubedet.data.clip_sampling import stored_key_time
-from tubedet.data.video.reader import VideoError, VideoReaderCache
+from tubedet.data.video.reader import VideoError, VideoReaderCache, read_key_frame
 from tubedet.evaluation.error_analysis import Example
 
 logger = logging.getLogger(__name__)
@@ -51,8 +50,7 @@ def draw_thumbnails(
             continue
         try:
             reader = readers.open(record["video"], folder_fps=record["fps"])
-            time = stored_key_time(record, stored_fps=reader.fps)
-            pictures[index] = _drawn(reader.read([time])[0], example.box, width)
+            pictures[index] = _drawn(read_key_frame(reader, record), example.box, width)
         except VideoError as error:
             failed[record["video"]] = error
     readers.close()
