@@ -154,14 +154,14 @@ def test_excluded_frames_are_in_no_tube(make, tmp_path):
 @pytest.mark.parametrize(
     ("csv", "keys", "line", "message"),
     [
-        ("gym,1,0,0,1,1,4\n", {}, 1, "an action id that 'classes' do not have: they have 3"),
-        ("gym,1,0,0,1,1,0\n", {}, 1, "an action id"),
+        ("gym,1,0,0,1,1,4\n", {}, 1, "action id 4: 'classes' have the ids 1 to 3"),
+        ("gym,1,0,0,1,1,0\n", {}, 1, "action id 0: 'classes' have the ids 1 to 3"),
         ("gym,1,0,0,1,1,1\ngym,2,0.5,0,0.5,1,1\n", {}, 2, "not a box"),
         ("gym,1,0,0,30,30,1\n", {}, 1, "say 'boxes: pixels'"),
         ("gym,1,0,0,1,1,1\n", {"boxes": "pixels"}, 1, "say 'boxes: fractions'"),
         ("gym,1,0,0,1,1,1,0\ngym,1,0,0,1,1,2,0\n", {"exclusive": "true"}, 2, "'exclusive' is true"),
         ("gym,1,0,0,1,1\n", {}, 1, "6 columns"),
-        ("gym,1,0,0,1,1,1\n", {"timestamps": "frames"}, 1, "needs a person id in column 8"),
+        ("gym,1,0,0,1,1,1\n", {"timestamps": "frames"}, 1, "needs a person id, a whole number, in column 8"),
         ("gym,1,0,0,1,1,1,0.5\n", {"timestamps": "frames"}, 1, "needs a person id"),
         ("gym,1.5,0,0,1,1,1,0\n", {"timestamps": "frames"}, 1, "say 'timestamps: seconds'"),
         ("gym,1,0,0,1,1,1,0\ngym,0\n", {"timestamps": "frames"}, 2, "not a frame number 1, 2"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from os import PathLike
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from .ava_table import AVATable
+from .label_map_entries import label_map_entries
+from .row_hints import describe_column_count, describe_header, is_blank
 from .text import (
     AnnotationError,
     OnError,
@@ -46,7 +47,11 @@ _ROW = np.dtype(
 
 
 def read_ava_csv(
-    path: str | PathLike, *, ava_kinetics: bool = False, on_error: OnError = raise_error
+    path: str | PathLike,
+    *,
+    ava_kinetics: bool = False,
+    skip_blank: bool = False,
+    on_error: OnError = raise_error,
 ) -> AVATable:
     """Read a ground-truth or prediction csv of AVA, plain or gzip-compressed.
 
@@ -60,6 +65,7 @@ def read_ava_csv(
         path: The csv file.
         ava_kinetics: Read the format of 2020 (AVA-Kinetics): timestamps may have decimals, and a
             row ``video_id,timestamp`` lists an annotated key frame that holds nobody.
+        skip_blank: Leave out lines that are empty or hold commas alone, which are errors otherwise.
         on_error: Called with the error of each malformed row, which is left out then. The default
             raises it.
 
@@ -72,7 +78,13 @@ def read_ava_csv(
         OSError: The file cannot be read.
     """
     with open_text(path) as stream:
-        return parse_ava_csv(stream, source=str(path), ava_kinetics=ava_kinetics, on_error=on_error)
+        return parse_ava_csv(
+            stream,
+            source=str(path),
+            ava_kinetics=ava_kinetics,
+            skip_blank=skip_blank,
+            on_error=on_error,
+        )
 
 
 def parse_ava_csv(
@@ -80,6 +92,7 @@ def parse_ava_csv(
     *,
     source: str,
     ava_kinetics: bool = False,
+    skip_blank: bool = False,
     on_error: OnError = raise_error,
 ) -> AVATable:
     """Do what :func:`read_ava_csv` does, for lines that come from anywhere.
@@ -88,6 +101,7 @@ def parse_ava_csv(
         lines: One csv row each.
         source: What messages call the origin of the lines.
         ava_kinetics: See :func:`read_ava_csv`.
+        skip_blank: See :func:`read_ava_csv`.
         on_error: See :func:`read_ava_csv`.
 
     Returns:
@@ -96,7 +110,7 @@ def parse_ava_csv(
     Raises:
         AnnotationError: See :func:`read_ava_csv`.
     """
-    parser = _ChunkParser(source, ava_kinetics, on_error)
+    parser = _ChunkParser(source, ava_kinetics, skip_blank, on_error)
     lines = iter(lines)
     # Buffers that grow in place: a million rows are never held twice.
     buffers, lines_read = [bytearray() for _ in _ROW.names], 0
@@ -115,13 +129,18 @@ def parse_ava_csv(
 
 
 def read_timestamps(
-    path: str | PathLike, *, ava_kinetics: bool = False, on_error: OnError = raise_error
+    path: str | PathLike,
+    *,
+    ava_kinetics: bool = False,
+    skip_blank: bool = False,
+    on_error: OnError = raise_error,
 ) -> set[tuple[str, float]]:
     """Read a list of key frames, such as the official excluded timestamps.
 
     Args:
         path: csv of ``video_id,timestamp`` rows, plain or gzip-compressed.
         ava_kinetics: Timestamps may have decimals.
+        skip_blank: See :func:`read_ava_csv`.
         on_error: See :func:`read_ava_csv`.
 
     Returns:
@@ -135,6 +154,8 @@ def read_timestamps(
     key_frames = set()
     with open_text(path) as stream:
         for line, row in csv_rows(stream, str(path), on_error=on_error):
+            if skip_blank and is_blank(row):
+                continue
             where = f"{path}:{line}"
             try:
                 if len(row) != 2:
@@ -150,10 +171,11 @@ def read_label_map(path: str | PathLike) -> dict[int, str]:
     """Read an AVA label map (pbtxt).
 
     Both published forms are understood: ``item { name: "sit" id: 11 }`` (the 60 evaluated classes)
-    and ``label { name: "sit" label_id: 11 label_type: PERSON_MOVEMENT }`` (all 80).
+    and ``label { name: "sit" label_id: 11 label_type: PERSON_MOVEMENT }`` (all 80); also lines of
+    ``11: sit``, as mmaction2 has them, and comments that begin with ``#``.
 
     Args:
-        path: The pbtxt file, plain or gzip-compressed.
+        path: The file, plain or gzip-compressed.
 
     Returns:
         dict[int, str]: action id (from 1) to class name, in file order.
@@ -168,22 +190,16 @@ def read_label_map(path: str | PathLike) -> dict[int, str]:
         text = stream.read()
     label_map: dict[int, str] = {}
     names: set[str] = set()
-    end_of_last = 0
-    for entry in re.finditer(r"\b(?:item|label)\s*\{([^{}]*)\}", text):
-        _check_label_map_gap(path, text, end_of_last, entry.start())
-        end_of_last = entry.end()
-        where = f"{path}:{_line_at(text, entry.start())}"
-        name = re.search(r"\bname\s*:\s*([\"'])(.+?)\1", entry[1])
-        action_id = re.search(r"\b(?:label_)?id\s*:\s*(\S+)", entry[1])
-        if name is None or action_id is None:
-            missing = 'name: "..."' if name is None else "id: or label_id:"
+    for entry in label_map_entries(text, str(path)):
+        where = f"{path}:{entry.line}"
+        if not entry.name or entry.id is None:
+            missing = "id: or label_id:" if entry.name else 'name: "..."'
             raise AnnotationError(f"{where}: this label map entry has no {missing}")
-        number = parse_cell(_action_id, action_id[1], where=where, column="the id")
-        if number in label_map or name[2] in names:
-            raise AnnotationError(f"{where}: id {number} or name {name[2]!r} occurs twice")
-        label_map[number] = name[2]
-        names.add(name[2])
-    _check_label_map_gap(path, text, end_of_last, len(text))
+        number = parse_cell(_action_id, entry.id, where=where, column="the id")
+        if number in label_map or entry.name in names:
+            raise AnnotationError(f"{where}: id {number} or name {entry.name!r} occurs twice")
+        label_map[number] = entry.name
+        names.add(entry.name)
     if not label_map:
         raise AnnotationError(
             f"{path}: no 'item {{...}}' or 'label {{...}}' entry in this label map"
@@ -217,14 +233,15 @@ class _ChunkParser:
     row having the same 7 or 8 plain columns, several times faster, or None if the case is another.
     """
 
-    def __init__(self, source: str, ava_kinetics: bool, on_error: OnError):
+    def __init__(self, source: str, ava_kinetics: bool, skip_blank: bool, on_error: OnError):
         self._source = source
+        self._skip_blank = skip_blank
         self._on_error = on_error
         self._column_counts = (2, 7, 8) if ava_kinetics else (7, 8)
         self.videos = _Interned(lambda video_id: len(self.videos))
         self.empty: dict[int, tuple[str, float]] = {}  # key frame by line
         self._timestamps = _Interned(_timestamp_parser(ava_kinetics))
-        self._action_ids = _Interned(whole_number)
+        self._action_ids = _Interned(_row_action_id)
 
     def parse_uniform(self, chunk: list[str], lines_before: int) -> np.ndarray | None:
         if not chunk[0].strip() or chunk[0].find(",") > _MAX_UNIFORM_ID_WIDTH:
@@ -268,6 +285,8 @@ class _ChunkParser:
         for line, row in csv_rows(
             chunk, self._source, lines_before=lines_before, on_error=self._on_error
         ):
+            if self._skip_blank and is_blank(row):
+                continue
             try:
                 parsed = self._parse_row(row, line)
             except AnnotationError as error:
@@ -279,30 +298,35 @@ class _ChunkParser:
 
     def _parse_row(self, row: list[str], line: int) -> tuple | None:
         where = f"{self._source}:{line}"
+        if line == 1 and (header := describe_header(row)):
+            raise AnnotationError(f"{where}: {header}")
         if len(row) not in self._column_counts:
-            raise AnnotationError(f"{where}: {self._describe_column_count(row)}")
+            raise AnnotationError(f"{where}: {describe_column_count(row)}")
         timestamp = _parse_column(self._timestamps.__getitem__, row, 1, where)
         if len(row) == 2:
             self.empty[line] = (row[0], timestamp)
             return None
         box = [_parse_column(finite_float, row, column, where) for column in range(2, 6)]
         action_id = _parse_column(self._action_ids.__getitem__, row, 6, where)
-        last = _parse_column(finite_float, row, 7, where) if len(row) == 8 else np.nan
+        last = _parse_column(_last_number, row, 7, where) if len(row) == 8 else np.nan
         return self.videos[row[0]], timestamp, box, action_id, last, line
-
-    def _describe_column_count(self, row: list[str]) -> str:
-        expected = "7 or 8 (video_id,timestamp,x1,y1,x2,y2,action_id[,score or person_id])"
-        if not row:
-            return f"empty line, expected {expected} columns"
-        if len(row) == 2:
-            expected += (
-                "; two-column rows belong to the AVA-Kinetics format (protocol official_2020)"
-            )
-        return f"{len(row)} columns, expected {expected}"
 
 
 def _parse_column(parse: Callable[[str], float], row: list[str], column: int, where: str):
     return parse_cell(parse, row[column], where=where, column=_COLUMNS[column])
+
+
+def _last_number(text: str) -> float:
+    if not text.strip():
+        raise ValueError("expected a number; without one, leave out the comma before it")
+    return finite_float(text)
+
+
+def _row_action_id(text: str) -> int:
+    try:
+        return whole_number(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, the id of an action") from None
 
 
 def _action_id(text: str) -> int:
@@ -317,7 +341,8 @@ def _whole_seconds(text: str) -> float:
         return float(whole_number(text))
     except ValueError as error:
         raise ValueError(
-            f"{error} of seconds; decimals belong to AVA-Kinetics (protocol official_2020)"
+            f"{error} of seconds; decimals belong to AVA-Kinetics: set the protocol official_2020 "
+            "(TEST.AVA_PROTOCOL in a config)"
         ) from None
 
 
@@ -333,17 +358,3 @@ def _decimal_seconds(text: str) -> float:
 
 def _timestamp_parser(ava_kinetics: bool) -> Callable[[str], float]:
     return _decimal_seconds if ava_kinetics else _whole_seconds
-
-
-def _line_at(text: str, position: int) -> int:
-    return text.count("\n", 0, position) + 1
-
-
-def _check_label_map_gap(path: str | PathLike, text: str, start: int, end: int) -> None:
-    stray = text[start:end].strip()
-    if stray:
-        line = _line_at(text, text.index(stray, start))
-        raise AnnotationError(
-            f"{path}:{line}: {stray.splitlines()[0]!r} is no complete 'item {{...}}' or "
-            "'label {...}' entry of a label map"
-        )

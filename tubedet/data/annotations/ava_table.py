@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,3 +66,19 @@ class AVATable:
         """
         columns = ("video_index", "timestamps", "boxes", "action_ids", "last_column", "lines")
         return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in columns})
+
+    def with_video_ids(self, rename: Callable[[str], str]) -> AVATable:
+        """Return the table with other video ids; videos that get the same id become one.
+
+        Args:
+            rename: from the id in the file to the new one.
+        """
+        names = [rename(video_id) for video_id in self.videos]
+        places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+        new_index = np.array([places[name] for name in names], dtype=self.video_index.dtype)
+        return dataclasses.replace(
+            self,
+            videos=tuple(places),
+            video_index=new_index[self.video_index],
+            empty_key_frames=tuple((rename(video), time) for video, time in self.empty_key_frames),
+        )

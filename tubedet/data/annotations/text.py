@@ -60,7 +60,9 @@ def open_text(path: str | PathLike) -> Iterator[TextIO]:
     except UnicodeDecodeError as error:
         with opener(path, "rb") as binary:
             line = _first_undecodable_line(binary.read().splitlines())
-        raise AnnotationError(f"{path}:{line}: not UTF-8 text ({error.reason})") from error
+        raise AnnotationError(
+            f"{path}:{line}: not UTF-8 text ({error.reason}); save the file as UTF-8"
+        ) from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise AnnotationError(f"{path}: the gzip file is broken or cut off ({error})") from error
 

@@ -15,12 +15,8 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from tubedet.data.annotations.ava_csv import (
-    AnnotationError,
-    AVATable,
-    read_ava_csv,
-    read_timestamps,
-)
+from tubedet.data.annotations.ava_csv import AnnotationError, AVATable
+from tubedet.data.annotations.row_faults import beyond_whole_seconds
 from tubedet.data.annotations.tube_files import ActionTube, AnnotatedVideo
 from tubedet.data.video.media_paths import video_paths
 from tubedet.data.video.reader import open_video
@@ -28,12 +24,12 @@ from tubedet.errors import UserError
 
 from .action_tubes import register_action_tubes
 from .ava import persons_by_key_frame
+from .custom_rows import read_checked_table, read_excluded
 from .custom_yaml import CustomDataset, read_custom_yaml
 
 logger = logging.getLogger(__name__)
 
 _ENDINGS = (".yaml", ".yml")
-END_OF_FRAMES = 2**31  # no video has so many
 
 
 def ensure_registered(name: str) -> None:
@@ -110,9 +106,9 @@ def file_stem(name: str) -> str:
         name: name of a data set, or path of a yaml.
 
     Returns:
-        str: without folders and the ending of a yaml.
+        str: without folders and the ending of a yaml; slashes of other names become underscores.
     """
-    return Path(name).stem if name.endswith(_ENDINGS) else name
+    return Path(name).stem if name.endswith(_ENDINGS) else name.replace("/", "_")
 
 
 def load_key_frames(custom: CustomDataset) -> list[dict]:
@@ -128,11 +124,11 @@ def load_key_frames(custom: CustomDataset) -> list[dict]:
         AnnotationError: a csv breaks its format; the message names file and line.
         OSError: a csv cannot be read.
     """
-    table = _checked_table(custom, ava_kinetics=True)
+    table = read_checked_table(custom)
     persons = persons_by_key_frame(table, custom.classes, {})
     key_frames = set(zip(table.video_ids.tolist(), table.timestamps.tolist()))
     key_frames.update(table.empty_key_frames)
-    key_frames -= _excluded(custom, ava_kinetics=True)
+    key_frames -= read_excluded(custom)
     videos = video_paths(
         {video_id for video_id, _ in key_frames}, frames_dir=custom.videos, videos_dir=custom.videos
     )
@@ -173,8 +169,8 @@ def load_tubes(custom: CustomDataset) -> dict[str, AnnotatedVideo]:
         AnnotationError: a csv breaks its format; the message names file and line.
         OSError: a csv, or a video whose size is needed, cannot be read.
     """
-    table = _checked_table(custom, ava_kinetics=True)
-    excluded = _excluded(custom, ava_kinetics=True)
+    table = read_checked_table(custom)
+    excluded = read_excluded(custom)
     key_frames: dict[str, set[int]] = {}
     listed = [*zip(table.video_ids.tolist(), table.timestamps.tolist()), *table.empty_key_frames]
     for video_id, number in set(listed) - excluded:
@@ -222,8 +218,8 @@ def read_groundtruth(
 
     Args:
         custom: its description.
-        ava_kinetics: see :func:`.read_ava_csv`. The protocol of 2020
-            knows no excluded key frames, so they are left out of the table.
+        ava_kinetics: for the protocol of 2020, which knows no excluded key frames, so they are
+            left out of the table; otherwise seconds must be whole and no key frame empty.
 
     Returns:
         The table with boxes as fractions, the label map, and the excluded key frames.
@@ -232,19 +228,15 @@ def read_groundtruth(
         AnnotationError: a csv breaks its format; the message names file and line.
         OSError: a csv, or a video whose size is needed, cannot be read.
     """
-    table = _checked_table(custom, ava_kinetics=ava_kinetics)
+    table = read_checked_table(custom)
+    if not ava_kinetics and (fault := beyond_whole_seconds(table)):
+        raise AnnotationError(f"{custom.annotations}:{fault.line}: {fault.message}")
     if custom.boxes == "pixels":
         table = dataclasses.replace(table, boxes=_fractions(custom, table))
-    excluded = _excluded(custom, ava_kinetics=ava_kinetics)
+    excluded = read_excluded(custom)
     if ava_kinetics:
         table, excluded = _without(table, excluded), set()
     return table, custom.classes, excluded
-
-
-def _excluded(custom: CustomDataset, *, ava_kinetics: bool) -> set[tuple[str, float]]:
-    if custom.excluded is None:
-        return set()
-    return read_timestamps(custom.excluded, ava_kinetics=ava_kinetics)
 
 
 def _without(table: AVATable, excluded: set[tuple[str, float]]) -> AVATable:
@@ -284,54 +276,3 @@ def _frame_scales(custom: CustomDataset, table: AVATable) -> np.ndarray:
         with open_video(paths[video_id], folder_fps=custom.fps) as reader:
             row[:] = (reader.width, reader.height) * 2
     return sizes[table.video_index]
-
-
-def _checked_table(custom: CustomDataset, *, ava_kinetics: bool) -> AVATable:
-    """Return the csv, after the checks which its yaml makes possible."""
-    table = read_ava_csv(custom.annotations, ava_kinetics=ava_kinetics)
-
-    def refuse(bad: np.ndarray, problem: str) -> None:
-        if bad.any():
-            line = table.lines[bad].min()
-            raise AnnotationError(f"{custom.annotations}:{line}: {problem} ({custom.path})")
-
-    boxes = table.boxes
-    refuse(
-        ~np.isin(table.action_ids, list(custom.classes)),
-        f"an action id that 'classes' do not have: they have {len(custom.classes)}",
-    )
-    refuse((boxes[:, :2] >= boxes[:, 2:]).any(axis=1), "not a box: x1 < x2 and y1 < y2 must hold")
-    if custom.boxes == "fractions":
-        outside = ((boxes < 0) | (boxes > 1)).any(axis=1)
-        refuse(outside, "not within 0 and 1; if these are pixels, say 'boxes: pixels'")
-    elif len(boxes) and boxes.max() <= 1:
-        raise AnnotationError(
-            f"{custom.annotations}:{table.lines[0]}: all boxes are within 0 and 1; if these are "
-            f"fractions, say 'boxes: fractions' ({custom.path})"
-        )
-    persons = np.column_stack([table.video_index, table.timestamps, boxes, table.person_ids])
-    if custom.timestamps == "frames":
-        listed = np.array([number for _, number in table.empty_key_frames])
-        for numbers, lines in ((table.timestamps, table.lines), (listed, table.empty_lines)):
-            bad = (numbers < 1) | (numbers % 1 != 0) | (numbers >= END_OF_FRAMES)
-            if bad.any():
-                raise AnnotationError(
-                    f"{custom.annotations}:{np.array(lines)[bad].min()}: not a frame number 1, 2, "
-                    f"...; if these are times, say 'timestamps: seconds' ({custom.path})"
-                )
-        refuse(table.last_column % 1 != 0, "'timestamps: frames' needs a person id in column 8")
-        # Linked by its id, a person has one box in a frame.
-        persons = persons[:, [0, 1, -1]]
-        same_action = np.column_stack([persons, table.action_ids])
-        refuse(_repeated(same_action), "this person has this action in this frame already")
-    if custom.exclusive:
-        refuse(_repeated(persons), "this person has an action already, and 'exclusive' is true")
-    return table
-
-
-def _repeated(rows: np.ndarray) -> np.ndarray:
-    """(N,) bool: which rows of (N, C) equal an earlier one."""
-    _, first = np.unique(rows, axis=0, return_index=True)
-    repeated = np.ones(len(rows), dtype=bool)
-    repeated[first] = False
-    return repeated

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Collection, Iterable, Iterator
@@ -9,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 import numpy as np
 
 from tubedet.data.annotations.ava_csv import AVATable, read_ava_csv, read_label_map, read_timestamps
+from tubedet.data.annotations.row_faults import beyond_whole_seconds, box_faults, repeated_rows
 from tubedet.data.annotations.tube_files import ActionTube
 from tubedet.data.annotations.video_lists import (
     VideoInfo,
@@ -17,14 +19,23 @@ from tubedet.data.annotations.video_lists import (
     read_video_infos,
 )
 from tubedet.data.datasets.ava import AVAFiles
-from tubedet.data.datasets.custom import END_OF_FRAMES
+from tubedet.data.datasets.custom_rows import (
+    first_line_of_videos,
+    key_frame_lines,
+    person_faults,
+    read_excluded,
+    read_table,
+    time_fault,
+    value_faults,
+    video_id_faults,
+)
 from tubedet.data.datasets.custom_yaml import CustomDataset
 from tubedet.data.video.media_paths import missing_media, video_paths
+from tubedet.data.video.reader import VIDEO_EXTENSIONS
 
 from .checked_dataset import CheckedDataset, PixelBoxes, Problem
 
-# Fractions a little outside of the frame are sloppy; beyond that they are no fractions.
-_LARGEST_FRACTION = 2.0
+_DIVIDE = "divide x by the width of the frame and y by its height"
 
 
 def check_ava(name: str, files: AVAFiles) -> CheckedDataset:
@@ -55,10 +66,11 @@ def check_ava(name: str, files: AVAFiles) -> CheckedDataset:
         add = checked.unreadable(path, "video-info")
         infos = checked.read("video-info", path, read_video_infos, {}, on_error=add)
 
-    _check_boxes(checked, table, pixels=False)
+    checked.needs_2020 = beyond_whole_seconds(table)
+    checked.add_faults(box_faults(table, pixels=False, advice=_DIVIDE))
     _check_actions(checked, table, actions)
     _check_duplicates(checked, table)
-    lines = _lines_of_key_frames(table)
+    lines = key_frame_lines(table)
     _check_videos(checked, table, file_names)
     _check_seconds(checked, lines, seconds, infos)
     _check_excluded(checked, table, excluded)
@@ -84,23 +96,29 @@ def check_custom_dataset(custom: CustomDataset) -> CheckedDataset:
         CheckedDataset: the problems, and the key frames to look up in the media.
     """
     checked = CheckedDataset(custom.path, custom.annotations)
-    table = _read_table(checked, custom.annotations)
-    excluded = _read_excluded(checked, custom.excluded)
-    _check_boxes(checked, table, pixels=custom.boxes == "pixels")
-    _check_actions(checked, table, custom.classes)
+    add = checked.unreadable(custom.annotations, "row")
+    empty = _empty_table(custom.annotations)
+    read = functools.partial(read_table, custom)
+    table = checked.read("row", custom.annotations, lambda _: read(on_error=add), empty)
+    checked.num_rows = len(table) + len(table.empty_lines)
+    checked.first_lines |= first_line_of_videos(table)
+    excluded: set[tuple[str, float]] = set()
+    if custom.excluded is not None:
+        add = checked.unreadable(custom.excluded, "row")
+        read = functools.partial(read_excluded, custom, on_error=add)
+        excluded = checked.read("row", custom.excluded, lambda _: read(), set())
+    checked.add_faults(value_faults(custom, table))
     _check_duplicates(checked, table)
-    _check_persons(checked, table, custom)
+    checked.add_faults(person_faults(custom, table))
     _check_excluded(checked, table, excluded)
-    lines = _lines_of_key_frames(table)
+    faults = list(video_id_faults(custom, table))
+    checked.add_faults(faults)
     paths = video_paths(checked.first_lines, frames_dir=custom.videos, videos_dir=custom.videos)
-    _check_stored(checked, paths)
+    _check_stored(checked, paths, told={fault.line for fault in faults})
     pixel_boxes = _pixel_boxes(table) if custom.boxes == "pixels" else {}
-    for (video_id, time), line in sorted(lines.items()):
-        if custom.timestamps == "frames" and (not 1 <= time < END_OF_FRAMES or time % 1):
-            checked.error("time", f"{time:g} is not a frame number 1, 2, ...", line=line)
-        elif custom.timestamps == "seconds" and time < custom.start_second:
-            begin = f"{custom.start_second:g} s"
-            checked.error("time", f"{time:g} s is before the video begins at {begin}", line=line)
+    for (video_id, time), line in sorted(key_frame_lines(table).items()):
+        if message := time_fault(custom, time):
+            checked.error("time", message, line=line)
         elif (video_id, time) not in excluded:
             record = _record(video_id, time, paths[video_id], custom.fps, custom.start_second)
             if custom.timestamps == "frames":
@@ -108,6 +126,8 @@ def check_custom_dataset(custom: CustomDataset) -> CheckedDataset:
             if video_id in pixel_boxes:
                 record["pixel_boxes"] = pixel_boxes[video_id]
             checked.records.append(record)
+    if custom.timestamps == "seconds":
+        checked.needs_2020 = beyond_whole_seconds(table)
     return checked
 
 
@@ -171,21 +191,21 @@ def shared_videos(datasets: Iterable[CheckedDataset]) -> Iterator[Problem]:
                 yield Problem("error", "overlap", second.source, line, message)
 
 
-def _read_table(checked: CheckedDataset, path: str) -> AVATable:
+def _empty_table(path: str) -> AVATable:
     nothing = np.empty(0)
     columns = (nothing.astype(int), nothing, nothing.reshape(0, 4), nothing.astype(int), nothing)
-    empty = AVATable(path, (), *columns, nothing.astype(int))
+    return AVATable(path, (), *columns, nothing.astype(int))
+
+
+def _read_table(checked: CheckedDataset, path: str) -> AVATable:
     add = checked.unreadable(path, "row")
+    empty = _empty_table(path)
     table = checked.read("row", path, read_ava_csv, empty, ava_kinetics=True, on_error=add)
     checked.num_rows = len(table) + len(table.empty_lines)
-    bad = [code for code, video_id in enumerate(table.videos) if "\0" in video_id]
-    lines = [int(line) for code in bad for line in table.lines[table.video_index == code][:1]]
-    listed = zip(table.empty_key_frames, table.empty_lines)
-    for line in sorted([*lines, *(line for (video_id, _), line in listed if "\0" in video_id)]):
-        checked.error("row", "a NUL character in the video id", line=line)
-    for (video_id, _), line in _lines_of_key_frames(table).items():
-        known = checked.first_lines.get(video_id)
-        checked.first_lines[video_id] = line if known is None else min(known, line)
+    checked.first_lines |= first_line_of_videos(table)
+    for video_id, line in checked.first_lines.items():
+        if "\0" in video_id:
+            checked.error("row", "a NUL character in the video id", line=line)
     return table
 
 
@@ -194,37 +214,6 @@ def _read_excluded(checked: CheckedDataset, path: str | None) -> set[tuple[str, 
         return set()
     add = checked.unreadable(path, "row")
     return checked.read("row", path, read_timestamps, set(), ava_kinetics=True, on_error=add)
-
-
-def _lines_of_key_frames(table: AVATable) -> dict[tuple[str, float], int]:
-    """First line of each key frame."""
-    rows = zip(table.video_ids.tolist(), table.timestamps.tolist(), table.lines.tolist())
-    lines: dict[tuple[str, float], int] = {}
-    for video_id, second, line in rows:
-        lines.setdefault((video_id, second), line)
-    for key_frame, line in zip(table.empty_key_frames, table.empty_lines):
-        lines.setdefault(key_frame, line)
-    return lines
-
-
-def _check_boxes(checked: CheckedDataset, table: AVATable, *, pixels: bool) -> None:
-    boxes = table.boxes
-    empty = (boxes[:, :2] >= boxes[:, 2:]).any(axis=1)
-    for row in np.flatnonzero(empty):
-        checked.error("empty-box", f"x1 >= x2 or y1 >= y2: {_shown(boxes[row])}", **_at(table, row))
-    if pixels:
-        if len(boxes) and boxes.max() <= 1:
-            message = "all boxes are within 0 and 1: fractions, where pixels are declared"
-            checked.error("fraction-boxes", message, line=int(table.lines[0]))
-        outside, limits = (boxes < 0).any(axis=1), "a negative coordinate"
-    else:
-        large = (np.abs(boxes) > _LARGEST_FRACTION).any(axis=1)
-        for row in np.flatnonzero(large):
-            message = f"pixels, where fractions of the frame belong: {_shown(boxes[row])}"
-            checked.error("pixel-boxes", message, **_at(table, row))
-        outside, limits = ((boxes < 0) | (boxes > 1)).any(axis=1) & ~large, "not within 0 and 1"
-    for row in np.flatnonzero(outside):
-        checked.error("out-of-range", f"{limits}: {_shown(boxes[row])}", **_at(table, row))
 
 
 def _check_actions(checked: CheckedDataset, table: AVATable, actions: Collection[int]) -> None:
@@ -236,39 +225,9 @@ def _check_actions(checked: CheckedDataset, table: AVATable, actions: Collection
 def _check_duplicates(checked: CheckedDataset, table: AVATable) -> None:
     person = np.nan_to_num(table.last_column, nan=-1)
     columns = [table.video_index, table.timestamps, table.boxes, table.action_ids, person]
-    for before, row in _repeated(np.column_stack(columns)):
+    for before, row in repeated_rows(np.column_stack(columns)):
         message = f"the same row as line {table.lines[before]}"
         checked.warn("duplicate", message, **_at(table, row))
-
-
-def _check_persons(checked: CheckedDataset, table: AVATable, custom: CustomDataset) -> None:
-    """Check the rules of custom data sets about who a person is and what one does in a frame."""
-    persons = np.column_stack([table.video_index, table.timestamps, table.boxes, table.person_ids])
-    rows, twice = np.arange(len(table)), set()
-    if custom.timestamps == "frames":
-        unknown = table.last_column % 1 != 0
-        for row in np.flatnonzero(unknown):
-            message = "'timestamps: frames' needs a person id, a whole number, in column 8"
-            checked.error("person", message, **_at(table, row))
-        rows = rows[~unknown]
-        persons = persons[:, [0, 1, -1]]
-        for before, row in _repeated(np.column_stack([persons, table.action_ids])[rows]):
-            line = table.lines[rows[before]]
-            message = f"this person has this action in this frame already, in line {line}"
-            checked.error("person", message, **_at(table, rows[row]))
-            twice.add(row)
-    for before, row in _repeated(persons[rows]) if custom.exclusive else ():
-        if row not in twice:
-            line = table.lines[rows[before]]
-            message = f"this person has an action already, in line {line}, and 'exclusive' is true"
-            checked.error("exclusive", message, **_at(table, rows[row]))
-
-
-def _repeated(rows: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of equal rows of (N, C): the earlier one, and the next one that equals it."""
-    order = np.lexsort(rows.T)  # stable, so equal rows stay in file order
-    same = (rows[order][1:] == rows[order][:-1]).all(axis=1)
-    return sorted(zip(order[:-1][same].tolist(), order[1:][same].tolist()))
 
 
 def _check_videos(checked: CheckedDataset, table: AVATable, known: Collection[str]) -> None:
@@ -279,14 +238,39 @@ def _check_videos(checked: CheckedDataset, table: AVATable, known: Collection[st
                 checked.error("unknown-video", message, line=line)
 
 
-def _check_stored(checked: CheckedDataset, paths: dict[str, str]) -> None:
+def _check_stored(checked: CheckedDataset, paths: dict[str, str], *, told: set[int]) -> None:
+    """Look for the media; the videos of some lines are known to be at fault."""
     for video_id, line in checked.first_lines.items():
-        if not os.path.exists(paths[video_id]):
+        path = paths[video_id]
+        if "\0" in video_id or not os.path.exists(path):
             checked.missing_videos.add(video_id)
-            if "\0" in video_id:  # reported as such
-                continue
-            message = f"video {video_id!r}: {missing_media(paths[video_id])}"
-            checked.error("unknown-video", message, line=line)
+            if line not in told:
+                message = f"video {video_id!r}: {missing_media(path)}{_alike(path)}"
+                checked.error("unknown-video", message, line=line)
+        elif others := _other_media(path, video_id):
+            message = f"video {video_id!r} is {path}, and there is {', '.join(others)} too"
+            checked.warn("ambiguous-video", message, line=line)
+
+
+def _alike(path: str) -> str:
+    """Return the name of a video that differs by small and capital letters alone, as advice."""
+    folder, name = os.path.split(os.path.splitext(path)[0])
+    stored = (os.path.splitext(entry)[0] for entry in _listing(folder))
+    found = [stem for stem in stored if stem != name and stem.casefold() == name.casefold()]
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def _other_media(path: str, video_id: str) -> list[str]:
+    """Return other files of the name of a video, and its frames."""
+    name = os.path.basename(video_id)
+    candidates = {name, *(name + ending for ending in VIDEO_EXTENSIONS)}
+    stored = _listing(os.path.dirname(path))
+    return sorted(candidates & stored - {os.path.basename(path)})
+
+
+@functools.lru_cache(maxsize=8)
+def _listing(folder: str) -> frozenset[str]:
+    return frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset()
 
 
 def _pixel_boxes(table: AVATable) -> dict[str, PixelBoxes]:
@@ -349,7 +333,3 @@ def _record(video_id: str, time: float, path: str, fps: float, start_second: flo
 
 def _at(table: AVATable, row: int) -> dict:
     return {"line": int(table.lines[row])}
-
-
-def _shown(box: np.ndarray) -> str:
-    return ", ".join(f"{edge:.6g}" for edge in box)

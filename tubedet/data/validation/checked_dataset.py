@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from tubedet.data.annotations.row_faults import RowFault
 from tubedet.data.annotations.text import AnnotationError
 
 
@@ -61,6 +62,8 @@ class CheckedDataset:
         records: dataset dicts for checks of the media, without annotations; ``pixel_boxes`` are the
             :class:`PixelBoxes` of the whole video, where the annotation is in pixels.
         missing_videos: videos whose media have been looked for and are not there.
+        needs_2020: the first row that only the protocol official_2020 can evaluate.
+        key_frames: the dataset dicts, if they have been loaded.
     """
 
     name: str
@@ -70,6 +73,13 @@ class CheckedDataset:
     num_rows: int = 0
     records: list[dict] = field(default_factory=list)
     missing_videos: set[str] = field(default_factory=set)
+    needs_2020: RowFault | None = None
+    key_frames: list[dict] | None = None
+
+    @property
+    def errors(self) -> list[Problem]:
+        """The problems that stop a training."""
+        return [problem for problem in self.problems if problem.severity == "error"]
 
     def error(self, kind: str, message: str, *, line: int | None = None, file: str = "") -> None:
         """Add an error; without a file it is the annotation's."""
@@ -78,6 +88,11 @@ class CheckedDataset:
     def warn(self, kind: str, message: str, *, line: int | None = None) -> None:
         """Add a warning about the annotation."""
         self.problems.append(Problem("warning", kind, self.source, line, message))
+
+    def add_faults(self, faults: Iterable[RowFault]) -> None:
+        """Add faults of rows of the annotation as errors."""
+        for fault in faults:
+            self.error(fault.kind, fault.message, line=fault.line)
 
     def unreadable(self, file: str, kind: str) -> Callable[[Exception], None]:
         """Return a function that adds the errors of the reader of a file.
