@@ -76,10 +76,10 @@ def test_flipping_is_warned_of_once_for_each_pair(named, caplog, monkeypatch):
 
 def test_more_persons_than_queries_are_warned_of(caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("tubedet"), "propagate", True)
-    key_frames = [{"annotations": [{}] * number} for number in (2, 7, 12, 6)] + [{}]
-    warn_of_crowds(key_frames, num_queries=12, key="MODEL.TUBER.NUM_QUERIES")
+    numbers = [2, 7, 12, 6, 0]
+    warn_of_crowds(numbers, num_queries=12, key="MODEL.TUBER.NUM_QUERIES")
     assert not caplog.records
-    warn_of_crowds(key_frames, num_queries=6, key="MODEL.TUBER.NUM_QUERIES")
+    warn_of_crowds(numbers, num_queries=6, key="MODEL.TUBER.NUM_QUERIES")
     (message,) = [record.getMessage() for record in caplog.records]
     assert message.startswith(
         "2 of 5 key frames have more persons than MODEL.TUBER.NUM_QUERIES 6, up to 12"

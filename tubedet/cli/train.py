@@ -29,6 +29,7 @@ from tubedet.engine import (
 )
 from tubedet.engine.config_checks import check_run_config
 from tubedet.engine.launchers import num_started_processes
+from tubedet.engine.start_checks import check_data_sets
 from tubedet.errors import UserError
 
 from .arguments import add_config_arguments, add_model_argument, add_process_arguments
@@ -73,7 +74,7 @@ def main(options: argparse.Namespace) -> int:
         exit status.
 
     Raises:
-        UserError: if the options, the config or the weights cannot be used.
+        UserError: if the options, the config, the data or the weights cannot be used.
     """
     cfg = load_config(options.config_file, options.opts)  # every process reads it again
     check_processes(options, cfg.MODEL.DEVICE)
@@ -85,6 +86,7 @@ def main(options: argparse.Namespace) -> int:
             "--eval-only without MODEL.WEIGHTS would evaluate random weights; name a file or a "
             "released model, or add --resume where OUTPUT_DIR has a checkpoint"
         )
+    check_data_sets(cfg, eval_only=options.eval_only, build_evaluator=Trainer.build_evaluator)
     if options.num_machines == 1 and num_started_processes() == 1:  # others would wait in vain
         fetch_start(cfg, resume=options.resume, eval_only=options.eval_only)
     os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)  # where that fails it is said before they start

@@ -2,7 +2,8 @@
 
 The exit status is 0 if training can start (there may be warnings), 1 if there are errors, 2 if the
 command line is wrong. Data sets given together are checked for common videos, as those of training
-and validation must have none.
+and validation must have none. With --config-file, everything is checked that train_net checks in
+the data of that config, whose data sets need no name then.
 """
 
 from __future__ import annotations
@@ -12,26 +13,27 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 
-from tubedet.data import AnnotationError
 from tubedet.data.datasets.ava import AVAFiles, load_ava
-from tubedet.data.datasets.custom import ensure_registered
 from tubedet.data.datasets.input_files import check_output_file, input_files
 from tubedet.data.validation.annotation_checks import (
     check_ava,
-    check_custom_dataset,
-    check_tubes,
     shared_videos,
 )
 from tubedet.data.validation.checked_dataset import CheckedDataset, Problem
+from tubedet.data.validation.dataset_checks import check_dataset, check_loading
 from tubedet.data.validation.media_checks import check_media
-from tubedet.engine.data_checks import check_same_actions
-from tubedet.errors import UserError
+from tubedet.engine import Trainer, load_config
+from tubedet.engine.config_checks import check_run_config, number_of, queries_key
+from tubedet.engine.data_checks import check_same_actions, describe_crowds, mirrored_actions
+from tubedet.engine.start_checks import check_data_sets
+from tubedet.errors import USER_ERRORS, UserError, message_of
 from tubedet.files.atomic_writing import open_atomically
 
 from .arguments import positive_int
@@ -47,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset", nargs="+", default=[], metavar="NAME", help="the same, as other tools have it"
     )
+    parser.add_argument("--config-file", metavar="FILE", help="config of the run to prepare")
+    parser.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="its keys")
     csvs = parser.add_argument_group("csv files in the format of AVA, instead of names")
     csvs.add_argument("--groundtruth", nargs="+", default=[], help="the csvs")
     csvs.add_argument("--labelmap", help="pbtxt with their actions")
@@ -81,8 +85,17 @@ def check_arguments(options: argparse.Namespace) -> None:
         UserError: if they do not.
     """
     options.datasets += options.dataset
+    options.cfg = None
+    if options.opts and not options.config_file:
+        raise UserError("--opts needs --config-file")
+    if options.config_file:
+        if options.groundtruth:
+            raise UserError("--config-file names data sets: leave out --groundtruth")
+        options.cfg = load_config(options.config_file, options.opts)
+        used = options.cfg.DATASETS
+        options.datasets = options.datasets or list(dict.fromkeys([*used.TRAIN, *used.TEST]))
     if bool(options.datasets) == bool(options.groundtruth):
-        raise UserError("give names of data sets, or --groundtruth")
+        raise UserError("give names of data sets, --config-file or --groundtruth")
     if options.groundtruth and not options.labelmap:
         raise UserError("--groundtruth needs --labelmap")
     if options.json and str(options.json) != "-":
@@ -109,6 +122,13 @@ def main(options: argparse.Namespace) -> int:
     problems += shared_videos(datasets)
     if not options.groundtruth:
         problems += different_actions(options.datasets, datasets)
+        problems += mirrored(options.datasets, options.cfg)
+    if options.cfg is None:
+        problems += beyond_default_protocol(datasets)
+    else:
+        problems += crowds(datasets, options.cfg)
+        if not any(problem.severity == "error" for problem in problems):
+            problems += refusals(options.cfg, options.config_file)
     if options.media:
         records = [
             record
@@ -129,45 +149,6 @@ def main(options: argparse.Namespace) -> int:
         # Who reads, such as head, has enough. Python would flush once more at its end, and fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1 if num_errors else 0
-
-
-def check_dataset(name: str) -> CheckedDataset:
-    """Check the annotation of a registered data set or of a yaml.
-
-    Args:
-        name: the name, or the path of the yaml.
-
-    Returns:
-        CheckedDataset: what was found. After a check without errors the data set has been loaded
-        too, as training does.
-    """
-    checked = CheckedDataset(name, name)
-    try:
-        ensure_registered(name)
-        if name not in DatasetCatalog.list():
-            checked.error("name", f"no such data set; known: {', '.join(DatasetCatalog.list())}")
-            return checked
-        metadata = MetadataCatalog.get(name)
-        if metadata.get("custom_dataset") is not None:
-            checked = check_custom_dataset(metadata.custom_dataset)
-        elif metadata.get("ava_files") is not None:
-            checked = check_ava(name, metadata.ava_files)
-        elif metadata.get("tubes") is not None:
-            checked = check_tubes(
-                name,
-                metadata.tubes(),
-                metadata.num_frames(),
-                DatasetCatalog.get(name),
-                num_actions=len(metadata.action_names),
-            )
-        else:
-            kinds = "AVA's format, action tubes, and yamls of custom data sets"
-            checked.error("name", f"there is no check for data sets of this kind, only for {kinds}")
-            return checked
-        _check_loading(checked, lambda: DatasetCatalog.get(name))
-    except (AnnotationError, OSError) as error:
-        checked.unreadable(checked.source, "load")(error)
-    return checked
 
 
 def different_actions(names: Sequence[str], datasets: Sequence[CheckedDataset]) -> list[Problem]:
@@ -192,9 +173,84 @@ def different_actions(names: Sequence[str], datasets: Sequence[CheckedDataset]) 
     return []
 
 
+def mirrored(names: Sequence[str], cfg: CfgNode | None) -> Iterator[Problem]:
+    """Warn of actions that a flipped clip turns into each other.
+
+    Args:
+        names: of the data sets.
+        cfg: of the run; None: not known.
+
+    Yields:
+        Problem: one for each pair of actions.
+    """
+    if cfg is not None and (cfg.INPUT.RANDOM_FLIP == "none" or cfg.MODEL.PERSON_ONLY):
+        return
+    for name in names:
+        actions = MetadataCatalog.get(name).get("action_names", None) or ()
+        for one, other in mirrored_actions(actions):
+            message = (
+                f"training flips clips, which makes {one!r} of {other!r} and keeps the label; set "
+                "INPUT.RANDOM_FLIP none"
+            )
+            yield Problem("warning", "mirrored", name, None, message)
+
+
+def beyond_default_protocol(datasets: Sequence[CheckedDataset]) -> list[Problem]:
+    """Warn of rows which the default protocol of evaluation refuses.
+
+    Args:
+        datasets: what was found of each.
+    """
+    found = [(checked.source, checked.needs_2020) for checked in datasets]
+    return [
+        Problem("warning", row.kind, source, row.line, f"to evaluate on this, {row.message}")
+        for source, row in found
+        if row is not None
+    ]
+
+
+def crowds(datasets: Sequence[CheckedDataset], cfg: CfgNode) -> Iterator[Problem]:
+    """Warn of key frames with more persons than the model of a config finds.
+
+    Args:
+        datasets: what was found of each.
+        cfg: of the run.
+
+    Yields:
+        Problem: one for each data set with such key frames.
+    """
+    key = queries_key(cfg)
+    for checked in datasets if key else ():
+        numbers = [len(key_frame["annotations"]) for key_frame in checked.key_frames or ()]
+        if message := describe_crowds(numbers, num_queries=number_of(cfg, key), key=key):
+            yield Problem("warning", "crowd", checked.source, None, f"{message}; raise the key")
+
+
+def refusals(cfg: CfgNode, config_file: str) -> list[Problem]:
+    """Find out what a training with a config would refuse, on whatever device.
+
+    Args:
+        cfg: the config.
+        config_file: its path.
+
+    Returns:
+        list[Problem]: at most one.
+    """
+    cfg = cfg.clone()
+    cfg.MODEL.DEVICE, cfg.TEST.AMP = "cpu", ""
+    try:
+        check_run_config(cfg, num_processes=1, eval_only=False)
+        check_data_sets(cfg, eval_only=False, build_evaluator=Trainer.build_evaluator)
+    except USER_ERRORS as error:
+        return [Problem("error", "config", config_file, None, message_of(error))]
+    return []
+
+
 def _input_files(options: argparse.Namespace) -> list[str]:
     lists = (options.labelmap, options.exclude, options.seconds, options.file_names)
     files = [*options.groundtruth, *(path for path in lists if path)]
+    if options.config_file:
+        files.append(options.config_file)
     return files + [path for name in options.datasets for path in input_files(name)]
 
 
@@ -212,21 +268,8 @@ def _check_csv(path: str, options: argparse.Namespace) -> CheckedDataset:
         start_second=options.start,
     )
     checked = check_ava(path, files)
-    _check_loading(checked, lambda: load_ava(files, name=path))
+    check_loading(checked, lambda: load_ava(files, name=path))
     return checked
-
-
-def _check_loading(checked: CheckedDataset, load) -> None:
-    """Load what has no error so far: loaders know more rules than the check of rows."""
-    if any(problem.severity == "error" for problem in checked.problems):
-        return
-    try:
-        dicts = load()
-    except (AnnotationError, OSError) as error:
-        checked.unreadable(checked.source, "load")(error)
-        return
-    if not any(record["annotations"] for record in dicts):
-        checked.error("empty", "no key frame has a usable box")
 
 
 def _write_json(

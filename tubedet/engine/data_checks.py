@@ -81,12 +81,12 @@ def warn_of_mirrored_actions(cfg: CfgNode, names: Iterable[str]) -> None:
 
 
 def mirrored_actions(actions: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the pairs of actions that differ by left and right alone.
+    """Return the pairs of actions that differ by left and right, or by the sense of a turn, alone.
 
     Args:
         actions: their names.
     """
-    known = {plain_name(action): action for action in actions}
+    known = {_sides(action): action for action in actions}
     pairs = []
     for plain, action in known.items():
         mirrored = _SIDES.sub(lambda side: _OTHER_SIDE[side[0]], plain)
@@ -95,22 +95,50 @@ def mirrored_actions(actions: Sequence[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def warn_of_crowds(key_frames: Iterable[dict], *, num_queries: int, key: str) -> None:
+def warn_of_crowds(
+    numbers: Sequence[int], *, num_queries: int, key: str, name: str | None = None
+) -> None:
     """Warn of key frames with more persons than the model can find.
 
     Args:
-        key_frames: dataset dicts to train on.
+        numbers: of persons in each key frame.
+        num_queries: how many persons the model finds at most.
+        key: of the config, that says so.
+        name: of the data set to evaluate on; None: the key frames are trained on.
+    """
+    if message := describe_crowds(numbers, num_queries=num_queries, key=key):
+        what = "the others count as background" if name is None else "the others are missed"
+        logger.warning(f"{f'data set {name!r}: ' if name else ''}{message}: {what}; raise the key")
+
+
+def describe_crowds(numbers: Sequence[int], *, num_queries: int, key: str) -> str | None:
+    """Say how many key frames have more persons than the model can find; None if none has.
+
+    Args:
+        numbers: of persons in each key frame.
         num_queries: how many persons the model finds at most.
         key: of the config, that says so.
     """
-    numbers = [len(key_frame.get("annotations", ())) for key_frame in key_frames]
     crowded = [number for number in numbers if number > num_queries]
-    if crowded:
-        logger.warning(
-            f"{len(crowded)} of {len(numbers)} key frames have more persons than {key} "
-            f"{num_queries}, up to {max(crowded)}: the others count as background; raise the key"
-        )
+    if not crowded:
+        return None
+    return (
+        f"{len(crowded)} of {len(numbers)} key frames have more persons than {key} "
+        f"{num_queries}, up to {max(crowded)}"
+    )
 
 
-_OTHER_SIDE = {"left": "right", "right": "left"}
-_SIDES = re.compile(r"(?<![a-z])(?:left|right)(?![a-z])")
+# Names with the words exchanged are looked for among the others: "bright" has no partner "bleft".
+_OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l", "cw": "ccw", "ccw": "cw"}
+_SIDES = re.compile(r"left|right|(?<![a-z])(?:l|r|cw|ccw)(?![a-z])")
+_TURNS = (
+    (re.compile(r"(?:counter|anti)[ _-]*clockwise"), "ccw"),
+    (re.compile(r"clockwise"), "cw"),
+)
+
+
+def _sides(action: str) -> str:
+    plain = plain_name(action)
+    for pattern, short in _TURNS:
+        plain = pattern.sub(short, plain)
+    return plain

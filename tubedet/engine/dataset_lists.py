@@ -10,6 +10,7 @@ from detectron2.data import get_detection_dataset_dicts
 
 from tubedet.agreement import agreed_errors, check_same_value
 from tubedet.data.datasets.custom import check_actions
+from tubedet.errors import UserError
 
 
 def read_key_frames(cfg: CfgNode, names: Iterable[str], *, is_train: bool) -> list[dict]:
@@ -27,8 +28,8 @@ def read_key_frames(cfg: CfgNode, names: Iterable[str], *, is_train: bool) -> li
         dataset dicts.
 
     Raises:
-        UserError: if the model cannot learn or predict the actions of a data set, or processes
-            find different key frames.
+        UserError: if the model cannot learn or predict the actions of a data set, a data set has no
+            key frame, or processes find different ones.
         OSError: if an annotation file cannot be read.
     """
     names = list(names)
@@ -36,7 +37,11 @@ def read_key_frames(cfg: CfgNode, names: Iterable[str], *, is_train: bool) -> li
         for name in names:
             check_actions(cfg, name)
         filter_empty = is_train and cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-        key_frames = get_detection_dataset_dicts(names, filter_empty=filter_empty)
+        try:
+            key_frames = get_detection_dataset_dicts(names, filter_empty=filter_empty)
+        except AssertionError as error:  # detectron2's, about lists without a key frame
+            boxes = " with a usable box" if filter_empty else ""
+            raise UserError(f"{', '.join(names)}: no key frame{boxes} ({error})") from error
     checksum = 0
     for key_frame in key_frames:
         name = f"{key_frame['video_id']},{key_frame['timestamp']};"

@@ -156,7 +156,8 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             warn_of_mirrored_actions(cfg, cfg.DATASETS.TRAIN)
             if key := queries_key(cfg):
-                warn_of_crowds(key_frames, num_queries=number_of(cfg, key), key=key)
+                numbers = [len(key_frame["annotations"]) for key_frame in key_frames]
+                warn_of_crowds(numbers, num_queries=number_of(cfg, key), key=key)
         mapper = ClipDatasetMapper(cfg, is_train=True)
         loader = build_detection_train_loader(cfg, mapper=mapper, dataset=key_frames)
         return DevicePrefetcher(with_single_threaded_workers(loader), cfg.MODEL.DEVICE)
@@ -199,6 +200,8 @@ class Trainer(DefaultTrainer):
         Returns:
             the figures of ``DATASETS.TEST``; empty on all but the main process.
         """
+        with agreed_errors():  # what cannot be evaluated should not cost the evaluation of others
+            evaluators = [cls.build_evaluator(cfg, name) for name in cfg.DATASETS.TEST]
         model = cls.build_model(cfg)
         checkpointer = TubedetCheckpointer(
             model,
@@ -208,7 +211,7 @@ class Trainer(DefaultTrainer):
             **checkpointed_actions(cfg, cfg.DATASETS.TEST),
         )
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-        results = cls.test(cfg, model)
+        results = cls.test(cfg, model, evaluators)
         if comm.is_main_process():
             verify_results(cfg, results)
         return results

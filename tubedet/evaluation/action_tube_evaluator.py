@@ -77,9 +77,15 @@ class ActionTubeEvaluator(KeyFrameEvaluator):
             for number in numbers
         }
 
+    def counted_groundtruth(self) -> AVATable:
+        """Return the boxes of all tubes."""
+        return self._groundtruth.table()
+
     def evaluate_predictions(self, predictions: AVATable, json_path: Path | None) -> OrderedDict:
         """See :func:`tubedet.evaluation.action_tube_protocol.evaluate_action_tubes`."""
-        result = evaluate_action_tubes(self._groundtruth, predictions, self._protocol)
+        result = evaluate_action_tubes(
+            self._groundtruth, predictions, self._protocol, same_source=True
+        )
         if json_path is not None:
             write_tube_result_json(result, json_path)
         logger.info("Evaluation of %s:\n%s", self._dataset_name, tube_result_table(result))

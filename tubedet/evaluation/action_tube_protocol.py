@@ -103,7 +103,11 @@ def get_tube_protocol(name: str) -> ActionTubeProtocol:
 
 
 def evaluate_action_tubes(
-    groundtruth: ActionTubeGroundtruth, predictions: AVATable, protocol: str
+    groundtruth: ActionTubeGroundtruth,
+    predictions: AVATable,
+    protocol: str,
+    *,
+    same_source: bool = False,
 ) -> ActionTubeResult:
     """Compute frame-mAP@0.5 of detections and video-mAP of the tubes linked from them.
 
@@ -116,6 +120,8 @@ def evaluate_action_tubes(
             action id k + 1 is class k. Rows of other videos, frames and classes than those of the
             ground truth do not count; a warning says how many there are.
         protocol: Key of ``TUBE_PROTOCOLS``.
+        same_source: The predictions are known to be of these frames: a model has just made them,
+            and zeros are its fault.
 
     Returns:
         ActionTubeResult: the figures.
@@ -125,12 +131,16 @@ def evaluate_action_tubes(
             boxes are pixels.
         UserError: Unknown protocol.
     """
-    matches = match_action_tubes(groundtruth, predictions, protocol)
+    matches = match_action_tubes(groundtruth, predictions, protocol, same_source=same_source)
     return action_tube_result(matches, groundtruth, protocol)
 
 
 def match_action_tubes(
-    groundtruth: ActionTubeGroundtruth, predictions: AVATable, protocol: str
+    groundtruth: ActionTubeGroundtruth,
+    predictions: AVATable,
+    protocol: str,
+    *,
+    same_source: bool = False,
 ) -> FrameMatches:
     """Find the detections that count and which of them are true positives at IoU 0.5.
 
@@ -154,6 +164,7 @@ def match_action_tubes(
         counted=counted,
         empty_keys=np.arange(places.num_frames),
         class_ids=np.arange(1, num_classes + 1),
+        same_source=same_source,
     )
     counted &= (predictions.action_ids >= 1) & (predictions.action_ids <= num_classes)
     if not counted.all():

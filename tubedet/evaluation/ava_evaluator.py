@@ -8,12 +8,13 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
+from detectron2.data import MetadataCatalog
 
 from tubedet.data.annotations.ava_csv import AVATable
 from tubedet.errors import UserError
 
 from .ava_groundtruth import load_ava_groundtruth, persons_of
-from .ava_protocol import AVAResult, evaluate_ava, get_protocol
+from .ava_protocol import AVAResult, check_groundtruth, evaluate_ava, get_protocol
 from .ava_report import result_table, write_result_json
 from .key_frame_evaluator import KeyFrameEvaluator
 from .prediction_csv import format_timestamp
@@ -42,7 +43,7 @@ class AVAEvaluator(KeyFrameEvaluator):
         AttributeError: The metadata lacks a path.
         AnnotationError: An annotation file breaks its format.
         OSError: An annotation file cannot be read.
-        UserError: Unknown protocol.
+        UserError: Unknown protocol, or the label map has more actions than the data set.
     """
 
     def __init__(
@@ -63,6 +64,13 @@ class AVAEvaluator(KeyFrameEvaluator):
         self._groundtruth = groundtruth.table
         self._label_map = groundtruth.label_map
         self._exclusions = set() if ava_kinetics else groundtruth.exclusions  # unknown to 2020
+        check_groundtruth(self._groundtruth, self._label_map, self._exclusions, protocol)
+        names = MetadataCatalog.get(dataset_name).get("action_names", None)
+        if not person_only and names is not None and max(self._label_map) > len(names):
+            raise UserError(
+                f"data set {dataset_name!r}: action id {max(self._label_map)} is to be evaluated, "
+                f"but the data set has {len(names)} actions"
+            )
         super().__init__(
             dataset_name,
             output_dir,
@@ -88,10 +96,22 @@ class AVAEvaluator(KeyFrameEvaluator):
         annotated = set(zip(groundtruth.video_ids.tolist(), groundtruth.timestamps.tolist()))
         return annotated.difference(self._exclusions)
 
+    def counted_groundtruth(self) -> AVATable:
+        """Return those of classes of the label map that are not excluded."""
+        table = self._groundtruth
+        key_frames = zip(table.video_ids.tolist(), table.timestamps.tolist())
+        counted = np.array([key_frame not in self._exclusions for key_frame in key_frames], bool)
+        return table.select(counted & np.isin(table.action_ids, list(self._label_map)))
+
     def evaluate_predictions(self, predictions: AVATable, json_path: Path | None) -> OrderedDict:
         """See :func:`tubedet.evaluation.ava_protocol.evaluate_ava`."""
         result = evaluate_ava(
-            self._groundtruth, predictions, self._label_map, self._exclusions, self._protocol
+            self._groundtruth,
+            predictions,
+            self._label_map,
+            self._exclusions,
+            self._protocol,
+            same_source=True,
         )
         if json_path is not None:
             write_result_json(result, json_path)

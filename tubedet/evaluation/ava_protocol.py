@@ -90,12 +90,47 @@ def get_protocol(name: str) -> AVAProtocol:
     return AVA_PROTOCOLS[name]
 
 
+def check_groundtruth(
+    groundtruth: AVATable,
+    label_map: dict[int, str],
+    exclusions: Collection[tuple[str, float]],
+    protocol: str,
+) -> None:
+    """Refuse a ground truth that no predictions could be held against.
+
+    Args:
+        groundtruth: Its rows.
+        label_map: Action id to the name of each class to evaluate.
+        exclusions: (video id, seconds) of key frames that do not count.
+        protocol: Key of ``AVA_PROTOCOLS``.
+
+    Raises:
+        AnnotationError: A box that counts is inverted, or the table has two-column rows or
+            fractions of seconds although the protocol is not ``official_2020``.
+        UserError: Unknown protocol.
+    """
+    if not get_protocol(protocol).ava_kinetics:
+        _check_whole_seconds(groundtruth, protocol)
+    inverted = (groundtruth.boxes[:, :2] > groundtruth.boxes[:, 2:]).any(axis=1)
+    inverted &= np.isin(groundtruth.action_ids, list(label_map))
+    for row in np.flatnonzero(inverted):
+        key_frame = groundtruth.videos[groundtruth.video_index[row]], groundtruth.timestamps[row]
+        if key_frame not in exclusions:
+            x1, y1, x2, y2 = groundtruth.boxes[row]
+            raise AnnotationError(
+                f"{groundtruth.source}:{groundtruth.lines[row]}: inverted ground-truth box "
+                f"({x1}, {y1}, {x2}, {y2}), expected x1 <= x2 and y1 <= y2"
+            )
+
+
 def evaluate_ava(
     groundtruth: AVATable,
     predictions: AVATable,
     label_map: dict[int, str],
     exclusions: Collection[tuple[str, float]] = (),
     protocol: str = "official",
+    *,
+    same_source: bool = False,
 ) -> AVAResult:
     """Compute frame-mAP@0.5 with the semantics of the official script.
 
@@ -110,6 +145,8 @@ def evaluate_ava(
         exclusions: (video id, seconds) of key frames whose ground truth and detections do not
             count. The protocol ``official_2020`` knows none: they are ignored with a warning.
         protocol: Key of ``AVA_PROTOCOLS``.
+        same_source: The predictions are known to be of these key frames: a model has just made
+            them, and zeros are its fault.
 
     Returns:
         AVAResult: the figures.
@@ -121,7 +158,9 @@ def evaluate_ava(
             one has its boxes in pixels.
         UserError: Unknown protocol.
     """
-    matches = match_ava(groundtruth, predictions, label_map, exclusions, protocol)
+    matches = match_ava(
+        groundtruth, predictions, label_map, exclusions, protocol, same_source=same_source
+    )
     return ava_result(matches, label_map, protocol)
 
 
@@ -131,6 +170,8 @@ def match_ava(
     label_map: dict[int, str],
     exclusions: Collection[tuple[str, float]] = (),
     protocol: str = "official",
+    *,
+    same_source: bool = False,
 ) -> FrameMatches:
     """Find the detections that count and which of them are true positives.
 
@@ -144,8 +185,8 @@ def match_ava(
         logger.warning("Protocol %s has no excluded key frames: the list is ignored.", protocol)
         exclusions = ()
     if not rules.ava_kinetics:
-        for table in (groundtruth, predictions):
-            _check_whole_seconds(table, protocol)
+        _check_whole_seconds(predictions, protocol)
+    check_groundtruth(groundtruth, label_map, exclusions, protocol)
 
     key_frames = _KeyFrameCodes(groundtruth, predictions)
     gt_keys, keys = key_frames.of_table(groundtruth), key_frames.of_table(predictions)
@@ -168,8 +209,8 @@ def match_ava(
         counted=~np.isin(keys, excluded),
         empty_keys=key_frames.of_pairs(groundtruth.empty_key_frames),
         class_ids=class_ids,
+        same_source=same_source,
     )
-    _check_not_inverted(groundtruth, gt_keep)
 
     has_area = (predictions.boxes[:, :2] < predictions.boxes[:, 2:]).all(axis=1)
     if rules.capacity is None:
@@ -267,17 +308,6 @@ def _check_whole_seconds(table: AVATable, protocol: str) -> None:
         raise AnnotationError(
             f"{table.source}:{table.lines[fractions[0]]}: timestamp "
             f"{table.timestamps[fractions[0]]} is not a whole second, as protocol {protocol} needs"
-        )
-
-
-def _check_not_inverted(groundtruth: AVATable, keep: np.ndarray) -> None:
-    inverted = (groundtruth.boxes[:, :2] > groundtruth.boxes[:, 2:]).any(axis=1)
-    rows = np.flatnonzero(keep & inverted)
-    if len(rows):
-        x1, y1, x2, y2 = groundtruth.boxes[rows[0]]
-        raise AnnotationError(
-            f"{groundtruth.source}:{groundtruth.lines[rows[0]]}: inverted ground-truth box "
-            f"({x1}, {y1}, {x2}, {y2}), expected x1 <= x2 and y1 <= y2"
         )
 
 

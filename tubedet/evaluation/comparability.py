@@ -34,6 +34,7 @@ def check_comparable(
     counted: np.ndarray,
     empty_keys: np.ndarray,
     class_ids: np.ndarray,
+    same_source: bool = False,
 ) -> None:
     """Stop an evaluation that could only give zeros.
 
@@ -49,6 +50,7 @@ def check_comparable(
         counted: (N,) bool, rows on key frames that are not excluded, whatever their class.
         empty_keys: Key frames that are evaluated and hold nobody.
         class_ids: The action ids that are evaluated.
+        same_source: The predictions are known to be of these key frames: nothing is stopped.
 
     Raises:
         EvaluationError: One has its boxes in pixels and the other as fractions, or they have no
@@ -57,7 +59,7 @@ def check_comparable(
     if len(predictions) == 0:
         logger.warning("%s: there are no predictions, so every AP is 0.", predictions.source)
         return
-    if len(groundtruth) == 0:
+    if len(groundtruth) == 0 or same_source:
         return
     _check_units(groundtruth, predictions)
     if not np.isin(keys[counted], np.union1d(gt_keys[gt_counted], empty_keys)).any():

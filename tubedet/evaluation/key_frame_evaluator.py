@@ -55,6 +55,9 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
         ava_kinetics: See :func:`tubedet.data.annotations.ava_csv.read_ava_csv`.
         distributed: Gather the predictions of all processes on the main one. Otherwise each
             process evaluates what it has processed itself.
+
+    Raises:
+        UserError: ``output_dir`` is a file.
     """
 
     def __init__(
@@ -69,6 +72,8 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
     ):
         self._dataset_name = dataset_name
         self._output_dir = None if output_dir is None else Path(output_dir)
+        if self._output_dir is not None and self._output_dir.is_file():
+            raise UserError(f"{self._output_dir} is a file; results need a folder of that name")
         self._action_ids = np.array(list(action_ids))
         self._min_score = min_score
         self._ava_kinetics = ava_kinetics
@@ -86,6 +91,10 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
     @abstractmethod
     def annotated_key_frames(self) -> set[tuple[str, float]]:
         """(video id, timestamp) of the key frames whose ground truth counts."""
+
+    @abstractmethod
+    def counted_groundtruth(self) -> AVATable:
+        """Return the rows of evaluated classes in key frames that count; AP needs one."""
 
     @abstractmethod
     def evaluate_predictions(self, predictions: AVATable, json_path: Path | None) -> OrderedDict:

@@ -161,7 +161,12 @@ def test_excluded_frames_are_in_no_tube(make, tmp_path):
         ("gym,1,0,0,1,1,1\n", {"boxes": "pixels"}, 1, "say 'boxes: fractions'"),
         ("gym,1,0,0,1,1,1,0\ngym,1,0,0,1,1,2,0\n", {"exclusive": "true"}, 2, "'exclusive' is true"),
         ("gym,1,0,0,1,1\n", {}, 1, "6 columns"),
-        ("gym,1,0,0,1,1,1\n", {"timestamps": "frames"}, 1, "needs a person id, a whole number, in column 8"),
+        (
+            "gym,1,0,0,1,1,1\n",
+            {"timestamps": "frames"},
+            1,
+            "needs a person id, a whole number, in column 8",
+        ),
         ("gym,1,0,0,1,1,1,0.5\n", {"timestamps": "frames"}, 1, "needs a person id"),
         ("gym,1.5,0,0,1,1,1,0\n", {"timestamps": "frames"}, 1, "say 'timestamps: seconds'"),
         ("gym,1,0,0,1,1,1,0\ngym,0\n", {"timestamps": "frames"}, 2, "not a frame number 1, 2"),

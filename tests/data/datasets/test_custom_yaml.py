@@ -69,7 +69,7 @@ def test_defaults_and_a_label_map(read, tmp_path):
         ("videos: media", "videos: gone", r"2: key 'videos': there is no folder '.*gone'"),
         ("a.csv", "gone.csv", r"3: key 'annotations': there is no file '.*gone\.csv'"),
         ("a.csv", '"a\\0b"', r"3: key 'annotations': there is no file"),
-        ("wave]", "jump]", r"4: key 'classes': expected a list of different names"),
+        ("wave]", "jump]", r"4: key 'classes': expected different names"),
         ("wave]", "[]]", r"4: key 'classes': expected one value"),
         ("wave]", "wave", r"no valid yaml"),
         ("timestamps: seconds", "timestamps: frames", r"9: key 'start_second': frame numbers"),

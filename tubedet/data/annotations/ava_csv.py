@@ -27,7 +27,7 @@ from .text import (
 _LINES_PER_CHUNK = 16384
 _SPARE_WIDTH = 24
 _MAX_UNIFORM_ID_WIDTH = 256  # the fast parser reserves that much for every row
-_MAX_ACTION_ID = 100_000  # action lists become arrays with a column for each id up to the last
+MAX_ACTION_ID = 100_000  # action lists become arrays with a column for each id up to the last
 _COLUMNS = tuple(
     f"column {number} ({name})"
     for number, name in enumerate(
@@ -331,8 +331,8 @@ def _row_action_id(text: str) -> int:
 
 def _action_id(text: str) -> int:
     number = whole_number(text)
-    if not 1 <= number <= _MAX_ACTION_ID:
-        raise ValueError(f"expected a positive whole number of at most {_MAX_ACTION_ID}")
+    if not 1 <= number <= MAX_ACTION_ID:
+        raise ValueError(f"expected a positive whole number of at most {MAX_ACTION_ID}")
     return number
 
 

@@ -163,6 +163,21 @@ def load_ava(files: AVAFiles, *, name: str = "AVA") -> list[dict]:
     return dataset_dicts
 
 
+def check_files(files: AVAFiles, name: str) -> None:
+    """Make sure that the files exist without which a data set cannot be read.
+
+    Args:
+        files: where everything is.
+        name: name of the data set for messages.
+
+    Raises:
+        FileNotFoundError: if one is missing; the message says how to get it.
+    """
+    for path in (files.groundtruth_csv, files.action_list, files.label_map, files.exclusions_csv):
+        if path is not None:
+            _required(path, name, files)
+
+
 def persons_by_key_frame(
     table: AVATable, known_actions: Iterable[int], video_infos: dict[str, VideoInfo]
 ) -> dict[KeyFrame, list[dict]]:

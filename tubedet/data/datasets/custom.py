@@ -239,6 +239,19 @@ def read_groundtruth(
     return table, custom.classes, excluded
 
 
+def check_pixel_boxes(custom: CustomDataset) -> None:
+    """Open the videos of a data set with ``boxes: pixels`` and compare boxes with their sizes.
+
+    Args:
+        custom: its description.
+
+    Raises:
+        AnnotationError: if a box reaches beyond the frames; the message names file and line.
+        OSError: if the csv or a video cannot be read.
+    """
+    _fractions(custom, read_checked_table(custom))
+
+
 def _without(table: AVATable, excluded: set[tuple[str, float]]) -> AVATable:
     keys = zip(table.video_ids.tolist(), table.timestamps.tolist())
     kept = table.select(np.array([key not in excluded for key in keys], dtype=bool))

@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
-from tubedet.data.annotations.ava_csv import read_label_map
+from tubedet.data.annotations.ava_csv import MAX_ACTION_ID, read_label_map
 from tubedet.data.annotations.text import AnnotationError
 
 _MAX_BYTES = 1 << 18
+_CLASSES = "write [walk, wave], or {1: walk, 2: wave}, or the path of a label map"
 _REQUIRED = ("videos", "annotations", "classes", "fps")
 
 
@@ -164,12 +165,39 @@ def _existing(kind: str, exists: Callable[[str], bool]) -> Callable[[yaml.Node, 
 
 
 def _classes(node: yaml.Node, folder: str) -> dict[int, str]:
-    if not isinstance(node, yaml.SequenceNode):
-        return read_label_map(_file(node, folder))
-    names = [_text(item) for item in node.value]
+    if isinstance(node, yaml.SequenceNode):
+        classes = dict(enumerate(map(_class_name, node.value), start=1))
+    elif isinstance(node, yaml.MappingNode):
+        classes = {}
+        for id_node, name_node in node.value:
+            action_id = _class_id(id_node)
+            if action_id in classes:
+                raise ValueError(f"the id {action_id} occurs twice")
+            classes[action_id] = _class_name(name_node)
+    else:
+        path = os.path.join(folder, os.path.expanduser(_text(node)))
+        if "\0" in path or not os.path.isfile(path):
+            raise ValueError(f"there is no label map {path!r}; {_CLASSES}")
+        return read_label_map(path)
+    names = list(classes.values())
     if not names or len(set(names)) < len(names):
-        raise ValueError("expected a list of different names, or a label map (pbtxt)")
-    return dict(enumerate(names, start=1))
+        raise ValueError(f"expected different names; {_CLASSES}")
+    return classes
+
+
+def _class_id(node: yaml.Node) -> int:
+    text = node.value if isinstance(node, yaml.ScalarNode) else ""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_ACTION_ID):
+        raise ValueError(f"{text!r} is no id of a class, which count from 1, here and in the csv")
+    return int(text)
+
+
+def _class_name(node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise ValueError(f"expected one value for each class, its name; {_CLASSES}")
+    if not node.value.strip() or node.tag == "tag:yaml.org,2002:null":
+        raise ValueError(f"a class has no name; {_CLASSES}")
+    return node.value.strip()  # as written: "yes" and "01" are names
 
 
 _file = _existing("file", os.path.isfile)

@@ -178,6 +178,8 @@ def check_tubes(
 def shared_videos(datasets: Iterable[CheckedDataset]) -> Iterator[Problem]:
     """Find videos that are in several data sets, as those of training and validation must not.
 
+    Videos of one name in different folders are different ones.
+
     Args:
         datasets: checked data sets that belong together.
 
@@ -185,8 +187,10 @@ def shared_videos(datasets: Iterable[CheckedDataset]) -> Iterator[Problem]:
         Problem: one for each shared video of each pair, at its first line in the second one.
     """
     for first, second in itertools.combinations(datasets, 2):
+        one, other = ({r["video_id"]: r["video"] for r in c.records} for c in (first, second))
         for video_id, line in second.first_lines.items():
-            if video_id in first.first_lines:
+            same = {paths.get(video_id) for paths in (one, other)} - {None}
+            if video_id in first.first_lines and len(same) < 2:
                 message = f"video {video_id!r} is in {first.name} and in {second.name}"
                 yield Problem("error", "overlap", second.source, line, message)
 

@@ -30,8 +30,13 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
+        return f"{self.severity}: {self.text} [{self.kind}]"
+
+    @property
+    def text(self) -> str:
+        """Place and message."""
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{self.severity}: {place}: {self.message} [{self.kind}]"
+        return f"{place}: {self.message}"
 
 
 @dataclass(frozen=True, eq=False)
