@@ -17,6 +17,7 @@ from tubedet.data.datasets.builtin import ava_files
 ROOT = Path(__file__).parents[2]
 AVA = ROOT / "../shared/data/ava"
 ACTION_LIST = Path(tubedet.__file__).parent / "data/datasets/label_maps/ava_action_list_v2.1.pbtxt"
+TOY = "configs/quick_schedules/TubeR_toy.yaml"
 ROW = "a,0902,0.1,0.2,0.5,0.9,12,0\n"
 
 
@@ -253,3 +254,86 @@ def test_data_sets_with_another_order_of_actions(command, tmp_path, capsys):
     output = capsys.readouterr().out
     assert f"error: {a}: action 1 is 'walk' in data set '{a}' and 'wave' in '{b}'" in output
     assert "1 errors, 0 warnings: training cannot start" in output
+
+
+@pytest.fixture
+def custom(tmp_path):
+    """Function which writes a data set of the video "a" and returns its yaml."""
+
+    def write(csv, classes="[walk, wave]", stem="my"):
+        (tmp_path / "films/a").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{stem}.csv").write_text(csv)
+        path = tmp_path / f"{stem}.yaml"
+        text = f"videos: films\nannotations: {stem}.csv\nclasses: {classes}\nfps: 25\n"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_actions_that_a_mirror_exchanges_are_warned_of(command, custom, capsys):
+    """Fault left-right-flip."""
+    name = custom("a,1,0,0,1,1,1\n", "[raise left arm, raise right arm]")
+    assert command([name]) == 0
+    output = capsys.readouterr().out
+    assert f"warning: {name}: training flips clips, which makes 'raise left arm' of" in output
+    assert "INPUT.RANDOM_FLIP none [mirrored]" in output and "0 errors, 1 warnings" in output
+    config = ["--config-file", TOY, "--opts", "DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST"]
+    config += ["()", "MODEL.NUM_ACTIONS", "2"]
+    assert command([*config, "INPUT.RANDOM_FLIP", "none"]) == 0
+    assert "0 errors, 0 warnings" in capsys.readouterr().out
+    assert command(config) == 0
+    assert "[mirrored]" in capsys.readouterr().out
+
+
+def test_rows_of_the_protocol_of_2020_are_warned_of(command, custom, capsys, tmp_path):
+    """Fault import-yaml-official."""
+    name = custom("a,1,0,0,1,1,1\na,1.5,0,0,1,1,1\na,4\n")
+    assert command([name]) == 0
+    output = capsys.readouterr().out
+    assert f"warning: {tmp_path}/my.csv:2: to evaluate on this, 1.5 is no whole second" in output
+    assert "[protocol]" in output and "1 warnings: training can start" in output
+    config = ["--config-file", TOY, "--opts", "MODEL.NUM_ACTIONS", "2"]
+    config += ["DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", f"('{name}',)"]
+    assert command(config) == 1
+    output = capsys.readouterr().out
+    assert f"error: {TOY}: {tmp_path}/my.csv:2: 1.5 is no whole second: the protocol" in output
+    assert "1 errors, 0 warnings: training cannot start" in output
+    assert command([*config, "TEST.AVA_PROTOCOL", "official_2020"]) == 0
+    assert "0 errors, 0 warnings" in capsys.readouterr().out
+
+
+def test_more_persons_than_queries(command, custom, capsys):
+    """Fault more-persons-than-queries."""
+    rows = [f"a,1,0,0,0.{n}1,1,1,{n}\na,2,0,0,1,1,1,1\n" for n in range(1, 8)]
+    name = custom("".join(rows))
+    config = ["--config-file", TOY, "--opts", "MODEL.NUM_ACTIONS", "2", "DATASETS.TEST", "()"]
+    config += ["DATASETS.TRAIN", f"('{name}',)", "MODEL.TUBER.NUM_QUERIES"]
+    assert command([*config, "6"]) == 0
+    output = capsys.readouterr().out
+    assert "1 of 2 key frames have more persons than MODEL.TUBER.NUM_QUERIES 6, up to 7" in output
+    assert "[crowd]" in output
+    assert command([*config, "7"]) == 0
+    assert "[crowd]" not in capsys.readouterr().out
+
+
+def test_what_a_training_with_the_config_refuses(command, custom, capsys):
+    name = custom("a,1,0,0,1,1,1\n")
+    config = [
+        "--config-file",
+        TOY,
+        "--opts",
+        "DATASETS.TRAIN",
+        f"('{name}',)",
+        "DATASETS.TEST",
+        "()",
+    ]
+    assert command(config) == 1
+    assert "has 2 actions, MODEL.NUM_ACTIONS is" in capsys.readouterr().out
+    for arguments, message in (
+        (["--config-file", TOY, "--groundtruth", "x.csv"], "leave out --groundtruth"),
+        ([name, "--opts", "SEED", "1"], "--opts needs --config-file"),
+    ):
+        with pytest.raises(SystemExit):
+            command(arguments)
+        assert message in capsys.readouterr().err

@@ -6,6 +6,7 @@ import pytest
 from detectron2.data import MetadataCatalog
 
 from tubedet.engine import load_config
+from tubedet.engine.config_checks import number_of, queries_key
 from tubedet.engine.data_checks import (
     check_distinct_results,
     check_same_actions,
@@ -51,6 +52,17 @@ def test_another_order_of_actions_is_refused(named):
         (["kick_left", "kick_right"], [("kick_left", "kick_right")]),
         (["left", "leave", "bright"], []),
         (["right to left", "left to right"], [("left to right", "right to left")]),
+        (["Left_Arm", "Right_Arm"], [("Left_Arm", "Right_Arm")]),
+        (["turn-left", "turn-right"], [("turn-left", "turn-right")]),
+        (["lefthand up", "righthand up"], [("lefthand up", "righthand up")]),
+        (["leftHand", "rightHand", "hand"], [("leftHand", "rightHand")]),
+        (["arm_R", "arm_L", "roll"], [("arm_L", "arm_R")]),
+        (
+            ["spin clockwise", "spin counter-clockwise", "spin"],
+            [("spin counter-clockwise", "spin clockwise")],
+        ),
+        (["turn anticlockwise", "turn CW"], [("turn anticlockwise", "turn CW")]),
+        (["upright", "raise left arm", "l", "rl"], []),
         ([], []),
     ],
 )
@@ -86,9 +98,26 @@ def test_more_persons_than_queries_are_warned_of(caplog, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("name", ["TubeR", "DeformableTubeR", "SeqFormer", "SparseRCNN"])
+def test_every_architecture_has_a_key_of_its_queries(name):
+    cfg = load_config("", ["MODEL.DEVICE", "cpu", "MODEL.META_ARCHITECTURE", name])
+    assert number_of(cfg, queries_key(cfg)) > 1
+
+
+def test_crowds_of_a_test_set_name_it(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("tubedet"), "propagate", True)
+    warn_of_crowds([3, 1], num_queries=2, key="MODEL.SEQFORMER.NUM_QUERIES", name="val")
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith("data set 'val': 1 of 2 key frames have more persons than MODEL.SEQ")
+    assert message.endswith("up to 3: the others are missed; raise the key")
+
+
 def test_results_of_two_data_sets_are_two_files():
     check_distinct_results(("a/t.yaml", "a/u.yaml", "ava_toy_val"))
     with pytest.raises(UserError, match="of a/t.yaml and b/t.yaml would be the same file, t_pred"):
         check_distinct_results(("a/t.yaml", "u.yaml", "b/t.yaml"))
     with pytest.raises(UserError, match="of ava_toy_val and ava_toy_val would be the same file"):
         check_distinct_results(("ava_toy_val", "ava_toy_val"))
+    for one, other in (("a/T.yaml", "b/t.yml"), ("my/val", "my_val"), ("t.yaml", "./t.yaml")):
+        with pytest.raises(UserError, match="would be the same file"):
+            check_distinct_results((one, other))

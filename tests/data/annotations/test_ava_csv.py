@@ -217,3 +217,27 @@ def test_malformed_label_map(tmp_path, text, line, message):
         read_label_map(path)
     assert str(caught.value).startswith(f"{path}:{line}: " if line else f"{path}: ")
     assert message in str(caught.value)
+
+
+def test_videos_that_get_the_same_id_become_one():
+    rows = ["b ,1,0,0,1,1,3\n", "a,1,0,0,1,1,4\n", "b,2,0,0,1,1,5\n", "a ,3\n"]
+    table = parse_ava_csv(rows, source="rows", ava_kinetics=True).with_video_ids(str.strip)
+    assert table.videos == ("b", "a") and table.video_ids.tolist() == ["b", "a", "b"]
+    assert table.empty_key_frames == (("a", 3.0),) and table.video_index.dtype == np.int32
+
+
+def test_blank_lines_are_left_out_if_wanted(tmp_path):
+    path = write(tmp_path, "\n" + ROWS + ",,,\n\n")
+    assert read_ava_csv(path, skip_blank=True).lines.tolist() == [2, 3, 4]
+    with pytest.raises(AnnotationError, match=r"rows\.csv:1: empty line"):
+        read_ava_csv(path)
+    times = write(tmp_path, "a,1\n\n", "times.csv")
+    assert read_timestamps(times, skip_blank=True) == {("a", 1.0)}
+    with pytest.raises(AnnotationError, match=r"times\.csv:2: 0 columns"):
+        read_timestamps(times)
+
+
+def test_a_header_is_named_in_the_first_line_only(tmp_path):
+    header = "video_id,timestamp,x1,y1,x2,y2,action_id\n"
+    with pytest.raises(AnnotationError, match=r"rows\.csv:1: this line names the columns: remove"):
+        read_ava_csv(write(tmp_path, header + ROWS))

@@ -194,6 +194,7 @@ def test_a_missing_yaml_and_other_names():
 
 def test_files_are_named_after_the_yaml():
     assert file_stem("/a/b/my.yaml") == "my" and file_stem("ava_v2.1_val") == "ava_v2.1_val"
+    assert file_stem("gym/val") == "gym_val"  # one file, in the folder of results
 
 
 def test_config_registers_and_its_actions_are_checked(make, tmp_path):

@@ -97,3 +97,41 @@ def test_broken_label_map_is_named(read, tmp_path):
     (tmp_path / "map.pbtxt").write_text("sit")
     with pytest.raises(AnnotationError, match=r"map\.pbtxt:1"):
         read("videos: media\nannotations: a.csv\nclasses: map.pbtxt\nfps: 25\n")
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        ("{1: walk, 2: run}", {1: "walk", 2: "run"}),
+        ("\n  2: walk\n  1: run", {2: "walk", 1: "run"}),
+        ("{1: walk, 3: run}", {1: "walk", 3: "run"}),  # as in a label map
+        ("[yes, off, 01, 1.0]", {1: "yes", 2: "off", 3: "01", 4: "1.0"}),
+        ('[" walk", "null"]', {1: "walk", 2: "null"}),
+        ("label_map.txt", {1: "walk", 2: "run"}),
+    ],
+)
+def test_classes_in_every_form(read, tmp_path, classes, names):
+    (tmp_path / "label_map.txt").write_text("1: walk\n2: run\n")
+    own = read(COMPLETE.replace('[jump, "stand, still", wave]', classes))
+    assert own.classes == names
+    assert len(own.action_names) == max(names)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ("{0: walk, 1: run}", "'0' is no id of a class, which count from 1, here and in the csv"),
+        ("{walk: 1}", "'walk' is no id of a class"),
+        ("{1.5: walk}", "'1.5' is no id"),
+        ("{1: walk, 1: run}", "the id 1 occurs twice"),
+        ("{1: walk, 2: walk}", r"expected different names; write \[walk, wave\], or \{1: walk, 2"),
+        ("[walk, ' walk ']", "expected different names"),
+        ("{}", "expected different names"),
+        ("[walk, ~]", "a class has no name"),
+        ("[{id: 1, name: walk}]", "expected one value for each class, its name"),
+        ("walk, run", r"there is no label map '.*walk, run'; write \[walk, wave\]"),
+    ],
+)
+def test_classes_that_cannot_be_meant_so(read, classes, message):
+    with pytest.raises(AnnotationError, match=rf"my\.yaml:4: key 'classes': {message}"):
+        read(COMPLETE.replace('[jump, "stand, still", wave]', classes))

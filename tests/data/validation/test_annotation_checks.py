@@ -276,3 +276,23 @@ def test_shared_videos_are_told_at_their_first_line(check):
     (problem,) = shared_videos([train, check.checked])
     assert (problem.severity, problem.kind, problem.line) == ("error", "overlap", 2)
     assert "video 'b' is in" in problem.message
+
+
+def test_videos_of_one_name_in_other_folders_are_not_shared(own, tmp_path):
+    rows = "a,2,0,0,0.5,1,1\n"
+    own(rows)
+    first = own.checked
+    own(rows)
+    assert len(list(shared_videos([first, own.checked]))) == 1
+    own.checked.records[0]["video"] = str(tmp_path / "other/a")
+    assert list(shared_videos([first, own.checked])) == []
+
+
+def test_two_files_of_one_video_are_warned_of(own, tmp_path):
+    (tmp_path / "B.mp4").touch()
+    (tmp_path / "a.avi").touch()
+    found = own("a,2,0,0,0.5,1,1\nb,2,0,0,0.5,1,1\n")
+    assert found == [("warning", "ambiguous-video", 1), ("error", "unknown-video", 2)]
+    messages = [problem.message for problem in own.checked.problems]
+    assert messages[0] == f"video 'a' is {tmp_path}/a, and there is a.avi too"
+    assert messages[1].endswith("; did you mean 'B'?")
