@@ -1,4 +1,5 @@
 import pytest
+from detectron2.data import DatasetCatalog
 
 from tubedet import agreement
 from tubedet.agreement import AgreedError
@@ -35,3 +36,14 @@ def test_other_key_frames_on_another_machine_are_refused(two_key_frames, monkeyp
     # The same ones on both are accepted.
     found[0] = ("process 0 on a", str(raised.value).partition("but ")[2].partition(" (")[0])
     assert len(read_key_frames(cfg, [two_key_frames], is_train=True)) == 2
+
+
+def test_lists_without_a_key_frame_are_refused():
+    cfg = load_config(CONFIG, ["MODEL.DEVICE", "cpu"])
+    for key_frames, message in (([], "no_frames: no key frame"), ([{"annotations": []}], "usable")):
+        DatasetCatalog.register("no_frames", lambda found=key_frames: found)
+        try:
+            with pytest.raises(UserError, match=message):
+                read_key_frames(cfg, ["no_frames"], is_train=True)
+        finally:
+            DatasetCatalog.remove("no_frames")

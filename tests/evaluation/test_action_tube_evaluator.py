@@ -125,3 +125,13 @@ def test_unusable_input_is_refused(dataset):
     key_frame = {"video_id": "run/a", "frame_number": 1, "height": 50, "width": 100}
     with pytest.raises(ValueError, match="2 action scores per box, .* action id 3"):
         evaluator.process([key_frame], [output([BOX], [[0.5, 0.5]])])
+
+
+def test_a_model_that_finds_other_classes_only_scores_zero(dataset):
+    """An evaluation of files is stopped then, a training must go on."""
+    evaluator = ActionTubeEvaluator(dataset)
+    assert len(evaluator.counted_groundtruth()) == 20 + 16
+    assert set(evaluator.counted_groundtruth().action_ids.tolist()) == {1, 2}  # nobody is idle
+    frame = {"video_id": "run/a", "frame_number": 3, "height": 50, "width": 100, "timestamp": 0.1}
+    evaluator.process([frame], [output([BOX], [[0.004, 0.0, 0.9]])])
+    assert evaluator.evaluate()["frame_ap_act"]["mAP@0.5IOU"] == 0

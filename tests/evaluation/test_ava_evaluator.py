@@ -14,6 +14,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
 from tubedet.data.annotations.ava_csv import AnnotationError, read_ava_csv
+from tubedet.errors import UserError
 from tubedet.evaluation import AVAEvaluator
 
 ROOT = Path(__file__).parents[2]
@@ -231,3 +232,31 @@ def test_a_person_detector_is_held_against_every_box_once(dataset):
     # Hits at 0.9, 0.8 and 0.6, a false positive at 0.7, four persons.
     ap = 100 * (1 + 1 + 3 / 4) / 4
     assert figures == pytest.approx({"mAP@0.5IOU": ap, "AP-person": ap})
+
+
+def test_what_would_stop_the_evaluation_stops_its_start(dataset, tmp_path):
+    (tmp_path / "gt.csv").write_text(GROUNDTRUTH + "c,0902,0.5,0.2,0.1,0.8,3,0\n")
+    with pytest.raises(AnnotationError, match=r"gt\.csv:6: inverted ground-truth box"):
+        AVAEvaluator(dataset)
+    # What does not count may be wrong.
+    for row in ("c,0902,0.5,0.2,0.1,0.8,7,0\n", "a,0950,0.5,0.2,0.1,0.8,3,0\n"):
+        (tmp_path / "gt.csv").write_text(GROUNDTRUTH + row)
+        AVAEvaluator(dataset)
+    MetadataCatalog.get(dataset).set(action_names=["bend/bow", "stand"])
+    with pytest.raises(UserError, match="action id 3 is to be evaluated, but .* has 2 actions"):
+        AVAEvaluator(dataset)
+    AVAEvaluator(dataset, person_only=True)
+
+
+def test_rows_that_count(dataset, tmp_path):
+    assert AVAEvaluator(dataset).counted_groundtruth().lines.tolist() == [1, 2, 3, 4]
+    (tmp_path / "gt.csv").write_text("a,0950,0.1,0.2,0.5,0.8,3,0\na,0902,0.1,0.2,0.5,0.8,2,0\n")
+    assert len(AVAEvaluator(dataset).counted_groundtruth()) == 0
+
+
+def test_a_model_that_finds_other_classes_only_scores_zero(dataset):
+    """An evaluation of files is stopped then, a training must go on."""
+    evaluator = AVAEvaluator(dataset)
+    evaluator.process([key_frame("a", 950.0)], [output([PERSON], [[0.5, 0.0, 0.0]])])
+    evaluator.process([key_frame("b", 903.0)], [output([[7, 8, 9, 10]], [[0.9, 0.0, 0.0]])])
+    assert evaluator.evaluate()["frame_ap"]["mAP@0.5IOU"] == 0

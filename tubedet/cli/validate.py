@@ -220,7 +220,9 @@ def crowds(datasets: Sequence[CheckedDataset], cfg: CfgNode) -> Iterator[Problem
         Problem: one for each data set with such key frames.
     """
     key = queries_key(cfg)
-    for checked in datasets if key else ():
+    if key is None:
+        return
+    for checked in datasets:
         numbers = [len(key_frame["annotations"]) for key_frame in checked.key_frames or ()]
         if message := describe_crowds(numbers, num_queries=number_of(cfg, key), key=key):
             yield Problem("warning", "crowd", checked.source, None, f"{message}; raise the key")

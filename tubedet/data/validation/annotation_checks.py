@@ -96,17 +96,24 @@ def check_custom_dataset(custom: CustomDataset) -> CheckedDataset:
         CheckedDataset: the problems, and the key frames to look up in the media.
     """
     checked = CheckedDataset(custom.path, custom.annotations)
-    add = checked.unreadable(custom.annotations, "row")
-    empty = _empty_table(custom.annotations)
-    read = functools.partial(read_table, custom)
-    table = checked.read("row", custom.annotations, lambda _: read(on_error=add), empty)
+    table = checked.read(
+        "row",
+        custom.annotations,
+        lambda path, **options: read_table(custom, **options),
+        _empty_table(custom.annotations),
+        on_error=checked.unreadable(custom.annotations, "row"),
+    )
     checked.num_rows = len(table) + len(table.empty_lines)
     checked.first_lines |= first_line_of_videos(table)
     excluded: set[tuple[str, float]] = set()
     if custom.excluded is not None:
-        add = checked.unreadable(custom.excluded, "row")
-        read = functools.partial(read_excluded, custom, on_error=add)
-        excluded = checked.read("row", custom.excluded, lambda _: read(), set())
+        excluded = checked.read(
+            "row",
+            custom.excluded,
+            lambda path, **options: read_excluded(custom, **options),
+            set(),
+            on_error=checked.unreadable(custom.excluded, "row"),
+        )
     checked.add_faults(value_faults(custom, table))
     _check_duplicates(checked, table)
     checked.add_faults(person_faults(custom, table))
