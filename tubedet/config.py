@@ -26,6 +26,8 @@ def _add_input_keys(cfg: CN) -> None:
     cfg.INPUT.MAX_SIZE_TRAIN = 100000
     cfg.INPUT.MIN_SIZE_TEST = 256
     cfg.INPUT.MAX_SIZE_TEST = 100000
+    # "horizontal": half of the training clips are mirrored; "none" where left and right make
+    # different actions.
     cfg.INPUT.RANDOM_FLIP = "horizontal"
 
     cfg.INPUT.CLIP = CN()
