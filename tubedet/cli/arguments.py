@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from fractions import Fraction
 
 from tubedet.errors import UserError
 from tubedet.model_zoo import find_release, get_config_file
@@ -119,3 +120,21 @@ def positive_int(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
     return int(text)
+
+
+def frame_rate(text: str) -> float:
+    """Parse a number of frames per second, such as 25, 29.97 or 30000/1001.
+
+    Args:
+        text: as given on the command line.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is none.
+    """
+    try:
+        rate = float(Fraction(text))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        rate = 0.0
+    if not 1e-3 < rate < 1e6:
+        raise argparse.ArgumentTypeError(f"expected frames per second, as 25, got {text!r}")
+    return rate

@@ -17,6 +17,7 @@ from pathlib import Path
 from tubedet.data.annotations.text import AnnotationError
 from tubedet.data.importers.dataset_writer import write_custom_dataset
 from tubedet.data.importers.formats import FORMATS, find_format, guess_format
+from tubedet.data.importers.frame_rates import StoredVideo, to_stored_frames
 from tubedet.data.importers.labels import FORMAT_OPTIONS, ImportFormat, ImportOptions
 from tubedet.data.importers.merging import merge
 from tubedet.data.video.media_paths import video_paths
@@ -24,7 +25,7 @@ from tubedet.data.video.reader import open_video
 from tubedet.data.video.video_file import VideoError
 from tubedet.errors import UserError
 
-from .arguments import add_overwrite_argument, positive_int
+from .arguments import add_overwrite_argument, frame_rate, positive_int
 
 OPTIONS_ANYWHERE = True
 
@@ -83,10 +84,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"attribute whose values are the actions; repeatable {_users('attribute')}",
     )
     parser.add_argument(
+        "--person-attribute",
+        metavar="NAME",
+        help=f"attribute whose value tells a person from another {_users('person_attribute')}",
+    )
+    parser.add_argument(
         "--first-frame",
         type=int,
         choices=(0, 1),
         help=f"number of the first frame {_users('first_frame')}",
+    )
+    parser.add_argument(
+        "--picture-fps",
+        type=frame_rate,
+        metavar="RATE",
+        help="how many of the annotated video's pictures are a second, such as 30 after "
+        f"'ffmpeg -r 30' {_users('picture_fps')}",
     )
     add_overwrite_argument(parser, help="replace existing files")
 
@@ -151,19 +164,24 @@ def main(options: argparse.Namespace) -> int:
                     videos=options.videos,
                     video=name,
                     attributes=tuple(options.attribute or ()),
+                    person_attribute=options.person_attribute,
                     first_frame=options.first_frame,
+                    picture_fps=options.picture_fps,
                 ),
             )
             for path, name in zip(options.files, names)
         ]
     )
     videos = sorted({box.video_id for box in labels.boxes} | {v for v, _ in labels.looked_at})
-    missing, stored_fps, rate_from = _media(videos, options.videos)
+    missing, stored, rate_from = _media(videos, options.videos, all_of=set(labels.frame_rates))
+    stored_fps = next((video.fps for video in stored.values()), None)
     fps = stored_fps if options.fps is None else options.fps
     if fps is None:
         raise AnnotationError(
             f"--fps is missing: no video file in {options.videos} tells the frame rate"
         )
+    rated = {video_id: stored.get(video_id, StoredVideo(fps)) for video_id in labels.frame_rates}
+    labels = to_stored_frames(labels, rated) if rated else labels
     written = write_custom_dataset(
         options.output,
         labels,
@@ -208,20 +226,25 @@ def _format(options: argparse.Namespace) -> ImportFormat:
     return first
 
 
-def _media(videos: list[str], folder: Path) -> tuple[list[str], float | None, str]:
-    """Videos that are not there; the rate of the first video file, and its name."""
+def _media(
+    videos: list[str], folder: Path, *, all_of: set[str]
+) -> tuple[list[str], dict[str, StoredVideo], str]:
+    """Videos that are not there; the first video file, and those that are asked for; its name."""
     paths = video_paths(videos, frames_dir=str(folder), videos_dir=str(folder))
-    missing, fps, rate_from = [], None, ""
+    missing: list[str] = []
+    stored: dict[str, StoredVideo] = {}
+    first = ""
     for video_id, path in paths.items():
         if not Path(path).exists():
             missing.append(video_id)
-        elif fps is None and Path(path).is_file():
+        elif Path(path).is_file() and (not stored or video_id in all_of):
             try:
                 with open_video(path) as reader:
-                    fps, rate_from = reader.fps, Path(path).name
+                    stored[video_id] = StoredVideo(reader.fps, reader.num_frames)
+                    first = first or Path(path).name
             except VideoError as error:
                 raise AnnotationError(f"{error}; the frame rate cannot be read") from None
-    return missing, fps, rate_from
+    return missing, stored, first
 
 
 def _some(names: Iterable[str], count: int = 5) -> str:

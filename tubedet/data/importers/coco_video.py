@@ -82,7 +82,9 @@ COCO_VIDEO = ImportFormat(
     read=read_coco_video,
     sign=lambda path, head: (
         "the key 'categories' or 'annotations'"
-        if head.lstrip().startswith("{") and ('"categories"' in head or '"annotations"' in head)
+        if head.lstrip().startswith("{")
+        and ('"categories"' in head or '"annotations"' in head)
+        and '"result"' not in head  # a task of Label Studio
         else ""
     ),
     options=frozenset({"first_frame"}),

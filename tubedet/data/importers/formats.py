@@ -10,9 +10,11 @@ from tubedet.errors import UserError
 
 from .coco_video import COCO_VIDEO
 from .cvat import CVAT
+from .label_studio import LABEL_STUDIO
 from .labels import ImportFormat
+from .via3 import VIA3
 
-FORMATS: dict[str, ImportFormat] = {f.name: f for f in (CVAT, COCO_VIDEO)}
+FORMATS: dict[str, ImportFormat] = {f.name: f for f in (CVAT, COCO_VIDEO, VIA3, LABEL_STUDIO)}
 _HEAD_BYTES = 1 << 16
 
 

@@ -29,9 +29,33 @@ def read_json(path: Path) -> Entry:
         return Entry(json.loads(path.read_bytes()), str(path))
     except json.JSONDecodeError as error:
         raise AnnotationError(f"{path}:{error.lineno}: no valid json: {error.msg}") from None
-    # ValueError: undecodable text, or a number too long for Python (whose advice is left out).
     except (ValueError, RecursionError) as error:
-        raise AnnotationError(f"{path}: no valid json: {str(error).partition(';')[0]}") from None
+        raise AnnotationError(f"{path}: {_problem(error)}") from None
+
+
+def parse_json(text: str, file: str, inner: str) -> Entry:
+    """Parse json that stands within another file, such as in a column of a csv.
+
+    Args:
+        text: the json.
+        file: name of the file, with the line.
+        inner: name of the place, such as that of the column.
+
+    Returns:
+        its outermost value.
+
+    Raises:
+        AnnotationError: if it is no json.
+    """
+    try:
+        return Entry(json.loads(text), file, inner)
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(f"{file}: {inner} is {_problem(error)}") from None
+
+
+def _problem(error: Exception) -> str:
+    """Say it without Python's advice on numbers that are too long."""
+    return f"no valid json: {str(error).partition(';')[0]}"
 
 
 class Entry:
@@ -152,6 +176,20 @@ class Entry:
             value = int(value)
         if not isinstance(value, int):
             raise self.error(f"has the {names[0]} {value!r}, expected a whole number")
+        return value
+
+    def number(self, *names: str) -> float:
+        """Return a number within what coordinates and times can be.
+
+        Args:
+            names: see :meth:`get`.
+
+        Raises:
+            AnnotationError: if there is none.
+        """
+        value = self.get(*names)
+        if isinstance(value, str) or not (math.isfinite(value) and abs(value) < _LARGEST):
+            raise self.error(f"has the {names[0]} {str(value)[:80]!r}, expected a number")
         return value
 
     def numbers(self, count: int) -> tuple[float, ...]:

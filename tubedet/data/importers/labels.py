@@ -48,6 +48,8 @@ class Labels:
         in_seconds: times are seconds, not numbers of stored frames.
         in_fractions: boxes are fractions of the frame, not pixels.
         sizes: (width, height) of videos in pixels, where the file tells.
+        frame_rates: frames per second by which the file counts frames, by video id, where it
+            tells; it may be another than the video has, see :func:`.to_stored_frames`.
         start_seconds: second at which the stored video begins, by video id, where it is not 0.
         remarks: what was read otherwise than it stands, such as "polygons: their enclosing boxes
             are taken", and how often.
@@ -60,6 +62,7 @@ class Labels:
     in_seconds: bool = False
     in_fractions: bool = False
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    frame_rates: dict[str, float] = field(default_factory=dict)
     start_seconds: dict[str, float] = field(default_factory=dict)
     remarks: Counter[str] = field(default_factory=Counter)
 
@@ -77,7 +80,9 @@ class ImportOptions:
         videos: folder of the videos.
         video: name of the file's video, or None.
         attributes: names of the attributes that are actions.
+        person_attribute: name of the attribute that tells persons apart, or None.
         first_frame: number of the first frame, 0 or 1, or None.
+        picture_fps: how many pictures were taken of a second of video, or None.
         label_map: file with the names of the actions, or None.
         actions: csv of actions by person and time, or None.
         subset: part of the file's videos, "train" or "test"; None: all.
@@ -86,14 +91,25 @@ class ImportOptions:
     videos: Path
     video: str | None = None
     attributes: tuple[str, ...] = ()
+    person_attribute: str | None = None
     first_frame: int | None = None
+    picture_fps: float | None = None
     label_map: Path | None = None
     actions: Path | None = None
     subset: str | None = None
 
 
 # The options above which only some formats have, as they are called on the command line.
-FORMAT_OPTIONS = ("video", "attribute", "first_frame", "label_map", "actions", "subset")
+FORMAT_OPTIONS = (
+    "video",
+    "attribute",
+    "person_attribute",
+    "first_frame",
+    "picture_fps",
+    "label_map",
+    "actions",
+    "subset",
+)
 
 
 @dataclass(frozen=True)

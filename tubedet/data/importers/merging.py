@@ -51,6 +51,7 @@ def merge(parts: Sequence[Labels]) -> Labels:
         merged.looked_at |= part.looked_at
         merged.unclear |= part.unclear
         merged.sizes |= part.sizes
+        merged.frame_rates |= part.frame_rates
         merged.start_seconds |= part.start_seconds
         merged.remarks += part.remarks
         merged.class_names += [n for n in part.class_names if n not in merged.class_names]

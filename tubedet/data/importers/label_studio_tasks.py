@@ -1,0 +1,249 @@
+"""Tasks of Label Studio: which annotation counts, its tracks, and what they are called."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .json_file import Entry
+from .key_frame_tracks import KeyFrame
+from .label_studio_videos import video_name
+from .labels import ImportOptions
+
+_LARGEST = 10**6  # number of a frame
+_RECTANGLE = "videorectangle"
+_ANSWERS = ("labels", "choices", "text", "taxonomy")  # keys of what a control says
+
+
+class _Result(NamedTuple):
+    """One entry of an annotation: what a control of the editor made.
+
+    Attributes:
+        control: its name.
+        kind: its type, which is the key of its answers.
+        value: what it says.
+        entry: where it stands.
+    """
+
+    control: str
+    kind: str
+    value: Entry
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Track:
+    """A region that moves.
+
+    Attributes:
+        kind: its type.
+        key_frames: in the order of their frames, one or more.
+        last_frame: of the video, or None.
+        aspect: width of the frame by its height, or None.
+        actions: names.
+    """
+
+    kind: str
+    key_frames: list[KeyFrame]
+    last_frame: int | None
+    aspect: float | None
+    actions: tuple[str, ...]
+
+    @property
+    def is_rectangle(self) -> bool:
+        """Whether its key frames are boxes."""
+        return self.kind == _RECTANGLE
+
+
+@dataclass
+class Task:
+    """What a task says of its video.
+
+    Attributes:
+        video_id: name of the video.
+        tracks: of persons.
+        controls: names of the controls that its regions have.
+        num_frames: of the video; 0, if it is not known.
+        rate: frames per second by which frames are counted, or None.
+    """
+
+    video_id: str
+    tracks: list[Track] = field(default_factory=list)
+    controls: set[str] = field(default_factory=set)
+    num_frames: int = 0
+    rate: float | None = None
+
+
+def read_task(entry: Entry, options: ImportOptions, remarks: Counter[str]) -> Task | None:
+    """Read a task, or an item of JSON-MIN.
+
+    Args:
+        entry: it.
+        options: see :func:`.read_label_studio`.
+        remarks: takes what the user should know.
+
+    Returns:
+        What it says; None, if it has no annotation.
+
+    Raises:
+        AnnotationError: if it breaks the format.
+    """
+    if isinstance(predictions := entry.members().get("predictions"), Entry) and predictions.value:
+        remarks["predictions: left out"] += len(predictions.items())
+    if "annotations" in entry or "completions" in entry:
+        annotation = _annotation(entry.items("annotations", "completions"), remarks)
+        if annotation is None:
+            return None
+        data, regions = entry.child("data"), _regions(annotation)
+    else:
+        data, regions = entry, _regions_of_min(entry)
+    tracks = [
+        _track(main, region, options, remarks) for main, region in _main_results(regions, remarks)
+    ]
+    if not tracks:
+        remarks["tasks without a track: left out"] += 1
+        return None
+    task = Task(options.video or video_name(data, options.videos, remarks), tracks)
+    for main, region in _main_results(regions, Counter()):
+        task.controls |= {result.control for result in region}
+        task.rate = task.rate or _rate(main.value)
+    task.num_frames = max(track.last_frame or 0 for track in tracks)
+    return task
+
+
+def _annotation(annotations: list[Entry], remarks: Counter[str]) -> Entry | None:
+    """Return the annotation that counts."""
+    done = []
+    for annotation in annotations:
+        flags = annotation.members()
+        if any(flag in annotation and flags[flag].value for flag in ("was_cancelled", "skipped")):
+            remarks["annotations that were cancelled: left out"] += 1
+        else:
+            done.append(annotation)
+    if not done:
+        remarks["tasks without an annotation: left out"] += 1
+        return None
+    truths = [annotation for annotation in done if annotation.value.get("ground_truth")]
+    if len(done) > 1:
+        kind = "the ground truth" if truths else "the first one"
+        remarks[f"tasks with several annotations: {kind} is taken"] += 1
+    return (truths or done)[0]
+
+
+def _regions(annotation: Entry) -> list[list[_Result]]:
+    """Results by region; those without an id are alone."""
+    regions: dict[str, list[_Result]] = defaultdict(list)
+    for number, entry in enumerate(annotation.items("result")):
+        if not isinstance(entry.value, dict):
+            raise entry.error("is no object")
+        if entry.value.get("type") == "relation":  # it has no value
+            continue
+        value = entry.child("value")
+        value.members()
+        region = f"id {entry.get('id')}" if "id" in entry else f"number {number}"
+        control = entry.text("from_name") if "from_name" in entry else ""
+        regions[region].append(_Result(control, entry.text("type"), value, entry))
+    return list(regions.values())
+
+
+def _regions_of_min(entry: Entry) -> list[list[_Result]]:
+    """Values of JSON-MIN, which stand under the names of their controls."""
+    results = []
+    for control, values in entry.members().items():
+        for value in values.items() if isinstance(values.value, list) else ():
+            if "sequence" in value:
+                results.append([_Result(control, _RECTANGLE, value, value)])
+            elif isinstance(value.value, dict) and control != "predictions":
+                results.append([_Result(control, control, value, value)])
+    return results
+
+
+def _main_results(
+    regions: list[list[_Result]], remarks: Counter[str]
+) -> list[tuple[_Result, list[_Result]]]:
+    """Return the result of each region that has its key frames, and all that it has."""
+    found = []
+    for region in regions:
+        moving = [result for result in region if "sequence" in result.value]
+        for main in [r for r in moving if r.kind == _RECTANGLE] or moving[:1]:
+            found.append((main, region))
+        if not moving:
+            for result in region:
+                remarks[f"{result.kind} without a box: left out"] += 1
+    return found
+
+
+def _track(
+    main: _Result, region: list[_Result], options: ImportOptions, remarks: Counter[str]
+) -> Track:
+    key_frames: dict[int, KeyFrame] = {}
+    for entry in main.value.items("sequence"):
+        key_frame = _key_frame(entry, is_rectangle=main.kind == _RECTANGLE)
+        if key_frames.setdefault(key_frame.frame, key_frame) != key_frame:
+            raise entry.error(f"has the frame {key_frame.frame}, as another key frame has")
+    if not key_frames:
+        raise main.value.error("has no key frame in its sequence")
+    last_frame = None
+    if "framesCount" in main.value:
+        last_frame = math.ceil(main.value.number("framesCount"))
+        if not 0 <= last_frame <= _LARGEST:
+            raise main.value.error(f"has the framesCount {last_frame}, expected up to {_LARGEST}")
+    aspect = None
+    if "original_width" in main.entry and "original_height" in main.entry:
+        width, height = main.entry.number("original_width"), main.entry.number("original_height")
+        aspect = width / height if min(width, height) >= 1 else None
+    actions: list[str] = []
+    for result in region:
+        if result.control in options.attributes if options.attributes else "labels" in result.value:
+            actions += _answers(result)
+        elif result is not main and not options.attributes:
+            remarks[
+                f"{result.kind} of regions: no actions without --attribute {result.control}"
+            ] += 1
+    return Track(
+        main.kind,
+        [key_frames[number] for number in sorted(key_frames)],
+        last_frame,
+        aspect,
+        tuple(dict.fromkeys(actions)),
+    )
+
+
+def _key_frame(entry: Entry, *, is_rectangle: bool) -> KeyFrame:
+    frame = entry.whole("frame")
+    if not 1 <= frame <= _LARGEST:
+        raise entry.error(f"has the frame {frame}, expected 1 to {_LARGEST}")
+    enabled = entry.value.get("enabled", True)
+    if not isinstance(enabled, bool):
+        raise entry.error(f"has 'enabled' {enabled!r}, expected true or false")
+    if not is_rectangle:
+        return KeyFrame(frame, (0, 0, 0, 0), 0, enabled)
+    x, y, width, height = (entry.number(name) for name in ("x", "y", "width", "height"))
+    rotation = entry.number("rotation") if "rotation" in entry else 0
+    return KeyFrame(frame, (x, y, width, height), rotation, enabled)
+
+
+def _answers(result: _Result) -> list[str]:
+    names = [n for n in dict.fromkeys((result.kind, *_ANSWERS)) if n in result.value]
+    found = []
+    for answer in result.value.items(names[0]) if names else ():
+        path = answer.value if isinstance(answer.value, list) else [answer.value]
+        if not path or not all(isinstance(part, str) and part.strip() for part in path):
+            raise answer.error(f"is {str(answer.value)[:80]}, expected a name")
+        found.append(" / ".join(path))  # of a taxonomy
+    return found
+
+
+def _rate(value: Entry) -> float | None:
+    """Frames per second by which the tool counts, if it can be told."""
+    rate = None
+    if "framesCount" in value and "duration" in value and value.number("duration") > 0:
+        rate = value.number("framesCount") / value.number("duration")
+    else:
+        timed = [e for e in value.items("sequence") if "time" in e and e.number("time") > 0]
+        if timed:
+            last = max(timed, key=lambda entry: entry.number("time"))
+            rate = last.whole("frame") / last.number("time")
+    return rate if rate and 1e-3 < rate < 1e6 else None
