@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from .json_file import Entry
 from .key_frame_tracks import KeyFrame
+from .label_studio_results import (
+    RECTANGLE,
+    Result,
+    choose_annotation,
+    main_results,
+    regions_of,
+    regions_of_min,
+)
 from .label_studio_videos import video_name
 from .labels import ImportOptions
 
 _LARGEST = 10**6  # number of a frame
-_RECTANGLE = "videorectangle"
 _ANSWERS = ("labels", "choices", "text", "taxonomy")  # keys of what a control says
-
-
-class _Result(NamedTuple):
-    """One entry of an annotation: what a control of the editor made.
-
-    Attributes:
-        control: its name.
-        kind: its type, which is the key of its answers.
-        value: what it says.
-        entry: where it stands.
-    """
-
-    control: str
-    kind: str
-    value: Entry
-    entry: Entry
 
 
 @dataclass(frozen=True)
@@ -54,7 +44,7 @@ class Track:
     @property
     def is_rectangle(self) -> bool:
         """Whether its key frames are boxes."""
-        return self.kind == _RECTANGLE
+        return self.kind == RECTANGLE
 
 
 @dataclass
@@ -93,94 +83,32 @@ def read_task(entry: Entry, options: ImportOptions, remarks: Counter[str]) -> Ta
     if isinstance(predictions := entry.members().get("predictions"), Entry) and predictions.value:
         remarks["predictions: left out"] += len(predictions.items())
     if "annotations" in entry or "completions" in entry:
-        annotation = _annotation(entry.items("annotations", "completions"), remarks)
+        annotation = choose_annotation(entry.items("annotations", "completions"), remarks)
         if annotation is None:
             return None
-        data, regions = entry.child("data"), _regions(annotation)
+        data, regions = entry.child("data"), regions_of(annotation)
     else:
-        data, regions = entry, _regions_of_min(entry)
+        data, regions = entry, regions_of_min(entry)
     tracks = [
-        _track(main, region, options, remarks) for main, region in _main_results(regions, remarks)
+        _track(main, region, options, remarks) for main, region in main_results(regions, remarks)
     ]
     if not tracks:
         remarks["tasks without a track: left out"] += 1
         return None
     task = Task(options.video or video_name(data, options.videos, remarks), tracks)
-    for main, region in _main_results(regions, Counter()):
+    for main, region in main_results(regions, Counter()):
         task.controls |= {result.control for result in region}
         task.rate = task.rate or _rate(main.value)
     task.num_frames = max(track.last_frame or 0 for track in tracks)
     return task
 
 
-def _annotation(annotations: list[Entry], remarks: Counter[str]) -> Entry | None:
-    """Return the annotation that counts."""
-    done = []
-    for annotation in annotations:
-        flags = annotation.members()
-        if any(flag in annotation and flags[flag].value for flag in ("was_cancelled", "skipped")):
-            remarks["annotations that were cancelled: left out"] += 1
-        else:
-            done.append(annotation)
-    if not done:
-        remarks["tasks without an annotation: left out"] += 1
-        return None
-    truths = [annotation for annotation in done if annotation.value.get("ground_truth")]
-    if len(done) > 1:
-        kind = "the ground truth" if truths else "the first one"
-        remarks[f"tasks with several annotations: {kind} is taken"] += 1
-    return (truths or done)[0]
-
-
-def _regions(annotation: Entry) -> list[list[_Result]]:
-    """Results by region; those without an id are alone."""
-    regions: dict[str, list[_Result]] = defaultdict(list)
-    for number, entry in enumerate(annotation.items("result")):
-        if not isinstance(entry.value, dict):
-            raise entry.error("is no object")
-        if entry.value.get("type") == "relation":  # it has no value
-            continue
-        value = entry.child("value")
-        value.members()
-        region = f"id {entry.get('id')}" if "id" in entry else f"number {number}"
-        control = entry.text("from_name") if "from_name" in entry else ""
-        regions[region].append(_Result(control, entry.text("type"), value, entry))
-    return list(regions.values())
-
-
-def _regions_of_min(entry: Entry) -> list[list[_Result]]:
-    """Values of JSON-MIN, which stand under the names of their controls."""
-    results = []
-    for control, values in entry.members().items():
-        for value in values.items() if isinstance(values.value, list) else ():
-            if "sequence" in value:
-                results.append([_Result(control, _RECTANGLE, value, value)])
-            elif isinstance(value.value, dict) and control != "predictions":
-                results.append([_Result(control, control, value, value)])
-    return results
-
-
-def _main_results(
-    regions: list[list[_Result]], remarks: Counter[str]
-) -> list[tuple[_Result, list[_Result]]]:
-    """Return the result of each region that has its key frames, and all that it has."""
-    found = []
-    for region in regions:
-        moving = [result for result in region if "sequence" in result.value]
-        for main in [r for r in moving if r.kind == _RECTANGLE] or moving[:1]:
-            found.append((main, region))
-        if not moving:
-            for result in region:
-                remarks[f"{result.kind} without a box: left out"] += 1
-    return found
-
-
 def _track(
-    main: _Result, region: list[_Result], options: ImportOptions, remarks: Counter[str]
+    main: Result, region: list[Result], options: ImportOptions, remarks: Counter[str]
 ) -> Track:
     key_frames: dict[int, KeyFrame] = {}
     for entry in main.value.items("sequence"):
-        key_frame = _key_frame(entry, is_rectangle=main.kind == _RECTANGLE)
+        key_frame = _key_frame(entry, is_rectangle=main.kind == RECTANGLE)
         if key_frames.setdefault(key_frame.frame, key_frame) != key_frame:
             raise entry.error(f"has the frame {key_frame.frame}, as another key frame has")
     if not key_frames:
@@ -225,7 +153,7 @@ def _key_frame(entry: Entry, *, is_rectangle: bool) -> KeyFrame:
     return KeyFrame(frame, (x, y, width, height), rotation, enabled)
 
 
-def _answers(result: _Result) -> list[str]:
+def _answers(result: Result) -> list[str]:
     names = [n for n in dict.fromkeys((result.kind, *_ANSWERS)) if n in result.value]
     found = []
     for answer in result.value.items(names[0]) if names else ():

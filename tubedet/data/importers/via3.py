@@ -15,7 +15,8 @@ from tubedet.data.video.reader import VIDEO_EXTENSIONS
 from .labels import ImportFormat, ImportOptions, Labels, Moment, PersonBox, is_box
 from .picture_names import PictureClock, plain_path
 from .via3_actions import ActionAttributes
-from .via3_project import Region, read_project
+from .via3_csv import read_csv_project
+from .via3_project import Region, read_json_project
 from .via3_shapes import enclosing_box
 
 _SAME_FRAME = 0.01  # seconds; VIA shows regions of less than 0.02 s together
@@ -41,7 +42,9 @@ def read_via3(path: Path, options: ImportOptions) -> Labels:
         AnnotationError: if the file breaks its format; the message names the place.
         OSError: if it cannot be read.
     """
-    project = read_project(path)
+    with open(path, "rb") as stream:
+        is_json = stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"["))
+    project = read_json_project(path) if is_json else read_csv_project(path)
     labels = Labels(in_seconds=True)
     remarks = labels.remarks
     regions = [region for region in project.regions if _is_of_moment(region, remarks)]

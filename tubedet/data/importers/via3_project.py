@@ -1,27 +1,13 @@
-"""Read the two files that VIA 3 writes, a project and its csv export, into one form."""
+"""Read projects of VIA 3, and what they have in common with its csv export."""
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tubedet.data.annotations.text import AnnotationError, open_text
+from .json_file import Entry, read_json
 
-from .json_file import Entry, parse_json, read_json
-
-_COLUMNS = (
-    "metadata_id",
-    "file_list",
-    "flags",
-    "temporal_coordinates",
-    "spatial_coordinates",
-    "metadata",
-)
-_ATTRIBUTES = re.compile(r"#\s*ATTRIBUTES?\s*=\s*(.*)")
 _PICTURE = 2  # the type of a file
 _TEXT = 1  # the type of an attribute
 
@@ -75,22 +61,16 @@ class Project:
     has_options: bool = True
 
 
-def read_project(path: Path) -> Project:
-    """Read a project (json) or its export (csv).
+def read_json_project(path: Path) -> Project:
+    """Read a project.
 
     Args:
-        path: the file.
+        path: the json.
 
     Raises:
         AnnotationError: if it breaks its format; the message names the place.
         OSError: if it cannot be read.
     """
-    with open(path, "rb") as stream:
-        is_json = stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"["))
-    return _read_json(path) if is_json else _read_csv(path)
-
-
-def _read_json(path: Path) -> Project:
     content = read_json(path)
     files = content.members("file")
     views = {
@@ -105,84 +85,13 @@ def _read_json(path: Path) -> Project:
         times = entry.child("z") if "z" in entry else None
         shape = entry.child("xy") if "xy" in entry else Entry([], "")
         names = [_file_name(file) for file in views[view_id]]
-        regions.append(_region(entry, names, times, shape, entry.child("av")))
+        regions.append(read_region(entry, names, times, shape, entry.child("av")))
     shown = [file for view in views.values() for file in view]
     pictures = [(_file_name(f), f) for f in shown if f.value.get("type") == _PICTURE]
     attributes = {
-        number: _attribute(entry) for number, entry in content.members("attribute").items()
+        number: read_attribute(entry) for number, entry in content.members("attribute").items()
     }
     return Project(attributes, regions, pictures)
-
-
-def _read_csv(path: Path) -> Project:
-    attributes: dict[str, Attribute] = {}
-    regions = []
-    has_options = False
-    with open_text(path) as stream:
-        lines = _Lines(stream)
-        reader = csv.reader(lines)
-        try:
-            for row in reader:
-                place = f"{path}:{reader.line_num}"
-                while row and not row[-1]:  # a spreadsheet fills the columns up
-                    row.pop()
-                if not row:
-                    continue
-                if len(row) != len(_COLUMNS):
-                    raise AnnotationError(
-                        f"{place}: {len(row)} columns, expected {len(_COLUMNS)}: "
-                        f"{','.join(_COLUMNS)}"
-                    )
-                cells = {
-                    name: parse_json(cell, place, name) for name, cell in zip(_COLUMNS[1:], row[1:])
-                }
-                files = [
-                    Entry({"name": name.value}, place, "file_list").text("name")
-                    for name in cells["file_list"].items()
-                ]
-                regions.append(
-                    _region(
-                        cells["file_list"],
-                        files,
-                        cells["temporal_coordinates"],
-                        cells["spatial_coordinates"],
-                        cells["metadata"],
-                    )
-                )
-        except csv.Error as error:
-            raise AnnotationError(f"{path}:{reader.line_num}: no valid csv: {error}") from None
-        for number, text in lines.comments:
-            if found := _ATTRIBUTES.match(text):
-                members = parse_json(found[1], f"{path}:{number}", "ATTRIBUTE").members()
-                has_options = all(isinstance(entry.value, dict) for entry in members.values())
-                # Old versions write the names alone.
-                attributes = {
-                    key: _attribute(entry)
-                    if has_options
-                    else Attribute(str(entry.value), None, of_regions=True)
-                    for key, entry in members.items()
-                }
-    if not has_options:
-        attributes = _attributes_of(regions, {key: a.name for key, a in attributes.items()})
-    return Project(attributes, regions, [], has_options)
-
-
-class _Lines:
-    """The lines of a csv; those of comments are put aside, and are empty in their places.
-
-    Attributes:
-        comments: number and text of each comment.
-    """
-
-    def __init__(self, lines: Iterable[str]):
-        self.comments: list[tuple[int, str]] = []
-        self._lines = lines
-
-    def __iter__(self) -> Iterator[str]:
-        for number, line in enumerate(self._lines, start=1):
-            if line.startswith("#"):
-                self.comments.append((number, line.strip()))
-            yield "\n" if line.startswith("#") else line
 
 
 def _member(files: dict[str, Entry], fid: Entry) -> Entry:
@@ -196,7 +105,15 @@ def _file_name(file: Entry) -> str:
     return file.text(*given or ("fname", "src"))
 
 
-def _attribute(entry: Entry) -> Attribute:
+def read_attribute(entry: Entry) -> Attribute:
+    """Read an attribute.
+
+    Args:
+        entry: it.
+
+    Raises:
+        AnnotationError: if it is none.
+    """
     options = entry.members("options") if "options" in entry else {}
     names = {number: option.value for number, option in options.items()}
     for number, name in names.items():
@@ -210,22 +127,21 @@ def _attribute(entry: Entry) -> Attribute:
     )
 
 
-def _attributes_of(regions: list[Region], names: dict[str, str]) -> dict[str, Attribute]:
-    """Make attributes of the answers that were given, where the file does not tell the options."""
-    options: dict[str, dict[str, str]] = {}
-    for region in regions:
-        for key, value in region.values.items() if region.shape.value else ():
-            seen = options.setdefault(key, {})
-            seen.update((v.strip(), v.strip()) for v in value.split(",") if v.strip())
-    return {
-        key: Attribute(names.get(key, key), dict(sorted(seen.items())), of_regions=True)
-        for key, seen in sorted(options.items())
-    }
-
-
-def _region(
+def read_region(
     entry: Entry, files: list[str], times: Entry | None, shape: Entry, values: Entry
 ) -> Region:
+    """Put a region together.
+
+    Args:
+        entry: where it stands.
+        files: names of the pictures or videos it belongs to.
+        times: seconds.
+        shape: see :class:`Region`.
+        values: answers by the ids of the attributes.
+
+    Raises:
+        AnnotationError: if it is none.
+    """
     if len(files) != 1:
         raise entry.error(f"belongs to {len(files)} files, expected one")
     shape.items()
