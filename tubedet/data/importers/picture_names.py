@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
+from tubedet.data.video.media_paths import video_paths
+
 from .json_file import Entry
 from .labels import ImportOptions, Moment
 
 # Names of pictures that tell nothing of their video, as img_00001.jpg.
-_GENERAL = {"", "img", "image", "frame", "flow", "pic", "picture", "screenshot", "thumb"}
+_GENERAL = ("", "img", "image", "frame", "flow", "pic", "picture", "screenshot", "thumb")
+_GENERAL_END = re.compile(r"(.+?)[_-]+(?:img|image|frame|pic|picture)", re.DOTALL | re.IGNORECASE)
 _NAME = re.compile(r"(?:(?P<video>.*?)[_-]+)?(?P<number>[0-9]{1,18})", re.DOTALL)
 _NAME_WITHOUT_DASH = re.compile(r"(?P<video>.*?)(?P<number>[0-9]{1,18})", re.DOTALL)
 
@@ -42,6 +46,7 @@ class PictureClock:
         self._options = options
         self._remarks = remarks
         self._videos: set[str] = set()
+        self._known: dict[str, Moment] = {}
 
     def moment(self, name: str, entry: Entry) -> Moment:
         """Return video and second of a picture.
@@ -53,6 +58,11 @@ class PictureClock:
         Raises:
             AnnotationError: if the name does not tell it, or options are missing.
         """
+        if name not in self._known:
+            self._known[name] = self._read(name, entry)
+        return self._known[name]
+
+    def _read(self, name: str, entry: Entry) -> Moment:
         options = self._options
         path = plain_path(name)
         found = _NAME.fullmatch(path.stem)
@@ -66,6 +76,8 @@ class PictureClock:
         video = found["video"] or ""
         if video.lower() in _GENERAL:
             video = path.parent.name
+        elif ending := _GENERAL_END.fullmatch(video):  # gym_frame_000031.jpg
+            video = self._without_ending(video, ending[1])
         self._videos.add(video)
         if options.video is not None:
             if len(self._videos) > 1:
@@ -79,6 +91,14 @@ class PictureClock:
                 f"has the picture {name!r}, which does not tell its video: --video NAME"
             )
         return video, self._second(int(found["number"]), name, entry)
+
+    def _without_ending(self, full: str, short: str) -> str:
+        """Return the name of a video by that of its pictures, gym_frame."""
+        folder = str(self._options.videos)
+        if os.path.exists(video_paths([full], frames_dir=folder, videos_dir=folder)[full]):
+            return full
+        self._remarks[f"pictures of {full!r}: the video is taken to be {short!r}"] += 1
+        return short
 
     def _second(self, number: int, name: str, entry: Entry) -> float:
         rate, first = self._options.picture_fps, self._options.first_frame

@@ -49,7 +49,8 @@ def read_via3(path: Path, options: ImportOptions) -> Labels:
     remarks = labels.remarks
     regions = [region for region in project.regions if _is_of_moment(region, remarks)]
     if not regions:
-        raise AnnotationError(f"{path}: no region of a picture or of a frame of a video")
+        others = "".join(f"; {text} ({count})" for text, count in remarks.items())
+        raise AnnotationError(f"{path}: no region of a picture or of a frame of a video{others}")
     attributes = ActionAttributes(path, project, options, remarks)
     used = ", ".join(attributes.names)
     remarks[f"regions, whose actions are the attributes {used}"] = len(regions)

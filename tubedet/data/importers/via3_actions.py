@@ -10,6 +10,8 @@ from tubedet.data.annotations.text import AnnotationError
 from .labels import ImportOptions
 from .via3_project import Project
 
+_NOBODY = ("", "-1")  # what files have that made persons by a tracker
+
 
 class ActionAttributes:
     """Which attributes are actions, and how the actions are called.
@@ -26,31 +28,27 @@ class ActionAttributes:
 
     def __init__(self, path: Path, project: Project, options: ImportOptions, remarks: Counter[str]):
         self._remarks = remarks
-        of_regions = {key: a for key, a in project.attributes.items() if a.of_regions}
-        names = [attribute.name for attribute in of_regions.values()]
-        for option, wanted in (
-            ("--attribute", options.attributes),
-            ("--person-attribute", [options.person_attribute or ""]),
-        ):
-            for name in filter(None, wanted):
-                if name not in names:
-                    raise AnnotationError(
-                        f"{path}: {option} {name}: regions have no such attribute, but "
-                        f"{', '.join(names) or 'none'}"
-                    )
-        persons = [k for k, a in of_regions.items() if a.name == options.person_attribute]
-        self._person = persons[0] if persons else None
-        self._person_names = of_regions[persons[0]].options if persons else None
+        attributes = project.attributes
+        names = ", ".join(attribute.name for attribute in attributes.values()) or "none"
+        person = options.person_attribute
+        for name in [*options.attributes, *([] if person is None else [person])]:
+            if all(attribute.name != name for attribute in attributes.values()):
+                option = "--person-attribute" if name == person else "--attribute"
+                raise AnnotationError(f"{path}: {option} {name}: the file has {names}")
+        self._persons = {key: a for key, a in attributes.items() if a.name == person}
         self._chosen = {
             key: a
-            for key, a in of_regions.items()
-            if (a.name in options.attributes if options.attributes else a.options is not None)
-            and key not in persons
+            for key, a in attributes.items()
+            if (
+                a.name in options.attributes
+                if options.attributes
+                else a.of_regions and a.options is not None and key not in self._persons
+            )
         }
         if not self._chosen:
             raise AnnotationError(
                 f"{path}: no attribute of regions has options; say which one is the actions: "
-                f"--attribute NAME, one of {', '.join(names) or '(there is none)'}"
+                f"--attribute NAME, of {names}"
             )
         self._texts = self._name_options(remarks)
         if not project.has_options:
@@ -112,10 +110,11 @@ class ActionAttributes:
         Args:
             values: answers by the ids of the attributes.
         """
-        if self._person is None:
+        if not self._persons:
             return None
-        value = values.get(self._person, "").strip()
-        if not value:
-            self._remarks["regions without a value of --person-attribute: nobody's number"] += 1
-            return None
-        return (self._person_names or {}).get(value, value)
+        for key, attribute in self._persons.items():
+            value = values.get(key, "").strip()
+            if value not in _NOBODY:
+                return (attribute.options or {}).get(value, value)
+        self._remarks["regions without a value of --person-attribute: without a number"] += 1
+        return None

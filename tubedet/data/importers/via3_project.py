@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from tubedet.data.video.reader import VIDEO_EXTENSIONS
+
 from .json_file import Entry, read_json
 
 _PICTURE = 2  # the type of a file
@@ -19,6 +21,7 @@ class Attribute(NamedTuple):
         name: what the annotator sees.
         options: names of the answers by their ids; None: free text.
         of_regions: asked of a region of a picture or frame, not of a whole file or a stretch of it.
+            A region has the value of a stretch, too, if that is selected while it is drawn.
     """
 
     name: str
@@ -87,7 +90,13 @@ def read_json_project(path: Path) -> Project:
         names = [_file_name(file) for file in views[view_id]]
         regions.append(read_region(entry, names, times, shape, entry.child("av")))
     shown = [file for view in views.values() for file in view]
-    pictures = [(_file_name(f), f) for f in shown if f.value.get("type") == _PICTURE]
+    pictures = [
+        (name, file)
+        for file in shown
+        # Old versions call videos so, too.
+        if file.value.get("type") == _PICTURE
+        and not (name := _file_name(file)).lower().endswith(VIDEO_EXTENSIONS)
+    ]
     attributes = {
         number: read_attribute(entry) for number, entry in content.members("attribute").items()
     }
@@ -115,7 +124,7 @@ def read_attribute(entry: Entry) -> Attribute:
         AnnotationError: if it is none.
     """
     options = entry.members("options") if "options" in entry else {}
-    names = {number: option.value for number, option in options.items()}
+    names = {number: option.value for number, option in options.items() if option.value != ""}
     for number, name in names.items():
         if not isinstance(name, str) or not name.strip():
             raise options[number].error("is no name")
