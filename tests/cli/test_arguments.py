@@ -1,5 +1,6 @@
 """--model in all commands that have it, and videos that demo takes without an option."""
 
+import argparse
 import hashlib
 import importlib
 import json
@@ -10,6 +11,7 @@ import pytest
 from release_server import toy_release, unused_url
 
 from tubedet.cli import demo, export, train
+from tubedet.cli.arguments import frame_rate
 from tubedet.cli.running import parse_command_line, run_command
 from tubedet.inference.writers import VideoWriter
 from tubedet.model_zoo import get_config_file
@@ -185,3 +187,16 @@ def test_key_parting_keeps_folders_that_exist(tmp_path, monkeypatch):
     assert demo._split_at_key(["DCIM", "x"]) == ([], ["DCIM", "x"])
     (tmp_path / "DCIM").mkdir()
     assert demo._split_at_key(["DCIM", "SEED", "1"]) == (["DCIM"], ["SEED", "1"])
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("25", 25), ("29.97", 29.97), ("30000/1001", 30000 / 1001), ("1e1", 10)]
+)
+def test_frame_rates(text, rate):
+    assert frame_rate(text) == pytest.approx(rate, rel=1e-12)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-25", "a", "25/0", "nan", "inf", "1e400", "1e-9"])
+def test_what_is_no_frame_rate_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="expected frames per second"):
+        frame_rate(text)

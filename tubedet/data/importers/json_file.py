@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from tubedet.data.annotations.text import AnnotationError
 
@@ -51,6 +50,12 @@ def parse_json(text: str, file: str, inner: str) -> Entry:
         return Entry(json.loads(text), file, inner)
     except (ValueError, RecursionError) as error:
         raise AnnotationError(f"{file}: {inner} is {_problem(error)}") from None
+
+
+def _is_coordinate(value: object) -> TypeGuard[float]:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < _LARGEST  # which NaN is not; an int may be too long for a float
 
 
 def _problem(error: Exception) -> str:
@@ -188,7 +193,7 @@ class Entry:
             AnnotationError: if there is none.
         """
         value = self.get(*names)
-        if isinstance(value, str) or not (math.isfinite(value) and abs(value) < _LARGEST):
+        if not _is_coordinate(value):
             raise self.error(f"has the {names[0]} {str(value)[:80]!r}, expected a number")
         return value
 
@@ -203,10 +208,7 @@ class Entry:
         """
         value = self.value
         if not (
-            isinstance(value, list)
-            and len(value) == count
-            and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
-            and all(math.isfinite(v) and abs(v) < _LARGEST for v in value)
+            isinstance(value, list) and len(value) == count and all(map(_is_coordinate, value))
         ):
             raise self.error(f"is {str(value)[:80]}, expected {count} numbers")
         return tuple(value)

@@ -33,11 +33,8 @@ def read_label_studio(path: Path, options: ImportOptions) -> Labels:
     """
     content = read_json(path)
     entries = content.items() if isinstance(content.value, list) else [content]
-    if options.video is not None and len(entries) > 1:
-        raise AnnotationError(
-            f"{path}: --video {options.video} cannot be right, there are {len(entries)} tasks"
-        )
     parts = []
+    with_tracks = 0
     controls: set[str] = set()
     for entry in entries:
         labels = Labels(in_fractions=True)
@@ -45,15 +42,19 @@ def read_label_studio(path: Path, options: ImportOptions) -> Labels:
         parts.append(labels)
         if task is None:
             continue
+        with_tracks += 1
+        if options.video is not None and with_tracks > 1:
+            raise AnnotationError(
+                f"{path}: --video {options.video} cannot be right, several tasks have tracks"
+            )
         controls |= task.controls
         for person, track in enumerate(task.tracks):
             _add_track(labels, task.video_id, person, track)
         if task.num_frames and task.tracks:
             frames = range(1, task.num_frames + 1)
             labels.looked_at.update((task.video_id, frame) for frame in frames)
-            labels.remarks["frames without a box: taken as moments with nobody"] += len(
-                labels.empty
-            )
+            if empty := len(labels.empty):
+                labels.remarks["frames without a box: taken as moments with nobody"] = empty
         if task.rate:
             labels.frame_rates[task.video_id] = task.rate
     for name in options.attributes:

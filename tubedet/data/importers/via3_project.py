@@ -94,13 +94,17 @@ def read_json_project(path: Path) -> Project:
         (name, file)
         for file in shown
         # Old versions call videos so, too.
-        if file.value.get("type") == _PICTURE
+        if _type(file) == _PICTURE
         and not (name := _file_name(file)).lower().endswith(VIDEO_EXTENSIONS)
     ]
     attributes = {
         number: read_attribute(entry) for number, entry in content.members("attribute").items()
     }
     return Project(attributes, regions, pictures)
+
+
+def _type(entry: Entry) -> object:
+    return entry.members()["type"].value if "type" in entry else None
 
 
 def _member(files: dict[str, Entry], fid: Entry) -> Entry:
@@ -128,10 +132,10 @@ def read_attribute(entry: Entry) -> Attribute:
     for number, name in names.items():
         if not isinstance(name, str) or not name.strip():
             raise options[number].error("is no name")
-    anchor = str(entry.value.get("anchor_id") or "")
+    anchor = entry.text("anchor_id") if "anchor_id" in entry else ""
     return Attribute(
         str(entry.get("aname")),
-        names if names and entry.value.get("type") != _TEXT else None,
+        names if names and _type(entry) != _TEXT else None,
         of_regions="XY0" not in anchor,
     )
 

@@ -22,7 +22,7 @@ def enclosing_box(shape: Entry) -> tuple[str, Box]:
     Raises:
         AnnotationError: if it is no shape.
     """
-    kind, *numbers = shape.numbers(len(shape.items()))
+    kind, *numbers = shape.numbers(len(shape.items())) or (0,)
     name, fits, read = _KINDS.get(kind, ("", lambda _: False, _points))
     if not fits(len(numbers)):
         raise shape.error(
