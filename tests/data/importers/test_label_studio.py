@@ -146,6 +146,30 @@ def test_a_rate_by_the_times_of_key_frames(tmp_path, capsys):
     assert "counted at 24 per second, the video has 12" in capsys.readouterr().out
 
 
+def test_times_of_key_frames_are_more_exact_than_a_length_that_was_rounded_up(tmp_path, capsys):
+    def said(time):
+        track = region(key_frame(5, enabled=False, time=time), frames=48, duration=1.97)
+        assert run(tmp_path, task(track), "--overwrite", fps="100") == 0
+        return capsys.readouterr().out
+
+    assert "counted at 24 per second" in said(5 / 24)
+    # Another program measures from the first frame on.
+    assert "counted at 24.365 per second" in said(4 / 24)
+
+
+def test_rates_of_several_videos(tmp_path, capsys):
+    names = ("gym", "hall")
+    tasks = [
+        task(region(key_frame(40, enabled=False), frames=40, duration=2.0), video=f"{name}.mp4")
+        for name in names
+    ]
+    assert run(tmp_path, tasks) == 0
+    boxes = [row for row in rows(tmp_path) if row.count(",") > 1]
+    assert boxes == [f"{name},20,0.1,0.2,0.4,0.6,1,0" for name in names]
+    said = capsys.readouterr().out
+    assert all(f"frames of {name!r} are counted at 20 per second" in said for name in names)
+
+
 def test_choices_of_regions_are_actions(tmp_path, capsys):
     track = region(key_frame(1, enabled=False), labels=["person"])
     choice = {
@@ -279,7 +303,7 @@ GOOD = key_frame(1, enabled=False)
     ("content", "options", "message"),
     [
         ([task(region(GOOD)), task(region(GOOD))], ("--video", "x"), "several tasks have tracks"),
-        (task(region()), (), "value has no key frame in its sequence"),
+        (task(region()), (), "tasks without a track: left out (1)"),
         (task(region(GOOD | {"frame": 0})), (), "sequence[0] has the frame 0, expected 1 to"),
         (task(region(GOOD | {"x": "1"})), (), "sequence[0] has the x '1', expected a number"),
         (task(region(GOOD | {"enabled": 1})), (), "has 'enabled' 1, expected true or false"),

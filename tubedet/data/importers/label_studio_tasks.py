@@ -75,13 +75,13 @@ def read_task(entry: Entry, options: ImportOptions, remarks: Counter[str]) -> Ta
         remarks: takes what the user should know.
 
     Returns:
-        What it says; None, if it has no annotation.
+        What it says; None, if no annotation of it has a track.
 
     Raises:
         AnnotationError: if it breaks the format.
     """
-    if isinstance(predictions := entry.members().get("predictions"), Entry) and predictions.value:
-        remarks["predictions: left out"] += len(predictions.items())
+    if "predictions" in entry and (predictions := entry.items("predictions")):
+        remarks["predictions: left out"] += len(predictions)
     if "annotations" in entry or "completions" in entry:
         annotation = choose_annotation(entry.items("annotations", "completions"), remarks)
         if annotation is None:
@@ -89,17 +89,16 @@ def read_task(entry: Entry, options: ImportOptions, remarks: Counter[str]) -> Ta
         data, regions = entry.child("data"), regions_of(annotation)
     else:
         data, regions = entry, regions_of_min(entry)
-    tracks = [
-        _track(main, region, options, remarks) for main, region in main_results(regions, remarks)
-    ]
-    if not tracks:
+    moving = [pair for pair in main_results(regions, remarks) if pair[0].value.items("sequence")]
+    if not moving:
         remarks["tasks without a track: left out"] += 1
         return None
-    task = Task(options.video or video_name(data, options.videos, remarks), tracks)
-    for main, region in main_results(regions, Counter()):
+    task = Task(options.video or video_name(data, options.videos, remarks))
+    for main, region in moving:
+        task.tracks.append(_track(main, region, options, remarks))
         task.controls |= {result.control for result in region}
         task.rate = task.rate or _rate(main.value)
-    task.num_frames = max(track.last_frame or 0 for track in tracks)
+    task.num_frames = max(track.last_frame or 0 for track in task.tracks)
     return task
 
 
@@ -111,8 +110,6 @@ def _track(
         key_frame = _key_frame(entry, is_rectangle=main.kind == RECTANGLE)
         if key_frames.setdefault(key_frame.frame, key_frame) != key_frame:
             raise entry.error(f"has the frame {key_frame.frame}, as another key frame has")
-    if not key_frames:
-        raise main.value.error("has no key frame in its sequence")
     last_frame = None
     if "framesCount" in main.value:
         last_frame = math.ceil(main.value.number("framesCount"))
@@ -166,12 +163,17 @@ def _answers(result: Result) -> list[str]:
 
 def _rate(value: Entry) -> float | None:
     """Frames per second by which the tool counts, if it can be told."""
-    rate = None
+    by_times = by_length = None
+    timed = [e for e in value.items("sequence") if "time" in e and e.number("time") > 0]
+    if timed:
+        last = max(timed, key=lambda entry: entry.number("time"))
+        by_times = last.whole("frame") / last.number("time")
     if "framesCount" in value and "duration" in value and value.number("duration") > 0:
-        rate = value.number("framesCount") / value.number("duration")
-    else:
-        timed = [e for e in value.items("sequence") if "time" in e and e.number("time") > 0]
-        if timed:
-            last = max(timed, key=lambda entry: entry.number("time"))
-            rate = last.whole("frame") / last.number("time")
+        count = value.number("framesCount")
+        by_length = count / value.number("duration")
+        # The count is rounded up, so that the times of key frames are more exact; but other
+        # programs measure these from another frame on.
+        if by_times and abs(count - by_times * value.number("duration")) >= 1:
+            by_times = None
+    rate = by_times or by_length
     return rate if rate and 1e-3 < rate < 1e6 else None
