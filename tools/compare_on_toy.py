@@ -105,6 +105,7 @@ def finished_run(config: Path, seed: int, folder: Path, num_processes: int) -> d
         start = time.perf_counter()
         command = [sys.executable, str(ROOT / "tools" / "train_net.py")]
         command += ["--config-file", str(config), "--num-gpus", str(num_processes)]
+        command.append("--overwrite")  # a run that was interrupted is made again, for its minutes
         subprocess.run([*command, "OUTPUT_DIR", str(folder), "SEED", str(seed)], check=True)
         minutes = (time.perf_counter() - start) / 60
         dataset = load_config(str(config)).DATASETS.TEST[0]

@@ -4,7 +4,7 @@
 #   sh tools/run_toy_demo.sh PYTHON DATASETS OUTPUT
 #
 # DATASETS is the folder that holds data sets ($DETECTRON2_DATASETS). An interrupted run goes on
-# where it stopped; a finished one is only evaluated and drawn again. Delete OUTPUT to start over.
+# where it stopped; a finished one is only drawn again. Delete OUTPUT to start over.
 set -eu
 python=$1
 datasets=$2

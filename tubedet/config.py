@@ -287,6 +287,9 @@ def _add_run_keys(cfg: CN) -> None:
     # Type of the automatic mixed precision switched on by AMP.ENABLED: "float16" or "bfloat16".
     cfg.SOLVER.AMP.DTYPE = "float16"
 
+    # Evaluations during a training (EVAL_PERIOD) take at most so many key frames of each data set,
+    # evenly over it. The one at the end, and --eval-only, take all. 0: all, always.
+    cfg.TEST.MAX_KEY_FRAMES = 0
     # Clips in one pass of the model at evaluation. Clips of other sizes do not share a pass.
     cfg.TEST.BATCH_SIZE = 1
     # Automatic mixed precision of evaluation: "float16", "bfloat16" or "" (none).

@@ -11,8 +11,9 @@ import pytest
 from release_server import toy_release, unused_url
 
 from tubedet.cli import demo, export, train
-from tubedet.cli.arguments import frame_rate
+from tubedet.cli.arguments import frame_rate, key_value_pairs
 from tubedet.cli.running import parse_command_line, run_command
+from tubedet.errors import UserError
 from tubedet.inference.writers import VideoWriter
 from tubedet.model_zoo import get_config_file
 
@@ -200,3 +201,12 @@ def test_frame_rates(text, rate):
 def test_what_is_no_frame_rate_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match="expected frames per second"):
         frame_rate(text)
+
+
+def test_keys_and_values_may_be_joined():
+    words = ["A.B=1", "C", "2", "D", "=", "x", "E=", "F", "a=b", "G=c=d"]
+    pairs = ["A.B", "1", "C", "2", "D", "x", "E", "", "F", "a=b", "G", "c=d"]
+    assert key_value_pairs(words) == pairs
+    for words in (["A=1", "B"], ["B", "="]):
+        with pytest.raises(UserError, match="must come in pairs, .*: B has no value"):
+            key_value_pairs(words)

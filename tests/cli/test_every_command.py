@@ -43,7 +43,12 @@ def run(request, tmp_path, monkeypatch):
     Path("list.txt").write_text("film.mp4\n")
     monkeypatch.setattr("sys.argv", ["command.py"])
     monkeypatch.setattr("sys.path", list(sys.path))
-    return lambda config: run_command(name, ["--config-file", config, *_ARGUMENTS[request.param]])
+
+    def start(config, *opts):
+        arguments = _ARGUMENTS[request.param]
+        return run_command(name, ["--config-file", config, *arguments, *opts])
+
+    return start
 
 
 def _error(capsys):
@@ -83,3 +88,32 @@ def test_processes_of_a_launcher_do_not_all_do_the_same(
     assert run(_CONFIG) == 2
     assert f"{launcher} has started 2 processes" in _error(capsys)
     assert [path.name for path in Path().iterdir()] == ["list.txt"]
+
+
+# Wrong values, and what the one line says; a picture of the ground truth needs no model.
+_WRONG = {
+    "SOLVER.BASELR=0.1": "there is no key SOLVER.BASELR; did you mean SOLVER.BASE_LR?",
+    "MODEL.DEVICE=cuda:77": "device 'cuda:77': no such GPU",
+    "MODEL.DEVICE=gpu": "device 'gpu' is none of PyTorch's; give cpu, cuda or cuda:1",
+    "MODEL.META_ARCHITECTURE=TuberR": "'TuberR', which does not exist; did you mean TubeR?",
+    "MODEL.NUM_ACTIONS=0": "MODEL.NUM_ACTIONS is 0; give at least 1",
+}
+
+
+@pytest.mark.parametrize("wrong", _WRONG)
+def test_a_wrong_value_is_one_line_before_any_work(run, wrong, request, capsys):
+    if request.node.callspec.params["run"] == "visualize" and "BASELR" not in wrong:
+        pytest.skip("it builds no model")
+    if request.node.callspec.params["run"] == "export" and "DEVICE" in wrong:
+        pytest.skip("an ONNX file knows no device")
+    Path("film.mp4").write_bytes(b"never opened")
+    device = [] if "DEVICE" in wrong else ["MODEL.DEVICE", "cpu"]
+    assert run(_CONFIG, *device, wrong) == 2
+    assert _WRONG[wrong] in _error(capsys)
+    assert {path.name for path in Path().iterdir()} == {"list.txt", "film.mp4"}
+
+
+def test_a_config_in_python_is_refused(run, capsys):
+    Path("lazy.py").write_text("model = dict()\n")
+    assert run("lazy.py") == 2
+    assert "lazy.py: a LazyConfig in Python; tubedet takes yaml files" in _error(capsys)

@@ -36,6 +36,60 @@ def test_what_is_no_config_is_named(content, message, tmp_path, monkeypatch):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("in_file", [False, True])
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("SOLVER.BASELR", 0.1, "there is no key SOLVER.BASELR; did you mean SOLVER.BASE_LR?"),
+        ("SLOVER.BASE_LR", 0.1, "did you mean SOLVER.BASE_LR?"),
+        ("solver.base_lr", 0.1, "did you mean SOLVER.BASE_LR?"),
+        ("MODEL.NUM_QUERIES", 5, "did you mean MODEL.TUBER.NUM_QUERIES or MODEL.SEQFORMER.NUM_Q"),
+        ("SOLVER.MAX_ITER", "abc", "abc is no int for config key: SOLVER.MAX_ITER; a possible v"),
+        ("INPUT.MIN_SIZE_TRAIN", 32, "32 is no tuple for config key: INPUT.MIN_SIZE_TRAIN; a po"),
+        ("SOLVER", 3, "SOLVER is a section of keys; give a value to one of them"),
+    ],
+)
+def test_a_wrong_key_or_value_is_told_with_what_would_be_right(
+    key, value, message, in_file, tmp_path
+):
+    arguments = ("", [key, value])
+    if in_file:
+        *sections, name = key.split(".")
+        content = {name: value}
+        for section in reversed(sections):
+            content = {section: content}
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+        arguments = (str(tmp_path / "mine.yaml"),)
+        if key.split(".")[0] in ("SLOVER", "solver"):
+            message = f"there is no key {key.split('.')[0]}; did you mean SOLVER?"
+    with pytest.raises(UserError) as raised:
+        load_config(*arguments)
+    place = "mine.yaml" if in_file else "KEY VALUE arguments: "
+    assert message in str(raised.value) and place in str(raised.value)
+    assert len(str(raised.value)) < 300 and "\n" not in str(raised.value)
+
+
+def test_options_behind_the_keys_are_named():
+    with pytest.raises(UserError, match="there is no key --num-gpus; options stand before KEY"):
+        load_config("", ["SEED", "1", "--num-gpus", "2"])
+    with pytest.raises(UserError, match="there is no key SEED.A"):
+        load_config("", ["SEED.A", "1"])
+
+
+def test_a_base_that_does_not_exist_is_named_with_its_config(tmp_path):
+    (tmp_path / "mine.yaml").write_text("_BASE_: above.yaml\n")
+    with pytest.raises(UserError, match=r"mine.yaml: its _BASE_ \S+above.yaml: No such file"):
+        load_config(str(tmp_path / "mine.yaml"))
+
+
+def test_what_is_no_yaml_file_is_named(tmp_path):
+    (tmp_path / "lazy.py").write_text("model = dict()\n")
+    with pytest.raises(UserError, match="lazy.py: a LazyConfig in Python; tubedet takes yaml"):
+        load_config(str(tmp_path / "lazy.py"))
+    with pytest.raises(UserError, match="is a folder; name a yaml file in it"):
+        load_config(str(tmp_path))
+
+
 def test_unknown_keys_of_a_file_are_named_with_it(tmp_path):
     path = tmp_path / "wrong.yaml"
     path.write_text("MODEL:\n  TUBBER: 1\n")

@@ -1,6 +1,7 @@
 """Data sets that contradict each other or the model are named before a run, or warned of."""
 
 import logging
+import os
 
 import pytest
 from detectron2.data import MetadataCatalog
@@ -8,6 +9,7 @@ from detectron2.data import MetadataCatalog
 from tubedet.engine import load_config
 from tubedet.engine.config_checks import number_of, queries_key
 from tubedet.engine.data_checks import (
+    check_annotation_files,
     check_distinct_results,
     check_same_actions,
     mirrored_actions,
@@ -121,3 +123,13 @@ def test_results_of_two_data_sets_are_two_files():
     for one, other in (("a/T.yaml", "b/t.yml"), ("my/val", "my_val"), ("t.yaml", "./t.yaml")):
         with pytest.raises(UserError, match="would be the same file"):
             check_distinct_results((one, other))
+
+
+def test_a_data_set_without_files_says_where_it_was_looked_for():
+    name = "ava_v2.2_train"
+    if os.path.isfile(MetadataCatalog.get(name).groundtruth_csv):
+        pytest.skip("the data set is there")
+    with pytest.raises(FileNotFoundError) as raised:
+        check_annotation_files(["coco_2017_val_persons", name])
+    for part in ("ava_train_v2.2.csv", "$DETECTRON2_DATASETS (", "datasets/prepare_ava.py"):
+        assert part in str(raised.value)

@@ -4,7 +4,7 @@ from detectron2.data import DatasetCatalog
 from tubedet import agreement
 from tubedet.agreement import AgreedError
 from tubedet.engine import load_config
-from tubedet.engine.dataset_lists import read_key_frames
+from tubedet.engine.dataset_lists import evenly_sampled, read_key_frames
 from tubedet.errors import UserError
 
 CONFIG = "configs/quick_schedules/TubeR_toy.yaml"
@@ -47,3 +47,13 @@ def test_lists_without_a_key_frame_are_refused():
                 read_key_frames(cfg, ["no_frames"], is_train=True)
         finally:
             DatasetCatalog.remove("no_frames")
+
+
+@pytest.mark.parametrize(
+    "total, number, expected",
+    [(10, 3, [1, 5, 8]), (10, 1, [5]), (9, 9, list(range(9))), (2, 5, [0, 1]), (7, 6, None)],
+)
+def test_a_sample_is_spread_evenly(total, number, expected):
+    found = [k["n"] for k in evenly_sampled([{"n": n} for n in range(total)], number)]
+    assert len(set(found)) == min(total, number) and found == sorted(found)
+    assert expected is None or found == expected

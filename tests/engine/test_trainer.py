@@ -115,9 +115,9 @@ def test_metadata_chooses_the_evaluator(monkeypatch):
             "AVAEvaluator",
             "some_ava",
             folder,
-            {"protocol": "official_2018", "person_only": True},
+            {"protocol": "official_2018", "person_only": True, "sampled": False},
         ),
-        ("ActionTubeEvaluator", "some_action_tubes", folder, {"protocol": "voc"}),
+        ("ActionTubeEvaluator", "some_action_tubes", folder, {"protocol": "voc", "sampled": False}),
     ]
 
 

@@ -1,3 +1,4 @@
+import logging
 import os
 
 import pytest
@@ -103,7 +104,20 @@ def test_a_resumed_training_goes_on_with_both(two_key_frames, tmp_path, monkeypa
     torch.testing.assert_close(average, expected)
 
 
-def test_a_run_that_had_no_average_gets_one(two_key_frames, tmp_path, monkeypatch):
+def test_a_run_that_had_no_average_gets_one(two_key_frames, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("tubedet"), "propagate", True)
+    caplog.set_level(logging.INFO)
     _train(tmp_path, two_key_frames, monkeypatch, "SOLVER.MAX_ITER", 2, "SOLVER.EMA.ENABLED", False)
     trainer = _train(tmp_path, two_key_frames, monkeypatch, resume=True)
     assert trainer.average is not None
+    assert "SOLVER.EMA is on: its average starts with the weights of now" in caplog.text
+
+
+def test_a_run_that_gives_its_average_up_says_so(two_key_frames, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("tubedet"), "propagate", True)
+    caplog.set_level(logging.INFO)
+    _train(tmp_path, two_key_frames, monkeypatch, "SOLVER.MAX_ITER", 2)
+    off = ["SOLVER.EMA.ENABLED", False]
+    trainer = _train(tmp_path, two_key_frames, monkeypatch, *off, resume=True)
+    assert trainer.average is None
+    assert "SOLVER.EMA is off: the average of the checkpoint is not kept" in caplog.text

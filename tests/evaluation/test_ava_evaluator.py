@@ -260,3 +260,35 @@ def test_a_model_that_finds_other_classes_only_scores_zero(dataset):
     evaluator.process([key_frame("a", 950.0)], [output([PERSON], [[0.5, 0.0, 0.0]])])
     evaluator.process([key_frame("b", 903.0)], [output([[7, 8, 9, 10]], [[0.9, 0.0, 0.0]])])
     assert evaluator.evaluate()["frame_ap"]["mAP@0.5IOU"] == 0
+
+
+def test_of_a_sample_only_its_key_frames_count(dataset, caplog):
+    """Whatever is not processed is not missed, and the figures are those of the rest alone."""
+    sampled = AVAEvaluator(dataset, sampled=True)
+    whole = AVAEvaluator(dataset)
+    for evaluator in (sampled, whole):
+        # Key frame b,902: sit is found at 0.9, and bend/bow at 0.7 beside.
+        detections = output([PERSON, OTHER], [[0.0, 0.0, 0.9], [0.7, 0.0, 0.0]])
+        evaluator.process([key_frame("b", 902)], [detections])
+    with caplog.at_level(logging.INFO):
+        figures = sampled.evaluate()["frame_ap"]
+    assert figures["AP-sit"] == pytest.approx(100)
+    assert "1 key frames" in caplog.text and "count as missed" not in caplog.text
+    with caplog.at_level(logging.WARNING):
+        assert whole.evaluate()["frame_ap"]["AP-sit"] == pytest.approx(100 / 3)
+    assert "2 of 3 annotated key frames" in caplog.text
+
+
+def test_a_sample_of_all_key_frames_has_the_figures_of_all(dataset):
+    evaluators = [AVAEvaluator(dataset, sampled=sampled) for sampled in (False, True)]
+    for evaluator in evaluators:
+        process_all(evaluator)
+    assert evaluators[0].evaluate() == evaluators[1].evaluate()
+
+
+def test_a_sample_without_ground_truth_has_no_figures(dataset, caplog):
+    evaluator = AVAEvaluator(dataset, sampled=True)
+    evaluator.process([key_frame("z", 902)], [output([PERSON], [[0.0, 0.0, 0.9]])])
+    with caplog.at_level(logging.WARNING):
+        assert evaluator.evaluate() == {}
+    assert "No figures of 1 key frames: " in caplog.text

@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 
+from tubedet.cli.arguments import key_value_pairs
+from tubedet.engine.config_checks import check_model_config
 from tubedet.engine.trainer import AMP_DTYPES
 from tubedet.errors import UserError
 
@@ -98,12 +100,11 @@ def model_run(
         OSError, KeyError: The config cannot be read.
         ValueError: Config keys without a value, or float16 on the CPU.
     """
-    if len(options.opts) % 2:
-        raise UserError(f"config keys and values must come in pairs, got {' '.join(options.opts)}")
+    given = key_value_pairs(options.opts)
     device = ("MODEL.DEVICE", options.device) if options.device else ()
     run = ModelRun(
         config_file=config_file,
-        opts=(*map(str, opts), *options.opts, *device),
+        opts=(*map(str, opts), *given, *device),
         variant=variant,
         clip_size=tuple(clip_size or ()),
         batch_size=batch_size,
@@ -114,6 +115,7 @@ def model_run(
         clips=clips,
     )
     cfg = run.load_config()
+    check_model_config(cfg)
     if cfg.MODEL.DEVICE == "cpu" and options.amp == "float16":
         raise UserError("--amp float16 needs a GPU; on the CPU use bfloat16")
     if not clip_size:

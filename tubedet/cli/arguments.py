@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from fractions import Fraction
 
 from tubedet.errors import UserError
@@ -21,6 +22,35 @@ def add_config_arguments(
     """
     parser.add_argument("--config-file", metavar="FILE", required=required, help=help)
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys")
+
+
+def key_value_pairs(words: Sequence[str]) -> list[str]:
+    """Return ``KEY VALUE`` arguments, in which ``KEY=VALUE`` and ``KEY = VALUE`` are allowed, too.
+
+    Args:
+        words: of the command line.
+
+    Returns:
+        keys and values in turn.
+
+    Raises:
+        UserError: if a key has no value.
+    """
+    pairs: list[str] = []
+    rest = list(words)
+    while rest:
+        key, is_joined, value = rest.pop(0).partition("=")
+        if not is_joined:
+            if rest[:1] == ["="]:
+                rest.pop(0)
+            if not rest:
+                raise UserError(
+                    f"config keys and values must come in pairs, got {' '.join(words)}: {key} has "
+                    "no value"
+                )
+            value = rest.pop(0)
+        pairs += [key, value]
+    return pairs
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:

@@ -41,6 +41,7 @@ from tubedet.data.video.frame_names import FRAME_EXTENSIONS
 from tubedet.data.video.reader import VIDEO_EXTENSIONS
 from tubedet.data.video.sources import open_frame_source
 from tubedet.engine import check_started_once, load_config
+from tubedet.engine.config_checks import check_model_config
 from tubedet.errors import USER_ERRORS, UserError
 from tubedet.files.urls import is_url
 from tubedet.inference import (
@@ -225,6 +226,7 @@ def run_jobs(options: argparse.Namespace, window: VideoWindow | None) -> int:
         int: exit status.
     """
     cfg = load_config(options.config_file, options.opts)
+    check_model_config(cfg)
     if not cfg.MODEL.WEIGHTS:
         logger.warning("MODEL.WEIGHTS is empty: the weights are random and detections meaningless")
     detector = VideoActionDetector(
@@ -346,7 +348,7 @@ def _check(options: argparse.Namespace) -> None:
 def _split_at_key(words: list[str]) -> tuple[list[str], list[str]]:
     """Part the videos from the first config key on: a word in capitals that is no file."""
     for index, word in enumerate(words):
-        is_key = re.fullmatch(r"[A-Z][A-Z0-9_.]*", word)
+        is_key = re.fullmatch(r"[A-Z][A-Z0-9_.]*(=.*)?", word)
         if is_key and not word.lower().endswith(VIDEO_EXTENSIONS) and not os.path.exists(word):
             return words[:index], words[index:]
     return words, []

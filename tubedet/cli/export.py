@@ -23,6 +23,7 @@ from tabulate import tabulate
 
 from tubedet import load_model
 from tubedet.engine import check_started_once, load_config
+from tubedet.engine.config_checks import check_model_config
 from tubedet.errors import UserError
 from tubedet.export import (
     FORMATS,
@@ -140,8 +141,10 @@ def main(options: argparse.Namespace) -> int:
     check_started_once()
     cfg = load_config(options.config_file, options.opts)
     # An ONNX file knows no device; any other runs on that of the model, so on one that all have.
-    if options.format == "onnx" or "MODEL.DEVICE" not in options.opts[::2]:
-        cfg.MODEL.DEVICE = "cpu"
+    device, cfg.MODEL.DEVICE = cfg.MODEL.DEVICE, "cpu"
+    check_model_config(cfg)
+    if options.format != "onnx" and "MODEL.DEVICE" in options.opts[::2]:
+        cfg.MODEL.DEVICE = device  # checked when the model is built
     if not cfg.MODEL.WEIGHTS:
         print("MODEL.WEIGHTS is empty: the weights are random", file=sys.stderr)
     torch.manual_seed(0)

@@ -34,6 +34,7 @@ from pathlib import Path
 from detectron2.utils.logger import setup_logger
 
 from tubedet.engine import check_started_once, load_config
+from tubedet.engine.config_checks import check_model_config
 from tubedet.errors import UserError
 from tubedet.files.atomic_writing import write_json
 from tubedet.inference.many_videos import (
@@ -127,6 +128,8 @@ def main(options: argparse.Namespace) -> int:
     check_started_once(per_machine=True)
     jobs = read_video_list(options.inputs)
     cfg = load_config(options.config_file, options.opts)
+    if options.engine != "ray":  # whose machines may have other devices than this one
+        check_model_config(cfg)
     # Other processes may run in other folders.
     cfg.MODEL.WEIGHTS, *test = map(_absolute, (cfg.MODEL.WEIGHTS, *cfg.DATASETS.TEST))
     cfg.DATASETS.TEST = tuple(test)

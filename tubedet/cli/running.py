@@ -10,10 +10,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from tubedet.errors import USER_ERRORS, UserError, message_of
+from tubedet.errors import USER_ERRORS, message_of
 from tubedet.third_party_warnings import silence_third_party_warnings
 
-from .arguments import apply_model_argument
+from .arguments import apply_model_argument, key_value_pairs
 
 # Name -> module of tubedet.cli and one line for the list of commands. A module has
 # add_arguments(parser), main(options) -> exit status and, where options depend on each other,
@@ -135,8 +135,8 @@ def parse_command_line(
     try:
         if hasattr(module, "check_arguments"):
             module.check_arguments(options)
-        if len(keys := getattr(options, "opts", [])) % 2:
-            raise UserError(f"config keys and values must come in pairs, got {' '.join(keys)}")
+        if hasattr(options, "opts"):
+            options.opts = key_value_pairs(options.opts)
         if hasattr(options, "model"):
             apply_model_argument(options)
     except USER_ERRORS as error:

@@ -14,8 +14,12 @@ srun and mpirun may start the processes as well:
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.utils import comm
 
 from tubedet.agreement import agreed_errors
 from tubedet.engine import (
@@ -27,12 +31,29 @@ from tubedet.engine import (
     load_config,
     setup_run,
 )
-from tubedet.engine.config_checks import check_run_config
+from tubedet.engine.config_checks import check_model_config, check_run_config
+from tubedet.engine.config_loading import weight_sources
+from tubedet.engine.data_checks import check_annotation_files
 from tubedet.engine.launchers import num_started_processes
+from tubedet.engine.output_folder import (
+    check_new_training,
+    check_resumed_training,
+    files_to_overwrite,
+    only_run_in,
+    remove_training,
+    results_of_training,
+)
 from tubedet.engine.start_checks import check_data_sets
 from tubedet.errors import UserError
 
-from .arguments import add_config_arguments, add_model_argument, add_process_arguments
+from .arguments import (
+    add_config_arguments,
+    add_model_argument,
+    add_overwrite_argument,
+    add_process_arguments,
+)
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of the command.
     """
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint of OUTPUT_DIR"
+    )
     parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS")
+    add_overwrite_argument(
+        parser, help="start anew where OUTPUT_DIR has a training, whose checkpoints are removed"
+    )
     add_process_arguments(parser)
     add_model_argument(parser)
     add_config_arguments(parser, help="data sets, architecture and schedule", required=False)
@@ -57,6 +83,8 @@ def check_arguments(options: argparse.Namespace) -> None:
     Raises:
         UserError: if they do not.
     """
+    if options.overwrite and (options.resume or options.eval_only):
+        raise UserError("--overwrite goes with neither --resume nor --eval-only")
     if options.model is not None and not options.eval_only:
         raise UserError(
             "--model needs --eval-only; to train from released weights, give --config-file and "
@@ -77,6 +105,7 @@ def main(options: argparse.Namespace) -> int:
         UserError: if the options, the config, the data or the weights cannot be used.
     """
     cfg = load_config(options.config_file, options.opts)  # every process reads it again
+    check_model_config(cfg)
     check_processes(options, cfg.MODEL.DEVICE)
     num_processes = max(options.num_gpus * options.num_machines, num_started_processes())
     check_run_config(cfg, num_processes=num_processes, eval_only=options.eval_only)
@@ -88,6 +117,7 @@ def main(options: argparse.Namespace) -> int:
         )
     check_data_sets(cfg, eval_only=options.eval_only, build_evaluator=Trainer.build_evaluator)
     if options.num_machines == 1 and num_started_processes() == 1:  # others would wait in vain
+        _check_folder(cfg, options)
         fetch_start(cfg, resume=options.resume, eval_only=options.eval_only)
     os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)  # where that fails it is said before they start
     launch_processes(run_process, options, cfg.MODEL.DEVICE)
@@ -100,13 +130,45 @@ def run_process(options: argparse.Namespace) -> None:
     Args:
         options: of :func:`add_arguments`.
     """
-    with keep_earlier_config(options):
-        with agreed_errors():
-            cfg = setup_run(options)
-        fetch_start(cfg, resume=options.resume, eval_only=options.eval_only)
-        if options.eval_only:
-            Trainer.evaluate_weights(cfg, resume=options.resume)
-            return
-        trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=options.resume)
-    trainer.train()
+    cfg = load_config(options.config_file, options.opts)
+    with only_run_in(cfg.OUTPUT_DIR):
+        with keep_earlier_config(options) as put_back:
+            with agreed_errors():
+                trained = () if options.eval_only else cfg.DATASETS.TRAIN
+                check_annotation_files([*trained, *cfg.DATASETS.TEST])
+                if comm.is_main_process():
+                    _check_folder(cfg, options)
+                earlier = files_to_overwrite(cfg.OUTPUT_DIR) if options.overwrite else []
+                cfg = setup_run(options)
+            fetch_start(cfg, resume=options.resume, eval_only=options.eval_only)
+            if options.eval_only:
+                try:
+                    Trainer.evaluate_weights(cfg, resume=options.resume)
+                finally:
+                    if results_of_training(cfg.OUTPUT_DIR):
+                        put_back()
+                return
+            trainer = Trainer(cfg)
+            trainer.resume_or_load(resume=options.resume)
+            if trainer.is_complete():
+                put_back()
+                logger.info(
+                    f"nothing to do: {trainer.checkpointer.resumed_from} has {trainer.start_iter} "
+                    f"iterations and SOLVER.MAX_ITER is {trainer.max_iter}; raise SOLVER.MAX_ITER "
+                    "to train further, or add --eval-only to evaluate"
+                )
+                return
+            if comm.is_main_process():
+                remove_training(earlier)
+        trainer.train()
+
+
+def _check_folder(cfg: CfgNode, options: argparse.Namespace) -> None:
+    if options.eval_only:
+        return
+    if options.resume:
+        check_resumed_training(cfg.OUTPUT_DIR)
+        return
+    check_new_training(
+        cfg.OUTPUT_DIR, overwrite=options.overwrite, weights=weight_sources(cfg).values()
+    )

@@ -23,6 +23,7 @@ import sys
 from detectron2.utils.logger import setup_logger
 
 from tubedet.engine import check_started_once, load_config
+from tubedet.engine.config_checks import check_model_config
 from tubedet.errors import UserError
 from tubedet.inference import VideoActionDetector, action_names_of
 from tubedet.inference.device_faults import BrokenDeviceError
@@ -109,6 +110,7 @@ def main(options: argparse.Namespace) -> int:
     setup_logger(name="tubedet")
     check_started_once()
     cfg = load_config(options.config_file, options.opts)
+    check_model_config(cfg)
     if not cfg.MODEL.WEIGHTS:
         raise UserError("MODEL.WEIGHTS is empty: without weights detections are meaningless")
     faults: list[BrokenDeviceError] = []

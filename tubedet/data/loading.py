@@ -20,12 +20,21 @@ def with_single_threaded_workers(loader: Iterable) -> Iterable:
     Args:
         loader: of PyTorch, or what detectron2 makes of one; changed in place.
     """
-    # detectron2 groups the items of a loader by aspect ratio behind it.
+    inner = torch_loader_of(loader)
+    inner.worker_init_fn = partial(_start_worker, inner.worker_init_fn)
+    return loader
+
+
+def torch_loader_of(loader: Iterable) -> DataLoader:
+    """Return a loader of PyTorch itself; detectron2 groups its items by aspect ratio behind it.
+
+    Args:
+        loader: of PyTorch, or what detectron2 makes of one.
+    """
     inner = loader if isinstance(loader, DataLoader) else getattr(loader, "dataset", None)
     if not isinstance(inner, DataLoader):
         raise TypeError(f"{type(loader).__name__} is no loader of PyTorch")
-    inner.worker_init_fn = partial(_start_worker, inner.worker_init_fn)
-    return loader
+    return inner
 
 
 def _start_worker(also: Callable[[int], None] | None, worker_id: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -16,8 +17,25 @@ from tubedet.errors import UserError
 from .data_checks import check_distinct_results, check_same_actions
 from .evaluation_precision import evaluation_dtype
 
-# The values of these keys are at least 1.
-_COUNTS = ("INPUT.CLIP.NUM_FRAMES", "INPUT.CLIP.FRAME_STRIDE", "MODEL.NUM_ACTIONS")
+# The least values of these keys.
+_MODEL_NUMBERS = {
+    "INPUT.CLIP.NUM_FRAMES": 1,
+    "INPUT.CLIP.FRAME_STRIDE": 1,
+    "INPUT.MIN_SIZE_TEST": 1,
+    "INPUT.MAX_SIZE_TEST": 1,
+    "MODEL.NUM_ACTIONS": 1,
+}
+_TRAINING_NUMBERS = {
+    "SOLVER.MAX_ITER": 1,
+    "SOLVER.CHECKPOINT_PERIOD": 1,
+    "SOLVER.CLIPS_PER_PASS": 0,
+    "SOLVER.BASE_LR": 0,
+    "SOLVER.WEIGHT_DECAY": 0,
+    "TEST.EVAL_PERIOD": 0,
+    "TEST.MAX_KEY_FRAMES": 0,
+    "INPUT.MAX_SIZE_TRAIN": 1,
+}
+_CLIP_TYPES = ("full_model", "norm", "value")
 _QUERIES = {
     "TubeR": "MODEL.TUBER.NUM_QUERIES",
     "DeformableTubeR": "MODEL.DEFORMABLE_TUBER.NUM_QUERIES",
@@ -42,9 +60,12 @@ def check_model_config(cfg: CfgNode) -> None:
         check_device(cfg.MODEL.DEVICE)
     except UserError as error:
         raise UserError(f"MODEL.DEVICE: {error}") from error
-    queries = queries_key(cfg)
-    for key in (*_COUNTS, queries) if queries else _COUNTS:
-        _check_at_least(cfg, key, 1)
+    for key, least in _MODEL_NUMBERS.items():
+        _check_at_least(cfg, key, least)
+    if queries := queries_key(cfg):
+        _check_at_least(cfg, queries, 1)
+    for key in ("MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD"):
+        _check_length(cfg, key, 3)
     if not cfg.INPUT.CLIP.FPS > 0:
         raise UserError(f"INPUT.CLIP.FPS is {cfg.INPUT.CLIP.FPS}; give a positive number")
 
@@ -59,8 +80,9 @@ def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> No
 
     Raises:
         UserError: see :func:`check_model_config`; also if a data set does not exist, there is
-            none, data sets have different actions or results of one name, the clips of a batch
-            cannot be shared among the processes, or evaluation has no such batch size or precision.
+            none, data sets have different actions or results of one name, a value of the training
+            makes no sense, the clips of a batch cannot be shared among the processes, or evaluation
+            has no such batch size or precision.
     """
     check_model_config(cfg)
     _check_at_least(cfg, "DATALOADER.NUM_WORKERS", 0)
@@ -76,7 +98,7 @@ def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> No
         return
     if not cfg.DATASETS.TRAIN:
         raise UserError("DATASETS.TRAIN is empty; name a data set to train on")
-    _check_at_least(cfg, "SOLVER.MAX_ITER", 1)
+    _check_training(cfg)
     num_clips = cfg.SOLVER.IMS_PER_BATCH
     if num_clips < 1 or num_clips % num_processes:
         raise UserError(
@@ -119,11 +141,49 @@ def check_device(device: str | torch.device) -> None:
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
-        raise UserError(f"device {device!r} is none of PyTorch's: {error}") from error
-    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise UserError(
-            f"device {str(device)!r}: no such GPU, PyTorch sees {torch.cuda.device_count()}"
+            f"device {device!r} is none of PyTorch's; give cpu, cuda or cuda:1"
+        ) from error
+    if wanted.type == "cuda":
+        number = torch.cuda.device_count()
+        if (wanted.index or 0) >= number:
+            raise UserError(f"device {str(device)!r}: no such GPU, PyTorch sees {number}")
+    elif wanted.type != "cpu":
+        backend = getattr(torch, wanted.type, None)  # such as torch.xpu
+        if not getattr(backend, "is_available", lambda: False)():
+            raise UserError(f"device {str(device)!r}: PyTorch finds none here; give cpu or cuda")
+
+
+def _check_training(cfg: CfgNode) -> None:
+    for key, least in _TRAINING_NUMBERS.items():
+        _check_at_least(cfg, key, least)
+    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":  # others count categories of images
+        raise UserError(
+            f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}; key frames are drawn "
+            "by TrainingSampler"
         )
+    _check_length(cfg, "INPUT.CLIP.HSV_JITTER", 3)
+    clip_type = cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE
+    if cfg.SOLVER.CLIP_GRADIENTS.ENABLED and clip_type not in _CLIP_TYPES:
+        raise UserError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip_type!r}; choose one of {_CLIP_TYPES}"
+        )
+    for pair in cfg.SOLVER.LR_FACTORS:
+        if not (
+            isinstance(pair, (list, tuple))
+            and len(pair) == 2
+            and isinstance(pair[0], str)
+            and isinstance(pair[1], (int, float))
+        ):
+            raise UserError(
+                f"SOLVER.LR_FACTORS has {pair!r}; give pairs such as [['backbone.*', 0.1]]"
+            )
+
+
+def _check_length(cfg: CfgNode, key: str, length: int) -> None:
+    value: Any = number_of(cfg, key)
+    if len(value) != length:
+        raise UserError(f"{key} is {value}; give {length} numbers")
 
 
 def _check_registered(key: str, name: str, registry: Registry) -> None:
@@ -144,7 +204,7 @@ def _check_data_sets(key: str, names: Iterable[str]) -> None:
 
 def _check_at_least(cfg: CfgNode, key: str, least: int) -> None:
     value = number_of(cfg, key)
-    if value < least:
+    if not value >= least:  # nor NaN
         raise UserError(f"{key} is {value}; give at least {least}")
 
 

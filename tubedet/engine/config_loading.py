@@ -8,8 +8,10 @@ from detectron2.config import CfgNode, get_cfg
 
 from tubedet.config import add_tubedet_config
 from tubedet.data import ensure_registered
-from tubedet.errors import UserError
+from tubedet.errors import UserError, message_of
 from tubedet.model_zoo import check_weights_name, find_release, get_config_file
+
+from .config_messages import fault_message, is_known_key, unknown_key_message
 
 
 def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
@@ -39,11 +41,15 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
         config_file = find_config_file(config_file)
         _merge_file(cfg, config_file)
     opts = list(opts or [])
+    for key in opts[::2]:
+        if not (is_known_key(cfg, key) or cfg.key_is_renamed(key)):
+            raise UserError(f"KEY VALUE arguments: {unknown_key_message(cfg, key)}")
     try:
         cfg.merge_from_list(opts)
     except (AssertionError, KeyError, ValueError) as error:
-        # What yacs raises for unknown keys, for old keys and for values of another type.
-        raise UserError(f"KEY VALUE arguments: {error.args[0]}") from error
+        # What yacs raises for old keys and for values of another type.
+        fault = fault_message(cfg, str(error.args[0]))
+        raise UserError(f"KEY VALUE arguments: {fault}") from error
     _check_keys_of_deformable_tuber(cfg, tuber_defaults, config_file, opts)
     for key, source in weight_sources(cfg).items():
         check_weights_name(source, key)
@@ -92,8 +98,12 @@ def find_config_file(name: str) -> str:
         path of the yaml file.
 
     Raises:
-        UserError: if there is neither.
+        UserError: if there is neither, or it is one of detectron2's configs in Python.
     """
+    if name.endswith(".py"):
+        raise UserError(f"config file {name}: a LazyConfig in Python; tubedet takes yaml files")
+    if os.path.isdir(name):
+        raise UserError(f"config file {name} is a folder; name a yaml file in it")
     return name if os.path.isfile(name) else get_config_file(name)
 
 
@@ -114,7 +124,11 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
             f"{path} or its _BASE_: expected sections with lines of 'KEY: value' ({error})"
         ) from error
     except (yaml.YAMLError, AssertionError, ValueError) as error:
-        raise UserError(f"{path} or its _BASE_: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} or its _BASE_: {fault_message(cfg, str(error))}") from error
+    except OSError as error:
+        if error.filename in (None, path):
+            raise
+        raise UserError(f"{path}: its _BASE_ {message_of(error)}") from error
 
 
 def _key_message(cfg: CfgNode, path: str, fault: str) -> str:
@@ -124,7 +138,7 @@ def _key_message(cfg: CfgNode, path: str, fault: str) -> str:
     keys = _leaf_keys(CfgNode.load_yaml_with_base(path, allow_unsafe=False))
     num_old = sum(cfg.key_is_renamed(key) for key in keys)
     more = f" ({num_old} such keys in all)" if num_old > 1 else ""
-    return f"{place}: {fault}{more}"
+    return f"{place}: {fault_message(cfg, fault)}{more}"
 
 
 def _leaf_keys(node: dict, prefix: str = "") -> Iterator[str]:

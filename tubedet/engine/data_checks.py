@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterable, Sequence
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from tubedet.checkpoint.action_names import plain_name
 from tubedet.data.datasets.custom import ensure_registered, file_stem
 from tubedet.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+
+def check_annotation_files(names: Iterable[str]) -> None:
+    """Refuse data sets of AVA's kind that are not there, before anything else is done.
+
+    Args:
+        names: of data sets.
+
+    Raises:
+        OSError: if a data set has no annotation file; the message says where it was looked for, and
+            how to get it.
+    """
+    for name in names:
+        path = MetadataCatalog.get(name).get("groundtruth_csv", None)
+        if path is not None and not os.path.isfile(path):
+            DatasetCatalog.get(name)  # has the message
 
 
 def check_same_actions(names: Iterable[str]) -> None:

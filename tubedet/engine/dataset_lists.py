@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import get_detection_dataset_dicts
@@ -52,3 +52,16 @@ def read_key_frames(cfg: CfgNode, names: Iterable[str], *, is_train: bool) -> li
         advice="all machines need the same annotation files",
     )
     return key_frames
+
+
+def evenly_sampled(key_frames: Sequence[dict], number: int) -> list[dict]:
+    """Return the middle key frame of each of ``number`` equal stretches of a list.
+
+    Args:
+        key_frames: in the order of the data set, so video by video.
+        number: of key frames; all if there are fewer.
+    """
+    total = len(key_frames)
+    if number >= total:
+        return list(key_frames)
+    return [key_frames[(2 * n + 1) * total // (2 * number)] for n in range(number)]

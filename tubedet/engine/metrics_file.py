@@ -9,6 +9,8 @@ from pathlib import Path
 from detectron2.engine import hooks
 from detectron2.utils.events import EventWriter
 
+METRICS = "metrics.json"
+
 
 class WrittenEvaluation(hooks.EvalHook):
     """detectron2's ``EvalHook``, whose figures are written down at once.
@@ -53,6 +55,27 @@ def forget_iterations(path: str | Path, start: int) -> None:
             stream.seek(0)
             stream.writelines(kept)
             stream.truncate()
+
+
+def has_evaluation(path: str | Path, iteration: int) -> bool:
+    """Whether a file of metrics has figures of an evaluation.
+
+    Args:
+        path: of ``metrics.json``, which may be missing.
+        iteration: of the evaluation. The one at the end of a training has ``SOLVER.MAX_ITER``.
+    """
+    if not Path(path).is_file():
+        return False
+    with open(path, "rb") as stream:
+        return any(_is_evaluation(line, iteration) for line in stream)
+
+
+def _is_evaluation(line: bytes, iteration: int) -> bool:
+    try:
+        scalars = json.loads(line)
+        return scalars["iteration"] == iteration and any("/" in name for name in scalars)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _is_repeated(line: bytes, start: int) -> bool:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -14,11 +14,14 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from tubedet.checkpoint.checkpointer import REPORT_FILE
 from tubedet.errors import USER_ERRORS
 from tubedet.files.atomic_writing import open_atomically
 
 from .config_loading import find_config_file, load_config
 
+# What says how a training began.
+_RECORDS = ("config.yaml", REPORT_FILE)
 # Multi-line dumps of detectron2's set-up: kept in log.txt and config.yaml, not on the console.
 _FILE_ONLY = ("Environment info", "Contents of args.config_file", "Running with full config")
 
@@ -55,21 +58,42 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
 
 
 @contextlib.contextmanager
-def keep_earlier_config(args: argparse.Namespace) -> Iterator[None]:
+def keep_earlier_config(args: argparse.Namespace) -> Iterator[Callable[[], None]]:
     """Put an earlier ``OUTPUT_DIR/config.yaml`` back if the new run is refused within.
 
     Args:
         args: as for :func:`setup_run`, which writes the file.
+
+    Yields:
+        what puts it back at once, and the load report as well, for a run that changes no training.
     """
-    path = Path(load_config(args.config_file, args.opts).OUTPUT_DIR, "config.yaml")
-    earlier = path.read_bytes() if comm.is_main_process() and path.is_file() else None
+    folder = Path(load_config(args.config_file, args.opts).OUTPUT_DIR)
+    config, report = ((folder / name, _content(folder / name)) for name in _RECORDS)
+
+    def put_back() -> None:
+        for path, content in (config, report):
+            _restore(path, content)
+
     try:
-        yield
+        yield put_back
     except USER_ERRORS:
-        if earlier is not None:
-            with open_atomically(path, "wb") as stream:
-                stream.write(earlier)
+        if config[1] is not None:
+            _restore(*config)
         raise
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _restore(path: Path, content: bytes | None) -> None:
+    if not comm.is_main_process():
+        return
+    if content is None:
+        path.unlink(missing_ok=True)
+        return
+    with open_atomically(path, "wb") as stream:
+        stream.write(content)
 
 
 def _is_brief(record: logging.LogRecord) -> bool:

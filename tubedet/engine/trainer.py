@@ -4,6 +4,7 @@ import logging
 import os
 import weakref
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import (
@@ -14,26 +15,28 @@ from detectron2.engine import DefaultTrainer, TrainerBase, hooks
 from detectron2.evaluation import verify_results
 from detectron2.modeling import build_model
 from detectron2.utils import comm
-from detectron2.utils.events import JSONWriter, TensorboardXWriter
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.events import EventStorage, JSONWriter, TensorboardXWriter
 from torch import nn
 
-from tubedet.agreement import agreed_errors
+from tubedet.agreement import agreed_errors, of_main_process
 from tubedet.checkpoint import TubedetCheckpointer
 from tubedet.checkpoint.safe_loading import AVERAGED
 from tubedet.data import ClipDatasetMapper
 from tubedet.data.datasets.custom import check_actions
 from tubedet.data.device_transfer import DevicePrefetcher
 from tubedet.data.loading import build_test_loader, with_single_threaded_workers
+from tubedet.data.resumed_sampling import go_on_behind, with_resumable_order
 from tubedet.errors import UserError
 from tubedet.evaluation import ActionTubeEvaluator, AVAEvaluator
 from tubedet.modeling import prepare_for_inference
 
 from .config_checks import number_of, queries_key
 from .data_checks import warn_of_crowds, warn_of_mirrored_actions
-from .dataset_lists import read_key_frames
+from .dataset_lists import evenly_sampled, read_key_frames
 from .evaluation_precision import AMP_DTYPES, EvaluatedModel, evaluation_dtype
 from .freezing import freeze_parameters
-from .metrics_file import WrittenEvaluation, forget_iterations
+from .metrics_file import METRICS, WrittenEvaluation, forget_iterations, has_evaluation
 from .model_actions import checkpointed_actions
 from .model_loading import build_checkpointer
 from .optimizer import build_optimizer
@@ -41,7 +44,7 @@ from .progress_printer import ProgressPrinter
 from .step_trainer import StepTrainer, distributed_model
 from .weight_average import WeightAverage
 
-METRICS = "metrics.json"
+_logger = logging.getLogger(__name__)
 
 
 class Trainer(DefaultTrainer):
@@ -93,6 +96,7 @@ class Trainer(DefaultTrainer):
         states |= checkpointed_actions(cfg, [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
         self.checkpointer = build_checkpointer(cfg, model, cfg.OUTPUT_DIR, **states)
         self.start_iter = 0
+        self._clips_before = 0  # of the training that is resumed
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
@@ -106,15 +110,75 @@ class Trainer(DefaultTrainer):
         Args:
             resume: go on if there is a checkpoint.
         """
-        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        rest = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if self.checkpointer.resumed_from:
             self.start_iter = self.iter + 1
+            if AVERAGED in rest:
+                _logger.info("SOLVER.EMA is off: the average of the checkpoint is not kept")
+            elif self.average is not None and not self.average.is_started:
+                _logger.info("SOLVER.EMA is on: its average starts with the weights of now")
             groups = self._trainer.optimizer.param_groups
             self.scheduler.base_lrs = [group["initial_lr"] for group in groups]
             for group, rate in zip(groups, self.scheduler.get_lr()):
                 group["lr"] = rate
-            if comm.is_main_process():
-                forget_iterations(os.path.join(self.cfg.OUTPUT_DIR, METRICS), self.start_iter)
+            self._go_on_with_data()
+        if resume and comm.is_main_process():  # what is computed again is written again
+            first = self.start_iter if self.checkpointer.resumed_from else -1
+            forget_iterations(os.path.join(self.cfg.OUTPUT_DIR, METRICS), first)
+
+    def is_complete(self) -> bool:
+        """Whether a resumed training has nothing left to do; all processes call it together.
+
+        It has if it was ended during its last evaluation.
+        """
+        if self.start_iter < self.max_iter:
+            return False
+        metrics = os.path.join(self.cfg.OUTPUT_DIR, METRICS)
+        is_evaluated = not self.cfg.DATASETS.TEST or has_evaluation(metrics, self.start_iter)
+        return of_main_process(is_evaluated) or self.start_iter > self.max_iter
+
+    def train(self) -> dict | None:
+        """Train, and evaluate at the end; only that if the last iteration is reached already.
+
+        Returns:
+            the figures if ``TEST.EXPECTED_RESULTS`` asks for some.
+        """
+        if self.start_iter < self.max_iter:
+            return super().train()
+        self.iter = self.max_iter
+        with EventStorage(self.max_iter) as self.storage:
+            for hook in self._hooks:
+                if isinstance(hook, (hooks.EvalHook, hooks.PeriodicWriter)):
+                    hook.after_train()
+        self._end_prefetching()
+        return None
+
+    def _go_on_with_data(self) -> None:
+        """Go on behind the clips of the run before, with other random numbers than it began with.
+
+        Without a fixed ``SEED`` the order is another one in every run.
+        """
+        seed, loader = self.cfg.SEED, self._trainer.data_loader
+        if seed >= 0 and isinstance(loader, DevicePrefetcher):
+            go_on_behind(loader.loader, self._clips_before)
+            sequence = np.random.SeedSequence([seed, comm.get_rank(), self.start_iter])
+            seed_all_rng(int(sequence.generate_state(1)[0]))
+
+    def state_dict(self) -> dict:
+        """Return what a resumed training needs, with the number of clips of all processes."""
+        num_iterations = self.iter + 1 - self.start_iter
+        clips = self._clips_before + num_iterations * self.cfg.SOLVER.IMS_PER_BATCH
+        return {**super().state_dict(), "clips": clips}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Take over the state of a training.
+
+        Args:
+            state_dict: as :meth:`state_dict` returned it; earlier ones have no number of clips.
+        """
+        super().load_state_dict(state_dict)
+        by_iterations = (self.iter + 1) * self.cfg.SOLVER.IMS_PER_BATCH
+        self._clips_before = state_dict.get("clips", by_iterations)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -123,9 +187,7 @@ class Trainer(DefaultTrainer):
         freeze_parameters(model, cfg.MODEL.FREEZE)
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in model.parameters())
-        logging.getLogger(__name__).info(
-            f"{cfg.MODEL.META_ARCHITECTURE}: {total:,} parameters, {trainable:,} train"
-        )
+        _logger.info(f"{cfg.MODEL.META_ARCHITECTURE}: {total:,} parameters, {trainable:,} train")
         return model
 
     @classmethod
@@ -141,7 +203,7 @@ class Trainer(DefaultTrainer):
         """
         try:
             return super().build_lr_scheduler(cfg, optimizer)
-        except ValueError as error:
+        except (IndexError, ValueError) as error:  # the former for too few SOLVER.STEPS
             raise UserError(f"SOLVER.LR_SCHEDULER_NAME or its values: {error}") from error
 
     @classmethod
@@ -160,13 +222,24 @@ class Trainer(DefaultTrainer):
                 warn_of_crowds(numbers, num_queries=number_of(cfg, key), key=key)
         mapper = ClipDatasetMapper(cfg, is_train=True)
         loader = build_detection_train_loader(cfg, mapper=mapper, dataset=key_frames)
-        return DevicePrefetcher(with_single_threaded_workers(loader), cfg.MODEL.DEVICE)
+        loader = with_resumable_order(with_single_threaded_workers(loader), key_frames)
+        return DevicePrefetcher(loader, cfg.MODEL.DEVICE)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
-        """Every key frame of a data set once, shared among the processes, on the device."""
+        """Every key frame of a data set once, shared among the processes, on the device.
+
+        With ``TEST.MAX_KEY_FRAMES``, a sample of them.
+        """
+        key_frames = read_key_frames(cfg, [dataset_name], is_train=False)
+        if 0 < cfg.TEST.MAX_KEY_FRAMES < len(key_frames):
+            _logger.info(
+                f"{dataset_name}: evaluation of {cfg.TEST.MAX_KEY_FRAMES} of {len(key_frames)} key "
+                "frames, evenly over the data set (TEST.MAX_KEY_FRAMES)"
+            )
+            key_frames = evenly_sampled(key_frames, cfg.TEST.MAX_KEY_FRAMES)
         loader = build_test_loader(
-            read_key_frames(cfg, [dataset_name], is_train=False),
+            key_frames,
             mapper=ClipDatasetMapper(cfg, is_train=False),
             batch_size=cfg.TEST.BATCH_SIZE,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
@@ -175,18 +248,25 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str):
-        """Return the evaluator that the data set's metadata names."""
+        """Return the evaluator that the data set's metadata names.
+
+        With ``TEST.MAX_KEY_FRAMES``, it writes no files: those are of whole data sets.
+        """
         evaluator_type = MetadataCatalog.get(dataset_name).get("evaluator_type")
-        output_dir = os.path.join(cfg.OUTPUT_DIR, "inference")
+        sampled = cfg.TEST.MAX_KEY_FRAMES > 0
+        output_dir = None if sampled else os.path.join(cfg.OUTPUT_DIR, "inference")
         if evaluator_type == "ava":
             return AVAEvaluator(
                 dataset_name,
                 output_dir,
                 protocol=cfg.TEST.AVA_PROTOCOL,
                 person_only=cfg.MODEL.PERSON_ONLY,
+                sampled=sampled,
             )
         if evaluator_type == "action_tubes":
-            return ActionTubeEvaluator(dataset_name, output_dir, protocol=cfg.TEST.TUBE_PROTOCOL)
+            return ActionTubeEvaluator(
+                dataset_name, output_dir, protocol=cfg.TEST.TUBE_PROTOCOL, sampled=sampled
+            )
         raise UserError(f"data set {dataset_name!r}: no evaluator for {evaluator_type!r}")
 
     @classmethod
@@ -200,6 +280,7 @@ class Trainer(DefaultTrainer):
         Returns:
             the figures of ``DATASETS.TEST``; empty on all but the main process.
         """
+        cfg = _with_all_key_frames(cfg)
         with agreed_errors():  # what cannot be evaluated should not cost the evaluation of others
             evaluators = [cls.build_evaluator(cfg, name) for name in cfg.DATASETS.TEST]
         model = cls.build_model(cfg)
@@ -255,7 +336,9 @@ class Trainer(DefaultTrainer):
 
     def _evaluate(self) -> dict:
         model = self.model if self.average is None else self.average.module
-        self._last_eval_results = self.test(self.cfg, model)
+        at_end = self.iter + 1 >= self.max_iter
+        cfg = _with_all_key_frames(self.cfg) if at_end else self.cfg
+        self._last_eval_results = self.test(cfg, model)
         return self._last_eval_results
 
     def build_writers(self):
@@ -265,6 +348,13 @@ class Trainer(DefaultTrainer):
             JSONWriter(os.path.join(self.cfg.OUTPUT_DIR, METRICS)),
             TensorboardXWriter(self.cfg.OUTPUT_DIR),
         ]
+
+
+def _with_all_key_frames(cfg: CfgNode) -> CfgNode:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.TEST.MAX_KEY_FRAMES = 0
+    return cfg
 
 
 def _amp_dtype(cfg: CfgNode) -> torch.dtype | None:

@@ -45,6 +45,11 @@ class WeightAverage(HookBase):
         """The averaged model; the next iteration changes it."""
         return self._average.module
 
+    @property
+    def is_started(self) -> bool:
+        """Whether there are averaged weights, of an iteration or of a checkpoint."""
+        return bool(self._average.n_averaged)
+
     def after_step(self) -> None:
         """Take the weights of this iteration into the average."""
         self._average.update_parameters(self._model)

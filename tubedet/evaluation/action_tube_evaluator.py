@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections import OrderedDict
+from collections.abc import Collection
 from os import PathLike
 from pathlib import Path
 
 from tubedet.data.annotations.ava_csv import AVATable
 
 from .action_tube_groundtruth import load_action_tube_groundtruth
-from .action_tube_protocol import ActionTubeResult, evaluate_action_tubes, get_tube_protocol
+from .action_tube_protocol import (
+    evaluate_action_tubes,
+    frame_average_precisions,
+    get_tube_protocol,
+    match_action_tubes,
+)
 from .action_tube_report import tube_result_table, write_tube_result_json
 from .key_frame_evaluator import KeyFrameEvaluator
 
@@ -38,6 +45,7 @@ class ActionTubeEvaluator(KeyFrameEvaluator):
         output_dir: See :class:`KeyFrameEvaluator`.
         protocol: Key of :data:`tubedet.evaluation.action_tube_protocol.TUBE_PROTOCOLS`.
         distributed: See :class:`KeyFrameEvaluator`.
+        sampled: See :class:`KeyFrameEvaluator`. There is no video-mAP if frames are missing.
 
     Raises:
         AnnotationError: An annotation file breaks its format.
@@ -52,6 +60,7 @@ class ActionTubeEvaluator(KeyFrameEvaluator):
         *,
         protocol: str = "act",
         distributed: bool = True,
+        sampled: bool = False,
     ):
         get_tube_protocol(protocol)
         self._protocol = protocol
@@ -63,6 +72,7 @@ class ActionTubeEvaluator(KeyFrameEvaluator):
             min_score=MIN_SCORE,
             ava_kinetics=False,
             distributed=distributed,
+            sampled=sampled,
         )
 
     def timestamp_of(self, key_frame: dict) -> float:
@@ -81,26 +91,56 @@ class ActionTubeEvaluator(KeyFrameEvaluator):
         """Return the boxes of all tubes."""
         return self._groundtruth.table()
 
-    def evaluate_predictions(self, predictions: AVATable, json_path: Path | None) -> OrderedDict:
+    def evaluate_predictions(
+        self,
+        predictions: AVATable,
+        json_path: Path | None,
+        sample: Collection[tuple[str, float]] | None = None,
+    ) -> OrderedDict:
         """See :func:`tubedet.evaluation.action_tube_protocol.evaluate_action_tubes`."""
+        if sample is not None:
+            return self._evaluate_frames(predictions, sample)
         result = evaluate_action_tubes(
             self._groundtruth, predictions, self._protocol, same_source=True
         )
         if json_path is not None:
             write_tube_result_json(result, json_path)
         logger.info("Evaluation of %s:\n%s", self._dataset_name, tube_result_table(result))
-        return _in_percent(result)
+        return OrderedDict(
+            {
+                f"frame_ap_{result.protocol}": _in_percent(result.frame_map, result.frame_ap),
+                f"video_ap_{result.protocol}": {
+                    f"mAP@{ious}IOU": 100 * ap for ious, ap in result.video_map.items()
+                },
+            }
+        )
 
-
-def _in_percent(result: ActionTubeResult) -> OrderedDict:
-    frame_figures = {"mAP@0.5IOU": 100 * result.frame_map}
-    for name, ap in result.frame_ap.items():
-        if not math.isnan(ap):
-            frame_figures[f"AP-{name}"] = 100 * ap
-    video_figures = {f"mAP@{ious}IOU": 100 * ap for ious, ap in result.video_map.items()}
-    return OrderedDict(
-        {
-            f"frame_ap_{result.protocol}": frame_figures,
-            f"video_ap_{result.protocol}": video_figures,
+    def _evaluate_frames(
+        self, predictions: AVATable, sample: Collection[tuple[str, float]]
+    ) -> OrderedDict:
+        """Compute frame-mAP of some frames."""
+        groundtruth = self._groundtruth
+        numbers = {
+            video: [number for number in numbers if (video, float(number)) in sample]
+            for video, numbers in groundtruth.frame_numbers.items()
         }
-    )
+        groundtruth = dataclasses.replace(groundtruth, frame_numbers=numbers)
+        matches = match_action_tubes(groundtruth, predictions, self._protocol)
+        mean, per_class = frame_average_precisions(matches, self._protocol)
+        logger.info(
+            "Evaluation of %d frames of %s: frame-mAP@0.5IOU %.2f %% (protocol %s); video-mAP "
+            "needs all frames",
+            matches.num_key_frames,
+            self._dataset_name,
+            100 * mean,
+            self._protocol,
+        )
+        return OrderedDict({f"frame_ap_{self._protocol}": _in_percent(mean, per_class)})
+
+
+def _in_percent(mean: float, per_class: dict[str, float]) -> dict[str, float]:
+    figures = {"mAP@0.5IOU": 100 * mean}
+    for name, ap in per_class.items():
+        if not math.isnan(ap):
+            figures[f"AP-{name}"] = 100 * ap
+    return figures

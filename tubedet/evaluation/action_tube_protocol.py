@@ -202,6 +202,21 @@ def match_action_tubes(
     )
 
 
+def frame_average_precisions(
+    matches: FrameMatches, protocol: str
+) -> tuple[float, dict[str, float]]:
+    """Compute frame-mAP@0.5 and, for each class name, frame-AP@0.5.
+
+    Args:
+        matches: Of :func:`match_action_tubes` with this protocol.
+        protocol: Key of ``TUBE_PROTOCOLS``.
+    """
+    aps = np.full(len(matches.class_names), np.nan)
+    for label, curve in matches.curves().items():
+        aps[label] = average_precision(*curve, envelope=get_tube_protocol(protocol).envelope)
+    return mean_over_classes(aps), dict(zip(matches.class_names, aps.tolist()))
+
+
 def action_tube_result(
     matches: FrameMatches, groundtruth: ActionTubeGroundtruth, protocol: str
 ) -> ActionTubeResult:
@@ -217,10 +232,7 @@ def action_tube_result(
     """
     rules = get_tube_protocol(protocol)
     names = list(groundtruth.action_names)
-    frame_aps = np.full(len(names), np.nan)
-    for label, curve in matches.curves().items():
-        frame_aps[label] = average_precision(*curve, envelope=rules.envelope)
-
+    frame_map, frame_ap = frame_average_precisions(matches, protocol)
     tubes = _linked(matches, groundtruth)
     ious = sorted({iou for ious in VIDEO_IOUS.values() for iou in ious})
     aps_at_iou = video_average_precisions(
@@ -241,8 +253,8 @@ def action_tube_result(
     tube_counts = np.bincount(gt_labels, minlength=len(names)).tolist()
     return ActionTubeResult(
         protocol=protocol,
-        frame_map=mean_over_classes(frame_aps),
-        frame_ap=dict(zip(names, frame_aps.tolist())),
+        frame_map=frame_map,
+        frame_ap=frame_ap,
         video_map={name: mean_over_classes(aps) for name, aps in video_aps.items()},
         video_ap={name: dict(zip(names, aps.tolist())) for name, aps in video_aps.items()},
         boxes_per_class=dict(zip(names, matches.gt_counts.tolist())),

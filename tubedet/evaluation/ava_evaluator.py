@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Collection
 from os import PathLike
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from detectron2.data import MetadataCatalog
 from tubedet.data.annotations.ava_csv import AVATable
 from tubedet.errors import UserError
 
-from .ava_groundtruth import load_ava_groundtruth, persons_of
+from .ava_groundtruth import load_ava_groundtruth, persons_of, rows_of
 from .ava_protocol import AVAResult, check_groundtruth, evaluate_ava, get_protocol
 from .ava_report import result_table, write_result_json
 from .key_frame_evaluator import KeyFrameEvaluator
@@ -37,7 +38,7 @@ class AVAEvaluator(KeyFrameEvaluator):
         output_dir: See :class:`KeyFrameEvaluator`.
         protocol: Key of :data:`tubedet.evaluation.ava_protocol.AVA_PROTOCOLS`.
         person_only: Evaluate a person detector, whose only class is "person".
-        distributed: See :class:`KeyFrameEvaluator`.
+        distributed, sampled: See :class:`KeyFrameEvaluator`.
 
     Raises:
         AttributeError: The metadata lacks a path.
@@ -54,6 +55,7 @@ class AVAEvaluator(KeyFrameEvaluator):
         protocol: str = "official",
         person_only: bool = False,
         distributed: bool = True,
+        sampled: bool = False,
     ):
         self._protocol = protocol
         ava_kinetics = get_protocol(protocol).ava_kinetics
@@ -78,6 +80,7 @@ class AVAEvaluator(KeyFrameEvaluator):
             min_score=0.0,
             ava_kinetics=ava_kinetics,
             distributed=distributed,
+            sampled=sampled,
         )
 
     def timestamp_of(self, key_frame: dict) -> float:
@@ -103,10 +106,18 @@ class AVAEvaluator(KeyFrameEvaluator):
         counted = np.array([key_frame not in self._exclusions for key_frame in key_frames], bool)
         return table.select(counted & np.isin(table.action_ids, list(self._label_map)))
 
-    def evaluate_predictions(self, predictions: AVATable, json_path: Path | None) -> OrderedDict:
+    def evaluate_predictions(
+        self,
+        predictions: AVATable,
+        json_path: Path | None,
+        sample: Collection[tuple[str, float]] | None = None,
+    ) -> OrderedDict:
         """See :func:`tubedet.evaluation.ava_protocol.evaluate_ava`."""
+        groundtruth = self._groundtruth
+        if sample is not None:
+            groundtruth = rows_of(groundtruth, sample)
         result = evaluate_ava(
-            self._groundtruth,
+            groundtruth,
             predictions,
             self._label_map,
             self._exclusions,

@@ -97,3 +97,16 @@ def persons_of(groundtruth: AVAGroundtruth) -> AVAGroundtruth:
     rows = np.sort(np.unique(places, axis=0, return_index=True)[1])
     persons = replace(table.select(rows), action_ids=np.ones(len(rows), dtype=np.int64))
     return replace(groundtruth, table=persons, label_map={1: "person"})
+
+
+def rows_of(table: AVATable, key_frames: Collection[tuple[str, float]]) -> AVATable:
+    """Return the rows of some key frames.
+
+    Args:
+        table: Rows of ground truth.
+        key_frames: (video id, timestamp) of those that count.
+    """
+    places = zip(table.video_ids.tolist(), table.timestamps.tolist())
+    return table.select(
+        np.array([place in key_frames for place in places], dtype=bool).nonzero()[0]
+    )

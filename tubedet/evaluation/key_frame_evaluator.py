@@ -7,7 +7,7 @@ import itertools
 import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -22,6 +22,7 @@ from tubedet.data.datasets.custom import file_stem
 from tubedet.errors import UserError
 from tubedet.files.atomic_writing import open_atomically
 
+from .comparability import EvaluationError
 from .prediction_csv import format_timestamp, write_prediction_rows
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
         ava_kinetics: See :func:`tubedet.data.annotations.ava_csv.read_ava_csv`.
         distributed: Gather the predictions of all processes on the main one. Otherwise each
             process evaluates what it has processed itself.
+        sampled: Key frames that were not processed do not count, instead of as missed.
 
     Raises:
         UserError: ``output_dir`` is a file.
@@ -69,6 +71,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
         min_score: float,
         ava_kinetics: bool,
         distributed: bool,
+        sampled: bool = False,
     ):
         self._dataset_name = dataset_name
         self._output_dir = None if output_dir is None else Path(output_dir)
@@ -78,6 +81,7 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
         self._min_score = min_score
         self._ava_kinetics = ava_kinetics
         self._distributed = distributed
+        self._sampled = sampled
         self.reset()
 
     @abstractmethod
@@ -97,8 +101,19 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
         """Return the rows of evaluated classes in key frames that count; AP needs one."""
 
     @abstractmethod
-    def evaluate_predictions(self, predictions: AVATable, json_path: Path | None) -> OrderedDict:
-        """Compute the figures in percent, log a table and write the json if there is a path."""
+    def evaluate_predictions(
+        self,
+        predictions: AVATable,
+        json_path: Path | None,
+        sample: Collection[tuple[str, float]] | None = None,
+    ) -> OrderedDict:
+        """Compute the figures in percent, log a table and write the json if there is a path.
+
+        Args:
+            predictions: What was written.
+            json_path: Where the figures go; None: nowhere.
+            sample: (video id, timestamp) of the key frames that count; None: all.
+        """
 
     def reset(self) -> None:
         """Forget all predictions."""
@@ -164,12 +179,23 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
             key_frames = list(itertools.chain.from_iterable(shard for shard, _ in gathered))
             num_not_finite = sum(count for _, count in gathered)
         key_frames = self._sorted_without_repetition(key_frames)
-        self._warn_of_gaps(key_frames, num_not_finite)
+        annotated = self.annotated_key_frames()
+        processed = {(k.video_id, k.timestamp) for k in key_frames}
+        is_sample = self._sampled and not annotated <= processed
+        self._warn_of_gaps(annotated, set() if is_sample else annotated - processed, num_not_finite)
         predictions = self._written(key_frames)
         json_path = None
         if self._output_dir is not None:
             json_path = self._output_dir / f"{file_stem(self._dataset_name)}_results.json"
-        return self.evaluate_predictions(predictions, json_path)
+        if not is_sample:
+            return self.evaluate_predictions(predictions, json_path)
+        try:
+            if not annotated & processed:
+                raise EvaluationError("none of them is annotated")
+            return self.evaluate_predictions(predictions, json_path, processed)
+        except EvaluationError as error:  # no reason to end a training
+            logger.warning("No figures of %d key frames: %s", len(processed), error)
+            return OrderedDict()
 
     def _sorted_without_repetition(
         self, key_frames: list[_KeyFramePredictions]
@@ -184,13 +210,11 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
                 )
         return key_frames
 
-    def _warn_of_gaps(self, key_frames: list[_KeyFramePredictions], num_not_finite: int) -> None:
+    def _warn_of_gaps(self, annotated: set, missing: set, num_not_finite: int) -> None:
         if num_not_finite:
             logger.warning(
                 "%d boxes with NaN or infinite values have been left out.", num_not_finite
             )
-        annotated = self.annotated_key_frames()
-        missing = annotated - {(k.video_id, k.timestamp) for k in key_frames}
         if missing:
             logger.warning(
                 "%d of %d annotated key frames of %s were not processed: their boxes count as "

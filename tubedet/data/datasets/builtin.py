@@ -48,20 +48,21 @@ _ALL_ACTIONS = "ava_action_list_v2.1.pbtxt"
 
 _HOW_TO_GET_AVA = (
     "Data sets are looked for in $DETECTRON2_DATASETS ({root}). Download the annotations "
-    "ava_{version}.zip from https://research.google.com/ava/download.html and unpack them into "
-    "{folder}."
+    "ava_{version}.zip from https://research.google.com/ava/download.html, unpack them into "
+    "{folder}, and prepare the videos with datasets/prepare_ava.py."
 )
 _HOW_TO_GET_TOY = (
     "Data sets are looked for in $DETECTRON2_DATASETS ({root}). Make the toy data set with: "
     'python datasets/make_toy_ava.py --output "{folder}"'
 )
 _HOW_TO_GET_JHMDB = (
-    "{path} does not exist. Data sets are looked for in $DETECTRON2_DATASETS; the section JHMDB-21 "
-    "of docs/datasets.md says where to get this one."
+    "{path} does not exist. Data sets are looked for in $DETECTRON2_DATASETS ({root}); the section "
+    "JHMDB-21 of docs/datasets.md says where to get this one."
 )
 _HOW_TO_GET_UCF101_24 = (
     "Neither {path} (with testlist01.txt) nor {act} exists. Data sets are looked for in "
-    "$DETECTRON2_DATASETS; the section UCF101-24 of docs/datasets.md says where to get this one."
+    "$DETECTRON2_DATASETS ({root}); the section UCF101-24 of docs/datasets.md says where to get "
+    "this one."
 )
 
 JHMDB_ACTIONS = (
@@ -181,7 +182,7 @@ def load_jhmdb(root: str, *, split: int, subset: str) -> dict[str, AnnotatedVide
     """
     path = os.path.join(root, "JHMDB-GT.pkl")
     if not os.path.isfile(path):
-        raise FileNotFoundError(_HOW_TO_GET_JHMDB.format(path=path))
+        raise FileNotFoundError(_HOW_TO_GET_JHMDB.format(path=path, root=os.path.dirname(root)))
     return read_act_groundtruth(path, action_names=JHMDB_ACTIONS, split=split, subset=subset)
 
 
@@ -204,7 +205,8 @@ def load_ucf101_24(root: str, *, subset: str) -> dict[str, AnnotatedVideo]:
             corrected, action_names=UCF101_24_ACTIONS, test_list=test_list, subset=subset
         )
     if not os.path.isfile(act):
-        raise FileNotFoundError(_HOW_TO_GET_UCF101_24.format(path=corrected, act=act))
+        folder = os.path.dirname(root)
+        raise FileNotFoundError(_HOW_TO_GET_UCF101_24.format(path=corrected, act=act, root=folder))
     return read_act_groundtruth(act, action_names=UCF101_24_ACTIONS, split=1, subset=subset)
 
 
