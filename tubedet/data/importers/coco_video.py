@@ -1,31 +1,32 @@
-"""Read COCO-style json of videos: annotations with a video, a frame, a box and a track."""
+"""Read COCO-style json of videos: images or annotations with a video, a frame, boxes and tracks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from pathlib import Path
 
-from tubedet.data.annotations.text import AnnotationError
-
-from .json_file import Entry, read_json
-from .labels import ImportFormat, ImportOptions, Labels, Moment, PersonBox
-
-_LARGEST = 10**7  # number of a frame
-_Value = TypeVar("_Value")
+from .coco_entries import CROWDS, Annotations, by_id, entries, settle
+from .coco_images import CocoImages
+from .json_file import Entry, read_json_object
+from .labels import Box, ImportFormat, ImportOptions, Labels, Moment, PersonBox
+from .youtube_vis import is_youtube_vis, read_youtube_vis
 
 
 def read_coco_video(path: Path, options: ImportOptions) -> Labels:
-    """Read the json.
+    """Read the json, in any of its shapes.
 
-    Understood are annotations with ``video_id`` and ``frame`` of their own, or with the
-    ``image_id`` of an image which has them (``frame`` or ``frame_id``). Boxes are x, y, width,
-    height in pixels; ``track_id`` (or ``instance_id``) tells persons apart. A person with several
-    actions has one annotation for each.
+    * Images with ``video_id`` and ``frame_index``, ``frame`` or ``frame_id``, and annotations with
+      ``image_id`` (CocoVID, TAO); or annotations with a video and a frame of their own.
+    * Images without ``video_id`` whose file names have numbers, as in CVAT's COCO export of a video
+      task; ``options.video`` says which video it is.
+    * YouTube-VIS and OVIS: see :func:`.read_youtube_vis`.
+
+    ``track_id`` or ``instance_id`` tells persons apart; CVAT has the former among the attributes. A
+    person with several actions has one annotation for each, or attributes.
 
     Args:
         path: the file.
-        options: ``first_frame``, what it calls the first frame of a video, 0 or 1.
+        options: ``video``; ``attributes``; and ``first_frame``, what the file calls the first frame
+            of a video, which is needed where it does not tell.
 
     Returns:
         Boxes in pixels by numbers of frames; images without one are moments with nobody.
@@ -34,92 +35,90 @@ def read_coco_video(path: Path, options: ImportOptions) -> Labels:
         AnnotationError: if the file breaks its format; the message names the entry.
         OSError: if the file cannot be read.
     """
-    content = read_json(path)
-    if not isinstance(content.value, dict):
-        raise AnnotationError(f"{path}:1: expected an object with annotations and categories")
-    if options.first_frame is None:
-        raise AnnotationError(f"{path}: say how frames are counted: --first-frame 0 or 1")
-    first_frame = options.first_frame
-    names = _by_id(content, "categories", lambda entry: entry.text("name"))
-    if len(set(names.values())) < len(names) or not all(isinstance(k, int) for k in names):
-        raise AnnotationError(f"{path}: 'categories' need different names and whole numbers as ids")
-    video_ids = _by_id(content, "videos", _video_id)
+    content = read_json_object(path, "annotations", "images")
+    if is_youtube_vis(content):
+        return read_youtube_vis(content, options)
+    return _CocoVideo(path, content, options).labels
 
-    def place(entry: Entry) -> Moment:
-        video = entry.get("video_id")
-        if video_ids and video not in video_ids:
-            raise entry.error(f"has the video_id {video!r}, which no entry of 'videos' has")
-        frame = entry.whole("frame", "frame_id")
-        if frame < first_frame:
-            raise entry.error(f"has the frame {frame}, but the first one is {first_frame}")
-        if frame >= _LARGEST:
-            raise entry.error(f"has the frame {frame}, expected less than {_LARGEST}")
-        return video_ids.get(video, str(video)), frame - first_frame + 1
 
-    images = _by_id(content, "images", place)
-    labels = Labels(class_names=[names[k] for k in sorted(names)], looked_at=set(images.values()))
-    for entry in _entries(content, "annotations"):
-        if entry.value.get("iscrowd"):
-            continue
-        image = entry.value.get("image_id")
-        if image is not None and image not in images:
-            raise entry.error(f"has the image_id {image!r}, which no entry of 'images' has")
-        category, person = entry.get("category_id"), entry.whole("track_id", "instance_id")
-        if category not in names:
-            raise entry.error(f"has the category_id {category!r}, which no category has")
-        video_id, frame = place(entry) if image is None else images[image]
-        box = _corners(entry)
-        labels.boxes.append(PersonBox(video_id, frame, box, (names[category],), person))
-    return labels
+def _sign(path: Path, head: str) -> str:
+    """Recognise the names of COCO; in a large file the categories stand far behind."""
+    if not head.lstrip("\ufeff \t\r\n").startswith("{"):
+        return ""
+    names = ("categories", "category_id", "file_name", "file_names")
+    return next((f"the key {name!r}" for name in names if f'"{name}"' in head), "")
 
 
 COCO_VIDEO = ImportFormat(
     name="coco-video",
-    summary="COCO-style json of videos: annotations with video_id and frame of their own, or with "
-    "the image_id of an image which has them (frame or frame_id); boxes are x, y, width, height "
-    "in pixels; track_id (or instance_id) tells persons apart; a person with several actions has "
-    "one annotation for each",
+    summary="COCO-style json of videos: CocoVID, TAO, YouTube-VIS, OVIS, and CVAT's 'COCO 1.0' of "
+    "a video task, with --video; boxes are x, y, width, height in pixels; track_id or instance_id "
+    "tells persons apart; several actions of a person are several annotations, or --attribute",
     read=read_coco_video,
-    sign=lambda path, head: (
-        "the key 'categories' or 'annotations'"
-        if head.lstrip().startswith("{")
-        and ('"categories"' in head or '"annotations"' in head)
-        and '"result"' not in head  # a task of Label Studio
-        else ""
-    ),
-    options=frozenset({"first_frame"}),
+    sign=_sign,
+    options=frozenset({"video", "attribute", "first_frame"}),
 )
 
 
-def _entries(content: Entry, name: str) -> list[Entry]:
-    if name not in content and name in ("images", "videos"):
-        return []
-    if not content.value.get(name) and not isinstance(content.value.get(name), dict):
-        raise content.error(f"{name!r} is missing or empty")
-    entries = content.items(name)
-    for entry in entries:
-        if not isinstance(entry.value, dict):
-            raise entry.error("is no object")
-    return entries
+class _CocoVideo:
+    """The shapes with images, and those with annotations that have frames of their own."""
 
+    def __init__(self, path: Path, content: Entry, options: ImportOptions):
+        self.labels = Labels()
+        self._content = content
+        self._annotations = Annotations(content, options)
+        self._images = CocoImages(path, content, options, self.labels)
+        self.labels.class_names = self._annotations.class_names
+        self.labels.looked_at = set(self._images.moments.values())
+        self._read_annotations()
+        self._leave_out_what_is_not_said()
 
-def _by_id(content: Entry, name: str, read: Callable[[Entry], _Value]) -> dict:
-    """Return what is read from each entry of a list, by its id."""
-    values: dict[object, _Value] = {}
-    for entry in _entries(content, name):
-        if (number := entry.value.get("id")) in values:
-            raise entry.error(f"has the id {number!r}, which an entry before it has, too")
-        values[number] = read(entry)
-    return values
+    def _read_annotations(self) -> None:
+        labels = self.labels
+        # In TAO, tracks have categories, too.
+        tracks = by_id(entries(self._content, "tracks"), lambda e: e.value.get("category_id"))
+        shapes: list[PersonBox] = []  # without a track
+        for entry in self._content.each("annotations"):
+            moment = self._images.moment_of(entry)
+            if entry.value.get("iscrowd"):
+                labels.remarks[CROWDS] += 1
+                labels.unclear.add(moment)
+                continue
+            person = self._annotations.person(entry)
+            category = None if "category_id" in entry or person is None else tracks.get(person)
+            actions = self._annotations.actions(entry, category)
+            bbox, mask = (entry.child(n) if n in entry else None for n in ("bbox", "segmentation"))
+            box = self._annotations.box(entry, bbox, mask, labels)
+            if box is None:
+                labels.unclear.add(moment)
+            elif person is None:
+                shapes.append(PersonBox(*moment, box, actions, None))
+            else:
+                labels.boxes.append(PersonBox(*moment, box, actions, person))
+        self._annotations.check_attributes()
+        self._number_shapes(shapes)
 
+    def _number_shapes(self, shapes: list[PersonBox]) -> None:
+        """Make persons of what was drawn on single frames; equal boxes are the same one."""
+        if not shapes:
+            return
+        persons = {box.person_id for box in self.labels.boxes if box.person_id is not None}
+        if not persons:
+            raise self._content.error(
+                "has no annotation with a track_id or instance_id: persons must keep a number from "
+                "frame to frame; draw tracks instead of shapes"
+            )
+        numbers: dict[tuple[Moment, Box], int] = {}
+        for shape in shapes:
+            number = numbers.setdefault((shape.moment, shape.box), max(persons) + 1 + len(numbers))
+            self.labels.boxes.append(shape._replace(person_id=number))
+        self.labels.remarks["annotations without a track: persons of one frame"] += len(shapes)
 
-def _video_id(entry: Entry) -> str:
-    path = PurePosixPath(entry.text("file_name", "name"))
-    return str(path.with_suffix("")) if "file_name" in entry.value else str(path)
-
-
-def _corners(entry: Entry) -> tuple[float, float, float, float]:
-    x, y, width, height = entry.child("bbox").numbers(4)
-    if min(width, height) <= 0:
-        raise entry.error(f"has the bbox {[x, y, width, height]}, expected x, y, width, height")
-    return x, y, x + width, y + height
+    def _leave_out_what_is_not_said(self) -> None:
+        if any("neg_category_ids" in entry for entry in entries(self._content, "videos")):
+            empty = self.labels.empty
+            self.labels.looked_at -= empty
+            self.labels.remarks[
+                "images without a box: left out, as not everybody is annotated (neg_category_ids)"
+            ] += len(empty)
+        settle(self.labels)

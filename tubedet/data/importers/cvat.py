@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from tubedet.data.annotations.text import AnnotationError
 
-from .cvat_shapes import SHAPES, Box, enclosing_box, is_turned
-from .labels import ImportFormat, ImportOptions, Labels, PersonBox, is_box
+from .cvat_shapes import SHAPES, enclosing_box, is_turned
+from .labels import Box, ImportFormat, ImportOptions, Labels, PersonBox, is_box
 
 
 def read_cvat(path: Path, options: ImportOptions) -> Labels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-Box = tuple[float, float, float, float]
+from .labels import Box
 
 
 def enclosing_box(shape: str, attributes: Mapping[str, str]) -> Box:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from tubedet.data.annotations.text import AnnotationError
 
+from .json_text import LongList, decode_members, json_text, naming_file
+
 _LARGEST = 10**7  # coordinate or frame number
+_LARGEST_ID = 2**53  # ids are read as floating point from a csv
 
 
 def read_json(path: Path) -> Entry:
     """Read a file.
 
     Args:
-        path: the file.
+        path: the file, plain or gzip-compressed.
 
     Returns:
         its outermost value.
@@ -24,12 +28,32 @@ def read_json(path: Path) -> Entry:
         AnnotationError: if it is no json.
         OSError: if it cannot be read.
     """
-    try:
-        return Entry(json.loads(path.read_bytes()), str(path))
-    except json.JSONDecodeError as error:
-        raise AnnotationError(f"{path}:{error.lineno}: no valid json: {error.msg}") from None
-    except (ValueError, RecursionError) as error:
-        raise AnnotationError(f"{path}: {_problem(error)}") from None
+    with naming_file(path):
+        return Entry(json.loads(json_text(path)), str(path))
+
+
+def read_json_object(path: Path, *long_lists: str) -> Entry:
+    """Read a file whose outermost value is an object with long lists.
+
+    Their entries are made one at a time, whenever :meth:`Entry.each` goes through them, so the
+    memory for them is that of the text. Of a large file they are the most part by far.
+
+    Args:
+        path: the file, plain or gzip-compressed.
+        long_lists: names of these members.
+
+    Returns:
+        its outermost value.
+
+    Raises:
+        AnnotationError: if it is no json with an object.
+        OSError: if it cannot be read.
+    """
+    with naming_file(path):
+        entry = Entry(decode_members(json_text(path), long_lists), str(path))
+    if not isinstance(entry.value, dict):
+        raise AnnotationError(f"{path}:1: expected an object, {{...}}")
+    return entry
 
 
 def parse_json(text: str, file: str, inner: str) -> Entry:
@@ -49,18 +73,15 @@ def parse_json(text: str, file: str, inner: str) -> Entry:
     try:
         return Entry(json.loads(text), file, inner)
     except (ValueError, RecursionError) as error:
-        raise AnnotationError(f"{file}: {inner} is {_problem(error)}") from None
+        # Python's advice on numbers that are too long is left out.
+        problem = str(error).partition(";")[0]
+        raise AnnotationError(f"{file}: {inner} is no valid json: {problem}") from None
 
 
 def _is_coordinate(value: object) -> TypeGuard[float]:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return abs(value) < _LARGEST  # which NaN is not; an int may be too long for a float
-
-
-def _problem(error: Exception) -> str:
-    """Say it without Python's advice on numbers that are too long."""
-    return f"no valid json: {str(error).partition(';')[0]}"
 
 
 class Entry:
@@ -71,6 +92,8 @@ class Entry:
         file: name of the file.
         inner: where it stands there, such as "annotations[3]"; empty for the outermost value.
     """
+
+    __slots__ = ("_file", "_inner", "value")
 
     def __init__(self, value: Any, file: str, inner: str = ""):
         self.value = value
@@ -83,7 +106,12 @@ class Entry:
         Args:
             problem: goes on behind the place, such as "has no bbox".
         """
-        return AnnotationError(f"{self._file}: {self._inner or 'the file'} {problem}")
+        return AnnotationError(f"{self._file}: {self.place} {problem}")
+
+    @property
+    def place(self) -> str:
+        """Where it stands in the file."""
+        return self._inner or "the file"
 
     def __contains__(self, name: str) -> bool:
         return isinstance(self.value, dict) and self.value.get(name) is not None
@@ -121,6 +149,27 @@ class Entry:
         return [
             Entry(value, self._file, f"{place._inner}[{i}]") for i, value in enumerate(place.value)
         ]
+
+    def each(self, *names: str) -> Iterator[Entry]:
+        """Go through the entries of a list, which may be a :class:`.LongList`.
+
+        Args:
+            names: see :meth:`items`.
+
+        Yields:
+            Entry: one after the other, each of which must be an object.
+
+        Raises:
+            AnnotationError: if it is no list, or an entry is no object.
+        """
+        place = self.child(*names) if names else self
+        if not isinstance(place.value, (list, LongList)):
+            raise place.error("is no list")
+        for i, value in enumerate(place.value):
+            entry = Entry(value, self._file, f"{place._inner}[{i}]")
+            if not isinstance(value, dict):
+                raise entry.error("is no object")
+            yield entry
 
     def members(self, *names: str) -> dict[str, Entry]:
         """Return the members of an object by their names.
@@ -177,10 +226,13 @@ class Entry:
             AnnotationError: if there is none.
         """
         value = self.get(*names)
+        name = next(name for name in names if name in self)
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
             value = int(value)
         if not isinstance(value, int):
-            raise self.error(f"has the {names[0]} {value!r}, expected a whole number")
+            raise self.error(f"has the {name} {value!r:.80}, expected a whole number")
+        if abs(value) >= _LARGEST_ID:
+            raise self.error(f"has the {name} {value!r:.80}, expected less than {_LARGEST_ID}")
         return value
 
     def number(self, *names: str) -> float:

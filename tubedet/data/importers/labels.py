@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 Moment = tuple[str, float]  # video id and time, see PersonBox
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 
 
 class PersonBox(NamedTuple):
@@ -26,7 +27,7 @@ class PersonBox(NamedTuple):
 
     video_id: str
     time: float
-    box: tuple[float, float, float, float]
+    box: Box
     actions: tuple[str, ...]
     person_id: int | None
 
@@ -132,7 +133,7 @@ class ImportFormat:
     options: frozenset[str] = frozenset()
 
 
-def is_box(box: tuple[float, float, float, float]) -> bool:
+def is_box(box: Box) -> bool:
     """Tell whether four numbers are the corners of a box with an area.
 
     Args:

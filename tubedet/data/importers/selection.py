@@ -12,6 +12,8 @@ from tubedet.data.annotations.text import AnnotationError
 from .labels import Labels, Moment, PersonBox, is_box
 
 _LARGEST = 10**7  # number of a frame, or second
+_MOST_LINES = 3  # about the same thing
+_LARGEST_ID = 2**53  # the csv is read as floating point
 
 
 @dataclass
@@ -58,7 +60,7 @@ def select(
     """
     remarks = [f"{text} ({count})" for text, count in labels.remarks.items()]
     _check(labels)
-    counts = Counter(name for box in labels.boxes for name in box.actions)
+    counts = Counter(name for box in labels.boxes for name in box.actions if name.strip())
     remarks += [f"--ignore {name}: no label has this name" for name in ignore if not counts[name]]
     if classes is None:
         stated = labels.class_names or sorted(counts)
@@ -69,7 +71,6 @@ def select(
         if others:
             listed = ", ".join(f"{name} ({count} boxes)" for name, count in others.items())
             remarks.append(f"not among --classes, left out: {listed}")
-    remarks += [f"no box has the action {name!r}" for name in classes if not counts[name]]
 
     moments = {box.moment for box in labels.boxes} | labels.looked_at
     kept = _every(moments, every)
@@ -77,25 +78,35 @@ def select(
         remarks.append(f"--every {every}: {len(kept)} of {len(moments)} annotated frames are kept")
     chosen = set(classes)
     boxes, without, cut = [], 0, 0
+    outside: list[PersonBox] = []
     for box in labels.boxes:
-        actions = tuple(name for name in dict.fromkeys(box.actions) if name in chosen)
         if box.moment not in kept:
             continue
+        actions = tuple(name for name in dict.fromkeys(box.actions) if name in chosen)
         if not actions:
             without += 1
             continue
         inside = _cut(box, labels)
-        cut += inside != box.box
         if not is_box(inside):
-            remarks.append(
-                f"the box {_text(box)} of {_place(box, labels)} is outside of the frame: left out"
-            )
+            outside.append(box)
             continue
+        cut += inside != box.box
         boxes.append(box._replace(actions=actions, box=inside))
+    found = {name for box in boxes for name in box.actions}
+    without_box = [name for name in classes if name not in found]
+    if len(without_box) <= _MOST_LINES:
+        remarks += [f"no box has the action {name!r}" for name in without_box]
+    else:
+        remarks.append(f"no box has these {len(without_box)} actions: {', '.join(without_box)}")
     if without:
         remarks.append(f"persons without an action are left out ({without} boxes)")
     if cut:
         remarks.append(f"boxes that reach beyond the frame are cut ({cut})")
+    if outside:
+        remarks.append(
+            f"boxes outside of the frame are left out ({len(outside)}), the first in "
+            f"{_place(outside[0], labels)}: {_text(outside[0])}"
+        )
     return Selection(
         Labels(
             boxes=boxes,
@@ -119,6 +130,11 @@ def _check(labels: Labels) -> None:
             if not labels.in_seconds:
                 raise AnnotationError(f"{_place(box, labels)}: a person without a number")
             continue
+        if not 0 <= box.person_id < _LARGEST_ID:
+            raise AnnotationError(
+                f"{_place(box, labels)}: the person has the number {box.person_id}, expected one "
+                f"from 0 to {_LARGEST_ID}"
+            )
         for action in box.actions:
             twin = known.setdefault((*box.moment, box.person_id, action), box)
             if twin.box != box.box:
