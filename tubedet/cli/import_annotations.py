@@ -28,6 +28,7 @@ from tubedet.errors import UserError
 from .arguments import add_overwrite_argument, frame_rate, positive_int
 
 OPTIONS_ANYWHERE = True
+_LARGEST_SECOND = 10**7
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,6 +102,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how many of the annotated video's pictures are a second, such as 30 after "
         f"'ffmpeg -r 30' {_users('picture_fps')}",
     )
+    parser.add_argument(
+        "--label-map",
+        type=Path,
+        metavar="FILE",
+        help="names of the actions: lines such as '1: walk', a name on each line, or a label map "
+        f"of AVA (pbtxt) {_users('label_map')}",
+    )
+    parser.add_argument(
+        "--actions",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="csv of person,first frame,last frame,action: what each track does; once for each "
+        f"file {_users('actions')}",
+    )
+    parser.add_argument(
+        "--subset",
+        choices=("train", "test"),
+        help=f"part of the videos (default: all) {_users('subset')}",
+    )
+    parser.add_argument(
+        "--split",
+        type=positive_int,
+        metavar="N",
+        help=f"which of several divisions into train and test, from 1 {_users('split')}",
+    )
+    parser.add_argument(
+        "--start-second",
+        type=float,
+        metavar="S",
+        help="second of the annotation at which the stored videos begin, such as 900 for AVA's "
+        f"clips of 15 minutes (default: 0) {_users('start_second')}",
+    )
     add_overwrite_argument(parser, help="replace existing files")
 
 
@@ -135,6 +169,13 @@ def check_arguments(options: argparse.Namespace) -> None:
             f"--video: {len(options.video)} names for {len(options.files)} files: give one name, "
             "or one for each file"
         )
+    if options.actions and len(options.actions) != len(options.files):
+        raise UserError(
+            f"--actions: {len(options.actions)} files of actions for {len(options.files)} files: "
+            "give one for each"
+        )
+    if options.start_second is not None and not abs(options.start_second) < _LARGEST_SECOND:
+        raise UserError(f"--start-second {options.start_second:g}: expected a number such as 900")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -156,6 +197,7 @@ def main(options: argparse.Namespace) -> int:
             raise UserError(f"--{name.replace('_', '-')}: not for {chosen.name}")
     names = options.video or [None]
     names = names * len(options.files) if len(names) == 1 else names
+    actions_files = options.actions or [None] * len(options.files)
     labels = merge(
         [
             chosen.read(
@@ -167,9 +209,14 @@ def main(options: argparse.Namespace) -> int:
                     person_attribute=options.person_attribute,
                     first_frame=options.first_frame,
                     picture_fps=options.picture_fps,
+                    label_map=options.label_map,
+                    actions=actions,
+                    subset=options.subset,
+                    split=options.split,
+                    start_second=options.start_second,
                 ),
             )
-            for path, name in zip(options.files, names)
+            for path, name, actions in zip(options.files, names, actions_files)
         ]
     )
     videos = sorted({box.video_id for box in labels.boxes} | {v for v, _ in labels.looked_at})
@@ -185,7 +232,7 @@ def main(options: argparse.Namespace) -> int:
     written = write_custom_dataset(
         options.output,
         labels,
-        inputs=options.files,
+        inputs=[*options.files, *filter(None, (options.label_map, *actions_files))],
         classes=options.classes,
         ignore=options.ignore,
         every=options.every,

@@ -57,6 +57,16 @@ def make(tmp_path, write_video):
         MetadataCatalog.remove(name)
 
 
+def test_each_video_starts_at_its_own_second(make, tmp_path):
+    (tmp_path / "starts.csv").write_text("gym,-1\nhall,0.5\n")
+    dicts = DatasetCatalog.get(make(SECONDS, start_second="starts.csv"))
+    assert {(d["video_id"], d["start_second"]) for d in dicts} == {("gym", -1.0), ("hall", 0.5)}
+    (tmp_path / "starts.csv").write_text("gym,-1\n")
+    name = make(SECONDS, "other", start_second="starts.csv")
+    with pytest.raises(AnnotationError, match="other.csv:5: key 'start_second': .* video 'hall'"):
+        DatasetCatalog.get(name)
+
+
 def test_key_frames_in_seconds(make, tmp_path):
     name = make(SECONDS, start_second=0.5)
     dicts = DatasetCatalog.get(name)

@@ -42,6 +42,45 @@ def test_all_keys(read, tmp_path):
     assert (own.boxes, own.timestamps) == ("pixels", "seconds")
 
 
+def test_a_start_for_each_video(read, tmp_path):
+    (tmp_path / "starts.csv").write_text('video,second\ngym,12\n"a,b",-0.5\n\n')
+    own = read(COMPLETE.replace("start_second: 900", "start_second: starts.csv"))
+    assert own.start_second == {"gym": 12.0, "a,b": -0.5}
+    assert own.start_of("a,b") == -0.5 and read(COMPLETE).start_of("a,b") == 900
+    with pytest.raises(
+        AnnotationError, match=r"my\.yaml: key 'start_second': its csv has no row fo"
+    ):
+        own.start_of("hall")
+    text = COMPLETE.replace("start_second: 900", "start_second: starts.csv")
+    with pytest.raises(
+        AnnotationError, match=r"9: key 'start_second': frame numbers have no clock"
+    ):
+        read(text.replace("timestamps: seconds", "timestamps: frames"))
+    with pytest.raises(
+        AnnotationError, match=r"9: key 'start_second': expected a number .* no such"
+    ):
+        read(text.replace("starts.csv", "gone.csv"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", r"starts\.csv: no rows of video,second"),
+        ("gym,1\ngym,2\n", r"starts\.csv:2: the video 'gym' has a row already"),
+        ("gym,1,2\n", r"starts\.csv:1: 3 columns, expected 2"),
+        ("gym,a\n", r"starts\.csv:1: 'a' in column 2 \(second\): expected a number"),
+        ("gym,nan\n", r"starts\.csv:1: 'nan' in column 2 \(second\): expected a finite number"),
+        ("gym,1e9\n", r"starts\.csv:1: no video begins at second 1e\+09"),
+        (b"\xff,1\n", r"starts\.csv:1: not UTF-8 text"),
+    ],
+)
+def test_a_damaged_csv_of_starts(read, tmp_path, content, message):
+    content = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "starts.csv").write_bytes(content)
+    with pytest.raises(AnnotationError, match=message):
+        read(COMPLETE.replace("start_second: 900", "start_second: starts.csv"))
+
+
 def test_defaults_and_a_label_map(read, tmp_path):
     (tmp_path / "map.pbtxt").write_text('item {\n  name: "sit"\n  id: 3\n}\n')
     own = read("videos: media\nannotations: a.csv\nclasses: map.pbtxt\nfps: 25\n")

@@ -4,6 +4,7 @@ import os
 import pytest
 
 from tubedet.data import AnnotationError
+from tubedet.data.datasets.custom_yaml import read_custom_yaml
 from tubedet.data.importers.dataset_writer import write_custom_dataset
 from tubedet.data.importers.labels import Labels, PersonBox
 
@@ -34,6 +35,23 @@ def test_rows_are_sorted_and_boxed_frames_are_not_empty(tmp_path):
         "a,9\na,10,0,1,2,3,2,0\na,11\nb,1\nb,2,0,1,2.5,3,1,4\n"
     )
     assert "annotations: my.csv" in (tmp_path / "my.yml").read_text()
+
+
+def test_starts_of_videos(tmp_path):
+    (tmp_path / "videos").mkdir()
+
+    def starts(**start_seconds):
+        boxes = [PersonBox(video, 20, (0, 0, 1, 1), ("run",), None) for video in ("a", "b")]
+        labels = Labels(boxes=boxes, in_seconds=True, in_fractions=True)
+        labels.start_seconds = start_seconds
+        options = {"inputs": [], "videos": tmp_path / "videos", "fps": 25.0, "overwrite": True}
+        write_custom_dataset(tmp_path / "my.yaml", labels, **options)
+        return read_custom_yaml(tmp_path / "my.yaml").start_second
+
+    assert starts() == starts(a=0.0, b=0.0) == 0
+    assert starts(a=12.0, b=12.0) == 12 and not (tmp_path / "my_starts.csv").exists()
+    assert starts(a=12.5) == {"a": 12.5, "b": 0.0}
+    assert (tmp_path / "my_starts.csv").read_text() == "a,12.5\nb,0\n"
 
 
 def test_a_failing_disk_leaves_the_old_data_set(tmp_path, monkeypatch):

@@ -194,6 +194,19 @@ def test_own_data_in_fractions_and_seconds(own, tmp_path):
     assert [r["timestamp"] for r in own.checked.records] == [9]
 
 
+def test_videos_of_own_data_start_when_their_row_says(own):
+    rows = "a,2,0,0,0.5,1,1\na,12,0,0,0.5,1,1\na,13\n"
+    assert own(rows, start_second={"a": 12.0, "other": 0.0}) == [("error", "time", 1)]
+    assert [(r["timestamp"], r["start_second"]) for r in own.checked.records] == [
+        (12.0, 12.0),
+        (13.0, 12.0),
+    ]
+    assert own(rows, start_second={"b": 0.0}) == [("error", "unknown-video", 1)]
+    message = own.checked.problems[0].message
+    assert message == "key 'start_second': its csv has no row for the video 'a'"
+    assert not own.checked.records
+
+
 def test_videos_of_own_data_must_be_stored(own, tmp_path):
     rows = "a,2,0,0,0.5,1,1\ngone,3,0,0,0.5,1,1\ngone,2,0,0,0.5,1,1\nempty,2\n"
     assert own(rows) == [("error", "unknown-video", 2), ("error", "unknown-video", 4)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -67,48 +67,68 @@ class AnnotatedVideo:
     size: tuple[int, int] | None = None
 
 
-def read_act_groundtruth(
-    path: str | PathLike, *, action_names: Sequence[str], split: int, subset: str
-) -> dict[str, AnnotatedVideo]:
-    """Read ``JHMDB-GT.pkl`` or ``UCF101v2-GT.pkl``, the format of ACT (Kalogeiton et al. 2017).
+class ActPickle:
+    """A file in the format of ACT (Kalogeiton et al. 2017), opened; nothing in it is executed.
 
-    A row of a tube is ``frame, x1, y1, x2, y2``: the frame counts from 1, as the names of the
-    stored frames do, and belongs to the image of that very number.
+    These are ``JHMDB-GT.pkl``, ``UCF101v2-GT.pkl``, ``multisports_GT.pkl``, and others with actions
+    of their own. A row of a tube is ``frame, x1, y1, x2, y2``: the frame counts from 1, as the
+    names of the stored files do, the box is in pixels.
 
     Args:
-        path: the pickle; nothing in it is executed.
-        action_names: A names which the file must have.
-        split: number of the split, from 1.
-        subset: "train" or "test".
-
-    Returns:
-        The videos of the split in the order of its list.
+        content: what the file holds.
 
     Raises:
-        AnnotationError: the file breaks its format; the message names video and key.
-        OSError: the file cannot be read.
+        AnnotationError: there is no list of actions.
     """
-    data = _Checked(_load_pickle(path), str(path), dict)
-    labels = [name.value for name in data.get("labels", list).items(str)]
-    if labels != list(action_names):
-        raise AnnotationError(
-            f"{path}: 'labels' are {brief(labels)}, expected {list(action_names)}"
-        )
-    splits = data.get(f"{subset}_videos", list).items(list)
-    if split > len(splits):
-        raise AnnotationError(f"{path}: {len(splits)} splits, there is no split {split}")
-    videos = {}
-    for entry in splits[split - 1].items(str):
-        video_id = entry.value
-        num_frames = data.get("nframes", dict).get(video_id, int).value
-        size = data.get("resolution", dict).get(video_id, tuple)
+
+    def __init__(self, content: _Checked):
+        self._data = content
+        self.labels: list[str] = [name.value for name in content.get("labels", list).items(str)]
+
+    def num_splits(self, subset: str) -> int:
+        """Return how often the videos are split.
+
+        Args:
+            subset: "train" or "test".
+
+        Raises:
+            AnnotationError: the file has no list of splits.
+        """
+        return len(self._data.get(f"{subset}_videos", list).value)
+
+    def video_ids(self, subset: str, split: int) -> list[str]:
+        """Return the videos of a split.
+
+        Args:
+            subset: "train" or "test".
+            split: which of the splits, from 1.
+
+        Raises:
+            AnnotationError: there is no such split; the message names the key.
+        """
+        splits = self._data.get(f"{subset}_videos", list).items(list)
+        if split > len(splits):
+            raise self._data.error(f"has {len(splits)} splits, there is no split {split}")
+        return [entry.value for entry in splits[split - 1].items(str)]
+
+    def video(self, video_id: str) -> AnnotatedVideo:
+        """Return the annotation of a video.
+
+        Args:
+            video_id: one of :meth:`video_ids`.
+
+        Raises:
+            AnnotationError: something there breaks the format; the message names video and key.
+        """
+        num_frames = self._data.get("nframes", dict).get(video_id, int).value
+        size = self._data.get("resolution", dict).get(video_id, tuple)
         if len(size.value) != 2 or not all(isinstance(v, int) and v > 0 for v in size.value):
             raise size.error("is no (height, width)")
-        by_label = data.get("gttubes", dict).get(video_id, dict)
+        by_label = self._data.get("gttubes", dict).get(video_id, dict)
         tubes: list[ActionTube] = []
         for label in by_label.value:
-            if not isinstance(label, int) or not 0 <= label < len(labels):
-                raise by_label.error(f"has the label {brief(label)}, there are {len(labels)}")
+            if not isinstance(label, int) or not 0 <= label < len(self.labels):
+                raise by_label.error(f"has the label {brief(label)}, there are {len(self.labels)}")
             for rows in by_label.get(label, list).items(np.ndarray):
                 table = rows.table(5)
                 frames = table[:, 0].astype(np.int64)
@@ -117,17 +137,100 @@ def read_act_groundtruth(
                 tubes.append(
                     _checked_tube(rows, label, frames, table[:, 1:], num_frames, len(tubes))
                 )
-        videos[video_id] = AnnotatedVideo(tubes, num_frames, size=size.value)
-    return videos
+        return AnnotatedVideo(tubes, num_frames, size=size.value)
+
+
+class CorrectedUCF101:
+    """``pyannot.pkl``, the corrected annotation of UCF101-24 by Gurkirt Singh, opened.
+
+    (https://github.com/gurkirt/corrected-UCF101-Annots.) Its tubes have 0-based first and one-past
+    last frames ``sf`` and ``ef`` and boxes x, y, width, height in 8 or 16 bits.
+
+    Args:
+        content: what the file holds.
+
+    Raises:
+        AnnotationError: it holds something else than videos.
+    """
+
+    def __init__(self, content: _Checked):
+        self._data = content
+        self.video_ids: list[str] = sorted(content.keys(str))
+
+    def video(self, video_id: str, *, num_labels: int) -> AnnotatedVideo:
+        """Return the annotation of a video.
+
+        Args:
+            video_id: one of ``video_ids``.
+            num_labels: A, how many actions there are.
+
+        Raises:
+            AnnotationError: something there breaks the format; the message names video and key.
+        """
+        video = self._data.get(video_id, dict)
+        num_frames = video.get("numf", int).value
+        tubes: list[ActionTube] = []
+        for entry in video.get("annotations", list).items(dict):
+            label, start, end = (entry.get(key, int).value for key in ("label", "sf", "ef"))
+            rows = entry.get("boxes", np.ndarray)
+            corners = rows.table(4)
+            if not 0 <= label < num_labels:
+                raise entry.error(f"has the label {brief(label)}, there are {num_labels}")
+            if end - start != len(corners):
+                raise entry.error(
+                    f"has {len(corners)} boxes for the frames from {brief(start)} "
+                    f"to before {brief(end)}"
+                )
+            boxes = np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], axis=1)
+            frames = np.arange(start + 1, end + 1)
+            tubes.append(_checked_tube(rows, label, frames, boxes, num_frames, len(tubes)))
+        return AnnotatedVideo(tubes, num_frames)
+
+
+def open_tube_pickle(path: str | PathLike) -> ActPickle | CorrectedUCF101:
+    """Open a pickle of one of the two forms.
+
+    Args:
+        path: the pickle; nothing in it is executed.
+
+    Raises:
+        AnnotationError: the file is neither.
+        OSError: the file cannot be read.
+    """
+    content = _load_pickle(path)
+    return ActPickle(content) if "gttubes" in content.value else CorrectedUCF101(content)
+
+
+def read_act_groundtruth(
+    path: str | PathLike, *, action_names: Sequence[str], split: int, subset: str
+) -> dict[str, AnnotatedVideo]:
+    """Read a part of ``JHMDB-GT.pkl`` or ``UCF101v2-GT.pkl``, see :class:`ActPickle`.
+
+    Args:
+        path: the pickle; nothing in it is executed.
+        action_names: the names that its labels must have.
+        split: which of the file's splits, from 1.
+        subset: "train" or "test".
+
+    Returns:
+        The videos of the subset in the order of its list.
+
+    Raises:
+        AnnotationError: the file breaks its format; the message names video and key.
+        OSError: the file cannot be read.
+    """
+    pickle = ActPickle(_load_pickle(path))
+    if pickle.labels != list(action_names):
+        raise AnnotationError(
+            f"{path}: 'labels' are {brief(pickle.labels)}, expected {list(action_names)}"
+        )
+    return {video_id: pickle.video(video_id) for video_id in pickle.video_ids(subset, split)}
 
 
 def read_corrected_ucf101(
     path: str | PathLike, *, action_names: Sequence[str], test_list: str | PathLike, subset: str
 ) -> dict[str, AnnotatedVideo]:
-    """Read ``pyannot.pkl``, the corrected annotation of UCF101-24 by Gurkirt Singh.
-
-    (https://github.com/gurkirt/corrected-UCF101-Annots.) Its tubes have 0-based first and one-past
-    last frames ``sf`` and ``ef`` and boxes x, y, width, height in 8 or 16 bits.
+    """Read a part of ``pyannot.pkl``, see :class:`CorrectedUCF101`.
 
     Args:
         path: the pickle; nothing in it is executed.
@@ -143,45 +246,30 @@ def read_corrected_ucf101(
         AnnotationError: a file breaks its format; the message names video and key, or line.
         OSError: a file cannot be read.
     """
-    data = _Checked(_load_pickle(path), str(path), dict)
-    test_videos = _read_test_list(test_list, known=data.value, source=path)
-    videos = {}
-    for video_id in sorted(data.keys(str)):
-        if (video_id in test_videos) != (subset == "test"):
-            continue
-        video = data.get(video_id, dict)
-        num_frames = video.get("numf", int).value
-        tubes: list[ActionTube] = []
-        for entry in video.get("annotations", list).items(dict):
-            label, start, end = (entry.get(key, int).value for key in ("label", "sf", "ef"))
-            rows = entry.get("boxes", np.ndarray)
-            corners = rows.table(4)
-            if not 0 <= label < len(action_names):
-                raise entry.error(f"has the label {brief(label)}, there are {len(action_names)}")
-            if end - start != len(corners):
-                raise entry.error(
-                    f"has {len(corners)} boxes for the frames from {brief(start)} "
-                    f"to before {brief(end)}"
-                )
-            boxes = np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], axis=1)
-            frames = np.arange(start + 1, end + 1)
-            tubes.append(_checked_tube(rows, label, frames, boxes, num_frames, len(tubes)))
-        videos[video_id] = AnnotatedVideo(tubes, num_frames)
-    return videos
+    pickle = CorrectedUCF101(_load_pickle(path))
+    test_videos = _read_test_list(test_list, known=pickle.video_ids, source=path)
+    return {
+        video_id: pickle.video(video_id, num_labels=len(action_names))
+        for video_id in pickle.video_ids
+        if (video_id in test_videos) == (subset == "test")
+    }
 
 
-def _load_pickle(path: str | PathLike) -> object:
+def _load_pickle(path: str | PathLike) -> _Checked:
     try:
-        return load_restricted_pickle(path, max_bytes=_MAX_PICKLE_BYTES)
+        content = load_restricted_pickle(path, max_bytes=_MAX_PICKLE_BYTES)
     except PickleFileError as error:
         raise AnnotationError(str(error)) from error
+    return _Checked(content, str(path), dict)
 
 
-def _read_test_list(path: str | PathLike, *, known: dict, source: str | PathLike) -> set[str]:
+def _read_test_list(
+    path: str | PathLike, *, known: Collection[str], source: str | PathLike
+) -> set[str]:
     with open_text(path) as stream:
         video_ids = {line.strip().removesuffix(".avi").removesuffix(".mp4") for line in stream}
     # The list of all 101 classes is fine, too.
-    if not video_ids & known.keys():
+    if video_ids.isdisjoint(known):
         raise AnnotationError(f"{path}: none of its {len(video_ids)} lines is a video of {source}")
     return video_ids
 

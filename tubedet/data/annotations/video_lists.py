@@ -20,6 +20,8 @@ from .text import (
     whole_number,
 )
 
+_MAX_STARTS = 10**6  # rows
+_LARGEST_START = 10**7  # seconds, four months
 VIDEO_INFO_COLUMNS = ("video_id", "height", "width", "fps", "start_second", "num_frames")
 
 
@@ -82,6 +84,42 @@ def read_file_names(path: str | PathLike) -> dict[str, str]:
         OSError: the file cannot be read.
     """
     return {os.path.splitext(text)[0]: text for _, text in _filled_lines(path)}
+
+
+def read_start_seconds(path: str | PathLike) -> dict[str, float]:
+    """Read at which second of the annotation each stored video begins.
+
+    Args:
+        path: csv of ``video,second``, plain or gzip-compressed; a first line of column names and
+            empty lines are left out.
+
+    Returns:
+        dict[str, float]: by video id.
+
+    Raises:
+        AnnotationError: a row has not two columns, no number or a video that has a row already, or
+            there are none or more than a million; the message names file and line.
+        OSError: the file cannot be read.
+    """
+    starts: dict[str, float] = {}
+    with open_text(path) as stream:
+        for line, row in csv_rows(stream, str(path)):
+            where = f"{path}:{line}"
+            if not row or (line == 1 and row[1:] in (["second"], ["start_second"])):
+                continue
+            if len(row) != 2:
+                raise AnnotationError(f"{where}: {len(row)} columns, expected 2 (video,second)")
+            second = parse_cell(finite_float, row[1], where=where, column="column 2 (second)")
+            if abs(second) > _LARGEST_START:
+                raise AnnotationError(f"{where}: no video begins at second {second:g}")
+            if row[0] in starts:
+                raise AnnotationError(f"{where}: the video {row[0]!r} has a row already")
+            if len(starts) == _MAX_STARTS:
+                raise AnnotationError(f"{where}: more than {_MAX_STARTS} videos")
+            starts[row[0]] = second
+    if not starts:
+        raise AnnotationError(f"{path}: no rows of video,second")
+    return starts
 
 
 def read_video_infos(

@@ -144,7 +144,7 @@ def load_key_frames(custom: CustomDataset) -> list[dict]:
                 "timestamp": timestamp,
                 "video": videos[video_id],
                 "fps": custom.fps,
-                "start_second": custom.start_second,
+                "start_second": custom.start_of(video_id),
                 "annotations": annotations,
             }
         )

@@ -97,8 +97,8 @@ def row_faults(custom: CustomDataset, table: AVATable) -> Iterator[RowFault]:
     yield from value_faults(custom, table)
     yield from person_faults(custom, table)
     yield from video_id_faults(custom, table)
-    for (_, time), line in key_frame_lines(table).items():
-        if message := time_fault(custom, time):
+    for (video_id, time), line in key_frame_lines(table).items():
+        if message := time_fault(custom, time, custom.start_of(video_id)):
             yield RowFault("time", line, message)
 
 
@@ -191,18 +191,22 @@ def video_id_faults(custom: CustomDataset, table: AVATable) -> Iterator[RowFault
                 f"video {video_id!r}: write {wanted!r}, the path within 'videos' without the ending"
             )
             yield RowFault("unknown-video", line, message)
+        elif custom.find_start(video_id) is None:
+            message = f"key 'start_second': its csv has no row for the video {video_id!r}"
+            yield RowFault("unknown-video", line, message)
 
 
-def time_fault(custom: CustomDataset, time: float) -> str | None:
+def time_fault(custom: CustomDataset, time: float, start: float) -> str | None:
     """Return what is wrong with the time of a key frame, or None.
 
     Args:
         custom: the data set.
         time: seconds, or the number of a frame.
+        start: second at which the video begins.
     """
     if custom.timestamps == "seconds":
-        if time < custom.start_second:
-            return f"{time:g} s is before the video begins at {custom.start_second:g} s"
+        if time < start:
+            return f"{time:g} s is before the video begins at {start:g} s"
     elif time % 1:
         return (
             f"{time:g} is not a frame number 1, 2, ...; if these are times, say "

@@ -12,6 +12,7 @@ import yaml
 
 from tubedet.data.annotations.ava_csv import MAX_ACTION_ID, read_label_map
 from tubedet.data.annotations.text import AnnotationError
+from tubedet.data.annotations.video_lists import read_start_seconds
 
 _MAX_BYTES = 1 << 18
 _CLASSES = "write [walk, wave], or {1: walk, 2: wave}, or the path of a label map"
@@ -31,7 +32,8 @@ class CustomDataset:
         exclusive: every person does exactly one action.
         boxes: what the csv has, "fractions" of the frame or "pixels".
         timestamps: what the csv has, "seconds" or numbers of stored "frames", from 1.
-        start_second: time of the first stored frame on the clock of the csv.
+        start_second: time of the first stored frame on the clock of the csv; the same for all
+            videos, or by video id, see :meth:`start_of`.
         excluded: csv with key frames to leave out, or None.
     """
 
@@ -43,8 +45,33 @@ class CustomDataset:
     exclusive: bool = False
     boxes: str = "fractions"
     timestamps: str = "seconds"
-    start_second: float = 0.0
+    start_second: float | dict[str, float] = 0.0
     excluded: str | None = None
+
+    def find_start(self, video_id: str) -> float | None:
+        """Find the second at which a video begins; None if the csv of starts has no such video.
+
+        Args:
+            video_id: of a row.
+        """
+        if isinstance(self.start_second, dict):
+            return self.start_second.get(video_id)
+        return self.start_second
+
+    def start_of(self, video_id: str) -> float:
+        """Return the second at which a video begins.
+
+        Args:
+            video_id: of a row.
+
+        Raises:
+            AnnotationError: if the csv of starts has no such video.
+        """
+        if (start := self.find_start(video_id)) is None:
+            raise AnnotationError(
+                f"{self.path}: key 'start_second': its csv has no row for the video {video_id!r}"
+            )
+        return start
 
     @property
     def action_names(self) -> list[str]:
@@ -138,6 +165,16 @@ def _fps(node: yaml.Node, _folder: str) -> float:
     return fps
 
 
+def _start_second(node: yaml.Node, folder: str) -> float | dict[str, float]:
+    try:
+        return _number(node)
+    except ValueError as error:
+        path = os.path.join(folder, os.path.expanduser(_text(node)))
+        if "\0" in path or not os.path.isfile(path):
+            raise ValueError(f"{error}, or a csv of video,second; there is no such file") from None
+        return read_start_seconds(path)
+
+
 def _flag(node: yaml.Node, _folder: str) -> bool:
     text = _text(node).lower()
     if text not in ("true", "false"):
@@ -209,6 +246,6 @@ _READERS: dict[str, Callable[[yaml.Node, str], object]] = {
     "exclusive": _flag,
     "boxes": _one_of("fractions", "pixels"),
     "timestamps": _one_of("seconds", "frames"),
-    "start_second": lambda node, _folder: _number(node),
+    "start_second": _start_second,
     "excluded": _file,
 }

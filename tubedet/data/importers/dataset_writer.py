@@ -58,7 +58,8 @@ def write_custom_dataset(
     """
     path = Path(path)
     targets = {".yaml": path, ".csv": path.with_suffix(".csv")}
-    if labels.start_seconds:
+    starts = _starts(labels)
+    if len(set(starts.values())) > 1:
         targets["starts"] = path.with_name(f"{path.stem}_starts.csv")
     _check_targets(path, tuple(targets.values()), inputs, overwrite=overwrite)
     if not (math.isfinite(fps) and fps > 0):
@@ -82,9 +83,11 @@ def write_custom_dataset(
         "timestamps": "seconds" if labels.in_seconds else "frames",
     }
     texts = {targets[".csv"]: _csv_text(_rows(selection))}
-    if labels.start_seconds:
+    if "starts" in targets:
         content["start_second"] = targets["starts"].name
-        texts[targets["starts"]] = _csv_text(sorted(labels.start_seconds.items()))
+        texts[targets["starts"]] = _csv_text([(v, f"{s:.10g}") for v, s in starts.items()])
+    elif any(starts.values()):
+        content["start_second"] = next(iter(starts.values()))
     texts[path] = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     try:
         encoded = {target: text.encode() for target, text in texts.items()}
@@ -96,6 +99,12 @@ def write_custom_dataset(
         for target in reversed(encoded):
             stack.enter_context(open_atomically(target, "wb")).write(encoded[target])
     return selection
+
+
+def _starts(labels: Labels) -> dict[str, float]:
+    """Return the second at which each video begins."""
+    videos = {box.video_id for box in labels.boxes} | {video_id for video_id, _ in labels.looked_at}
+    return {video_id: labels.start_seconds.get(video_id, 0.0) for video_id in sorted(videos)}
 
 
 def _check_targets(

@@ -8,13 +8,29 @@ from pathlib import Path
 from tubedet.data.annotations.text import AnnotationError
 from tubedet.errors import UserError
 
+from .act_pickle import ACT_PICKLE
+from .ava_kinetics import AVA_KINETICS
 from .coco_video import COCO_VIDEO
 from .cvat import CVAT
 from .label_studio import LABEL_STUDIO
 from .labels import ImportFormat
+from .mmaction2 import MMACTION2
+from .mot import MOT
 from .via3 import VIA3
 
-FORMATS: dict[str, ImportFormat] = {f.name: f for f in (CVAT, COCO_VIDEO, VIA3, LABEL_STUDIO)}
+FORMATS: dict[str, ImportFormat] = {
+    f.name: f
+    for f in (
+        CVAT,
+        COCO_VIDEO,
+        VIA3,
+        LABEL_STUDIO,
+        MOT,
+        ACT_PICKLE,
+        MMACTION2,
+        AVA_KINETICS,
+    )
+}
 _HEAD_BYTES = 1 << 16
 
 

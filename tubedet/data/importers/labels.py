@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+_LONGEST_FILE_NAME = 240  # without its ending
 Moment = tuple[str, float]  # video id and time, see PersonBox
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 
@@ -87,6 +88,8 @@ class ImportOptions:
         label_map: file with the names of the actions, or None.
         actions: csv of actions by person and time, or None.
         subset: part of the file's videos, "train" or "test"; None: all.
+        split: which of several divisions into such parts, from 1, or None.
+        start_second: second at which the stored videos begin, or None.
     """
 
     videos: Path
@@ -98,6 +101,8 @@ class ImportOptions:
     label_map: Path | None = None
     actions: Path | None = None
     subset: str | None = None
+    split: int | None = None
+    start_second: float | None = None
 
 
 # The options above which only some formats have, as they are called on the command line.
@@ -110,6 +115,8 @@ FORMAT_OPTIONS = (
     "label_map",
     "actions",
     "subset",
+    "split",
+    "start_second",
 )
 
 
@@ -131,6 +138,19 @@ class ImportFormat:
     read: Callable[[Path, ImportOptions], Labels]
     sign: Callable[[Path, str], str]
     options: frozenset[str] = frozenset()
+
+
+def is_video_name(text: str) -> bool:
+    """Tell whether a text can be the name of a video, in a csv and as a file.
+
+    Args:
+        text: any.
+    """
+    return (
+        bool(text.strip())
+        and set(text).isdisjoint("\0\r\n")
+        and max(map(len, text.split("/"))) <= _LONGEST_FILE_NAME
+    )
 
 
 def is_box(box: Box) -> bool:

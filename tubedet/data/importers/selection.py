@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tubedet.data.annotations.text import AnnotationError
 
-from .labels import Labels, Moment, PersonBox, is_box
+from .labels import Labels, Moment, PersonBox, is_box, is_video_name
 
 _LARGEST = 10**7  # number of a frame, or second
 _MOST_LINES = 3  # about the same thing
@@ -143,6 +143,8 @@ def _check(labels: Labels) -> None:
                     f"{_text(twin)} and {_text(box)}"
                 )
     for video_id, time in {box.moment for box in labels.boxes} | labels.looked_at:
+        if not is_video_name(video_id):
+            raise AnnotationError(f"{video_id[:80]!r} is no name of a video")
         lowest = 0 if labels.in_seconds else 1
         whole = labels.in_seconds or time % 1 == 0
         if not (math.isfinite(time) and lowest <= time < _LARGEST and whole):

@@ -124,10 +124,12 @@ def check_custom_dataset(custom: CustomDataset) -> CheckedDataset:
     _check_stored(checked, paths, told={fault.line for fault in faults})
     pixel_boxes = _pixel_boxes(table) if custom.boxes == "pixels" else {}
     for (video_id, time), line in sorted(key_frame_lines(table).items()):
-        if message := time_fault(custom, time):
+        if (start := custom.find_start(video_id)) is None:
+            continue
+        if message := time_fault(custom, time, start):
             checked.error("time", message, line=line)
         elif (video_id, time) not in excluded:
-            record = _record(video_id, time, paths[video_id], custom.fps, custom.start_second)
+            record = _record(video_id, time, paths[video_id], custom.fps, start)
             if custom.timestamps == "frames":
                 record["frame_number"] = int(time)
             if video_id in pixel_boxes:
