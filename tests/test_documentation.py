@@ -82,9 +82,9 @@ def readers_folder(tmp_path_factory):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
     pages = [ROOT / "docs" / name for name in ("own_data.md", "own_videos.md")]
-    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    shown = "".join(page.read_text(encoding="utf-8") for page in pages)
     (folder / "my_data/videos").mkdir(parents=True)
-    for name, text in re.findall(r"`(my_data/\S+)`:\n\n```\w+\n(.*?)```", text, re.DOTALL):
+    for name, text in re.findall(r"`(my_data/\S+)`:\n\n```\w+\n(.*?)```", shown, re.DOTALL):
         (folder / name).write_text(text)
     shutil.copy(folder / "my_data/train.yaml", folder / "my_data/val.yaml")
     (folder / "my_data/videos/gym.mp4").touch()
