@@ -11,6 +11,7 @@ from tubedet.data import ensure_registered
 from tubedet.errors import UserError, message_of
 from tubedet.model_zoo import check_weights_name, find_release, get_config_file
 
+from .config_bases import check_bases
 from .config_messages import fault_message, is_known_key, unknown_key_message
 
 
@@ -109,6 +110,7 @@ def find_config_file(name: str) -> str:
 
 def _merge_file(cfg: CfgNode, path: str) -> None:
     """Merge a yaml and its ``_BASE_`` files; detectron2's default would run Python tags in them."""
+    check_bases(path)
     try:
         cfg.merge_from_file(path, allow_unsafe=False)
     except yaml.MarkedYAMLError as error:
