@@ -2,6 +2,7 @@
 # make test   install and run the test suite, on all cores
 # make gpu-tests  install and run the tests that need a GPU
 # make gpu-speed  measure kernels, detection and training on a GPU; results in output/gpu
+# make kills  kill commands 100 times at places spread over their runs; table in output/kills
 # make lint   ruff check and format, and mypy
 # make docs   build the pages of docs/ into site/
 # make toy-table   train every architecture on the toy data set three times and compare them
@@ -22,7 +23,7 @@ else
 RUN := $(VENV)/bin/python
 endif
 
-.PHONY: setup test gpu-tests gpu-speed lint docs demo toy-table
+.PHONY: setup test kills gpu-tests gpu-speed lint docs demo toy-table
 .DEFAULT_GOAL := demo
 
 setup:
@@ -30,6 +31,11 @@ setup:
 
 test: setup
 	@OMP_NUM_THREADS=1 "$(RUN)" -m pytest --numprocesses auto --dist loadfile
+
+kills: setup
+	@"$(RUN)" datasets/make_toy_ava.py --output "$(DATASETS)/ava_toy"
+	@OMP_NUM_THREADS=1 PYTHONPATH="$(CURDIR):$(CURDIR)/tests" \
+	    DETECTRON2_DATASETS="$(abspath $(DATASETS))" "$(RUN)" -m kills.kill_table
 
 gpu-tests: setup
 	@"$(RUN)" -m pytest tests/gpu tests/modeling/backbone/csn --gpu-device $(GPU_DEVICE)

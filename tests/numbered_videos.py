@@ -73,3 +73,18 @@ def _mark_rotation(path: Path, degrees: int) -> None:
     matrix = (one * cosine, -one * sine, 0, one * sine, one * cosine, 0, 0, 0, 1 << 30)
     struct.pack_into(">9i", content, content.index(b"tkhd") + 44, *matrix)
     path.write_bytes(content)
+
+
+def damage_packets(path, numbers, *, kept: float = 0.0) -> None:
+    """Overwrites packets of a video with what is no data of it.
+
+    numbers: of the packets, in the order of decoding.
+    kept: share at the beginning of each that stays, so that a part of the frame can be decoded.
+    """
+    with av.open(str(path)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    content = bytearray(Path(path).read_bytes())
+    for position, size in (packets[number] for number in numbers):
+        start = position + round(kept * size)
+        content[start : position + size] = b"\xff" * (position + size - start)
+    Path(path).write_bytes(content)

@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[1]
 # From the bottom to the top: a package imports from those before it only.
 LAYERS = (
     "errors",
+    "parent_process",
     "third_party_warnings",
+    "console_log",
     "agreement",
     "files",
     "model_zoo",

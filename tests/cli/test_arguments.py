@@ -34,7 +34,7 @@ def no_console_logger(monkeypatch):
     """detectron2 keeps the stream of the first call, which pytest closes."""
     for name in ARGUMENTS:
         module = importlib.import_module(f"tubedet.cli.{name}")
-        monkeypatch.setattr(module, "setup_logger", lambda **_: None, raising=False)
+        monkeypatch.setattr(module, "log_to_console", lambda **_: None, raising=False)
 
 
 @pytest.fixture(params=ARGUMENTS)

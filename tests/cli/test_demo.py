@@ -32,7 +32,7 @@ _NTSC = Fraction(30000, 1001)
 @pytest.fixture(autouse=True)
 def no_console_logger(monkeypatch):
     """detectron2 keeps the stream of the first call, which pytest closes."""
-    monkeypatch.setattr(demo, "setup_logger", lambda **_: None)
+    monkeypatch.setattr(demo, "log_to_console", lambda **_: None)
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def run(request, tmp_path, monkeypatch):
         pytest.importorskip("gradio")
     module = importlib.import_module(f"tubedet.cli.{name}")
     # detectron2 keeps the stream of the first call, which pytest closes.
-    monkeypatch.setattr(module, "setup_logger", lambda **_: None, raising=False)
+    monkeypatch.setattr(module, "log_to_console", lambda **_: None, raising=False)
     monkeypatch.chdir(tmp_path)
     Path("list.txt").write_text("film.mp4\n")
     monkeypatch.setattr("sys.argv", ["command.py"])

@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
+from numbered_videos import damage_packets, write_video
 
 from tubedet.cli import predict
 from tubedet.cli.running import run_command
@@ -36,7 +39,7 @@ _FORMATS = ("csv", "jsonl", "coco.json", "mp4")
 def no_console_logger(monkeypatch):
     """detectron2 keeps the stream of the first call, which pytest closes."""
     for module in (predict, many_videos):
-        monkeypatch.setattr(module, "setup_logger", lambda **_: None)
+        monkeypatch.setattr(module, "log_to_console", lambda **_: None)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +88,7 @@ def contents(folder):
 
 
 def test_every_video_is_done_and_the_broken_one_reported(
-    run, video_list, weights, tmp_path, capsys, monkeypatch
+    run, video_list, weights, tmp_path, capsys, caplog, monkeypatch
 ):
     messages = []
     monkeypatch.setattr(predict.logger, "info", messages.append)
@@ -97,7 +100,12 @@ def test_every_video_is_done_and_the_broken_one_reported(
     assert sorted(contents(out)) == sorted(results + records + ["failed.json", "run.json"])
     broken = str(video_list.parent / "broken.mp4")
     assert list(json.loads((out / "failed.json").read_text())) == [broken]
-    lines = capsys.readouterr().err.splitlines()
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err + caplog.text).count("cannot be opened as a video") == 1
+    bars = [re.search(r"(\d)/3.*?(, \d failed)?\]", bar) for bar in printed.err.split("\r")]
+    shown = [bar.groups(default="") for bar in bars if bar is not None]
+    assert shown == [("0", ""), ("1", ""), ("2", ", 1 failed"), ("3", ", 1 failed")]
+    lines = printed.err.splitlines()
     assert lines[-2].startswith(f"failed: {broken}: cannot be opened as a video")
     assert lines[-1] == f"1 of 3 videos failed ({out / 'failed.json'})"
     assert messages[-1].startswith("2 videos, 30 frames, 3.0 seconds of video in ")
@@ -146,6 +154,47 @@ class Counting:
     def __call__(self, jobs, results, *arguments, **options):
         self.settled = [job.name for job in jobs if results.is_settled(job.name)]
         return self.process_videos(jobs, results, *arguments, **options)
+
+
+def test_damaged_frames_are_in_the_record(run, tmp_path, caplog):
+    write_video(tmp_path / "v.mp4", 30, rate=10, gop=1)
+    damage_packets(tmp_path / "v.mp4", (4, 5, 21))
+    (tmp_path / "list.txt").write_text("v.mp4\n")
+    assert run(inputs=tmp_path / "list.txt") == 0
+    record = json.loads((tmp_path / "out/v/video.json").read_text())
+    assert (record["frames"], record["damaged_frames"]) == (30, 3)
+    messages = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    expected = [f"{tmp_path / 'v.mp4'}: 3 of about 30 frames are damaged and left out"]
+    expected += ["1 of 1 videos have damaged frames (damaged_frames in video.json)"]
+    assert messages == expected
+
+
+@pytest.mark.parametrize("gone", ["a video", "the results"])
+def test_a_folder_that_disappears_on_the_way(gone, run, video_list, tmp_path, capsys, monkeypatch):
+    for name in ("first.mp4", "second.mp4", "third.mp4"):
+        (tmp_path / name).write_bytes((video_list.parent / "left/clip.mp4").read_bytes())
+    (tmp_path / "list.txt").write_text("first.mp4\nsecond.mp4\nthird.mp4\n")
+    process_video = many_videos.process_video
+
+    def process_and_delete(detector, action_names, job, folder, detection):
+        record = process_video(detector, action_names, job, folder, detection)
+        if job.name == "first" and gone == "a video":
+            (tmp_path / "second.mp4").unlink()
+        elif job.name == "first":
+            shutil.rmtree(tmp_path / "out")
+        return record
+
+    monkeypatch.setattr(many_videos, "process_video", process_and_delete)
+    status = run(inputs=tmp_path / "list.txt")
+    lines = capsys.readouterr().err.splitlines()
+    if gone == "a video":
+        assert status == 1 and (tmp_path / "out/third/third.csv").exists()
+        assert lines[-2].startswith(f"failed: {tmp_path / 'second.mp4'}: cannot be opened")
+        assert lines[-1].startswith("1 of 3 videos failed")
+    else:
+        assert status == 2 and lines[-1].endswith("No such file or directory")
+        assert f"error: {tmp_path / 'out'}" in lines[-1]
+    assert not any("Traceback" in line for line in lines)
 
 
 def test_other_settings_are_refused(run, tmp_path, capsys, weights):
@@ -236,6 +285,7 @@ def test_two_processes(video_list, weights, tmp_path):
     ended = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True)
     assert ended.returncode == 1, ended.stderr
     assert "1 of 3 videos failed" in ended.stderr and "3/3" in ended.stderr
+    assert (ended.stdout + ended.stderr).count("cannot be opened as a video") == 1
     _check_csv_results(tmp_path / "out")
 
 

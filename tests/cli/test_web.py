@@ -23,7 +23,7 @@ _CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")
 @pytest.fixture
 def no_console_logger(monkeypatch):
     """detectron2 keeps the stream of the first call, which pytest closes."""
-    monkeypatch.setattr(web, "setup_logger", lambda **_: None)
+    monkeypatch.setattr(web, "log_to_console", lambda **_: None)
 
 
 @pytest.mark.parametrize(

@@ -29,15 +29,6 @@ def _args(**changes):
     return argparse.Namespace(**{**_TWO_PROCESSES, **changes})
 
 
-@pytest.mark.parametrize("is_orphan", [False, True])
-def test_a_process_whose_parent_has_ended_does_nothing(is_orphan):
-    """As it is when a run is killed while its processes are starting."""
-    process = FORK.Process(target=launching.end_with_parent, args=(os.getpid() + is_orphan,))
-    process.start()
-    process.join()
-    assert process.exitcode == is_orphan
-
-
 @pytest.mark.parametrize(
     "changes, message",
     [

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import multiprocessing
-import os
 import time
 
 import pytest
@@ -45,9 +44,6 @@ def train(two_key_frames, tmp_path, monkeypatch, caplog, capsys):
 def _set_up(cfg, args):
     """What detectron2 does, without what would change the process of the tests."""
     torch.manual_seed(cfg.SEED)
-    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-    with open(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), "w") as f:
-        f.write(cfg.dump())
 
 
 def _contents(folder):

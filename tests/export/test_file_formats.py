@@ -1,5 +1,7 @@
 """What the writers of files say; tests/tools/test_export_model.py has the files themselves."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -21,3 +23,11 @@ def test_what_onnx_cannot_express_is_one_line_with_the_version(tmp_path, monkeyp
         "PyTorch 2.10.7 cannot write the program as ONNX: "
         "LookupError: No ONNX function found for aten._linalg_svd"
     )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_is_an_error_and_no_end_of_the_process():
+    """PyTorch's writer of files aborts it."""
+    program = torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
+    with pytest.raises(OSError, match="No space left on device"):
+        FORMATS["torch_export"].write(program, Path("/dev/full"), {})

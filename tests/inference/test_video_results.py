@@ -1,4 +1,5 @@
 import json
+import logging
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
-from numbered_videos import read_numbers, write_video
+from numbered_videos import damage_packets, read_numbers, write_video
 from picture_videos import picture_with_blocks, write_picture_video
 from pycocotools.coco import COCO
 from video_with_sound import audio_packets, write_video_with_sound
@@ -271,3 +272,21 @@ def test_the_end_of_a_real_clip(tmp_path, detector):
     sound = [data for _, data in audio_packets(tmp_path / "out.mp4")]
     assert sound == [data for _, data in audio_packets(source, start=9.0)] and len(sound) > 30
     assert [line["time"] for line in read_lines(tmp_path / "out.jsonl")] == [9.0, 10.0]
+
+
+def test_damaged_frames_are_counted_and_said_once(detector, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("tubedet"), "propagate", True)
+    path = write_video(tmp_path / "v.mp4", 100, rate=15, gop=1)
+    damage_packets(path, (*range(20, 30), *range(60, 70), *range(80, 90)))
+    summary = write_video_results(detector, path, all_outputs(tmp_path), action_names=NAMES)
+    assert (summary.num_frames, summary.num_damaged) == (70, 30)
+    (line,) = [record for record in caplog.records if record.name.startswith("tubedet")]
+    assert line.levelname == "WARNING"
+    assert line.getMessage() == f"{path}: 30 of about 100 frames are damaged and left out"
+
+    caplog.clear()
+    damage_packets(path, range(30, 60))  # more than a second of them
+    with pytest.raises(VideoError, match=r"not decodable from 1\.267 s to 4\.667 s"):
+        write_video_results(detector, path, all_outputs(tmp_path), action_names=NAMES)
+    (line,) = [record for record in caplog.records if record.name.startswith("tubedet")]
+    assert "of about 100 frames are damaged and left out" in line.getMessage()

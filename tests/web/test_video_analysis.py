@@ -3,6 +3,7 @@ import json
 import av
 import pytest
 import torch
+from numbered_videos import damage_packets
 
 from tubedet.errors import UserError
 from tubedet.inference import VideoOutputs, device_faults, write_video_results
@@ -44,6 +45,13 @@ def test_results(analysis, detector, action_names, film, tmp_path):
         )
     assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(0.98)
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_damaged_frames_are_said(analysis, make_film, tmp_path):
+    path = make_film(tmp_path / "film.mp4", 5.0)
+    damage_packets(path, (49,))
+    with analysis.run(path, threshold=0.5, every=1.0) as result:
+        assert result.summary.endswith(" 1 damaged frame left out or shown in part.")
 
 
 def test_nothing_above_the_threshold(analysis, film):

@@ -97,3 +97,17 @@ def test_a_folder_without_a_lock_is_left_once_it_is_old(tmp_path, monkeypatch):
     monkeypatch.setattr(visitor_files, "_STARTING_SECONDS", -1)
     remove_leftovers()
     assert not (tmp_path / "tubedet-web-old").exists()
+
+
+def test_a_page_that_is_killed_while_it_ends_leaves_no_file_of_a_visitor(tmp_path, monkeypatch):
+    """Without its lock file its folder would look like that of a page that has just begun."""
+    left = []
+    cleanup = tempfile.TemporaryDirectory.cleanup
+    monkeypatch.setattr(
+        tempfile.TemporaryDirectory,
+        "cleanup",
+        lambda folder: (left.extend(os.listdir(folder.name)), cleanup(folder)),
+    )
+    with VisitorFiles(keep_seconds=1000) as files:
+        (files.served / "film.mp4").touch()
+    assert left == [".lock"] and list(tmp_path.iterdir()) == []

@@ -34,8 +34,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tqdm
-from detectron2.utils.logger import setup_logger
 
+from tubedet.console_log import log_to_console
 from tubedet.data.datasets.input_files import check_distinct
 from tubedet.data.video.frame_names import FRAME_EXTENSIONS
 from tubedet.data.video.reader import VIDEO_EXTENSIONS
@@ -203,7 +203,7 @@ def main(options: argparse.Namespace) -> int:
     Returns:
         exit status, 2 on input that cannot be used, 130 after Ctrl-C.
     """
-    setup_logger(name="tubedet")
+    log_to_console()
     check_started_once()
     try:
         if options.show:

@@ -18,10 +18,10 @@ from typing import cast
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 
 from tubedet import load_model
+from tubedet.console_log import log_to_console
 from tubedet.engine import check_started_once, load_config
 from tubedet.engine.config_checks import check_model_config
 from tubedet.errors import UserError
@@ -137,7 +137,7 @@ def main(options: argparse.Namespace) -> int:
     Returns:
         exit status, 2 on a detector that cannot be exported and on wrong input.
     """
-    setup_logger(name="tubedet")
+    log_to_console()
     check_started_once()
     cfg = load_config(options.config_file, options.opts)
     # An ONNX file knows no device; any other runs on that of the model, so on one that all have.

@@ -31,8 +31,7 @@ import sys
 import time
 from pathlib import Path
 
-from detectron2.utils.logger import setup_logger
-
+from tubedet.console_log import log_to_console
 from tubedet.engine import check_started_once, load_config
 from tubedet.engine.config_checks import check_model_config
 from tubedet.errors import UserError
@@ -124,7 +123,7 @@ def main(options: argparse.Namespace) -> int:
     Returns:
         exit status: 1 if some video failed, 2 on input that cannot be used, 130 if stopped.
     """
-    setup_logger(name="tubedet")
+    log_to_console()
     check_started_once(per_machine=True)
     jobs = read_video_list(options.inputs)
     cfg = load_config(options.config_file, options.opts)
@@ -199,6 +198,10 @@ def predict(jobs: list[VideoJob], detection: VideoDetection, options: argparse.N
             f"{len(fresh)} videos, {num_frames} frames, {seconds:.1f} seconds of video in "
             f"{wall_seconds:.1f} s, start included: {num_frames / wall_seconds:.1f} frames/s, "
             f"{seconds / wall_seconds:.2f} seconds of video per second"
+        )
+    if damaged := sum(bool(record.get("damaged_frames")) for record in fresh):
+        logger.warning(
+            f"{damaged} of {len(jobs)} videos have damaged frames (damaged_frames in video.json)"
         )
     if failed:
         write_json(failed, failed_file)

@@ -20,8 +20,7 @@ import math
 import secrets
 import sys
 
-from detectron2.utils.logger import setup_logger
-
+from tubedet.console_log import log_to_console
 from tubedet.engine import check_started_once, load_config
 from tubedet.engine.config_checks import check_model_config
 from tubedet.errors import UserError
@@ -107,7 +106,7 @@ def main(options: argparse.Namespace) -> int:
         raise UserError(
             "the page needs gradio: pip install 'tubedet[web]', or pip install gradio"
         ) from error
-    setup_logger(name="tubedet")
+    log_to_console()
     check_started_once()
     cfg = load_config(options.config_file, options.opts)
     check_model_config(cfg)

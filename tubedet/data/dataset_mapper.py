@@ -13,6 +13,7 @@ from detectron2.structures import Boxes, BoxMode, Instances
 from tubedet.data.datasets.action_tubes import tube_boxes
 from tubedet.data.datasets.custom import ensure_registered
 from tubedet.data.video.reader import VideoError, VideoReaderCache
+from tubedet.data.video.video_file import VideoFileReader
 from tubedet.errors import UserError
 
 from .augmentation import ClipAugInput, build_clip_augmentations, clip_tubes, keep_visible_boxes
@@ -191,6 +192,8 @@ class ClipDatasetMapper:
             )
             times = stored_times(times, start_second=dataset_dict["start_second"])
             frames = reader.read(times, tick=1 / self.fps, min_short_side=self.min_decoded_side)
+        if isinstance(reader, VideoFileReader):
+            reader.damage.warn_once(reader.num_frames)
         return frames, (reader.height, reader.width)
 
     def _tubes(self, dataset_dict: dict) -> np.ndarray:

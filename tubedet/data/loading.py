@@ -12,10 +12,13 @@ from detectron2.data.samplers import InferenceSampler
 from torch.utils.data import DataLoader, Sampler
 
 from tubedet.errors import UserError
+from tubedet.parent_process import end_worker_with_parent
 
 
 def with_single_threaded_workers(loader: Iterable) -> Iterable:
-    """Let each worker of a loader keep to one core; what else they do at their start stays.
+    """Let each worker of a loader keep to one core and end with its parent.
+
+    What else they do at their start stays.
 
     Args:
         loader: of PyTorch, or what detectron2 makes of one; changed in place.
@@ -38,6 +41,7 @@ def torch_loader_of(loader: Iterable) -> DataLoader:
 
 
 def _start_worker(also: Callable[[int], None] | None, worker_id: int) -> None:
+    end_worker_with_parent()
     # Decoders and colour conversions have one thread already, see tubedet.data.video.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

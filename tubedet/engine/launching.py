@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import gc
 import multiprocessing
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ from torch.multiprocessing import ProcessExitedException, start_processes
 
 from tubedet.agreement import AgreedError
 from tubedet.errors import USER_ERRORS, UserError
+from tubedet.parent_process import end_with_parent, told_to_started
 from tubedet.third_party_warnings import silence_third_party_warnings
 
 from .launchers import StartedProcess, started_process
@@ -134,7 +133,7 @@ def _spawn(main: Callable, args: argparse.Namespace, *, on_gpu: bool) -> None:
             url = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     user_errors = multiprocessing.get_context("spawn").SimpleQueue()
     try:
-        with contextlib.nullcontext() if on_gpu else _hidden_gpus():
+        with told_to_started(), contextlib.nullcontext() if on_gpu else _hidden_gpus():
             start_processes(
                 _run_spawned,
                 args=(main, args, url, on_gpu, user_errors, os.getpid()),
@@ -179,6 +178,9 @@ def _run_spawned(
 ) -> None:
     """Join the others and run ``main``, in a process that :func:`_spawn` has started."""
     end_with_parent(parent)
+    # That of this process goes to its children otherwise: loader workers would import all anew,
+    # which costs most of a minute for each loader, and those of torchrun do not.
+    multiprocessing.set_start_method(None, force=True)
     silence_third_party_warnings()
     process = StartedProcess(
         launcher="--num-gpus",
@@ -207,16 +209,3 @@ def _leave_group() -> None:
     """
     gc.collect()
     torch.distributed.destroy_process_group()
-
-
-def end_with_parent(parent: int) -> None:
-    """Make this process end with its parent, so that a killed run writes nothing more.
-
-    Args:
-        parent: process id of the one that started this one.
-    """
-    if sys.platform == "linux":
-        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended while this process was starting
-        sys.exit(1)

@@ -15,7 +15,8 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from tubedet.checkpoint.checkpointer import REPORT_FILE
-from tubedet.errors import USER_ERRORS
+from tubedet.console_log import keep_one_handler_per_stream
+from tubedet.errors import USER_ERRORS, message_of
 from tubedet.files.atomic_writing import open_atomically
 
 from .config_loading import find_config_file, load_config
@@ -23,7 +24,14 @@ from .config_loading import find_config_file, load_config
 # What says how a training began.
 _RECORDS = ("config.yaml", REPORT_FILE)
 # Multi-line dumps of detectron2's set-up: kept in log.txt and config.yaml, not on the console.
-_FILE_ONLY = ("Environment info", "Contents of args.config_file", "Running with full config")
+# So is the end by an error of the user, which the command prints.
+_TRAINING_ENDED = "Training ended: "
+_FILE_ONLY = (
+    "Environment info",
+    "Contents of args.config_file",
+    "Running with full config",
+    _TRAINING_ENDED,
+)
 
 
 def setup_run(args: argparse.Namespace) -> CfgNode:
@@ -42,16 +50,31 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
     rank = comm.get_rank()
-    # The very call that default_setup makes: detectron2 builds each logger once.
-    for handler in setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank).handlers:
+    # The very calls of default_setup are among them: detectron2 sets up each logger once.
+    for folder in (cfg.OUTPUT_DIR, None):
+        loggers = [setup_logger(folder, distributed_rank=rank)]
+        for name in ("fvcore", "tubedet"):
+            loggers.append(setup_logger(folder, distributed_rank=rank, name=name))
+    for logger in loggers:
+        keep_one_handler_per_stream(logger)
+    for handler in loggers[0].handlers:
         if getattr(handler, "stream", None) is sys.stdout:
             handler.addFilter(_is_brief)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="tubedet")
+    logging.getLogger("detectron2.engine.train_loop").addFilter(_without_traceback)
     if args.config_file:  # detectron2 logs what the file holds
         args = argparse.Namespace(
             **{**vars(args), "config_file": find_config_file(args.config_file)}
         )
-    default_setup(cfg, args)
+    # It would write config.yaml in place, so that a kill could leave half of it.
+    unsaved = cfg.clone()
+    unsaved.defrost()
+    unsaved.OUTPUT_DIR = None
+    default_setup(unsaved, args)
+    if rank == 0:
+        path, content = os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump()
+        with open_atomically(path) as stream:
+            stream.write(content)
+        loggers[0].info(f"Running with full config, saved to {path}:\n{content}")
     if cfg.MODEL.DEVICE == "cpu" and args.num_gpus > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // args.num_gpus))
     return cfg
@@ -94,6 +117,14 @@ def _restore(path: Path, content: bytes | None) -> None:
         return
     with open_atomically(path, "wb") as stream:
         stream.write(content)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Let a user error that ends a training be one line in the log, too."""
+    if record.exc_info and isinstance(record.exc_info[1], USER_ERRORS):
+        record.msg, record.args = f"{_TRAINING_ENDED}{message_of(record.exc_info[1])}", ()
+        record.exc_info = None
+    return True
 
 
 def _is_brief(record: logging.LogRecord) -> bool:

@@ -29,6 +29,7 @@ from tubedet.data.loading import build_test_loader, with_single_threaded_workers
 from tubedet.data.resumed_sampling import go_on_behind, with_resumable_order
 from tubedet.errors import UserError
 from tubedet.evaluation import ActionTubeEvaluator, AVAEvaluator
+from tubedet.files.full_disks import full_disk_told_once
 from tubedet.modeling import prepare_for_inference
 
 from .config_checks import number_of, queries_key
@@ -107,6 +108,8 @@ class Trainer(DefaultTrainer):
         Learning rates, their schedule and weight decay are those of the config. All processes do
         the same, see :meth:`TubedetCheckpointer.resume_or_load`.
 
+        A training that was killed after its last step gets the ``model_final.pth`` that it lacks.
+
         Args:
             resume: go on if there is a checkpoint.
         """
@@ -122,6 +125,9 @@ class Trainer(DefaultTrainer):
             for group, rate in zip(groups, self.scheduler.get_lr()):
                 group["lr"] = rate
             self._go_on_with_data()
+            is_final = os.path.basename(self.checkpointer.resumed_from) == "model_final.pth"
+            if self.start_iter == self.max_iter and not is_final:
+                self.checkpointer.save("model_final", iteration=self.iter)
         if resume and comm.is_main_process():  # what is computed again is written again
             first = self.start_iter if self.checkpointer.resumed_from else -1
             forget_iterations(os.path.join(self.cfg.OUTPUT_DIR, METRICS), first)
@@ -143,13 +149,14 @@ class Trainer(DefaultTrainer):
         Returns:
             the figures if ``TEST.EXPECTED_RESULTS`` asks for some.
         """
-        if self.start_iter < self.max_iter:
-            return super().train()
-        self.iter = self.max_iter
-        with EventStorage(self.max_iter) as self.storage:
-            for hook in self._hooks:
-                if isinstance(hook, (hooks.EvalHook, hooks.PeriodicWriter)):
-                    hook.after_train()
+        with full_disk_told_once(self.cfg.OUTPUT_DIR):
+            if self.start_iter < self.max_iter:
+                return super().train()
+            self.iter = self.max_iter
+            with EventStorage(self.max_iter) as self.storage:
+                for hook in self._hooks:
+                    if isinstance(hook, (hooks.EvalHook, hooks.PeriodicWriter)):
+                        hook.after_train()
         self._end_prefetching()
         return None
 

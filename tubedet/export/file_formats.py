@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import warnings
 from collections.abc import Callable
@@ -52,7 +53,10 @@ class FileFormat:
 
 
 def _write_torch_export(program: ExportedProgram, path: Path, record: dict) -> None:
-    torch.export.save(program, path, extra_files={RECORD: json.dumps(record)})
+    # By way of memory: on a full disk PyTorch's own writer ends the whole process.
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={RECORD: json.dumps(record)})
+    path.write_bytes(content.getbuffer())
 
 
 def _open_torch_export(path: Path) -> Callable[[torch.Tensor], list[torch.Tensor]]:

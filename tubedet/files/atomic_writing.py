@@ -20,6 +20,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO, overload
 
+from .full_disks import full_disk_told
+
 _TOKEN_BYTES = 8
 _MAX_NAME_BYTES = 255  # of a file, on all common file systems
 _DESCRIPTOR_FOLDERS = ("/dev", "/dev/fd", "/proc/self/fd")
@@ -138,6 +140,7 @@ class PartialFile:
 
     Attributes:
         path: where to write: an existing, empty file.
+        final_path: as it was given.
     """
 
     def __init__(self, path: str | PathLike, *, keep_suffix: bool = True):
@@ -151,7 +154,7 @@ class PartialFile:
         Raises:
             OSError: if there is no such folder, it cannot be written to, or ``path`` is a folder.
         """
-        self.path = Path(path)
+        self.path = self.final_path = Path(path)
         self._lock: int | None = None
         self._target: Path | None = None
         if _is_written_directly(path):
@@ -280,8 +283,9 @@ class PartialFolder(PartialFile):
 @contextlib.contextmanager
 def _completed(partial: PartialFile) -> Iterator[Path]:
     try:
-        yield partial.path
-        partial.complete()
+        with full_disk_told(partial.final_path):
+            yield partial.path
+            partial.complete()
     finally:
         partial.discard()
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from pathlib import Path
 import torch
 import tqdm
 from detectron2.config import CfgNode
-from detectron2.utils.logger import setup_logger
 
+from tubedet.console_log import log_to_console
 from tubedet.data.video.sources import open_frame_source
 from tubedet.errors import USER_ERRORS, UserError
 
@@ -141,7 +142,7 @@ def run_process(
     Raises:
         BrokenDeviceError: if the device works no more.
     """
-    setup_logger(name="tubedet", distributed_rank=number)
+    log_to_console(rank=number)
     if device == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_processes))
     process = make_process(detection, device)
@@ -255,6 +256,7 @@ def process_video(
             "frames": source.num_frames,
             "key_frames": summary.num_key_frames,
             "persons": summary.num_persons,
+            "damaged_frames": summary.num_damaged,
         }
 
 
@@ -262,11 +264,18 @@ def process_video(
 def _progress_bar(jobs: list[VideoJob], results: ResultFolder) -> Iterator[Callable[[], None]]:
     """Yield what brings the bar up to date."""
     names = {job.name for job in jobs}
+    shown = (0, 0)
     with tqdm.tqdm(total=len(jobs), unit="video") as bar:
 
         def show() -> None:
-            bar.n = len(names & results.settled_names())
-            bar.refresh()
+            nonlocal shown
+            counts = (len(names & results.settled_names()), len(names & results.failed_names()))
+            bar.n = counts[0]
+            bar.set_postfix_str(f"{counts[1]} failed" if counts[1] else "", refresh=False)
+            # In a file every refresh is a line more.
+            if sys.stderr.isatty() or (counts != shown and bar.n < len(jobs)):
+                bar.refresh()
+            shown = counts
 
         show()
         yield show

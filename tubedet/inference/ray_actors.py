@@ -230,7 +230,6 @@ class _ActorPool:
         self._hand_out()
 
     def _fail(self, job: VideoJob, reason: str) -> None:
-        logger.error(f"{job.name} failed: {reason}")
         self._results.fail(job.name, reason)
 
 

@@ -89,7 +89,11 @@ class ResultFolder(AbstractContextManager):
 
     def settled_names(self) -> set[str]:
         """All names for which :meth:`is_settled`, and those of other files of the folder."""
-        return {*os.listdir(self.path), *os.listdir(self._failed)}
+        return {*os.listdir(self.path), *self.failed_names()}
+
+    def failed_names(self) -> set[str]:
+        """All names of results that could not be made in this run."""
+        return set(os.listdir(self._failed))
 
     @contextlib.contextmanager
     def claim(self, name: str) -> Iterator[Path | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tubedet.errors import UserError
+from tubedet.files.full_disks import NO_SPACE
 from tubedet.files.urls import is_url
 
 from .device_faults import BrokenDeviceError
@@ -22,8 +24,10 @@ from .result_folder import ResultFolder
 logger = logging.getLogger(__name__)
 
 _RESERVED_NAMES = ("failed.json", "run.json")
+# Suffixes, and what tells attempts apart, follow a name; file systems allow 255 bytes.
+_MAX_NAME_BYTES = 220
 # A full disk is no fault of the video: every other one would fail as well.
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_NO_SPACE = (*NO_SPACE, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def read_video_list(path: str | PathLike) -> list[VideoJob]:
     Empty lines and lines that begin with # are left out, and so is a video that is named again.
     Paths are relative to the folder of the list. A video is named by its file name without the
     suffix; where several share that, the name of the folder comes before it, and then the suffix
-    behind it: ``clip``, ``camera1_clip``, ``camera1_clip.avi``.
+    behind it: ``clip``, ``camera1_clip``, ``camera1_clip.avi``. What exceeds 220 bytes is cut.
 
     Args:
         path: of the list, UTF-8.
@@ -155,7 +159,6 @@ def process_one(
     except (OSError, ValueError) as error:  # what readers say of a file, VideoError among them
         if isinstance(error, OSError) and error.errno in _NO_SPACE:
             raise
-        logger.error(f"{job.name} failed: {error}")
         return str(error)
     except Exception as error:
         logger.exception(f"{job.name} failed")
@@ -187,7 +190,17 @@ def distinct_names(sources: Sequence[str]) -> dict[str, str]:
             f"{' and '.join(group)}: both results would be named {names[group[0]]}; rename one of "
             "the files, or put them on lists of their own with folders of their own"
         )
-    return names
+    return {source: _shortened(name) for source, name in names.items()}
+
+
+def _shortened(name: str) -> str:
+    """Return a name that leaves room for suffixes, with a hash where it is cut."""
+    content = os.fsencode(name)
+    if len(content) <= _MAX_NAME_BYTES:
+        return name
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    kept = content[: _MAX_NAME_BYTES - len(digest) - 1].decode(errors="ignore")
+    return f"{kept}~{digest}"
 
 
 def _groups_of_one_name(names: dict[str, str]) -> list[list[str]]:

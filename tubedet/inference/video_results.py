@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from detectron2.structures import Instances
 
-from tubedet.data.video.sources import open_frame_source
+from tubedet.data.video.sources import FrameSource, open_frame_source
 from tubedet.inference.writers.annotated_video import AnnotatedVideoWriter
 from tubedet.inference.writers.coco_json import CocoJsonWriter
 from tubedet.inference.writers.csv_writer import PredictionCsvWriter
@@ -21,6 +22,8 @@ from tubedet.inference.writers.key_frame_writer import KeyFrameWriter
 from .drawing import ActionVisualizer
 from .tracking import PersonTracker, tracked_frames
 from .video_detector import DetectedFrame, KeyFrameResult, Source, VideoActionDetector
+
+logger = logging.getLogger(__name__)
 
 _REMEMBERED_SECONDS = 2.0  # for which a person may be missing and keep the id
 
@@ -52,6 +55,7 @@ class VideoSummary:
         num_persons: persons with an id.
         time: up to which the source was processed, seconds since its first frame.
         is_stopped: whether somebody ended it early.
+        num_damaged: frames that could not be decoded, or not as a whole.
     """
 
     num_frames: int = 0
@@ -59,6 +63,7 @@ class VideoSummary:
     num_persons: int = 0
     time: float = 0.0
     is_stopped: bool = False
+    num_damaged: int = 0
 
 
 def write_video_results(
@@ -82,7 +87,8 @@ def write_video_results(
 
     The annotated video has the frames, the time stamps and the sound of the source. Each file takes
     its name at the end, when all of it is written, in place of an older one; after an exception
-    before the end none appears. Memory does not grow with the length of the video.
+    before the end none appears. Memory does not grow with the length of the video. A warning says
+    how many frames were damaged.
 
     Args:
         detector: the model.
@@ -116,6 +122,7 @@ def write_video_results(
         frames = open_frame_source(source)
         if frames is not source:
             stack.enter_context(frames)
+        stack.callback(_warn_of_damage, frames)
         opened = _key_frame_writers(outputs, name or frames.name, action_names)
         writers = [stack.enter_context(writer) for writer in opened]
         video = None
@@ -154,8 +161,14 @@ def write_video_results(
                 break
         if video is not None:
             video.finish(is_stopped=summary.is_stopped)
+        summary.num_damaged = frames.num_damaged
     summary.num_persons = tracker.num_persons
     return summary
+
+
+def _warn_of_damage(source: FrameSource) -> None:
+    if message := source.damage_message():
+        logger.warning(message)
 
 
 def _key_frame_writers(

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from tubedet.engine.launching import end_with_parent
 from tubedet.errors import USER_ERRORS, UserError
+from tubedet.parent_process import end_with_parent, told_to_started
 from tubedet.third_party_warnings import silence_third_party_warnings
 
 from .device_faults import BrokenDeviceError
@@ -136,7 +136,8 @@ class _Worker:
             target=_run,
             args=(self._work, self._number, self._device, sender, os.getpid()),
         )
-        self._process.start()
+        with told_to_started():
+            self._process.start()
         sender.close()
         self.is_running = True
 

@@ -156,7 +156,12 @@ class VideoAnalysis:
                 timeline,
                 f"{_plural(summary.num_key_frames, 'key frame')}, "
                 f"{_plural(summary.num_persons, 'person')} found, "
-                f"{len(spans)} with actions above the threshold.",
+                f"{len(spans)} with actions above the threshold."
+                + (
+                    f" {_plural(summary.num_damaged, 'damaged frame')} left out or shown in part."
+                    if summary.num_damaged
+                    else ""
+                ),
             )
 
 

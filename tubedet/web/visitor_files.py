@@ -78,6 +78,10 @@ class VisitorFiles(AbstractContextManager):
     def __exit__(self, *exc_info) -> None:
         self._is_over.set()
         self._thread.join()
+        # The lock file is removed after them: a page that is killed here leaves nothing that the
+        # next one would take for a page that has just begun.
+        for folder in (self.served, self.work):
+            shutil.rmtree(folder, ignore_errors=True)
         self._locks.close()
         self._folder.cleanup()
         _own_folders.discard(self._folder.name)

@@ -1,3 +1,4 @@
+import errno
 from fractions import Fraction
 
 import av
@@ -179,3 +180,20 @@ def test_the_shape_of_pixels_is_written(tmp_path, name, ratio, size):
     with VideoFileReader(tmp_path / name) as reader:
         assert reader.sample_aspect_ratio == ratio
         assert (reader.height, reader.width) == (48, 64)
+
+
+def test_a_full_disk_is_said_with_the_folder(tmp_path, monkeypatch):
+    writer = VideoWriter(tmp_path / "out.mp4", 10)
+
+    def fail(packets):
+        raise av.error.OSError(errno.ENOSPC, "No space left on device")
+
+    class FullContainer:
+        mux, close = staticmethod(fail), writer._container.close
+
+    monkeypatch.setattr(writer, "_container", FullContainer)
+    with pytest.raises(OSError, match="the disk is full") as told, writer:
+        for number in range(200):
+            writer.write(np.full((48, 64, 3), number, np.uint8))
+    assert told.value.filename == str(tmp_path) and told.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []

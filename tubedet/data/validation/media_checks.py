@@ -35,8 +35,8 @@ def check_media(
         Errors of the kinds "missing-media", "media" (does not decode, or is shorter than
         annotated), "wrong-frame" (a key frame is not the one of sequential decoding), "size" (the
         data set says another one) and "out-of-range" (a box in pixels leaves the frame), and
-        warnings of the kind "slow-media" (decoded from its start for every clip), in the order of
-        the paths.
+        warnings of the kinds "media" (frames are damaged and left out) and "slow-media" (decoded
+        from its start for every clip), in the order of the paths.
     """
     by_video: dict[str, list[dict]] = {}
     for record in records:
@@ -73,6 +73,9 @@ def _check_video(path: str, records: list[dict], every_key_frame: bool) -> list[
             failures, shown = _read_key_frames(reader, path, records)
             problems += failures
             if isinstance(reader, VideoFileReader):
+                damage = reader.damage.message(reader.num_frames)
+                if damage is not None:
+                    problems.append(Problem("warning", "media", path, None, _without(path, damage)))
                 problems += _check_seeking(reader, path)
                 if every_key_frame and not failures:
                     problems += _compare_with_sequential(path, shown)
@@ -190,5 +193,5 @@ def _checksum(image: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(image))
 
 
-def _without(path: str, error: VideoError) -> str:
+def _without(path: str, error: VideoError | str) -> str:
     return str(error).removeprefix(f"{path}: ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import av
 import av.error
@@ -100,6 +101,26 @@ def frame_pts(frame: av.VideoFrame, path: str) -> int:
     if pts is None:
         raise VideoError(f"{path}: its frames carry no time stamps; remux it to mp4 or mkv")
     return pts
+
+
+def read_packets(container: InputContainer, stream: VideoStream, path: str) -> Iterator[av.Packet]:
+    """Read the packets of a stream, from the current position on.
+
+    Args:
+        container: the open file.
+        stream: one of its streams.
+        path: the file, or the URL, whose end is where nothing comes any more.
+
+    Raises:
+        VideoError: if the disk of a file fails, or is no longer there.
+        FFmpegError: if what comes is no data of this format.
+    """
+    try:
+        yield from container.demux(stream)
+    except av.error.FFmpegError as error:
+        if is_url(path) or isinstance(error, av.error.InvalidDataError):
+            raise
+        raise VideoError(f"{path}: cannot be read any further ({error.strerror})") from error
 
 
 def _open(path: str) -> InputContainer:

@@ -16,7 +16,15 @@ from av.video.stream import VideoStream
 
 from tubedet.files.urls import is_url
 
-from .container import MAX_PIXELS, VideoError, frame_pts, open_video_container, video_stream
+from .container import (
+    MAX_PIXELS,
+    VideoError,
+    frame_pts,
+    open_video_container,
+    read_packets,
+    video_stream,
+)
+from .damaged_frames import DamagedFrames
 from .frame_index import FrameIndex, frame_index, key_frame_pts, may_lack_times
 
 # Freeing a codec waits for its threads, and for ever in a forked process, which does not have them.
@@ -37,11 +45,17 @@ class FrameDecoder(AbstractContextManager):
 
     Raises:
         VideoError: if the file is missing, empty, damaged or holds no video stream.
+
+    Attributes:
+        path: the file or URL.
+        max_pixels: of a frame.
+        damage: how many frames could not be decoded so far.
     """
 
     def __init__(self, path: str, *, num_threads: int, max_pixels: int = MAX_PIXELS):
         self.path = path
         self.max_pixels = max_pixels
+        self.damage = DamagedFrames(path)
         self._num_threads = num_threads
         self._first_pts = 0
         # What was decoded on opening, and what follows; None once something else was decoded.
@@ -128,16 +142,18 @@ class FrameDecoder(AbstractContextManager):
 
         Undecodable packets are left out, and frames of packets for which ``leave_out`` is true, if
         no other frame needs them.
-        ``self._damaged`` tells whether packets were left out since the last frame, and
-        ``self._cut_off`` whether the file ended within a packet.
+        ``self._damaged`` tells whether packets were left out since the last frame, ``self.damage``
+        how many, and ``self._cut_off`` whether the file ended within a packet.
         """
         self._damaged = self._cut_off = False
-        packets = self._container.demux(self._stream)
+        self.damage.begin()
+        packets = read_packets(self._container, self._stream, self.path)
         decoder = self._stream.codec_context
         decoder.skip_frame = "DEFAULT"
         begins, begin_pts = self._begins, None
         counted = self._index.counted_pts() if self._index and self._index.is_counted else None
         while True:
+            packet = None
             try:
                 packet = next(packets, None)
                 if packet is not None and packet.size:
@@ -154,16 +170,18 @@ class FrameDecoder(AbstractContextManager):
                 return
             except av.error.FFmpegError:
                 self._damaged = True
+                self.damage.lose(packet)
                 continue
             for frame in frames:
                 # With a refresh of the picture part by part, no place but the start is safe.
                 if begin_pts is not None and frame_pts(frame, self.path) > begin_pts:
                     return
                 begin_pts = None
+                is_early = self.damage.look_at(frame)  # whose times are those of packets
                 if counted is not None:
                     frame.pts = next(counted)
                 yield frame
-                self._damaged = False
+                self._damaged = is_early
             if packet is None:
                 return
 

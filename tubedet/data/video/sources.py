@@ -155,6 +155,15 @@ class FrameSource(AbstractContextManager, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} can be read once")
 
+    @property
+    def num_damaged(self) -> int:
+        """Frames so far that could not be decoded, or not as a whole."""
+        return 0
+
+    def damage_message(self) -> str | None:
+        """Say how many frames were damaged so far; None if none was."""
+        return None
+
     def close(self) -> None:
         """Free what the source has opened."""
 
@@ -191,6 +200,15 @@ class VideoFileSource(FrameSource):
     def num_bytes(self, stored: Any) -> int:
         """See :class:`FrameSource`."""
         return sum(plane.buffer_size for plane in stored.planes)
+
+    @property
+    def num_damaged(self) -> int:
+        """See :class:`FrameSource`."""
+        return self._reader.damage.num_lost + self._reader.damage.num_faulty
+
+    def damage_message(self) -> str | None:
+        """See :class:`FrameSource`."""
+        return self._reader.damage.message(self.num_frames)
 
     def reopened(self) -> VideoFileSource:
         """See :class:`FrameSource`."""

@@ -52,6 +52,7 @@ class VideoFileReader(FrameDecoder):
         sample_aspect_ratio: width of an upright pixel by its height; 1 where the file does not say.
         fps: average frame rate as the file states it, float.
         rate: the same as a :class:`fractions.Fraction`.
+        damage: what could not be decoded so far.
     """
 
     def __init__(
@@ -218,7 +219,7 @@ class VideoFileReader(FrameDecoder):
                 if self._damaged and gap > _MAX_DAMAGE_SECONDS:
                     raise VideoError(
                         f"{self.path}: not decodable from {shown:.3f} s to {seconds:.3f} s after "
-                        "its first frame (damaged)"
+                        f"its first frame ({self.damage.num_lost} frames so far are damaged)"
                     )
                 seconds = max(seconds, shown)
             yield seconds, frame

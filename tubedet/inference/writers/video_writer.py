@@ -13,6 +13,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from tubedet.errors import UserError
 from tubedet.files.atomic_writing import PartialFile
+from tubedet.files.full_disks import full_disk_told
 
 from .audio_copy import AudioCopy
 
@@ -135,7 +136,8 @@ class VideoWriter(AbstractContextManager):
             frame.pts = max(round(Fraction(time) / self._tick), previous + 1)
         else:
             frame.pts = 0 if self._held is None else previous + self._ticks_per_frame
-        self._encode_held(until=frame.pts)
+        with full_disk_told(self.path):
+            self._encode_held(until=frame.pts)
         self._held = frame
         self.num_frames += 1
 
@@ -156,12 +158,13 @@ class VideoWriter(AbstractContextManager):
         until = self._held.pts + self._ticks_per_frame
         if end is not None:
             until = max(round(Fraction(end) / self._tick), self._held.pts + 1)
-        self._encode_held(until=until)
-        self._mux(None)
-        if self._audio is not None:
-            self._audio.copy_until(float(until * self._tick) if cut_audio else None)
-        self._release()
-        self._partial.complete()
+        with full_disk_told(self.path):
+            self._encode_held(until=until)
+            self._mux(None)
+            if self._audio is not None:
+                self._audio.copy_until(float(until * self._tick) if cut_audio else None)
+            self._release()
+            self._partial.complete()
         self._closed = True
 
     def discard(self) -> None:

@@ -1,0 +1,1 @@
+"""Runs that are killed at places spread over their whole length, and what they leave."""
