@@ -45,7 +45,12 @@ def test_what_is_no_config_is_named(content, message, tmp_path, monkeypatch):
         ("solver.base_lr", 0.1, "did you mean SOLVER.BASE_LR?"),
         ("MODEL.NUM_QUERIES", 5, "did you mean MODEL.TUBER.NUM_QUERIES or MODEL.SEQFORMER.NUM_Q"),
         ("SOLVER.MAX_ITER", "abc", "abc is no int for config key: SOLVER.MAX_ITER; a possible v"),
-        ("INPUT.MIN_SIZE_TRAIN", 32, "32 is no tuple for config key: INPUT.MIN_SIZE_TRAIN; a po"),
+        (
+            "INPUT.MIN_SIZE_TRAIN",
+            32,
+            "config key: INPUT.MIN_SIZE_TRAIN; one value alone needs a comma: (32,)",
+        ),
+        ("DATASETS.TRAIN", "a.yaml", 'DATASETS.TRAIN; one value alone needs a comma: ("a.yaml",)'),
         ("SOLVER", 3, "SOLVER is a section of keys; give a value to one of them"),
     ],
 )

@@ -5,12 +5,13 @@ r"""Turn annotations of other tools into a custom data set: a csv and a yaml.
         --attribute action --classes run jump talk --ignore __undefined__
     tubedet import coco-video boxes.json --videos videos --output my_data/gym.yaml --first-frame 0
 
-Configs can name the yaml as a data set.
+Configs name the yaml as a data set: DATASETS.TRAIN ("my_data/gym.yaml",).
 """
 
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,70 +38,91 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of the command.
     """
-    listed = "\n".join(f"  {name:<14}{f.summary}" for name, f in FORMATS.items())
+    listed = "\n".join(
+        textwrap.fill(
+            f"  {name:<14}{f.summary}", 80, subsequent_indent=" " * 16, break_on_hyphens=False
+        )
+        for name, f in FORMATS.items()
+    )
     parser.epilog = f"{parser.epilog or ''}\nformats:\n{listed}"
     parser.add_argument(
         "files",
         nargs="+",
         metavar="[FORMAT] FILE",
-        help="files of one format, which is guessed if it is not named; several of a video are "
-        "put together",
+        help="files of one format, before which its name may stand (see below; default: it is "
+        "recognised); all of them become one data set",
     )
-    parser.add_argument("--videos", type=Path, required=True, help="folder of the videos")
+    parser.add_argument(
+        "--videos",
+        type=Path,
+        required=True,
+        help="folder of the video files, or of folders of frames",
+    )
     parser.add_argument("--output", type=Path, required=True, help="yaml to write; csv beside it")
     parser.add_argument(
         "--fps",
         type=float,
-        help="frames per second of the videos (default: that of the first video file)",
+        help="frames per second, for videos that do not tell, such as folders of frames (default: "
+        "that of the first video file)",
     )
     parser.add_argument(
         "--classes",
         nargs="+",
         metavar="NAME",
-        help="actions; the first one has id 1, and boxes of others are left out (default: those "
-        "of the files)",
+        help="the actions, in the order of their ids from 1; the same for training and "
+        "validation; other actions are left out and counted (default: those of the files)",
     )
     parser.add_argument(
-        "--ignore", nargs="+", default=[], metavar="NAME", help="labels that are no actions"
+        "--ignore",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="labels that are no actions, such as ball",
     )
     parser.add_argument(
         "--every",
         type=positive_int,
         default=1,
         metavar="N",
-        help="keep every N-th annotated frame of a video (default: 1)",
+        help="keep every N-th annotated frame of a video: 12 keeps about two a second of a video "
+        "with 25 (default: 1, all)",
     )
-    parser.add_argument("--exclusive", action="store_true", help="each person does one action")
+    parser.add_argument(
+        "--exclusive",
+        action="store_true",
+        help="every person does exactly one action at a time, as MODEL.EXCLUSIVE_ACTIONS needs",
+    )
     parser.add_argument(
         "--video",
         action="append",
         metavar="NAME",
-        help=f"which video it is, its file name without the ending, for files that do not say it; "
-        f"once, or once for each file {_users('video')}",
+        help="video that was annotated, as its file name without the ending, where a file does not "
+        f"say it; once, or once for each file {_users('video')}",
     )
     parser.add_argument(
         "--attribute",
         action="append",
         metavar="NAME",
-        help=f"attribute whose values are the actions; repeatable {_users('attribute')}",
+        help="attribute whose values are the actions, instead of the label; may be given several "
+        f"times {_users('attribute')}",
     )
     parser.add_argument(
         "--person-attribute",
         metavar="NAME",
-        help=f"attribute whose value tells a person from another {_users('person_attribute')}",
+        help=f"attribute with the name or number of the person {_users('person_attribute')}",
     )
     parser.add_argument(
         "--first-frame",
         type=int,
         choices=(0, 1),
-        help=f"number of the first frame {_users('first_frame')}",
+        help=f"number that the files give the first frame of a video {_users('first_frame')}",
     )
     parser.add_argument(
         "--picture-fps",
         type=frame_rate,
         metavar="RATE",
-        help="how many of the annotated video's pictures are a second, such as 30 after "
-        f"'ffmpeg -r 30' {_users('picture_fps')}",
+        help="pictures per second, where pictures of a video were annotated: 30 if they were "
+        f"taken with 'ffmpeg -r 30' {_users('picture_fps')}",
     )
     parser.add_argument(
         "--label-map",
@@ -120,20 +142,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--subset",
         choices=("train", "test"),
-        help=f"part of the videos (default: all) {_users('subset')}",
+        help="take only the videos for training, or for testing, as the file divides them "
+        f"(default: all) {_users('subset')}",
     )
     parser.add_argument(
         "--split",
         type=positive_int,
         metavar="N",
-        help=f"which of several divisions into train and test, from 1 {_users('split')}",
+        help="with --subset, where a file divides the videos in several ways: which one, from 1 "
+        f"{_users('split')}",
     )
     parser.add_argument(
         "--start-second",
         type=float,
         metavar="S",
-        help="second of the annotation at which the stored videos begin, such as 900 for AVA's "
-        f"clips of 15 minutes (default: 0) {_users('start_second')}",
+        help="time in the annotations at which the video files begin, in seconds, such as 900 for "
+        f"AVA's clips of 15 minutes (default: 0) {_users('start_second')}",
     )
     add_overwrite_argument(parser, help="replace existing files")
 
@@ -154,6 +178,11 @@ def check_arguments(options: argparse.Namespace) -> None:
     options.format = None
     if options.files[0] in FORMATS and len(options.files) > 1:
         options.format = options.files.pop(0)
+    elif len(options.files) > 1 and not Path(first := options.files[0]).suffix:
+        if not Path(first).exists():
+            raise UserError(
+                f"{first}: no such file, and no format; formats are {', '.join(FORMATS)}"
+            )
     options.files = [Path(file) for file in options.files]
     for name in ("classes", "ignore"):
         given = getattr(options, name) or []
@@ -225,7 +254,8 @@ def main(options: argparse.Namespace) -> int:
     fps = stored_fps if options.fps is None else options.fps
     if fps is None:
         raise AnnotationError(
-            f"--fps is missing: no video file in {options.videos} tells the frame rate"
+            f"{options.videos} has no video file of {_some(videos)} to tell the frame rate; mend "
+            "--videos, or give --fps for folders of frames"
         )
     rated = {video_id: stored.get(video_id, StoredVideo(fps)) for video_id in labels.frame_rates}
     labels = to_stored_frames(labels, rated) if rated else labels
@@ -267,7 +297,7 @@ def _format(options: argparse.Namespace) -> ImportFormat:
         if other is not first:
             raise UserError(
                 f"{path} is {other.name}, {options.files[0]} is {first.name}: "
-                "import each format for itself"
+                "import each format for itself, and list the yamls in DATASETS.TRAIN"
             )
     print(f"format {first.name}, recognised by {sign}")
     return first

@@ -13,6 +13,7 @@ _MISMATCH = re.compile(
     r"\((?P<own>.*) vs. (?P<given>.*)\) for config key: (?P<key>\S+)",
     re.DOTALL,
 )
+_NUMBER = re.compile(r"-?[\d.]+")
 _UNKNOWN = re.compile(r"Non-existent (?:config )?key: (?P<key>\S+)")
 
 
@@ -62,6 +63,13 @@ def fault_message(cfg: CfgNode, fault: str) -> str:
     if found := _MISMATCH.search(fault):
         if found["expected"].endswith("CfgNode"):
             return f"{found['key']} is a section of keys; give a value to one of them"
+        if found["expected"] == "tuple":
+            given = found["given"]
+            value = given if _NUMBER.fullmatch(given) else f'"{given}"'
+            return (
+                f"{given} is no tuple for config key: {found['key']}; one value alone needs a "
+                f"comma: ({value},)"
+            )
         return (
             f"{found['given']} is no {found['expected']} for config key: {found['key']}; "
             f"a possible value is {found['own'] or repr('')}"

@@ -360,3 +360,33 @@ def test_jobs_that_overlap_have_each_person_once(tmp_path, capsys):
     options["others"].append("--overwrite")
     assert run(tmp_path, job(0, 5), "--video", "gym", "--video", "hall", **options) == 0
     assert len((tmp_path / "my.csv").read_text().splitlines()) == 12
+
+
+def test_a_wrong_format_is_named(tmp_path, capsys):
+    path = tmp_path / "export.xml"
+    path.write_text(EXPORT)
+    options = ["--videos", str(tmp_path), "--output", str(tmp_path / "my.yaml")]
+    with pytest.raises(SystemExit):
+        run_command("import", ["cvt", str(path), *options])
+    message = "error: cvt: no such file, and no format; formats are cvat, coco-video"
+    assert message in capsys.readouterr().err
+
+
+def test_a_wrong_folder_of_videos_is_named(tmp_path, capsys):
+    path = tmp_path / "export.xml"
+    path.write_text(EXPORT)
+    options = ["--videos", str(tmp_path / "none"), "--output", str(tmp_path / "my.yaml")]
+    assert run_command("import", [str(path), *options]) == 2
+    message = "none has no video file of gym to tell the frame rate; mend --videos, or give --fps"
+    assert message in capsys.readouterr().err
+
+
+def test_files_of_two_formats_become_two_data_sets(tmp_path, capsys):
+    (tmp_path / "export.xml").write_text(EXPORT)
+    (tmp_path / "via.json").write_text('{"project": {"vid_list": []}}')
+    files = [str(tmp_path / "export.xml"), str(tmp_path / "via.json")]
+    options = ["--videos", str(tmp_path), "--output", str(tmp_path / "my.yaml")]
+    assert run_command("import", [*files, *options]) == 2
+    error = capsys.readouterr().err
+    assert "via.json is via3, " in error and "list the yamls in DATASETS.TRAIN" in error
+    assert not (tmp_path / "my.yaml").exists()
