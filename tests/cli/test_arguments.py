@@ -210,3 +210,5 @@ def test_keys_and_values_may_be_joined():
     for words in (["A=1", "B"], ["B", "="]):
         with pytest.raises(UserError, match="must come in pairs, .*: B has no value"):
             key_value_pairs(words)
+    with pytest.raises(UserError, match="^--resume stands behind KEY VALUE; put options before"):
+        key_value_pairs(["SOLVER.MAX_ITER", "80", "--resume"])

@@ -44,6 +44,10 @@ def key_value_pairs(words: Sequence[str]) -> list[str]:
             if rest[:1] == ["="]:
                 rest.pop(0)
             if not rest:
+                if key.startswith("--"):
+                    raise UserError(
+                        f"{key} stands behind KEY VALUE; put options before the first config key"
+                    )
                 raise UserError(
                     f"config keys and values must come in pairs, got {' '.join(words)}: {key} has "
                     "no value"

@@ -38,15 +38,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
     parser.add_argument("--dataset", help="a registered name or a yaml (default: of the config)")
     parser.add_argument(
-        "--split", choices=("train", "test"), default="train", help="DATASETS.TRAIN or .TEST"
+        "--split",
+        choices=("train", "test"),
+        default="train",
+        help="DATASETS.TRAIN (default) or DATASETS.TEST",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("visualized_data"), help="folder for the drawings"
+        "--output",
+        type=Path,
+        default=Path("visualized_data"),
+        help="folder for the drawings (default: visualized_data)",
     )
     parser.add_argument(
-        "--limit", type=int, default=20, help="key frames per data set, evenly spread; 0: all"
+        "--limit",
+        type=int,
+        default=20,
+        help="key frames per data set, evenly spread (default: 20; 0: all)",
     )
-    parser.add_argument("--augmented", action="store_true", help="clips of the training loader")
+    parser.add_argument("--augmented", action="store_true", help="clips as they are trained on")
     add_overwrite_argument(parser, help="replace earlier drawings")
     add_config_arguments(parser, help="which data sets, and how to augment")
 
