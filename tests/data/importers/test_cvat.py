@@ -200,6 +200,8 @@ ENTITIES = '<!DOCTYPE a [<!ENTITY x "xxxxxxxxxx"><!ENTITY y "&x;&x;&x;">]>\n<ann
         ("<annotations>", ENTITIES, "2: document type and entity declarations"),
         ("<annotations>", '<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotations>', "2: document"),
         ("</track>", "", "no valid xml"),
+        ('encoding="utf-8"', 'encoding="ut"', "1: encoding 'ut': save the file as utf-8"),
+        ('encoding="utf-8"', 'encoding="shift_jis"', "1: encoding 'shift_jis': save"),
         ("<annotations>", "<html>", "2: <html> instead of <annotations>"),
         ("  <track", '  <image id="0"/>\n  <track', "14: <image>: 'CVAT for images'"),
         ('frame="2"', 'frame="-2"', "19: frame='-2': expected a whole number"),

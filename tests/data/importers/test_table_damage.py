@@ -1,4 +1,4 @@
-"""Whatever happens to tables and pickles: labels that can be written, or an error with the file."""
+"""Whatever happens to tables, xml and pickles: labels that can be written, or an error."""
 
 import copy
 import pickle
@@ -8,7 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.data.importers import test_act_pickle, test_ava_kinetics, test_mmaction2, test_mot
+from tests.data.importers import (
+    test_act_pickle,
+    test_ava_kinetics,
+    test_cvat,
+    test_mmaction2,
+    test_mot,
+)
 from tubedet.data import AnnotationError
 from tubedet.data.datasets.custom import load_key_frames, load_tubes
 from tubedet.data.datasets.custom_yaml import read_custom_yaml
@@ -42,6 +48,11 @@ TEXTS = {
     "ava-kinetics": (
         {"kinetics.csv": test_ava_kinetics.ROWS.encode(), "names.txt": NAMES},
         {"label_map": "names.txt", "start_second": 5.0},
+    ),
+    "cvat": ({"export.xml": test_cvat.EXPORT.encode()}, {}),
+    "cvat with attributes": (
+        {"export.xml": test_cvat.EXPORT.encode()},
+        {"attributes": ("talk", "pose"), "video": "a"},
     ),
 }
 TOKENS = (

@@ -10,6 +10,9 @@ from tubedet.data.annotations.text import AnnotationError
 from .cvat_shapes import SHAPES, enclosing_box, is_turned
 from .labels import Box, ImportFormat, ImportOptions, Labels, PersonBox, is_box
 
+# Those that every xml parser knows; others raise errors that say nothing of the file.
+_ENCODINGS = ("utf-8", "utf-16", "utf-16be", "utf-16le", "iso-8859-1", "us-ascii")
+
 
 def read_cvat(path: Path, options: ImportOptions) -> Labels:
     """Read an export of one task or one job.
@@ -71,6 +74,7 @@ class _Export:
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text.append
         parser.StartDoctypeDeclHandler = self._refuse_doctype
+        parser.XmlDeclHandler = self._check_encoding
         try:
             with open(path, "rb") as stream:
                 parser.ParseFile(stream)
@@ -100,6 +104,10 @@ class _Export:
 
     def _refuse_doctype(self, *_declaration: object) -> None:
         raise self._error("document type and entity declarations are not accepted")
+
+    def _check_encoding(self, _version: str, encoding: str | None, _standalone: int) -> None:
+        if encoding is not None and encoding.lower() not in _ENCODINGS:
+            raise self._error(f"encoding {encoding!r}: save the file as utf-8")
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         if not self._open and tag != "annotations":
