@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .text import is_number
+
 _ROW = "video_id,timestamp,x1,y1,x2,y2,action_id[,score or person_id]"
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -21,7 +23,7 @@ def describe_header(cells: list[str]) -> str | None:
     Args:
         cells: of the first line.
     """
-    if len(cells) < 6 or any(cell.strip() == "" or _is_number(cell) for cell in cells):
+    if len(cells) < 6 or any(cell.strip() == "" or is_number(cell) for cell in cells):
         return None
     return f"this line names the columns: remove it, every line is a row {_ROW}"
 
@@ -61,11 +63,3 @@ def _advice(cells: list[str]) -> str:
     if len(cells) in (11, 12, 13):  # of four coordinates, perhaps also of time and score
         return "; if commas are decimal points here, write 0.5 instead of 0,5"
     return ""
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -152,3 +152,16 @@ def _first_undecodable_line(lines: list[bytes]) -> int:
         except UnicodeDecodeError:
             return number
     return len(lines)
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a text is a number, NaN and infinity among them.
+
+    Args:
+        text: a field of a row.
+    """
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tubedet.data.annotations.ava_csv import AVATable, read_ava_csv
-from tubedet.data.annotations.text import AnnotationError, open_text
+from tubedet.data.annotations.text import AnnotationError, is_number, open_text
 
 from .labels import Labels, PersonBox, is_video_name
 
@@ -118,12 +118,12 @@ def looks_like_ava(head: str) -> str:
         rows = rows[1:]
     boxes = [row for row in rows if len(row) in (7, 8)]
     if not boxes or any(
-        len(row) not in (2, 7, 8) or not row[0].strip() or not all(map(_is_number, row[1:]))
+        len(row) not in (2, 7, 8) or not row[0].strip() or not all(map(is_number, row[1:]))
         for row in rows
     ):
         return ""
     # Videos may have numbers as names; MOT files begin with a number, too, and count pixels.
-    if all(_is_number(row[0]) for row in boxes) and any(float(v) > 1 for v in boxes[0][2:6]):
+    if all(is_number(row[0]) for row in boxes) and any(float(v) > 1 for v in boxes[0][2:6]):
         return ""
     return f"its {len(boxes[0])} columns, a video and numbers"
 
@@ -279,12 +279,4 @@ def _number_by_action(labels: Labels) -> None:
 
 
 def _is_header(cells: list[str]) -> bool:
-    return len(cells) in (2, 7, 8) and not any(map(_is_number, cells[1:]))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return len(cells) in (2, 7, 8) and not any(map(is_number, cells[1:]))

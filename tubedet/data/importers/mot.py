@@ -12,6 +12,7 @@ from tubedet.data.annotations.text import (
     AnnotationError,
     csv_rows,
     finite_float,
+    is_number,
     open_text,
     parse_cell,
 )
@@ -99,7 +100,7 @@ def _sign(path: Path, head: str) -> str:
     lines = [line for line in head.splitlines()[:50] if line.strip() and line[0] != "#"]
     rows = [[cell.strip() for cell in next(csv.reader([line]))] for line in lines[:20]]
     if rows and all(
-        len(row) in (9, 10) and all(map(_is_number, row)) and float(row[0]) % 1 == 0 for row in rows
+        len(row) in (9, 10) and all(map(is_number, row)) and float(row[0]) % 1 == 0 for row in rows
     ):
         return f"its {len(rows[0])} columns of numbers, the first one a frame"
     return ""
@@ -126,7 +127,7 @@ def _read_rows(path: Path, first_frame: int, labels: Labels) -> Iterator[_Row]:
                 raise AnnotationError(
                     f"{where}: {len(cells)} columns, expected 7 to 10 ({','.join(_COLUMNS)},...)"
                 )
-            if line == 1 and not any(map(_is_number, cells)):
+            if line == 1 and not any(map(is_number, cells)):
                 labels.remarks["lines of column names: passed over"] += 1
                 continue
             values = [
@@ -226,11 +227,3 @@ def _video_id(path: Path, sequence: Sequence | None, folder: Path) -> str:
         f"{path}: no seqinfo.ini, and no video {name!r} in {folder}: say which video this is, "
         "--video NAME"
     )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
