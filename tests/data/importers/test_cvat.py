@@ -392,3 +392,13 @@ def test_files_of_two_formats_become_two_data_sets(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "via.json is via3, " in error and "list the yamls in DATASETS.TRAIN" in error
     assert not (tmp_path / "my.yaml").exists()
+
+
+def test_points_of_a_skeleton_are_no_actions(tmp_path):
+    labels = "<name>wave</name>", "<name>run</name>", "<name>1</name><parent>run</parent>"
+    labels = "".join(f"<label>{label}</label>" for label in labels)
+    text = export(f'<track id="0" label="run">{BOX}</track>')
+    (tmp_path / "export.xml").write_text(text.replace("<task>", f"<task><labels>{labels}</labels>"))
+    command = [str(tmp_path / "export.xml"), "--videos", str(tmp_path), "--fps", "25"]
+    assert run_command("import", [*command, "--output", str(tmp_path / "my.yaml")]) == 0
+    assert read_custom_yaml(tmp_path / "my.yaml").classes == {1: "wave", 2: "run"}

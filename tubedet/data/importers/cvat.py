@@ -144,6 +144,8 @@ class _Export:
                 raise self._several_tasks()
             if tag == "name" and self._open[-1] == "label":
                 self._label_names.append(text)
+            elif tag == "parent" and self._open[-1] == "label" and text:
+                del self._label_names[-1:]  # a point of a skeleton
             self._meta.setdefault(tag, text)
         elif tag == "attribute" and self._shape is not None:
             self._add_attribute(self._attribute_name, text)
