@@ -194,6 +194,8 @@ def test_the_input_is_never_overwritten(video, tmp_path, capsys):
         (("--start", "-1"), "--start must be"),
         (("--person-threshold", "1.5"), "--person-threshold must be in [0, 1]"),
         (("--batch-size", "0"), "--batch-size: expected a whole number from 1 on"),
+        (("--max-minutes", "0"), "--max-minutes: expected a positive number, got '0'"),
+        (("--max-megapixels", "nan"), "--max-megapixels: expected a positive number, got 'nan'"),
         (("--webcam",), "not allowed with argument"),
         (("MODEL.WEIGHTS",), "must come in pairs"),
     ],

@@ -355,3 +355,19 @@ def test_two_machines_of_a_ray_cluster(run, tmp_path, capfd, monkeypatch):
         assert contents(tmp_path / "out") == first
     finally:
         cluster.shutdown()
+
+
+def test_videos_beyond_the_limits_fail_and_the_others_go_on(run, tmp_path, capsys):
+    small, large = (
+        write_video(tmp_path / f"{name}.mp4", 5, size=size)
+        for name, size in (("small", (48, 64)), ("large", (96, 128)))
+    )
+    (tmp_path / "both.txt").write_text(f"{large}\n{small}\n")
+    inputs = tmp_path / "both.txt"
+    assert run("--max-megapixels", "0.01", inputs=inputs) == 1
+    error = capsys.readouterr().err
+    assert "large.mp4: frames of 128x96 pixels, and at most 10,000 pixels are accepted" in error
+    written = {path.stem for path in (tmp_path / "out").rglob("*.csv")}
+    assert "small" in written and "large" not in written
+    assert run("--max-minutes", "1e-9", inputs=inputs) == 1
+    assert "large.mp4: takes longer than 1e-09 minutes" in capsys.readouterr().err

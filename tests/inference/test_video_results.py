@@ -290,3 +290,11 @@ def test_damaged_frames_are_counted_and_said_once(detector, tmp_path, caplog, mo
         write_video_results(detector, path, all_outputs(tmp_path), action_names=NAMES)
     (line,) = [record for record in caplog.records if record.name.startswith("tubedet")]
     assert "of about 100 frames are damaged and left out" in line.getMessage()
+
+
+def test_what_takes_too_long_leaves_nothing(tmp_path, detector):
+    source = write_video(tmp_path / "film.mp4", num_frames=30, rate=10)
+    outputs = VideoOutputs(video=tmp_path / "out.mp4", predictions=tmp_path / "out.csv")
+    with pytest.raises(VideoError, match=r"film\.mp4: takes longer than 1e-09 minutes"):
+        write_video_results(detector, source, outputs, action_names=NAMES, max_minutes=1e-9)
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
+from tubedet.data.video.container import MAX_PIXELS
 from tubedet.errors import UserError
 from tubedet.model_zoo import find_release, get_config_file
 
@@ -103,6 +105,42 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
         help="clips in one pass of the model (default: 1)",
     )
     parser.add_argument("--amp", choices=("float16", "bfloat16"), help="mixed precision")
+
+
+def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--max-megapixels`` and ``--max-minutes``, for videos of others.
+
+    Args:
+        parser: of the command; its options are ``max_pixels`` and ``max_minutes``.
+    """
+    parser.add_argument(
+        "--max-megapixels",
+        dest="max_pixels",
+        type=_pixels,
+        default=MAX_PIXELS,
+        metavar="M",
+        help="largest frame of a video; larger ones are refused (default: 67)",
+    )
+    parser.add_argument(
+        "--max-minutes",
+        type=_positive,
+        metavar="M",
+        help="longest work at a video, which then counts as failed (default: any)",
+    )
+
+
+def _pixels(text: str) -> int:
+    return round(1e6 * _positive(text))
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < 1e6:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return number
 
 
 def add_process_arguments(parser: argparse.ArgumentParser) -> None:

@@ -54,7 +54,7 @@ from tubedet.inference import (
 from tubedet.inference.drawing import VideoWindow
 from tubedet.inference.video_jobs import distinct_names
 
-from .arguments import add_detector_arguments, add_model_argument
+from .arguments import add_detector_arguments, add_limit_arguments, add_model_argument
 from .running import INTERRUPTED, WRONG_INPUT, print_error
 
 logger = logging.getLogger("tubedet.demo")
@@ -130,6 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=float, default=0.0, help="second at which to begin")
     parser.add_argument("--end", type=float, help="second at which to end")
     add_detector_arguments(parser)
+    add_limit_arguments(parser)
     parser.add_argument("--compile", action="store_true", help="compile the backbone first")
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys"
@@ -275,7 +276,8 @@ def run_job(
         interrupted: ends it when set.
     """
     is_folder = isinstance(job.source, str) and os.path.isdir(job.source)
-    with open_frame_source(job.source, fps=options.fps if is_folder else None) as source:
+    fps = options.fps if is_folder else None
+    with open_frame_source(job.source, fps=fps, max_pixels=options.max_pixels) as source:
         total = source.num_frames
         if total is not None:
             begin, end = (round(t * source.rate) for t in (options.start, options.end or 0))
@@ -292,6 +294,7 @@ def run_job(
                 confidence_threshold=options.confidence_threshold,
                 person_threshold=options.person_threshold,
                 smoothing=options.smoothing,
+                max_minutes=options.max_minutes,
                 show=None if window is None else window.show,
                 progress=lambda time: bar.update(
                     round((time - options.start) * source.rate) + 1 - bar.n

@@ -48,6 +48,7 @@ from tubedet.inference.video_jobs import VideoJob, read_video_list
 from .arguments import (
     add_config_arguments,
     add_detector_arguments,
+    add_limit_arguments,
     add_model_argument,
     positive_int,
 )
@@ -73,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--every", type=float, default=1.0, help="seconds between key frames (default: 1)"
     )
     add_detector_arguments(parser)
+    add_limit_arguments(parser)
     parser.add_argument(
         "--num-gpus",
         type=positive_int,
@@ -139,6 +141,8 @@ def main(options: argparse.Namespace) -> int:
         every=options.every,
         amp=options.amp,
         batch_size=options.batch_size,
+        max_pixels=options.max_pixels,
+        max_minutes=options.max_minutes,
     )
     alone = options.engine == "ray"
     try:

@@ -16,6 +16,7 @@ import tqdm
 from detectron2.config import CfgNode
 
 from tubedet.console_log import log_to_console
+from tubedet.data.video.container import MAX_PIXELS
 from tubedet.data.video.sources import open_frame_source
 from tubedet.errors import USER_ERRORS, UserError
 
@@ -44,6 +45,8 @@ class VideoDetection:
         every: seconds between key frames.
         amp: see :class:`~tubedet.inference.clip_inference.ClipInference`.
         batch_size: likewise.
+        max_pixels: largest frame, see :func:`.open_frame_source`.
+        max_minutes: longest time that a video may take; None: any.
     """
 
     cfg: CfgNode
@@ -52,6 +55,8 @@ class VideoDetection:
     every: float = 1.0
     amp: str | None = None
     batch_size: int = 1
+    max_pixels: int = MAX_PIXELS
+    max_minutes: float | None = None
 
     def settings(self) -> dict:
         """Return what changes the results, see :func:`.result_settings`."""
@@ -236,7 +241,7 @@ def process_video(
         VideoError: if the video cannot be read.
         OSError: if a result cannot be written.
     """
-    with open_frame_source(job.source) as source:
+    with open_frame_source(job.source, max_pixels=detection.max_pixels) as source:
         summary = write_video_results(
             detector,
             source,
@@ -249,6 +254,7 @@ def process_video(
             action_names=action_names,
             name=job.name,
             every=detection.every,
+            max_minutes=detection.max_minutes,
         )
         return {
             "video": job.source,

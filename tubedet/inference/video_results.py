@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -12,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from detectron2.structures import Instances
 
+from tubedet.data.video.container import VideoError
 from tubedet.data.video.sources import FrameSource, open_frame_source
 from tubedet.inference.writers.annotated_video import AnnotatedVideoWriter
 from tubedet.inference.writers.coco_json import CocoJsonWriter
@@ -79,6 +82,7 @@ def write_video_results(
     confidence_threshold: float = 0.5,
     person_threshold: float = 0.5,
     smoothing: float = 1.0,
+    max_minutes: float | None = None,
     show: Callable[[np.ndarray], bool] | None = None,
     progress: Callable[[float], object] | None = None,
     stop: Callable[[], bool] | None = None,
@@ -104,6 +108,7 @@ def write_video_results(
         confidence_threshold: lowest score of an action that is drawn.
         person_threshold: lowest probability of a person who is tracked and drawn.
         smoothing: see :class:`~tubedet.inference.tracking.PersonTracker`.
+        max_minutes: longest time that the work may take; None: any.
         show: called with every drawing, uint8 RGB (H, W, 3); answers whether more is wanted.
         progress: called with the time of every frame, or of every key frame if nothing is drawn.
         stop: asked after each of them whether to end here. What was written so far is finished
@@ -113,11 +118,12 @@ def write_video_results(
         VideoSummary: the numbers.
 
     Raises:
-        VideoError: if the source cannot be read or holds no frame.
+        VideoError: if the source cannot be read, holds no frame, or takes longer.
         OSError, ValueError: if an output cannot be written or an argument is wrong.
     """
     visualizer = ActionVisualizer(action_names)
     summary = VideoSummary()
+    over = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
     with contextlib.ExitStack() as stack:
         frames = open_frame_source(source)
         if frames is not source:
@@ -154,6 +160,10 @@ def write_video_results(
                     video.write(drawing, step.time)
                 summary.num_frames += 1
                 is_wanted = show is None or show(drawing)
+            if time.monotonic() > over:
+                raise VideoError(
+                    f"{frames.path or frames.name}: takes longer than {max_minutes:g} minutes"
+                )
             if progress is not None:
                 progress(step.time)
             if not is_wanted or (stop is not None and stop()):

@@ -232,3 +232,13 @@ def test_a_second_pass_starts_again(tmp_path, write_video, numbers_in):
     with open_frame_source(write_video(tmp_path / "film.mp4", 20, b_frames=2)) as source:
         for _ in range(2):
             assert numbers_in(np.stack([frame for _, frame in source])) == list(range(20))
+
+
+def test_large_frames_are_refused(tmp_path, write_video):
+    path = write_video(tmp_path / "film.mp4", 5)
+    with open_frame_source(path, max_pixels=48 * 64) as source:
+        assert source.is_repeatable and len(list(source)) == 5
+        with source.reopened() as again:
+            assert len(list(again)) == 5
+    with pytest.raises(VideoError, match="frames of 64x48 pixels, and at most 3,071 pixels are"):
+        open_frame_source(path, max_pixels=48 * 64 - 1)

@@ -18,6 +18,7 @@ import numpy as np
 
 from tubedet.data.clip_sampling import frame_indices, stored_times
 
+from .container import MAX_PIXELS
 from .frame_names import FRAME_EXTENSIONS, FrameGapError, sorted_frame_names
 from .requested_times import check_not_past_end, checked_times, numbered_indices
 from .video_file import VideoError, VideoFileReader
@@ -34,7 +35,11 @@ VIDEO_EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg")
 
 
 def open_video(
-    path: str | os.PathLike, *, folder_fps: float = 30.0, num_threads: int = 1
+    path: str | os.PathLike,
+    *,
+    folder_fps: float = 30.0,
+    num_threads: int = 1,
+    max_pixels: int = MAX_PIXELS,
 ) -> FrameFolderReader | VideoFileReader:
     """Open a frame folder, a video file or a single image.
 
@@ -43,6 +48,7 @@ def open_video(
             frame.
         folder_fps: frame rate of images, which do not tell; unused for video files.
         num_threads: decoder threads of a video file; unused for folders.
+        max_pixels: largest frame of a video file; unused for folders.
 
     Returns:
         A reader; close it, or use it as a context manager.
@@ -57,7 +63,7 @@ def open_video(
         return FrameFolderReader(path, fps=folder_fps)
     if path.lower().endswith(FRAME_EXTENSIONS) and os.path.isfile(path):
         return FrameFolderReader(os.path.dirname(path), fps=folder_fps, only=os.path.basename(path))
-    return VideoFileReader(path, num_threads=num_threads)
+    return VideoFileReader(path, num_threads=num_threads, max_pixels=max_pixels)
 
 
 def read_key_frame(reader: FrameFolderReader | VideoFileReader, record: dict) -> np.ndarray:

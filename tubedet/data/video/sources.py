@@ -18,7 +18,7 @@ import numpy as np
 from tubedet.errors import UserError
 from tubedet.files.urls import is_url, url_stem
 
-from .container import VideoError
+from .container import MAX_PIXELS, VideoError
 from .reader import FrameFolderReader, open_video
 from .video_file import VideoFileReader
 
@@ -29,6 +29,7 @@ def open_frame_source(
     source: str | os.PathLike | int | Iterable[np.ndarray] | FrameSource,
     *,
     fps: float | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> FrameSource:
     """Open whatever frames can come from.
 
@@ -38,6 +39,8 @@ def open_frame_source(
             generator or an array (T, H, W, 3). An opened source is returned as it is.
         fps: frames per second of an iterable, or of a folder (None: 30). The others have times of
             their own.
+        max_pixels: largest frame of a video file or URL; larger ones are refused, and left out
+            where they come later.
 
     Returns:
         The source; close it, or use it as a context manager.
@@ -52,7 +55,7 @@ def open_frame_source(
     if isinstance(source, FrameSource):
         opened = source
     elif isinstance(source, (str, os.PathLike)):
-        opened = _open_path(os.fspath(source), fps)
+        opened = _open_path(os.fspath(source), fps, max_pixels)
     elif isinstance(source, int):
         opened = CameraSource(source)
     elif isinstance(source, Iterable):
@@ -71,10 +74,10 @@ def open_frame_source(
     return opened
 
 
-def _open_path(path: str, fps: float | None) -> FrameSource:
+def _open_path(path: str, fps: float | None, max_pixels: int) -> FrameSource:
     if is_url(path):
-        return VideoFileSource(VideoFileReader(path))
-    reader = open_video(path, folder_fps=fps or _DEFAULT_FPS)
+        return VideoFileSource(VideoFileReader(path, max_pixels=max_pixels))
+    reader = open_video(path, folder_fps=fps or _DEFAULT_FPS, max_pixels=max_pixels)
     if isinstance(reader, FrameFolderReader):
         return FrameFolderSource(reader, path)
     return VideoFileSource(reader)
