@@ -41,3 +41,36 @@ def test_several_bases_are_read(tmp_path):
     (tmp_path / "b.yaml").write_text("_BASE_: a.yaml\nVERSION: 2\n")
     (tmp_path / "mine.yaml").write_text("_BASE_: b.yaml\n")
     assert load_config(str(tmp_path / "mine.yaml")).SEED == 3
+
+
+def doubled(first, place):
+    """Aliases, each of which holds the one before twice: 2^30 values in all."""
+    aliases = [f"&a0 {first}", *(f"&a{k} {place.format(k - 1)}" for k in range(1, 30))]
+    return f"[{', '.join(aliases)}]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"_BASE_: {doubled('[1, 1]', '[*a{0}, *a{0}]')}\n",
+        f"INPUT:\n  MIN_SIZE_TEST: {doubled('[1, 1]', '[*a{0}, *a{0}]')}\n",
+        f"INPUT: {doubled('{x: 1}', '{{x: *a{0}, y: *a{0}}}')}\n",
+        "SEED: &a [*a]\n",
+        "INPUT: &a {x: *a}\n",
+        "_BASE_: base.yaml\n",
+    ],
+)
+def test_aliases_of_aliases_are_not_unfolded(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    assert path.stat().st_size < 1000
+    (tmp_path / "base.yaml").write_text(f"SEED: {doubled('[1, 1]', '[*a{0}, *a{0}]')}\n")
+    with pytest.raises(UserError, match="yaml: more than 100,000 values, those of an alias") as e:
+        load_config(str(path))
+    assert len(str(e.value)) < 300
+
+
+def test_data_sets_are_names(tmp_path):
+    (tmp_path / "mine.yaml").write_text("DATASETS:\n  TEST: [[a, b]]\n")
+    with pytest.raises(UserError, match="DATASETS.TEST: an entry is a list; list names of data"):
+        load_config(str(tmp_path / "mine.yaml"))

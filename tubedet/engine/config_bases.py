@@ -11,10 +11,12 @@ from tubedet.files.urls import is_url
 
 _KEY = "_BASE_"
 _MAX_BASES = 100  # of one config, each as often as it is named
+# An alias that holds another one twice, thirty times over, is 500 bytes and copied for ever.
+_MAX_VALUES = 100_000  # of one file, each as often as it is named
 
 
 def check_bases(path: str) -> None:
-    """Refuse a config whose bases lie in the network or lead back to itself.
+    """Refuse a config that holds no end of values, or whose bases are in the network or itself.
 
     A config of somebody else should not make this computer ask others for anything. Files that
     are missing or no yaml are left to whoever merges them.
@@ -44,6 +46,7 @@ def _bases_of(path: str) -> list[str]:
             content = yaml.safe_load(stream)
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return []  # said by the merge, with its line
+    _check_size(path, content)
     bases = content.get(_KEY, []) if isinstance(content, dict) else []
     found = []
     for base in bases if isinstance(bases, list) else [bases]:
@@ -55,3 +58,18 @@ def _bases_of(path: str) -> list[str]:
             )
         found.append(os.path.join(os.path.dirname(path), os.path.expanduser(base)))
     return found
+
+
+def _check_size(path: str, content: object) -> None:
+    waiting = [content]
+    num_values = 0
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (dict, list, set)):
+            num_values += len(value)
+            if num_values > _MAX_VALUES:
+                raise UserError(
+                    f"{path}: more than {_MAX_VALUES:,} values, those of an alias counted each "
+                    "time; write a config without such aliases"
+                )
+            waiting += value.values() if isinstance(value, dict) else value

@@ -54,8 +54,13 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
     _check_keys_of_deformable_tuber(cfg, tuber_defaults, config_file, opts)
     for key, source in weight_sources(cfg).items():
         check_weights_name(source, key)
-    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        ensure_registered(name)
+    for key in ("TRAIN", "TEST"):
+        for name in cfg.DATASETS[key]:
+            if not isinstance(name, str):
+                raise UserError(
+                    f"DATASETS.{key}: an entry is a {type(name).__name__}; list names of data sets"
+                )
+            ensure_registered(name)
     return cfg
 
 
