@@ -74,6 +74,7 @@ def test_the_page_answers_to_its_own_names(rules, host, status):
         ({"origin": "http://127.0.0.1:7861"}, 403),
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "same-site"}, 403),
     ],
