@@ -120,10 +120,51 @@ def test_bodies_are_limited():
 
 
 def test_a_full_page_takes_no_further_file():
-    rules = AccessRules("127.0.0.1", has_room=lambda: False)
+    rules = AccessRules("127.0.0.1", free_bytes=lambda: 0)
     status, _, text = ask(rules, "POST", "/gradio_api/upload")
     assert status == 507 and "no room for further videos" in text
     assert ask(rules, "POST", "/gradio_api/queue/join")[0] == 200
+
+
+def test_uploads_at_once_share_the_room():
+    """Each of them alone would fit."""
+    taken, bodies = [], [[bytes(400)] * 2 for _ in range(5)]
+
+    async def page(scope, receive, send):
+        message = {"more_body": True}
+        while message.get("more_body") and (message := await receive())["type"] == "http.request":
+            taken.append(len(message["body"]))
+            await asyncio.sleep(0)
+
+    guard = RequestGuard(page, AccessRules("127.0.0.1", free_bytes=lambda: 1000))
+    scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload"}
+    scope["headers"] = [(b"host", b"localhost"), (b"content-length", b"800")]
+
+    async def upload(chunks):
+        async def receive():
+            return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
+
+        await guard(scope, receive, None)
+
+    async def all_at_once():
+        await asyncio.gather(*map(upload, bodies))
+
+    asyncio.run(all_at_once())
+    assert taken == [400, 400]
+
+
+def test_an_upload_that_stands_still_is_ended():
+    ends = []
+
+    async def page(scope, receive, send):
+        ends.append(await receive())
+
+    rules = AccessRules("127.0.0.1", max_upload_seconds=0.01)
+    scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload"}
+    scope["headers"] = [(b"host", b"localhost")]
+    guard = RequestGuard(page, rules)
+    asyncio.run(guard(scope, asyncio.Event().wait, None))
+    assert ends == [{"type": "http.disconnect"}]
 
 
 def test_addresses_of_this_computer_only():

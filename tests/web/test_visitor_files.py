@@ -111,3 +111,10 @@ def test_a_page_that_is_killed_while_it_ends_leaves_no_file_of_a_visitor(tmp_pat
     with VisitorFiles(keep_seconds=1000) as files:
         (files.served / "film.mp4").touch()
     assert left == [".lock"] and list(tmp_path.iterdir()) == []
+
+
+def test_many_small_files_take_room():
+    with VisitorFiles(keep_seconds=60) as files:
+        for number in range(100):
+            (files.served / f"{number}.mp4").touch()
+        assert files.num_bytes() == 100 * 16 * 1024

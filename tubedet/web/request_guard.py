@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
+import math
 import re
 import socket
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -72,14 +75,16 @@ class AccessRules:
         names: further names by which it is reached, such as that of a proxy in front of it.
         token: what a visitor must know; None: nothing.
         max_upload_bytes: largest upload.
-        has_room: asked before an upload whether it may be stored.
+        free_bytes: asked before an upload how much may still be stored.
+        max_upload_seconds: longest time that an upload may take.
     """
 
     host: str
     names: Collection[str] = ()
     token: str | None = None
     max_upload_bytes: int = 100 << 20
-    has_room: Callable[[], bool] = lambda: True
+    free_bytes: Callable[[], float] = lambda: math.inf
+    max_upload_seconds: float = 600.0
 
     def knows(self, name: str) -> bool:
         """Whether the server goes by a name.
@@ -113,6 +118,7 @@ class RequestGuard:
     def __init__(self, app: ASGIApp, rules: AccessRules):
         self.app = app
         self.rules = rules
+        self._free_bytes = math.inf  # what all uploads that are under way may still store
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; see ASGI."""
@@ -123,7 +129,7 @@ class RequestGuard:
         if refusal is not None:
             await refusal(scope, receive, send)
         else:
-            await self.app(scope, self._limited(receive, self._max_bytes(scope["path"])), send)
+            await self.app(scope, self._limited(receive, scope["path"]), send)
 
     def _refusal(self, scope: Scope) -> Response | None:
         """Return the answer to a request that does not reach the page."""
@@ -151,11 +157,13 @@ class RequestGuard:
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"At most {self._max_bytes(path) / 2**20:.3g} MB are accepted",
             )
-        if path == _UPLOAD and not self.rules.has_room():
-            return _answer(
-                HTTPStatus.INSUFFICIENT_STORAGE,
-                "The page has no room for further videos; try again in some minutes",
-            )
+        if path == _UPLOAD:
+            self._free_bytes = self.rules.free_bytes()
+            if self._free_bytes <= int(length):
+                return _answer(
+                    HTTPStatus.INSUFFICIENT_STORAGE,
+                    "The page has no room for further videos; try again in some minutes",
+                )
         return None
 
     def _token_answer(self, scope: Scope, headers: Headers, path: str) -> Response | None:
@@ -177,16 +185,27 @@ class RequestGuard:
         # What surrounds the file in a form is small.
         return self.rules.max_upload_bytes + (1 << 16) if path == _UPLOAD else _MAX_OTHER_BYTES
 
-    @staticmethod
-    def _limited(receive: Receive, max_bytes: int) -> Receive:
-        """Break off a body that is longer than its header said, or that said nothing."""
-        left = max_bytes
+    def _limited(self, receive: Receive, path: str) -> Receive:
+        """Break off a body that is longer than its header said, or too slow, or finds no room."""
+        left, is_upload = self._max_bytes(path), path == _UPLOAD
+        over = time.monotonic() + self.rules.max_upload_seconds
+        is_complete = False
 
         async def receive_limited() -> Message:
-            nonlocal left
-            message = await receive()
-            left -= len(message.get("body", b""))
-            return message if left >= 0 else {"type": "http.disconnect"}
+            nonlocal left, is_complete
+            if is_complete:  # what comes now says that the visitor left
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), over - time.monotonic())
+            except asyncio.TimeoutError:
+                return {"type": "http.disconnect"}
+            size = len(message.get("body", b""))
+            is_complete = not message.get("more_body", False)
+            left -= size
+            if is_upload:
+                self._free_bytes -= size
+            is_refused = left < 0 or (is_upload and self._free_bytes < 0)
+            return {"type": "http.disconnect"} if is_refused else message
 
         return receive_limited
 

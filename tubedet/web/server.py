@@ -65,7 +65,8 @@ def serving(
             names=frozenset(name.lower() for name in names),
             token=token,
             max_upload_bytes=max_bytes,
-            has_room=lambda: files.num_bytes() < _MAX_STORED_UPLOADS * max_bytes,
+            free_bytes=lambda: _MAX_STORED_UPLOADS * max_bytes - files.num_bytes(),
+            max_upload_seconds=min(600.0, keep_seconds),
         )
         environment = {
             "GRADIO_TEMP_DIR": str(files.served),

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 _PREFIX = "tubedet-web-"
 _LOCK_FILE = ".lock"
+_MIN_BYTES = 16 << 10  # a file system holds a limited number of files
 _STARTING_SECONDS = 60  # a page that has just begun has no lock yet
 _own_folders: set[str] = set()  # locks do not part the pages of one process
 
@@ -51,8 +52,8 @@ class VisitorFiles(AbstractContextManager):
         self._thread.start()
 
     def num_bytes(self) -> int:
-        """Size of all that is served, in bytes."""
-        return sum(status.st_size for _, status in _entries(self.served))
+        """Size of all that is served, in bytes; a small file takes room, too."""
+        return sum(max(status.st_size, _MIN_BYTES) for _, status in _entries(self.served))
 
     def sweep(self) -> None:
         """Delete what is too old. Links are not followed, and a fault at one file stops nothing."""
