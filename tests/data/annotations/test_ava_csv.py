@@ -219,6 +219,14 @@ def test_malformed_label_map(tmp_path, text, line, message):
     assert message in str(caught.value)
 
 
+def test_what_is_too_long_for_a_label_map_is_not_read(tmp_path):
+    path = write(tmp_path, "#" * (2**20 - 8) + "\n1: sit\n", "map.txt")
+    assert read_label_map(path) == {1: "sit"}
+    path.write_text("#" * (2**20 - 7) + "\n1: sit\n")
+    with pytest.raises(AnnotationError, match="map.txt: more than 1,048,576 characters: is this"):
+        read_label_map(path)
+
+
 def test_videos_that_get_the_same_id_become_one():
     rows = ["b ,1,0,0,1,1,3\n", "a,1,0,0,1,1,4\n", "b,2,0,0,1,1,5\n", "a ,3\n"]
     table = parse_ava_csv(rows, source="rows", ava_kinetics=True).with_video_ids(str.strip)

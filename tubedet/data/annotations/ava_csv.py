@@ -28,6 +28,9 @@ _LINES_PER_CHUNK = 16384
 _SPARE_WIDTH = 24
 _MAX_UNIFORM_ID_WIDTH = 256  # the fast parser reserves that much for every row
 MAX_ACTION_ID = 100_000  # action lists become arrays with a column for each id up to the last
+_MAX_LABEL_MAP = (
+    1 << 20
+)  # characters; the one of AVA has 4,000, and reading takes 150 times as much
 _COLUMNS = tuple(
     f"column {number} ({name})"
     for number, name in enumerate(
@@ -187,7 +190,11 @@ def read_label_map(path: str | PathLike) -> dict[int, str]:
         OSError: The file cannot be read.
     """
     with open_text(path) as stream:
-        text = stream.read()
+        text = stream.read(_MAX_LABEL_MAP + 1)
+    if len(text) > _MAX_LABEL_MAP:
+        raise AnnotationError(
+            f"{path}: more than {_MAX_LABEL_MAP:,} characters: is this the label map?"
+        )
     label_map: dict[int, str] = {}
     names: set[str] = set()
     for entry in label_map_entries(text, str(path)):

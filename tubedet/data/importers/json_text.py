@@ -13,6 +13,8 @@ from typing import Any
 
 from tubedet.data.annotations.text import AnnotationError
 
+# A megabyte of gzip can hold a gigabyte of spaces.
+_MIN_UNPACKED_BYTES, _MAX_RATIO = 64 << 20, 100
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -53,7 +55,11 @@ def json_text(path: Path) -> str:
     """
     content = path.read_bytes()
     if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
+        most = _MIN_UNPACKED_BYTES + _MAX_RATIO * len(content)
+        with gzip.open(path) as stream:
+            content = stream.read(most + 1)
+        if len(content) > most:
+            raise ValueError(f"it unpacks to more than {most:,} bytes, so unpack it with gunzip")
     encoding = json.detect_encoding(content)
     return content.decode("utf-8-sig" if encoding == "utf-8" else encoding)
 
