@@ -20,13 +20,13 @@ fuzz = settings(
 )
 
 
-def _places(value, path=()):
-    """Paths of all members."""
+def places(value, path=()):
+    """Every place within nested dicts and lists as a tuple of keys."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in items:
         yield (*path, key)
         if isinstance(inner, (dict, list)):
-            yield from _places(inner, (*path, key))
+            yield from places(inner, (*path, key))
 
 
 @st.composite
@@ -34,10 +34,10 @@ def damaged_json(draw, content):
     """A value after one to three edits of its members."""
     content = copy.deepcopy(content)
     for _ in range(draw(st.integers(1, 3))):
-        places = list(_places(content))
-        if not places:
+        members = list(places(content))
+        if not members:
             return content
-        *path, key = draw(st.sampled_from(places))
+        *path, key = draw(st.sampled_from(members))
         inner = content
         for step in path:
             inner = inner[step]
@@ -48,7 +48,7 @@ def damaged_json(draw, content):
             inner.append(copy.deepcopy(inner[key]))
         elif kind == "other":  # the value of another place
             other = content
-            for step in draw(st.sampled_from(places)):
+            for step in draw(st.sampled_from(members)):
                 other = other[step]
             inner[key] = copy.deepcopy(other)
         else:

@@ -1,5 +1,6 @@
 import pickle
 import time
+import tracemalloc
 import zipfile
 from collections import Counter, OrderedDict
 
@@ -61,7 +62,13 @@ def test_a_bomb_alone_is_refused(tmp_path, content):
 
 def test_a_number_of_a_small_file_takes_no_table(tmp_path):
     # The machine in C would reserve eight bytes for each of 2 ** 31 places.
-    inspect_pickles(archive(tmp_path / "a.pth", MEMO))
+    path = archive(tmp_path / "a.pth", MEMO)
+    tracemalloc.start()
+    try:
+        inspect_pickles(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("is_old", [False, True])

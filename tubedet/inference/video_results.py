@@ -48,6 +48,10 @@ class VideoOutputs:
     coco: str | PathLike | None = None
 
 
+class VideoTimeError(VideoError):
+    """The work at a video takes longer than it may."""
+
+
 @dataclass
 class VideoSummary:
     """What was found.
@@ -118,7 +122,8 @@ def write_video_results(
         VideoSummary: the numbers.
 
     Raises:
-        VideoError: if the source cannot be read, holds no frame, or takes longer.
+        VideoError: if the source cannot be read or holds no frame.
+        VideoTimeError: if it takes longer than ``max_minutes``.
         OSError, ValueError: if an output cannot be written or an argument is wrong.
     """
     visualizer = ActionVisualizer(action_names)
@@ -161,7 +166,7 @@ def write_video_results(
                 summary.num_frames += 1
                 is_wanted = show is None or show(drawing)
             if time.monotonic() > over:
-                raise VideoError(
+                raise VideoTimeError(
                     f"{frames.path or frames.name}: takes longer than {max_minutes:g} minutes"
                 )
             if progress is not None:

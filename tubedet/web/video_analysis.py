@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -17,6 +16,7 @@ from tubedet.data import VideoError
 from tubedet.inference import VideoActionDetector, VideoOutputs, write_video_results
 from tubedet.inference.device_faults import device_faults_told_apart
 from tubedet.inference.drawing.action_visualizer import identity_colour
+from tubedet.inference.video_results import VideoTimeError
 
 from .timeline import action_spans, draw_timeline
 from .upload_checks import UploadError, check_upload, open_upload
@@ -105,16 +105,6 @@ class VideoAnalysis:
             duration = check_upload(
                 path, max_megabytes=self.max_megabytes, max_seconds=self.max_seconds
             )
-            over = time.monotonic() + 60 * self.max_minutes
-
-            def go_on(second: float) -> None:
-                if time.monotonic() > over:
-                    raise UploadError(
-                        f"{path.name} takes longer than {self.max_minutes:g} minutes. Look less "
-                        "often, or cut out the part that matters."
-                    )
-                progress(min(second / duration, 1.0))
-
             results = Path(folder) / path.stem
             video, csv, jsonl = (results.with_suffix(s) for s in (".mp4", ".csv", ".jsonl"))
             try:
@@ -130,8 +120,14 @@ class VideoAnalysis:
                         every=every,
                         end=self.max_seconds + 1,
                         confidence_threshold=threshold,
-                        progress=go_on,
+                        max_minutes=self.max_minutes,
+                        progress=lambda time: progress(min(time / duration, 1.0)),
                     )
+            except VideoTimeError as error:
+                raise UploadError(
+                    f"{path.name} takes longer than {self.max_minutes:g} minutes. Look less often, "
+                    "or cut out the part that matters."
+                ) from error
             except VideoError as error:
                 raise UploadError(
                     f"{path.name} is damaged and cannot be read to its end."

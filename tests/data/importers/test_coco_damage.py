@@ -7,6 +7,7 @@ import pytest
 from coco_samples import COCO_VID, CVAT, TAO, YOUTUBE_VIS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from json_damage import places
 
 from tubedet.data import AnnotationError
 from tubedet.data.importers.coco_video import read_coco_video
@@ -20,15 +21,6 @@ OTHERS = (
     *({"id": 1}, {"size": [2, 2], "counts": "04"}, {"track_id": 0}, {"attributes": [1]}),
 )
 TOKENS = (b'"', b",", b"]", b"}", b"[", b"{", b"\0", b"\xff", b"1e999", b"NaN", b"9" * 5000, b"-")
-
-
-def places(value, found=()):
-    """Every place within a value as a tuple of keys."""
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, inner in items:
-        yield (*found, key)
-        if isinstance(inner, (dict, list)):
-            yield from places(inner, (*found, key))
 
 
 @st.composite

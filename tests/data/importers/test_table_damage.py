@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from json_damage import places
 
 from tests.data.importers import (
     test_act_pickle,
@@ -103,15 +104,6 @@ def damaged_text(draw, text):
         middle = draw(st.one_of(st.sampled_from(TOKENS), lines, st.just(text[start:end] * 2)))
         text = text[:start] + middle + text[end:]
     return text
-
-
-def places(value, found=()):
-    """Every place within nested dicts and lists as a tuple of keys."""
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, inner in items:
-        yield (*found, key)
-        if isinstance(inner, (dict, list)):
-            yield from places(inner, (*found, key))
 
 
 @st.composite
