@@ -13,6 +13,7 @@ from tubedet.config import add_tubedet_config
 from tubedet.engine import load_config
 
 PACKAGE = Path(__file__).parents[1] / "tubedet"
+KEY_FILES = (PACKAGE / "config.py", PACKAGE / "architecture_config.py")
 NODES = {
     "TubeR": "TUBER",
     "DeformableTubeR": "DEFORMABLE_TUBER",
@@ -41,7 +42,7 @@ def test_the_package_reads_every_key():
     read = {
         node.attr
         for path in PACKAGE.rglob("*.py")
-        if path != PACKAGE / "config.py"
+        if path not in KEY_FILES
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
     }
@@ -51,13 +52,13 @@ def test_the_package_reads_every_key():
 
 
 def test_a_comment_explains_every_key():
-    lines = (PACKAGE / "config.py").read_text(encoding="utf-8").splitlines()
+    lines = [line for path in KEY_FILES for line in path.read_text(encoding="utf-8").splitlines()]
     names = {key.rpartition(".")[2] for key in _own_keys()}
     explained = set()
     for before, line in zip(lines, lines[1:]):
         match = re.match(r"\s+(?:cfg[.\w]*|node)\.([A-Z0-9_]+) = (?!CN\(\))", line)
         if match and match[1] in names:
-            assert before.lstrip().startswith("# "), f"config.py: {line.strip()} has no comment"
+            assert before.lstrip().startswith("# "), f"{line.strip()} has no comment"
             explained.add(match[1])
     assert explained == names
 

@@ -18,6 +18,7 @@ LAYERS = (
     "agreement",
     "files",
     "model_zoo",
+    "architecture_config",
     "config",
     "layers",
     "modeling",

@@ -3,6 +3,8 @@
 import torch
 from detectron2.config import CfgNode as CN
 
+from tubedet.architecture_config import add_architecture_keys
+
 
 def add_tubedet_config(cfg: CN) -> None:
     """Add every tubedet key, with the values of the published TubeR CSN-50 on AVA, to a config.
@@ -97,11 +99,7 @@ def _add_model_keys(cfg: CN) -> None:
     # Off until the kernels have passed their tests on a GPU (make gpu-tests).
     cfg.MODEL.CSN.TRITON = False
 
-    _add_tuber_keys(cfg)
-    _add_deformable_tuber_keys(cfg)
-    _add_seqformer_keys(cfg)
-    _add_sparse_rcnn_keys(cfg)
-    _add_criterion_keys(cfg)
+    add_architecture_keys(cfg)
 
     cfg.MODEL.INIT = CN()
     # Path, URL or released name of weights for the CSN alone, loaded before MODEL.WEIGHTS at the
@@ -111,157 +109,6 @@ def _add_model_keys(cfg: CN) -> None:
     cfg.MODEL.INIT.TRANSFORMER = ""
     # Loading stops when a source fills a smaller share of the model, or of the part it is for.
     cfg.MODEL.INIT.MIN_MATCHED = 0.9
-
-
-def _add_tuber_keys(cfg: CN) -> None:
-    cfg.MODEL.TUBER = CN()
-    # "key_frame": NUM_QUERIES queries for the key frame (AVA).
-    # "tubelet": NUM_QUERIES queries for every frame (JHMDB, with EXCLUSIVE_ACTIONS).
-    cfg.MODEL.TUBER.QUERY_TYPE = "key_frame"
-    # How the time steps of the backbone become the detector's memory:
-    # "decode" (learned), "avg", "max", "center" (one step) or "none" (all steps).
-    cfg.MODEL.TUBER.TEMPORAL_POOLING = "decode"
-    _add_transformer_keys(cfg.MODEL.TUBER, num_queries=15, feedforward_dim=2048)
-    _add_context_keys(cfg.MODEL.TUBER)
-    # Initial probability of every independent action, set by the classifier's bias. Published: 0.5;
-    # a small value saves the first iterations of a training from scratch.
-    cfg.MODEL.TUBER.ACTION_PRIOR = 0.5
-    # Action scores of a query are zero unless its person probability is above this.
-    cfg.MODEL.TUBER.PERSON_THRESH = 0.8
-
-
-def _add_deformable_tuber_keys(cfg: CN) -> None:
-    cfg.MODEL.DEFORMABLE_TUBER = CN()
-    # D3: a DETR on the last backbone stage finds the positions of the queries.
-    cfg.MODEL.DEFORMABLE_TUBER.DETR_FIRST = False
-    # D4: TubeR's context branch classifies instead of a linear layer.
-    cfg.MODEL.DEFORMABLE_TUBER.CONTEXT_ACTIONS = False
-    # The context branch sees one collapsed time step, as published, instead of all steps.
-    cfg.MODEL.DEFORMABLE_TUBER.COLLAPSE_CONTEXT = True
-    # Norm after each temporal convolution: "BN", "SyncBN", "FrozenBN" or "GN".
-    cfg.MODEL.DEFORMABLE_TUBER.COLLAPSE_NORM = "BN"
-    # Queries start from the encoder's best cells instead of learned positions.
-    cfg.MODEL.DEFORMABLE_TUBER.TWO_STAGE = False
-    _add_transformer_keys(cfg.MODEL.DEFORMABLE_TUBER, num_queries=15, feedforward_dim=2048)
-    _add_deformable_keys(cfg.MODEL.DEFORMABLE_TUBER)
-    _add_context_keys(cfg.MODEL.DEFORMABLE_TUBER)
-    # Initial probability of every independent action, set by the classifier's bias.
-    cfg.MODEL.DEFORMABLE_TUBER.ACTION_PRIOR = 0.5
-    # Action scores of a query are zero unless its person probability is above this.
-    cfg.MODEL.DEFORMABLE_TUBER.PERSON_THRESH = 0.8
-
-
-def _add_seqformer_keys(cfg: CN) -> None:
-    cfg.MODEL.SEQFORMER = CN()
-    # Time steps in which boxes are predicted; the backbone's maps are pooled to as many.
-    cfg.MODEL.SEQFORMER.NUM_STEPS = 4
-    _add_transformer_keys(cfg.MODEL.SEQFORMER, num_queries=20, feedforward_dim=1024)
-    _add_deformable_keys(cfg.MODEL.SEQFORMER)
-    # Initial probability of every independent action, set by the classifier's bias.
-    cfg.MODEL.SEQFORMER.ACTION_PRIOR = 0.01
-    # Action scores of a query are zero unless its most probable action is above this.
-    cfg.MODEL.SEQFORMER.PERSON_THRESH = 0.0
-
-
-def _add_transformer_keys(node: CN, *, num_queries: int, feedforward_dim: int) -> None:
-    # Queries: the most persons that a clip can have.
-    node.NUM_QUERIES = num_queries
-    # Channels of the transformer's tokens.
-    node.HIDDEN_DIM = 256
-    # Heads of every attention; a divisor of HIDDEN_DIM.
-    node.NUM_HEADS = 8
-    # Hidden channels of the feed-forward layers.
-    node.FEEDFORWARD_DIM = feedforward_dim
-    # Layers of the encoder.
-    node.ENC_LAYERS = 6
-    # Layers of the decoder.
-    node.DEC_LAYERS = 6
-    # Dropout of all attention and feed-forward layers.
-    node.DROPOUT = 0.1
-
-
-def _add_context_keys(node: CN) -> None:
-    # Dropout before the action classifier of the context branch.
-    node.ACTION_DROPOUT = 0.5
-    # Hide padded cells from the context branch too. The published model does not.
-    node.MASK_CONTEXT = False
-
-
-def _add_deformable_keys(node: CN) -> None:
-    # Resolutions of the features; those beyond the backbone's maps come from strided convolutions.
-    node.NUM_LEVELS = 4
-    # Points that each head samples on each level in the encoder.
-    node.ENC_POINTS = 4
-    # Points that each head samples on each level in the decoder.
-    node.DEC_POINTS = 4
-    # Every decoder layer refines the boxes of the one before.
-    node.BOX_REFINE = True
-
-
-def _add_sparse_rcnn_keys(cfg: CN) -> None:
-    # Channels are MODEL.FPN.OUT_CHANNELS, pooling is MODEL.ROI_BOX_HEAD.POOLER_*.
-    cfg.MODEL.SPARSE_RCNN = CN()
-    # Learned proposals: the most persons that a clip can have.
-    cfg.MODEL.SPARSE_RCNN.NUM_PROPOSALS = 100
-    # Heads in a row, each refining the boxes of the one before.
-    cfg.MODEL.SPARSE_RCNN.NUM_STAGES = 6
-    # Heads of the attention among the proposals.
-    cfg.MODEL.SPARSE_RCNN.NUM_HEADS = 8
-    # Hidden channels of the feed-forward layers.
-    cfg.MODEL.SPARSE_RCNN.FEEDFORWARD_DIM = 2048
-    # Inner channels of the dynamic convolutions.
-    cfg.MODEL.SPARSE_RCNN.DYNAMIC_DIM = 64
-    # Hidden layers before the action classifier.
-    cfg.MODEL.SPARSE_RCNN.NUM_CLS = 1
-    # Hidden layers before the box regressor.
-    cfg.MODEL.SPARSE_RCNN.NUM_REG = 3
-    # Dropout of all attention and feed-forward layers.
-    cfg.MODEL.SPARSE_RCNN.DROPOUT = 0.0
-    # Side in pixels of a box that is pooled from the map of stride 16; smaller boxes come from
-    # finer maps. About half the short side of a clip: with the 224 that detectron2 uses for images
-    # of 800 pixels, no box of a clip would ever see the coarsest map.
-    cfg.MODEL.SPARSE_RCNN.CANONICAL_BOX_SIZE = 128
-    # How the time steps of every backbone stage become one: "avg", "max", "center" (one step) or
-    # "decode" (learned).
-    cfg.MODEL.SPARSE_RCNN.TEMPORAL_POOLING = "max"
-    # Initial probability of every independent action, set by the classifier's bias.
-    cfg.MODEL.SPARSE_RCNN.ACTION_PRIOR = 0.01
-    # Action scores of a proposal are zero unless its most probable action is above this.
-    cfg.MODEL.SPARSE_RCNN.PERSON_THRESH = 0.0
-
-
-def _add_criterion_keys(cfg: CN) -> None:
-    # Matching and losses of every architecture. These are TubeR's values; those of the others are
-    # in configs/Base-*.yaml.
-    cfg.MODEL.CRITERION = CN()
-    # Weight of the class, person or action, in the matching cost.
-    cfg.MODEL.CRITERION.COST_CLASS = 12.0
-    # Weight of the boxes' L1 distance in the matching cost.
-    cfg.MODEL.CRITERION.COST_BBOX = 5.0
-    # Weight of the boxes' GIoU in the matching cost.
-    cfg.MODEL.CRITERION.COST_GIOU = 2.0
-    # Coordinates of the L1 distance, in the cost and the loss: "cxcywh" or "xyxy".
-    cfg.MODEL.CRITERION.L1_FORMAT = "cxcywh"
-    # Losses on every decoder layer (stage) instead of the last one only.
-    cfg.MODEL.CRITERION.AUX_LOSS = True
-    # Loss of independent actions: "bce" (mean over everything) or "focal" (per box).
-    cfg.MODEL.CRITERION.ACTION_LOSS = "bce"
-    # Weight of loss_ce, the actions.
-    cfg.MODEL.CRITERION.ACTION_LOSS_WEIGHT = 12.0
-    # Weight of loss_bbox, the L1 distance of the boxes.
-    cfg.MODEL.CRITERION.BBOX_LOSS_WEIGHT = 5.0
-    # Weight of loss_giou of the boxes.
-    cfg.MODEL.CRITERION.GIOU_LOSS_WEIGHT = 2.0
-    # Weight of loss_ce_b, the person (or visibility) decision of TubeR and DeformableTubeR.
-    cfg.MODEL.CRITERION.PERSON_LOSS_WEIGHT = 1.0
-    # Factor on the action loss of matched queries ("bce" only).
-    cfg.MODEL.CRITERION.MATCHED_ACTION_WEIGHT = 10.0
-    # Share of the positive class in the focal loss and in the focal matching cost.
-    cfg.MODEL.CRITERION.FOCAL_ALPHA = 0.25
-    # Exponent of the focal loss and of the focal matching cost.
-    cfg.MODEL.CRITERION.FOCAL_GAMMA = 2.0
-    # Weight of "no object" in the softmax losses.
-    cfg.MODEL.CRITERION.NO_OBJECT_WEIGHT = 0.1
 
 
 def _add_run_keys(cfg: CN) -> None:

@@ -47,7 +47,7 @@ def unknown_key_message(cfg: CfgNode, key: str) -> str:
     same_name = [name for name in known if name.rpartition(".")[2] == last]
     close = difflib.get_close_matches(wanted, same_name, n=3, cutoff=0.0)
     close = close or difflib.get_close_matches(wanted, known, n=1)
-    advice = f"; did you mean {' or '.join(close)}?" if close else "; tubedet/config.py has all"
+    advice = f"; did you mean {' or '.join(close)}?" if close else "; see docs/training.md"
     return f"there is no key {key}{advice}"
 
 
