@@ -40,6 +40,12 @@ def _add_input_keys(cfg: CN) -> None:
     # Frames per second in which FRAME_STRIDE counts, whatever the rate of the stored video. In data
     # sets annotated frame by frame (JHMDB, UCF101-24) it counts stored frames instead.
     cfg.INPUT.CLIP.FPS = 30.0
+    # Frames, counted as above, by which the clip is late. Released video ViTs were trained without
+    # the key frame: VideoMAE-Action-Detection has 1 at stride 4 and 25 fps, UMT 3 at stride 8.
+    cfg.INPUT.CLIP.FRAME_SHIFT = 0
+    # NUM_FRAMES frames at equal distances in so many, such as UMT's 8 in 300, instead of
+    # FRAME_STRIDE. 0: FRAME_STRIDE counts.
+    cfg.INPUT.CLIP.SPAN = 0
     # Short side of the random training crop, which keeps the aspect ratio. 0: no crop.
     cfg.INPUT.CLIP.CROP_SHORT_SIDE = 256
     # Largest change of hue, saturation and value, in OpenCV's 8-bit HSV units; drawn once a clip.
@@ -118,6 +124,14 @@ def _add_run_keys(cfg: CN) -> None:
     # AdamW with these factors on BASE_LR: pairs of [pattern of parameter names, factor], such as
     # ["backbone.*", 0.1]; the last one that fits counts.
     cfg.SOLVER.LR_FACTORS = []
+    # In a ViT, the share of the learning rate that a layer has of that of the next one; the last
+    # norm has all of it. Multiplies with LR_FACTORS, such as 0.75 for ViT-B. 1: all layers alike.
+    cfg.SOLVER.LAYER_DECAY = 1.0
+    # Weight decay of a ViT's norms, biases, LayerScale and position table, before
+    # WEIGHT_DECAY_NORM and WEIGHT_DECAY_BIAS. None: as outside of the ViT.
+    cfg.SOLVER.WEIGHT_DECAY_VIT_VECTORS = 0.0
+    # LR_SCHEDULER_NAME also takes "FullWarmupCosineLR", the schedule of VideoMAE and UMT: the last
+    # of WARMUP_ITERS has the full rate, and a cosine falls from there to BASE_LR_END.
     # CLIP_GRADIENTS.CLIP_TYPE also takes "full_model": the L2 norm over all parameters.
     cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "full_model"
     # Clips of a process that go through the model at a time; the gradients of an iteration add up

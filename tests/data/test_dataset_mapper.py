@@ -120,6 +120,12 @@ def test_stride_counts_in_the_sampling_rate_not_in_the_stored_one(key_frame, num
     assert numbers_in(clip.permute(1, 2, 3, 0).numpy()) == [48, 54, 60, 66]
 
 
+def test_a_shifted_clip_misses_its_key_frame(key_frame, numbers_in):
+    mapper = make_mapper(False, num_frames=4, frame_stride=4, frame_shift=1)
+    clip = mapper(key_frame)["clip"]
+    assert numbers_in(clip.permute(1, 2, 3, 0).numpy()) == [53, 57, 61, 65]
+
+
 def test_key_frame_keeps_its_slot_at_the_edges(key_frame, numbers_in):
     key_frame["timestamp"] = 900.0
     clip = make_mapper(False)(key_frame)["clip"]
@@ -267,6 +273,7 @@ def test_config_reaches_the_mapper(cfg, key_frame):
     cfg.DATALOADER.MAX_BROKEN_KEYFRAMES = 4
     mapper = ClipDatasetMapper(cfg, is_train=True)
     assert (mapper.num_frames, mapper.frame_stride, mapper.fps) == (6, 3, 15.0)
+    assert mapper.frame_shift == 0
     assert (mapper.min_box_area, mapper._broken_videos.max_broken) == (7.0, 4)
     assert mapper.min_decoded_side == 40
     mapped = mapper(key_frame)
@@ -276,6 +283,16 @@ def test_config_reaches_the_mapper(cfg, key_frame):
     assert mapper(key_frame)["clip"].shape == (3, 6, 30, 40)
     assert mapper._broken_videos.max_broken == 0
     assert mapper.min_decoded_side == 30
+
+
+def test_shift_and_span_of_a_config_reach_the_mapper(cfg):
+    cfg.INPUT.CLIP.NUM_FRAMES, cfg.INPUT.CLIP.FRAME_SHIFT = 8, 3
+    mapper = ClipDatasetMapper(cfg, is_train=False)
+    assert (mapper.frame_stride, mapper.frame_shift) == (2, 3)
+    cfg.INPUT.CLIP.FRAME_SHIFT, cfg.INPUT.CLIP.SPAN = 0, 300
+    mapper = ClipDatasetMapper(cfg, is_train=True)
+    assert (mapper.frame_stride, mapper.frame_shift) == (37.5, 18.75)
+    assert mapper._frame_offsets().tolist() == [-132, -94, -57, -19, 18, 56, 93, 131]
 
 
 def test_published_pipeline_is_the_default(cfg):

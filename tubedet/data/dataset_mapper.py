@@ -18,7 +18,7 @@ from tubedet.errors import UserError
 
 from .augmentation import ClipAugInput, build_clip_augmentations, clip_tubes, keep_visible_boxes
 from .broken_videos import BrokenVideoPolicy
-from .clip_sampling import clip_times, stored_times
+from .clip_sampling import clip_offsets, clip_spacing, clip_times, stored_times
 from .device_augmentation import DEFERRABLE
 
 
@@ -28,7 +28,8 @@ class ClipDatasetMapper:
     A callable for detectron2's data loaders. The result is a dict with everything of the dataset
     dict but its annotations, and
 
-    * ``clip``: uint8 tensor (3, T, H, W), RGB, contiguous, the key frame in slot ``T // 2``;
+    * ``clip``: uint8 tensor (3, T, H, W), RGB, contiguous, the key frame in slot ``T // 2`` unless
+      ``frame_shift`` moves it;
     * ``height``, ``width``: size of the stored video, pixels, in which results are wanted;
     * ``instances`` (training only): :class:`Instances` of N persons with ``gt_boxes`` (XYXY in
       pixels of the clip, float32) and ``gt_actions`` (float32 (N, A), multi-hot). Data sets which
@@ -48,6 +49,8 @@ class ClipDatasetMapper:
         frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
         fps: frames per second in which the stride counts; the rate of the stored video may
             differ. In data sets which are annotated frame by frame it counts stored frames.
+        frame_shift: frames, counted likewise, by which the clip is late; see
+            :func:`~tubedet.data.clip_sampling.clip_offsets`.
         num_actions: A, action classes.
         min_box_area: boxes with at most this area within the clip are dropped, square pixels.
         max_broken_keyframes: distinct unreadable key frames which each loader process may skip
@@ -68,9 +71,10 @@ class ClipDatasetMapper:
         *,
         augmentations: Sequence[T.Augmentation | T.Transform],
         num_frames: int,
-        frame_stride: int,
+        frame_stride: float,
         fps: float,
         num_actions: int,
+        frame_shift: float = 0,
         min_box_area: float = 30.0,
         max_broken_keyframes: int = 0,
         max_open_videos: int = 8,
@@ -81,6 +85,7 @@ class ClipDatasetMapper:
         self.augmentations = T.AugmentationList(augmentations)
         self.num_frames = num_frames
         self.frame_stride = frame_stride
+        self.frame_shift = frame_shift
         self.fps = fps
         self.num_actions = num_actions
         self.min_box_area = min_box_area
@@ -102,11 +107,18 @@ class ClipDatasetMapper:
             flip=cfg.INPUT.RANDOM_FLIP,
             hsv_jitter=clip.HSV_JITTER,
         )
+        frame_stride, frame_shift = clip_spacing(
+            num_frames=clip.NUM_FRAMES,
+            frame_stride=clip.FRAME_STRIDE,
+            frame_shift=clip.FRAME_SHIFT,
+            span=clip.SPAN,
+        )
         return {
             "is_train": is_train,
             "augmentations": augmentations,
             "num_frames": clip.NUM_FRAMES,
-            "frame_stride": clip.FRAME_STRIDE,
+            "frame_stride": frame_stride,
+            "frame_shift": frame_shift,
             "fps": clip.FPS,
             "num_actions": cfg.MODEL.NUM_ACTIONS,
             "min_box_area": clip.MIN_BOX_AREA,
@@ -188,6 +200,7 @@ class ClipDatasetMapper:
                 dataset_dict["timestamp"],
                 num_frames=self.num_frames,
                 frame_stride=self.frame_stride,
+                frame_shift=self.frame_shift,
                 fps=self.fps,
             )
             times = stored_times(times, start_second=dataset_dict["start_second"])
@@ -205,7 +218,9 @@ class ClipDatasetMapper:
 
     def _frame_offsets(self) -> np.ndarray:
         """(T,) int, distances of the frames of a clip from the key frame, in stored frames."""
-        return (np.arange(self.num_frames) - self.num_frames // 2) * self.frame_stride
+        return clip_offsets(
+            self.num_frames, frame_stride=self.frame_stride, frame_shift=self.frame_shift
+        )
 
     def _instances(
         self, annotations: list[dict], aug_input: ClipAugInput, dataset_dict: dict

@@ -37,6 +37,7 @@ from .data_checks import warn_of_crowds, warn_of_mirrored_actions
 from .dataset_lists import evenly_sampled, read_key_frames
 from .evaluation_precision import AMP_DTYPES, EvaluatedModel, evaluation_dtype
 from .freezing import freeze_parameters
+from .lr_schedule import build_lr_scheduler
 from .metrics_file import METRICS, WrittenEvaluation, forget_iterations, has_evaluation
 from .model_actions import checkpointed_actions
 from .model_loading import build_checkpointer
@@ -199,19 +200,8 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_lr_scheduler(cls, cfg, optimizer):
-        """Return the schedule of the learning rate.
-
-        Args:
-            cfg: ``SOLVER.LR_SCHEDULER_NAME`` is one of detectron2's.
-            optimizer: whose learning rate it changes.
-
-        Raises:
-            UserError: if there is no such schedule.
-        """
-        try:
-            return super().build_lr_scheduler(cfg, optimizer)
-        except (IndexError, ValueError) as error:  # the former for too few SOLVER.STEPS
-            raise UserError(f"SOLVER.LR_SCHEDULER_NAME or its values: {error}") from error
+        """See :func:`tubedet.engine.lr_schedule.build_lr_scheduler`."""
+        return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
