@@ -24,6 +24,7 @@ def add_tubedet_config(cfg: CN) -> None:
 
 def _add_input_keys(cfg: CN) -> None:
     # Short side of the clip before cropping (training) and at test time; no limit on the long one.
+    # MIN_SIZE_TRAIN_SAMPLING: "choice" takes one of MIN_SIZE_TRAIN, "range" any length between two.
     cfg.INPUT.MIN_SIZE_TRAIN = (288,)
     cfg.INPUT.MAX_SIZE_TRAIN = 100000
     cfg.INPUT.MIN_SIZE_TEST = 256
@@ -46,8 +47,10 @@ def _add_input_keys(cfg: CN) -> None:
     # NUM_FRAMES frames at equal distances in so many, such as UMT's 8 in 300, instead of
     # FRAME_STRIDE. 0: FRAME_STRIDE counts.
     cfg.INPUT.CLIP.SPAN = 0
-    # Short side of the random training crop, which keeps the aspect ratio. 0: no crop.
+    # Short side of the random training crop. 0: no crop.
     cfg.INPUT.CLIP.CROP_SHORT_SIDE = 256
+    # Shape of that crop: "frame" keeps the aspect ratio; "square" as video ViTs were trained.
+    cfg.INPUT.CLIP.CROP_SHAPE = "frame"
     # Largest change of hue, saturation and value, in OpenCV's 8-bit HSV units; drawn once a clip.
     cfg.INPUT.CLIP.HSV_JITTER = (10, 26, 26)
     # Flip, crop and colours of training clips on MODEL.DEVICE instead of in the loader's workers,
@@ -55,6 +58,8 @@ def _add_input_keys(cfg: CN) -> None:
     cfg.INPUT.CLIP.AUGMENT_ON_DEVICE = False
     # Boxes of at most this area (square pixels) after the training augmentation are dropped.
     cfg.INPUT.CLIP.MIN_BOX_AREA = 30.0
+    # Boxes of which the training crop leaves a smaller share of their area are dropped. 0: none.
+    cfg.INPUT.CLIP.MIN_BOX_SHARE = 0.0
 
 
 def _add_model_keys(cfg: CN) -> None:

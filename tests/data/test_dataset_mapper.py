@@ -295,6 +295,26 @@ def test_shift_and_span_of_a_config_reach_the_mapper(cfg):
     assert mapper._frame_offsets().tolist() == [-132, -94, -57, -19, 18, 56, 93, 131]
 
 
+def test_the_training_of_a_vit_sees_squares_and_whole_persons(cfg, key_frame):
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = (40, 44), "range"
+    cfg.INPUT.CLIP.CROP_SHORT_SIDE, cfg.INPUT.CLIP.CROP_SHAPE = 36, "square"
+    cfg.INPUT.CLIP.NUM_FRAMES, cfg.INPUT.RANDOM_FLIP = 2, "none"
+    found = {}
+    for share in (0.0, 0.75):
+        cfg.INPUT.CLIP.MIN_BOX_SHARE = share
+        np.random.seed(0)
+        mapper = ClipDatasetMapper(cfg, is_train=True)
+        assert mapper.min_decoded_side == 44
+        found[share] = [mapper(key_frame) for _ in range(12)]
+    assert {tuple(clip["clip"].shape) for clip in found[0.0]} == {(3, 2, 36, 36)}
+    numbers = {
+        share: [0 if clip is None else len(clip["instances"]) for clip in clips]
+        for share, clips in found.items()
+    }
+    assert all(few <= many for few, many in zip(numbers[0.75], numbers[0.0]))
+    assert sum(numbers[0.75]) < sum(numbers[0.0])
+
+
 def test_published_pipeline_is_the_default(cfg):
     names = [type(a).__name__ for a in ClipDatasetMapper(cfg, is_train=True).augmentations.augs]
     assert names == [

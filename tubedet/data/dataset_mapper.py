@@ -16,10 +16,11 @@ from tubedet.data.video.reader import VideoError, VideoReaderCache
 from tubedet.data.video.video_file import VideoFileReader
 from tubedet.errors import UserError
 
-from .augmentation import ClipAugInput, build_clip_augmentations, clip_tubes, keep_visible_boxes
+from .augmentation import ClipAugInput, build_clip_augmentations
 from .broken_videos import BrokenVideoPolicy
 from .clip_sampling import clip_offsets, clip_spacing, clip_times, stored_times
 from .device_augmentation import DEFERRABLE
+from .visible_boxes import clip_tubes, keep_visible_boxes
 
 
 class ClipDatasetMapper:
@@ -53,6 +54,7 @@ class ClipDatasetMapper:
             :func:`~tubedet.data.clip_sampling.clip_offsets`.
         num_actions: A, action classes.
         min_box_area: boxes with at most this area within the clip are dropped, square pixels.
+        min_box_share: boxes with a smaller share of their area within the clip are dropped.
         max_broken_keyframes: distinct unreadable key frames which each loader process may skip
             in training.
         max_open_videos: videos which each loader process keeps open.
@@ -76,6 +78,7 @@ class ClipDatasetMapper:
         num_actions: int,
         frame_shift: float = 0,
         min_box_area: float = 30.0,
+        min_box_share: float = 0.0,
         max_broken_keyframes: int = 0,
         max_open_videos: int = 8,
         min_decoded_side: int | None = None,
@@ -89,6 +92,7 @@ class ClipDatasetMapper:
         self.fps = fps
         self.num_actions = num_actions
         self.min_box_area = min_box_area
+        self.min_box_share = min_box_share
         self._broken_videos = BrokenVideoPolicy(max_broken_keyframes if is_train else 0)
         self.min_decoded_side = min_decoded_side
         self._deferrable = DEFERRABLE if augment_on_device and is_train else ()
@@ -106,6 +110,8 @@ class ClipDatasetMapper:
             crop_short_side=clip.CROP_SHORT_SIDE,
             flip=cfg.INPUT.RANDOM_FLIP,
             hsv_jitter=clip.HSV_JITTER,
+            short_side_sampling=cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING,
+            crop_shape=clip.CROP_SHAPE,
         )
         frame_stride, frame_shift = clip_spacing(
             num_frames=clip.NUM_FRAMES,
@@ -122,6 +128,7 @@ class ClipDatasetMapper:
             "fps": clip.FPS,
             "num_actions": cfg.MODEL.NUM_ACTIONS,
             "min_box_area": clip.MIN_BOX_AREA,
+            "min_box_share": clip.MIN_BOX_SHARE,
             "max_broken_keyframes": cfg.DATALOADER.MAX_BROKEN_KEYFRAMES,
             "min_decoded_side": max(short_sides),
             "augment_on_device": clip.AUGMENT_ON_DEVICE,
@@ -226,9 +233,9 @@ class ClipDatasetMapper:
         self, annotations: list[dict], aug_input: ClipAugInput, dataset_dict: dict
     ) -> Instances:
         height, width = aug_input.image.shape[:2]
-        boxes, visible = keep_visible_boxes(
-            aug_input.boxes, height=height, width=width, min_area=self.min_box_area
-        )
+        limits = {"height": height, "width": width}
+        limits |= {"min_area": self.min_box_area, "min_share": self.min_box_share}
+        boxes, visible = keep_visible_boxes(aug_input.boxes, **limits)
         actions = torch.zeros(len(annotations), self.num_actions)
         for row, annotation in enumerate(annotations):
             if not all(0 <= action < self.num_actions for action in annotation["actions"]):
@@ -244,9 +251,7 @@ class ClipDatasetMapper:
             gt_actions=actions[torch.from_numpy(visible)],
         )
         if aug_input.tubes is not None:
-            tubes = clip_tubes(
-                aug_input.tubes[visible], height=height, width=width, min_area=self.min_box_area
-            )
+            tubes = clip_tubes(aug_input.tubes[visible], **limits)
             instances.gt_tubes = torch.from_numpy(tubes.astype(np.float32))
         return instances
 
