@@ -125,6 +125,11 @@ def _add_model_keys(cfg: CN) -> None:
 def _add_run_keys(cfg: CN) -> None:
     # Unreadable key frames that each training worker may skip before it stops. 0: none.
     cfg.DATALOADER.MAX_BROKEN_KEYFRAMES = 0
+    # Clips whose sides round up to the same multiples of this share a training batch: give the 16
+    # or 32 to which a ViT pads, which has no mask for padding. Up to 4 batches of clips wait for
+    # others in each process; beyond that the nearest sizes go together. 0: ASPECT_RATIO_GROUPING
+    # counts.
+    cfg.DATALOADER.SIZE_GROUPING = 0
 
     # AdamW with these factors on BASE_LR: pairs of [pattern of parameter names, factor], such as
     # ["backbone.*", 0.1]; the last one that fits counts.

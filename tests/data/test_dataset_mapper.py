@@ -18,7 +18,7 @@ from detectron2.structures import Boxes, BoxMode
 from tubedet.config import add_tubedet_config
 from tubedet.data import ActionTube, register_action_tubes
 from tubedet.data.annotations.tube_files import AnnotatedVideo
-from tubedet.data.augmentation import build_clip_augmentations
+from tubedet.data.augmentation import ClipAugInput, build_clip_augmentations
 from tubedet.data.dataset_mapper import ClipDatasetMapper
 from tubedet.data.device_transfer import DevicePrefetcher
 from tubedet.data.video.reader import VideoError
@@ -293,6 +293,19 @@ def test_shift_and_span_of_a_config_reach_the_mapper(cfg):
     mapper = ClipDatasetMapper(cfg, is_train=True)
     assert (mapper.frame_stride, mapper.frame_shift) == (37.5, 18.75)
     assert mapper._frame_offsets().tolist() == [-132, -94, -57, -19, 18, 56, 93, 131]
+
+
+@pytest.mark.parametrize("size", [(48, 64), (90, 48), (200, 47)])
+@pytest.mark.parametrize("crop", [("frame", 36), ("square", 36), ("frame", 0)])
+def test_the_size_of_a_clip_is_known_before_it_is_read(cfg, size, crop):
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (40,), 120
+    cfg.INPUT.CLIP.CROP_SHAPE, cfg.INPUT.CLIP.CROP_SHORT_SIDE = crop
+    mapper = ClipDatasetMapper(cfg, is_train=True)
+    clip = ClipAugInput(np.zeros((1, *size, 3), np.uint8))
+    mapper.augmentations(clip)
+    expected = clip.frames.shape[1:3]
+    assert mapper.clip_size({"height": size[0], "width": size[1]}) == expected
+    assert mapper.clip_size({"height": None}) == (0, 0)
 
 
 def test_the_training_of_a_vit_sees_squares_and_whole_persons(cfg, key_frame):

@@ -49,6 +49,7 @@ def test_a_device_of_another_computer_is_refused():
         ("INPUT.CLIP.SPAN", -1, "INPUT.CLIP.SPAN is -1; give at least 0"),
         ("INPUT.CLIP.FPS", -1.0, "INPUT.CLIP.FPS is -1.0; give a positive number"),
         ("DATALOADER.NUM_WORKERS", -1, "DATALOADER.NUM_WORKERS is -1; give at least 0"),
+        ("DATALOADER.SIZE_GROUPING", -1, "DATALOADER.SIZE_GROUPING is -1; give at least 0"),
         ("DATASETS.TRAIN", ("ava_toy_trian",), "no data set 'ava_toy_trian'; did you mean ava_toy"),
         ("DATASETS.TEST", ("nope",), "DATASETS.TEST: there is no data set 'nope'; a custom data"),
         ("DATASETS.TRAIN", (), "DATASETS.TRAIN is empty"),

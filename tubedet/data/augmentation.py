@@ -217,13 +217,20 @@ class ResizeShortSide(T.Augmentation):
             short = int(np.random.randint(self.short_sides[0], self.short_sides[1] + 1))
         else:
             short = int(np.random.choice(self.short_sides))
-        new_height, new_width = _scaled_size(height, width, short)
-        if max(new_height, new_width) > self.max_size:
-            short = max(1, self.max_size * min(height, width) // max(height, width))
-            new_height, new_width = _scaled_size(height, width, short)
+        new_height, new_width = self._limited_size(height, width, short)
         if (new_height, new_width) == (height, width):
             return T.NoOpTransform()
         return ClipResizeTransform(height, width, new_height, new_width, self.interp)
+
+    def largest_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the largest (height, width) that frames of a size may get, pixels."""
+        return self._limited_size(height, width, max(self.short_sides))
+
+    def _limited_size(self, height: int, width: int, short: int) -> tuple[int, int]:
+        if max(size := _scaled_size(height, width, short)) > self.max_size:
+            short = max(1, self.max_size * min(height, width) // max(height, width))
+            return _scaled_size(height, width, short)
+        return size
 
 
 class RandomSquareCrop(T.Augmentation):
@@ -245,12 +252,16 @@ class RandomSquareCrop(T.Augmentation):
     def get_transform(self, image: np.ndarray) -> T.Transform:
         """Draw the place; the transform is a ``CropTransform``."""
         height, width = image.shape[:2]
-        crop_height, crop_width = min(self.side, height), min(self.side, width)
+        crop_height, crop_width = self.largest_size(height, width)
         if (crop_height, crop_width) == (height, width):
             return T.NoOpTransform()
         left = np.random.randint(width - crop_width + 1)
         top = np.random.randint(height - crop_height + 1)
         return T.CropTransform(left, top, crop_width, crop_height, width, height)
+
+    def largest_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) of what is left of frames of a size, pixels."""
+        return min(self.side, height), min(self.side, width)
 
 
 class RandomAspectPreservingCrop(T.Augmentation):
@@ -273,12 +284,18 @@ class RandomAspectPreservingCrop(T.Augmentation):
     def get_transform(self, image: np.ndarray) -> T.Transform:
         """Draw the place; the transform is a ``CropTransform``."""
         height, width = image.shape[:2]
-        if min(height, width) <= self.short_side:
+        crop_height, crop_width = self.largest_size(height, width)
+        if (crop_height, crop_width) == (height, width):
             return T.NoOpTransform()
-        crop_height, crop_width = _scaled_size(height, width, self.short_side)
         left = np.random.randint(width - crop_width + 1)
         top = np.random.randint(height - crop_height + 1)
         return T.CropTransform(left, top, crop_width, crop_height, width, height)
+
+    def largest_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) of what is left of frames of a size, pixels."""
+        if min(height, width) <= self.short_side:
+            return height, width
+        return _scaled_size(height, width, self.short_side)
 
 
 class RandomHSVJitter(T.Augmentation):

@@ -216,6 +216,23 @@ class ClipDatasetMapper:
             reader.damage.warn_once(reader.num_frames)
         return frames, (reader.height, reader.width)
 
+    def clip_size(self, dataset_dict: dict) -> tuple[int, int]:
+        """Return the (height, width) of the clip of a key frame, without reading it.
+
+        Args:
+            dataset_dict: its ``height`` and ``width`` may be missing; the result then is (0, 0).
+
+        Returns:
+            pixels; where the augmentations draw a size, of the largest one.
+        """
+        height, width = dataset_dict.get("height"), dataset_dict.get("width")
+        if height is None or width is None:
+            return 0, 0
+        for augmentation in self.augmentations.augs:
+            if hasattr(augmentation, "largest_size"):
+                height, width = augmentation.largest_size(height, width)
+        return height, width
+
     def _tubes(self, dataset_dict: dict) -> np.ndarray:
         """(N, T, 4) float64, the annotated boxes in the frames of the clip, stored pixels."""
         ensure_registered(dataset_dict["dataset"])

@@ -27,6 +27,7 @@ from tubedet.data.datasets.custom import check_actions
 from tubedet.data.device_transfer import DevicePrefetcher
 from tubedet.data.loading import build_test_loader, with_single_threaded_workers
 from tubedet.data.resumed_sampling import go_on_behind, with_resumable_order
+from tubedet.data.size_groups import SizeGroupedBatches
 from tubedet.errors import UserError
 from tubedet.evaluation import ActionTubeEvaluator, AVAEvaluator
 from tubedet.files.full_disks import full_disk_told_once
@@ -218,8 +219,17 @@ class Trainer(DefaultTrainer):
                 numbers = [len(key_frame["annotations"]) for key_frame in key_frames]
                 warn_of_crowds(numbers, num_queries=number_of(cfg, key), key=key)
         mapper = ClipDatasetMapper(cfg, is_train=True)
-        loader = build_detection_train_loader(cfg, mapper=mapper, dataset=key_frames)
-        loader = with_resumable_order(with_single_threaded_workers(loader), key_frames)
+        unit = cfg.DATALOADER.SIZE_GROUPING
+        loader = build_detection_train_loader(
+            cfg,
+            mapper=mapper,
+            dataset=key_frames,
+            aspect_ratio_grouping=unit > 0 or cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+        )
+        if unit > 0:
+            loader = SizeGroupedBatches(loader.dataset, loader.batch_size, unit=unit)
+        loader = with_single_threaded_workers(loader)
+        loader = with_resumable_order(loader, key_frames, mapper.clip_size)
         return DevicePrefetcher(loader, cfg.MODEL.DEVICE)
 
     @classmethod

@@ -201,8 +201,8 @@ class VideoActionDetector:
         elif device is not None:
             model = model.to(device)
         evaluation = ClipDatasetMapper.from_config(cfg, is_train=False)
-        shared = ("augmentations", "num_frames", "frame_stride", "frame_shift", "fps")
-        shared += ("min_decoded_side",)
+        sampling = ("num_frames", "frame_stride", "frame_shift", "fps")
+        shared = ("augmentations", *sampling, "min_decoded_side")
         return {
             "model": prepare_for_inference(model, AMP_DTYPES.get(amp or "")),
             "amp": amp,
