@@ -2,14 +2,14 @@ import json
 
 import pytest
 import torch
-from reference_cases import LARGE
+from reference_cases import FIXTURES
 from small_vits import small_vit
 from torch import nn
 
 from tubedet.engine.layer_decay import layer_factors, vit_modules, vit_vectors
 from tubedet.engine.optimizer import parameter_groups
 
-RULES = LARGE.parent / "video_vit" / "optim_rules.json"
+RULES = FIXTURES.parent / "video_vit" / "optim_rules.json"
 
 
 def test_a_layer_has_a_share_of_the_rate_of_the_next_one():
@@ -31,7 +31,6 @@ def test_vits_are_found_wherever_they_are():
     assert not vit_modules(model["blocks"])
 
 
-@pytest.mark.skipif(not RULES.is_file(), reason="the stored rules are not here")
 def test_factors_and_decays_are_those_of_the_published_code():
     rules = json.loads(RULES.read_text())
     expected = {

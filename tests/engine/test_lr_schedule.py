@@ -2,14 +2,14 @@ import json
 
 import pytest
 import torch
-from reference_cases import LARGE
+from reference_cases import FIXTURES
 from torch import nn
 
 from tubedet.engine import load_config
 from tubedet.engine.lr_schedule import FullWarmupCosine, build_lr_scheduler
 from tubedet.errors import UserError
 
-RULES = LARGE.parent / "video_vit" / "optim_rules.json"
+RULES = FIXTURES.parent / "video_vit" / "optim_rules.json"
 NAME = ["SOLVER.LR_SCHEDULER_NAME"]
 
 
@@ -81,7 +81,6 @@ def test_values_out_of_range_are_named(opts, message):
         _rates(opts)
 
 
-@pytest.mark.skipif(not RULES.is_file(), reason="the stored schedules are not here")
 def test_schedules_are_those_of_the_published_code():
     """VideoMAE-Action-Detection's cosine, and STMixer's steps, which detectron2 has."""
     rules = json.loads(RULES.read_text())
