@@ -29,8 +29,9 @@ class MultiLevelProjection(nn.ModuleList):
     def __init__(self, in_channels: Sequence[int], dim: int, num_levels: int):
         if len(in_channels) > num_levels:
             raise UserError(
-                f"MODEL.CSN.OUT_FEATURES names {len(in_channels)} maps, more than the "
-                f"{num_levels} levels of NUM_LEVELS"
+                f"the backbone returns {len(in_channels)} maps, more than the {num_levels} levels "
+                "of NUM_LEVELS; name fewer in MODEL.CSN.OUT_FEATURES, or in MODEL.VIT.OUT_FEATURES "
+                "for a ViT"
             )
         levels = [_level(nn.Conv2d(channels, dim, 1)) for channels in in_channels]
         channels = in_channels[-1]
