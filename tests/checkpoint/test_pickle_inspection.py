@@ -151,9 +151,7 @@ def test_a_call_beside_the_weights_is_refused(tmp_path, is_old, function):
     content = {"model": {"a": torch.ones(2)}, "x": argparse.Namespace(x=types.SimpleNamespace)}
     content["args"] = _Called(function, *arguments)
     torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=not is_old)
-    with pytest.raises(
-        CheckpointError, match=rf"asks for \S*{function.__name__}$|asks for .*\. Is"
-    ):
+    with pytest.raises(CheckpointError, match=rf"asks for \S*{function.__name__}\. Is the file"):
         load_checkpoint_file(str(tmp_path / "x.pth"))
     assert not made.exists()
 
