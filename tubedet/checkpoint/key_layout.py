@@ -73,6 +73,8 @@ class NamedWeights:
         ignored: keys of the file that are left out on purpose.
         begins_anew: our names of what is trained anew whatever the file has, such as the classifier
             of another label set.
+        kept_rows: of classifiers that are taken over in part: how many of the model's rows have the
+            file's numbers, and how many there are.
     """
 
     layout: ReleasedLayout
@@ -80,6 +82,7 @@ class NamedWeights:
     names_in_file: dict[str, str]
     ignored: list[str] = field(default_factory=list)
     begins_anew: set[str] = field(default_factory=set)
+    kept_rows: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def rename(self, name: Callable[[str], str]) -> None:
         """Give every weight the name that ``name`` makes of its present one."""
