@@ -191,7 +191,7 @@ class ClassQueryDetector(ClipDetector):
                 f"a clip has {num_frames} frames, but with MODEL.CLASS_QUERY.FRAMES 'all' the "
                 f"model has anchors for INPUT.CLIP.NUM_FRAMES, {self.num_frames}"
             )
-        features = self.backbone(clips.tensor)
+        features = self.features(clips)
         maps = [features[name] for name in self.in_features]
         if self.input_proj is not None:
             maps = self.input_proj(maps)
