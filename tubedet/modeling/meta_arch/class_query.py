@@ -169,19 +169,18 @@ class ClassQueryDetector(ClipDetector):
         if self.person_only:
             raise UserError("MODEL.PERSON_ONLY is True: without actions no class looks anywhere")
         (layer,) = self._decode(clips, all_layers=False, with_attention=True)
-        attention = self._by_clip(layer.class_attention)
-        assert attention is not None  # it was asked for
-        return attention
+        return self._by_clip(layer.class_attention)
 
     def key_frame(self, layer: LayerOutput) -> LayerOutput:
         """See :meth:`ClipDetector.key_frame`."""
         if self.num_steps == 1:
             return layer
         key = self.num_steps // 2
-        tensors = (layer.action_logits, layer.boxes, layer.person_logits)
-        return LayerOutput(*(None if x is None else x[:, key] for x in tensors))
+        tensors: Any = (layer.action_logits, layer.boxes, layer.person_logits)
+        actions, boxes, persons = (None if x is None else x[:, key] for x in tensors)
+        return LayerOutput(actions, boxes, persons)
 
-    def _by_clip(self, x: torch.Tensor | None) -> torch.Tensor | None:
+    def _by_clip(self, x: Any) -> Any:
         """(B · F, ...) -> (B, F, ...), unless F is the key frame alone."""
         return x if x is None or self.num_steps == 1 else x.unflatten(0, (-1, self.num_steps))
 
@@ -192,7 +191,7 @@ class ClassQueryDetector(ClipDetector):
                 f"a clip has {num_frames} frames, but with MODEL.CLASS_QUERY.FRAMES 'all' the "
                 f"model has anchors for INPUT.CLIP.NUM_FRAMES, {self.num_frames}"
             )
-        features = self.backbone(clips.tensor)
+        features = self.features(clips)
         maps = [features[name] for name in self.in_features]
         if self.input_proj is not None:
             maps = self.input_proj(maps)
