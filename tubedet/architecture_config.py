@@ -14,6 +14,7 @@ def add_architecture_keys(cfg: CN) -> None:
     _add_seqformer_keys(cfg)
     _add_sparse_rcnn_keys(cfg)
     _add_roi_action_keys(cfg)
+    _add_class_query_keys(cfg)
     _add_criterion_keys(cfg)
 
 
@@ -221,6 +222,37 @@ def _add_roi_action_keys(cfg: CN) -> None:
     cfg.MODEL.ROI_ACTION.PROPOSAL_IOU = 0.9
     # Train also on given boxes without an action: none of the independent ones happens there.
     cfg.MODEL.ROI_ACTION.KEEP_NEGATIVES = True
+
+
+def _add_class_query_keys(cfg: CN) -> None:
+    cfg.MODEL.CLASS_QUERY = CN()
+    # "key": NUM_QUERIES queries for the key frame (AVA).
+    # "all": NUM_QUERIES queries for every frame of the clip (JHMDB, UCF101-24).
+    cfg.MODEL.CLASS_QUERY.FRAMES = "key"
+    _add_transformer_keys(cfg.MODEL.CLASS_QUERY, num_queries=15, feedforward_dim=2048)
+    # Levels of the pyramid, at least 3. A backbone that returns so many maps of HIDDEN_DIM channels
+    # is the pyramid; the maps of any other are projected, and strided convolutions add the rest.
+    cfg.MODEL.CLASS_QUERY.NUM_LEVELS = 4
+    # Points that each head of the encoder samples on each level.
+    cfg.MODEL.CLASS_QUERY.ENC_POINTS = 8
+    # Dropout of the class vectors, whose means are the action logits. Without any, classes learn
+    # only once other weights have moved.
+    cfg.MODEL.CLASS_QUERY.ACTION_DROPOUT = 0.5
+    # The four keys that follow choose between what the released code computes, which its released
+    # weights need ("published", False), and what was meant ("right", True).
+    # What the encoder's offsets in (x, y, t) are divided by: (time, width, height) of the level as
+    # published, or (width, height, time).
+    cfg.MODEL.CLASS_QUERY.OFFSET_NORMALIZER = "published"
+    # Where the decoder reads the levels: from border to border of the outer cells as published,
+    # where the outermost samples get half, or from centre to centre of these.
+    cfg.MODEL.CLASS_QUERY.GRID_POSITIONS = "published"
+    # The time step whose position code frame j gets: j modulo the steps as published, or that of
+    # its time. It matters in padded clips only.
+    cfg.MODEL.CLASS_QUERY.TIME_CODE = "published"
+    # Hide padded cells from the attention of the classes.
+    cfg.MODEL.CLASS_QUERY.MASK_CLASSES = False
+    # Action scores of a query are zero unless its person probability is above this.
+    cfg.MODEL.CLASS_QUERY.PERSON_THRESH = 0.0
 
 
 def _add_criterion_keys(cfg: CN) -> None:

@@ -304,13 +304,9 @@ class ClipDatasetMapper:
         dataset_dict: dict,
     ) -> Instances:
         height, width = aug_input.image.shape[:2]
-        boxes, visible = keep_visible_boxes(
-            boxes,
-            height=height,
-            width=width,
-            min_area=self.min_box_area,
-            min_share=self.min_box_share,
-        )
+        limits = {"height": height, "width": width}
+        limits |= {"min_area": self.min_box_area, "min_share": self.min_box_share}
+        boxes, visible = keep_visible_boxes(boxes, **limits)
         actions = torch.zeros(len(annotations), self.num_actions)
         for row, annotation in enumerate(annotations):
             if not all(0 <= action < self.num_actions for action in annotation["actions"]):

@@ -14,6 +14,7 @@ from .clip_batch import ClipBatch
 from .losses import LayerOutput, SetCriterion
 from .matcher import HungarianMatcher
 from .meta_arch import (
+    ClassQueryDetector,
     ClipDetector,
     ClipModel,
     DeformableTubeR,
@@ -28,6 +29,7 @@ from .targets import ClipTarget
 
 __all__ = [
     "CSN",
+    "ClassQueryDetector",
     "ClipBatch",
     "ClipDetector",
     "ClipModel",
