@@ -113,9 +113,9 @@ def _add_model_keys(cfg: CN) -> None:
 
 
 def _add_proposal_keys(cfg: CN) -> None:
-    # Person boxes for models that need them: with MODEL.LOAD_PROPOSALS, DATASETS.PROPOSAL_FILES_TRAIN
-    # and _TEST have a file of any known format for each data set, see docs/person_boxes.md, and of a
-    # key frame the best PRECOMPUTED_PROPOSAL_TOPK_TRAIN or _TEST boxes count.
+    # Person boxes for models that need them: with MODEL.LOAD_PROPOSALS, PROPOSAL_FILES_TRAIN and
+    # _TEST name a file of any known format for each data set, see docs/person_boxes.md. At most
+    # PRECOMPUTED_PROPOSAL_TOPK_TRAIN or _TEST boxes of a key frame count, the best ones.
     # Format of the files; "": found by the content.
     cfg.DATASETS.PROPOSAL_FORMAT = ""
     # Json with the images of each file of COCO results, "" for a file of another kind; empty: none.

@@ -32,8 +32,8 @@ def check_proposal_files(cfg: CfgNode, *, is_train: bool) -> None:
     images = datasets[f"PROPOSAL_IMAGES_{part}"]
     if files and not cfg.MODEL.LOAD_PROPOSALS:
         raise UserError(
-            f"DATASETS.PROPOSAL_FILES_{part} names boxes, but MODEL.LOAD_PROPOSALS is False; set it "
-            "for a model that takes boxes, such as RoIActionDetector, or name none"
+            f"DATASETS.PROPOSAL_FILES_{part} names boxes, but MODEL.LOAD_PROPOSALS is False; set "
+            "it for a model that takes boxes, such as RoIActionDetector, or name none"
         )
     if files and len(files) != len(names):
         raise UserError(

@@ -27,7 +27,7 @@ class _Image(NamedTuple):
 
 
 class _Images:
-    """The images of a file by their ids; their times are seconds if the first one has a timestamp."""
+    """The images of a file by id; times are seconds if the first one has a timestamp."""
 
     def __init__(self, path: Path, content: Entry, first_frame: int | None):
         self.path = path
@@ -89,10 +89,10 @@ def read_coco_boxes(
 
     The file is a list of results, whose ``images`` stand in another file, or an object with
     ``images`` and ``annotations``. An image has ``video_id`` (or ``movie``, ``video``) and
-    ``timestamp`` or ``frame_index``, and its size, which need not be that of the video. Boxes of the
-    category "person" count: 1 where the file has no categories, all where none has that name, as in
-    the files of ``tubedet predict``, whose categories are actions. Annotations of one box are one
-    person with their highest score.
+    ``timestamp`` or ``frame_index``, and its size, which need not be that of the video. Boxes of
+    the category "person" count: 1 where the file has no categories, all where none has that name,
+    as in the files of ``tubedet predict``, whose categories are actions. Annotations of one box are
+    one person with their highest score.
 
     AlphAction counts x + width - 1 as the last pixel within a box. That is left to the model
     (``MODEL.ROI_ACTION.INCLUSIVE_PIXELS``); here x2 is x + width.
@@ -135,7 +135,7 @@ def read_coco_boxes(
         size = (image.width, image.height) * 2
         box = [edge / side for edge, side in zip((x, y, x + width, y + height), size)]
         track = entry.whole("track_id") if "track_id" in entry else -1
-        actions = ()
+        actions: tuple[int, ...] = ()
         if "action_ids" in entry:
             actions = tuple(sorted(_action(action) for action in entry.items("action_ids")))
         rows.add(image.video, image.time, box, score, track_id=max(track, -1), actions=actions)

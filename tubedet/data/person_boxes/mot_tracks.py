@@ -18,8 +18,8 @@ def read_mot_boxes(path: Path, *, first_frame: int = 1) -> PersonBoxes:
     """Read rows of ``frame,id,left,top,width,height,score,...`` about one video.
 
     The ids are those of tracks; -1 belongs to none. Column 7 is the score; 0 means in ground truth
-    that the row is not to be considered, and -1 that there is no score, which counts as 1. Boxes are
-    in pixels, or fractions where a ``seqinfo.ini`` tells the size.
+    that the row is not to be considered, and -1 that there is no score, which counts as 1. Boxes
+    are in pixels, or fractions where a ``seqinfo.ini`` tells the size.
 
     Args:
         path: the file.

@@ -79,7 +79,8 @@ def with_proposals(
     """
     listed = boxes.moments
     boxes = boxes.with_scores_from(threshold, keep_best=keep_best)
-    found, missing = [], {}
+    found: list[dict] = []
+    missing: dict[str, None] = {}
     num_covered = num_boxes = 0
     for record in records:
         video, time = record["video_id"], _time_of(record, boxes)
