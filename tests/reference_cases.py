@@ -18,6 +18,7 @@ import torch
 
 FIXTURES = Path(__file__).parent / "fixtures" / "tuber"
 BLOCKS = Path(__file__).parent / "fixtures" / "blocks"
+ROI_HEAD = Path(__file__).parent / "fixtures" / "roi_head"
 # Too large for the repository; what needs them is skipped where they are not.
 LARGE = Path(__file__).parents[2] / "shared" / "reference" / "tuber"
 LARGE_BLOCKS = Path(__file__).parents[2] / "shared" / "reference" / "blocks"
@@ -39,9 +40,7 @@ class ReferenceCase:
                 value = self.outputs[f"w/{key}"]
             else:
                 shape, scale = entry
-                seed = (zlib.crc32(key.encode()) + 7919 * self.meta["seed"]) % 2**32
-                value = np.random.RandomState(seed).standard_normal(int(np.prod(shape)))
-                value = np.float32(scale) * value.astype(np.float32).reshape(shape)
+                value = np.float32(scale) * _normal(key, shape, self.meta["seed"])
             weights[key] = torch.from_numpy(np.array(value))
         return weights
 
@@ -64,6 +63,16 @@ class ReferenceCase:
             torch.from_numpy(self.outputs[f"{run}/target{b}/{name}"])
             for name in ("boxes_cxcywh", "labels")
         )
+
+
+def drawn(case: ReferenceCase, name: str, shape) -> torch.Tensor:
+    """An input or a cotangent of a case that is drawn by its name: float32."""
+    return torch.from_numpy(_normal(name, shape, case.meta["seed"]))
+
+
+def _normal(name: str, shape, seed: int) -> np.ndarray:
+    generator = np.random.RandomState((zlib.crc32(name.encode()) + 7919 * seed) % 2**32)
+    return generator.standard_normal(int(np.prod(shape))).astype(np.float32).reshape(shape)
 
 
 def waves(seed: int, num_frames: int, height: int, width: int) -> torch.Tensor:

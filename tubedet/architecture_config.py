@@ -13,6 +13,7 @@ def add_architecture_keys(cfg: CN) -> None:
     _add_deformable_tuber_keys(cfg)
     _add_seqformer_keys(cfg)
     _add_sparse_rcnn_keys(cfg)
+    _add_roi_action_keys(cfg)
     _add_criterion_keys(cfg)
 
 
@@ -131,6 +132,52 @@ def _add_sparse_rcnn_keys(cfg: CN) -> None:
     cfg.MODEL.SPARSE_RCNN.ACTION_PRIOR = 0.01
     # Action scores of a proposal are zero unless its most probable action is above this.
     cfg.MODEL.SPARSE_RCNN.PERSON_THRESH = 0.0
+
+
+def _add_roi_action_keys(cfg: CN) -> None:
+    # RoIActionDetector. Its loss is MODEL.CRITERION's ACTION_LOSS with ACTION_LOSS_WEIGHT. The
+    # values are those of VideoMAE-Action-Detection and UMT.
+    cfg.MODEL.ROI_ACTION = CN()
+    # Maps of the backbone that boxes are aligned to, their channels joined. []: the last one.
+    cfg.MODEL.ROI_ACTION.IN_FEATURES = []
+    # How the time steps of a map become one: "avg" or "max".
+    cfg.MODEL.ROI_ACTION.TEMPORAL_POOL = "avg"
+    # Bins of a box along each side; the largest one of every channel counts.
+    cfg.MODEL.ROI_ACTION.POOLER_RESOLUTION = 7
+    # Samples of a bin along each axis. 0: as many as it has cells.
+    cfg.MODEL.ROI_ACTION.POOLER_SAMPLING_RATIO = 0
+    # Pixel centres meet (PySlowFast, mmaction2) instead of the first RoIAlign's corners.
+    cfg.MODEL.ROI_ACTION.POOLER_ALIGNED = False
+    # Dropout before the classifier (PySlowFast, mmaction2: 0.5).
+    cfg.MODEL.ROI_ACTION.DROPOUT = 0.0
+    # Columns of the classifier before that of the first action; 1 for weights of mmaction2.
+    cfg.MODEL.ROI_ACTION.FIRST_COLUMN = 0
+    # Initial probability of every independent action, set by the classifier's bias.
+    cfg.MODEL.ROI_ACTION.ACTION_PRIOR = 0.5
+    # Over boxes the loss is a "sum", or a "mean" (PySlowFast, mmaction2).
+    cfg.MODEL.ROI_ACTION.LOSS_REDUCTION = "sum"
+    # Multiply action scores by the score of the box. PySlowFast and mmaction2 do not.
+    cfg.MODEL.ROI_ACTION.SCORE_TIMES_BOX = True
+    # Given boxes with a smaller score are left out, in detection and in training.
+    cfg.MODEL.ROI_ACTION.BOX_SCORE_THRESH = 0.8
+    # A box ends with its last pixel, which makes it a pixel wider in all arithmetic, as published
+    # by AlphAction and what follows it. False: it ends where the next pixel begins.
+    cfg.MODEL.ROI_ACTION.INCLUSIVE_PIXELS = True
+    # Shares of its width and height that a box gets in detection, for the head alone.
+    cfg.MODEL.ROI_ACTION.BOX_EXTENSION = (0.1, 0.05)
+    # In training the sides of a box move at random: outward by up to these shares of its width and
+    # height, and
+    cfg.MODEL.ROI_ACTION.JITTER_OUTWARD = (0.2, 0.1)
+    # inward by up to these.
+    cfg.MODEL.ROI_ACTION.JITTER_INWARD = (0.1, 0.05)
+    # Boxes of a clip that train; a random choice of more. 0: all.
+    cfg.MODEL.ROI_ACTION.MAX_BOXES = 100
+    # Train on given boxes (DATASETS.PROPOSAL_FILES_TRAIN) beside the annotated ones.
+    cfg.MODEL.ROI_ACTION.TRAIN_ON_PROPOSALS = False
+    # A given box has the actions of the annotated box that it overlaps most, from this IoU on.
+    cfg.MODEL.ROI_ACTION.PROPOSAL_IOU = 0.9
+    # Train also on given boxes without an action: none of the independent ones happens there.
+    cfg.MODEL.ROI_ACTION.KEEP_NEGATIVES = True
 
 
 def _add_criterion_keys(cfg: CN) -> None:

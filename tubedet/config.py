@@ -157,6 +157,9 @@ def _add_run_keys(cfg: CN) -> None:
     cfg.TEST.BATCH_SIZE = 1
     # Automatic mixed precision of evaluation: "float16", "bfloat16" or "" (none).
     cfg.TEST.AMP = ""
+    # Evaluate RoIActionDetector on the annotated boxes, score 1, of key frames without boxes from a
+    # file: then it is classification alone that is measured.
+    cfg.TEST.GROUND_TRUTH_BOXES = False
     # Evaluator behaviour: "official" (2019, the numbers of papers), "official_2018" or
     # "official_2020".
     cfg.TEST.AVA_PROTOCOL = "official"

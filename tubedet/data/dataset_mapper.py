@@ -21,6 +21,14 @@ from .broken_videos import BrokenVideoPolicy
 from .clip_sampling import clip_times, stored_times
 from .device_augmentation import DEFERRABLE
 
+# What a dataset dict has in pixels of the stored video, and a model's input in those of the clip.
+_STORED_BOXES = (
+    "annotations",
+    "proposal_boxes",
+    "proposal_scores",
+    "proposal_bbox_mode",
+)
+
 
 class ClipDatasetMapper:
     """Reads the clip around a key frame, augments it, and makes tensors of it.
@@ -33,7 +41,11 @@ class ClipDatasetMapper:
     * ``instances`` (training only): :class:`Instances` of N persons with ``gt_boxes`` (XYXY in
       pixels of the clip, float32) and ``gt_actions`` (float32 (N, A), multi-hot). Data sets which
       are annotated frame by frame add ``gt_tubes`` (float32 (N, T, 4), XYXY in pixels of the clip,
-      NaN in frames where a person has no box).
+      NaN in frames where a person has no box);
+    * ``proposals`` (where the dataset dict has ``proposal_boxes``, detectron2's key for boxes that
+      are given): :class:`Instances` with ``proposal_boxes`` (XYXY in pixels of the clip, float32)
+      and ``scores`` (float32 (n,), of ``proposal_scores``, or 1), those of boxes that the clip
+      shows.
 
     In training None is returned, and detectron2 then draws another key frame, when all boxes of a
     key frame fall outside of the random crop (as TubeR does) or when it cannot be read and
@@ -59,6 +71,8 @@ class ClipDatasetMapper:
         augment_on_device: leave flip, crop and colours of training clips to
             :func:`~tubedet.data.device_augmentation.finish_clips`. Instead of ``clip`` there are
             then ``frames``, uint8 (T, H, W, 3), and ``deferred``, the transforms that they lack.
+        ground_truth_boxes: without ``proposal_boxes``, the annotated boxes take their place in
+            evaluation.
     """
 
     @configurable
@@ -76,6 +90,7 @@ class ClipDatasetMapper:
         max_open_videos: int = 8,
         min_decoded_side: int | None = None,
         augment_on_device: bool = False,
+        ground_truth_boxes: bool = False,
     ):
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
@@ -87,6 +102,7 @@ class ClipDatasetMapper:
         self._broken_videos = BrokenVideoPolicy(max_broken_keyframes if is_train else 0)
         self.min_decoded_side = min_decoded_side
         self._deferrable = DEFERRABLE if augment_on_device and is_train else ()
+        self.ground_truth_boxes = ground_truth_boxes and not is_train
         self._readers = VideoReaderCache(max_open_videos)
 
     @classmethod
@@ -113,6 +129,7 @@ class ClipDatasetMapper:
             "max_broken_keyframes": cfg.DATALOADER.MAX_BROKEN_KEYFRAMES,
             "min_decoded_side": max(short_sides),
             "augment_on_device": clip.AUGMENT_ON_DEVICE,
+            "ground_truth_boxes": cfg.TEST.GROUND_TRUTH_BOXES,
         }
 
     def __call__(self, dataset_dict: dict) -> dict | None:
@@ -139,12 +156,13 @@ class ClipDatasetMapper:
             )
             return None
         _check_size(dataset_dict, height, width)
-        mapped = {key: value for key, value in dataset_dict.items() if key != "annotations"}
+        mapped = {key: value for key, value in dataset_dict.items() if key not in _STORED_BOXES}
         mapped.update(height=height, width=width)
 
         annotations = dataset_dict.get("annotations", []) if self.is_train else []
         scale = frames.shape[1] / height  # below 1 if the frames were decoded at a reduced size
-        boxes = _pixel_boxes(annotations, height, width) * scale
+        given, scores = self._given_boxes(dataset_dict, height, width)
+        boxes = np.concatenate((_pixel_boxes(annotations, height, width), given)) * scale
         tubes = None
         if self.is_train and "frame_number" in dataset_dict:
             tubes = self._tubes(dataset_dict) * scale
@@ -156,8 +174,11 @@ class ClipDatasetMapper:
         else:
             channels_first = np.ascontiguousarray(aug_input.frames.transpose(3, 0, 1, 2))
             mapped["clip"] = torch.from_numpy(channels_first)
+        boxes, given = np.split(aug_input.boxes, [len(annotations)])
+        if scores is not None:
+            mapped["proposals"] = self._proposals(given, scores, aug_input)
         if self.is_train:
-            mapped["instances"] = self._instances(annotations, aug_input, dataset_dict)
+            mapped["instances"] = self._instances(annotations, boxes, aug_input, dataset_dict)
             if annotations and len(mapped["instances"]) == 0:
                 return None
         return mapped
@@ -207,12 +228,43 @@ class ClipDatasetMapper:
         """(T,) int, distances of the frames of a clip from the key frame, in stored frames."""
         return (np.arange(self.num_frames) - self.num_frames // 2) * self.frame_stride
 
+    def _given_boxes(
+        self, dataset_dict: dict, height: int, width: int
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """(n, 4) boxes in stored pixels, and their scores (n,); None where no boxes are given."""
+        if "proposal_boxes" in dataset_dict:
+            boxes = np.asarray(dataset_dict["proposal_boxes"], dtype=np.float64).reshape(-1, 4)
+            mode = dataset_dict["proposal_bbox_mode"]
+            rows = [{"bbox": box, "bbox_mode": mode} for box in boxes]
+            scores = dataset_dict.get("proposal_scores", np.ones(len(boxes)))
+            return _pixel_boxes(rows, height, width), np.asarray(scores, np.float32).reshape(-1)
+        if self.ground_truth_boxes:
+            annotations = dataset_dict.get("annotations", [])
+            return _pixel_boxes(annotations, height, width), np.ones(len(annotations), np.float32)
+        return np.empty((0, 4)), None
+
+    def _proposals(
+        self, boxes: np.ndarray, scores: np.ndarray, aug_input: ClipAugInput
+    ) -> Instances:
+        height, width = aug_input.image.shape[:2]
+        min_area = self.min_box_area if self.is_train else 0.0
+        boxes, visible = keep_visible_boxes(boxes, height=height, width=width, min_area=min_area)
+        return Instances(
+            (height, width),
+            proposal_boxes=Boxes(torch.from_numpy(boxes.astype(np.float32))),
+            scores=torch.from_numpy(scores[visible]),
+        )
+
     def _instances(
-        self, annotations: list[dict], aug_input: ClipAugInput, dataset_dict: dict
+        self,
+        annotations: list[dict],
+        boxes: np.ndarray,
+        aug_input: ClipAugInput,
+        dataset_dict: dict,
     ) -> Instances:
         height, width = aug_input.image.shape[:2]
         boxes, visible = keep_visible_boxes(
-            aug_input.boxes, height=height, width=width, min_area=self.min_box_area
+            boxes, height=height, width=width, min_area=self.min_box_area
         )
         actions = torch.zeros(len(annotations), self.num_actions)
         for row, annotation in enumerate(annotations):

@@ -4,7 +4,15 @@ from .backbone import CSN, ClipShapeSpec, TemporalPooling, build_csn_backbone
 from .clip_batch import ClipBatch
 from .losses import LayerOutput, SetCriterion
 from .matcher import HungarianMatcher
-from .meta_arch import ClipDetector, DeformableTubeR, SeqFormer, SparseRCNN, TubeR
+from .meta_arch import (
+    ClipDetector,
+    ClipModel,
+    DeformableTubeR,
+    RoIActionDetector,
+    SeqFormer,
+    SparseRCNN,
+    TubeR,
+)
 from .postprocessing import detections_from_queries
 from .preparation import prepare_for_inference
 from .targets import ClipTarget
@@ -13,11 +21,13 @@ __all__ = [
     "CSN",
     "ClipBatch",
     "ClipDetector",
+    "ClipModel",
     "ClipShapeSpec",
     "ClipTarget",
     "DeformableTubeR",
     "HungarianMatcher",
     "LayerOutput",
+    "RoIActionDetector",
     "SeqFormer",
     "SetCriterion",
     "SparseRCNN",

@@ -16,9 +16,8 @@ import torch
 from tubedet.layers import autocast_dtype, convolutions_use_tf32
 
 from .clip_batch import ClipBatch
-from .losses import LayerOutput
 
-Predict = Callable[[ClipBatch], list[LayerOutput]]
+Predict = Callable[[ClipBatch], list]
 
 
 @dataclass
@@ -26,7 +25,7 @@ class _Recording:
     """A graph, and the memory that it reads and writes."""
 
     clips: ClipBatch
-    outputs: list[LayerOutput]
+    outputs: list
     weights: list[int]
     replay: Callable[[], None]
 
@@ -47,13 +46,12 @@ class RecordedPrediction:
         self._pool: Any = None
         self._stream: Any = None
 
-    def __call__(
-        self, predict: Predict, clips: ClipBatch, weights: Iterable[torch.Tensor]
-    ) -> list[LayerOutput]:
+    def __call__(self, predict: Predict, clips: ClipBatch, weights: Iterable[torch.Tensor]) -> list:
         """Predict as the detector does.
 
         Args:
-            predict: does nothing but launch work on one GPU.
+            predict: does nothing but launch work on one GPU; returns a list, of tensors or of what
+                holds some.
             clips: on a GPU; no gradients are wanted.
             weights: of the detector; where they have moved in memory, it is recorded again.
         """

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .half_weights import store_in_half
-from .meta_arch import ClipDetector
+from .meta_arch import ClipModel
 
 
 def prepare_for_inference(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
@@ -34,7 +34,7 @@ def prepare_for_inference(model: nn.Module, dtype: torch.dtype | None = None) ->
     _replace_parts(prepared, dtype)
     if dtype is not None:
         store_in_half(prepared, dtype)
-    if isinstance(prepared, ClipDetector) and prepared.cuda_graphs:
+    if isinstance(prepared, ClipModel) and prepared.cuda_graphs:
         prepared.record_predictions()
     return prepared.eval()
 

@@ -1,9 +1,19 @@
 """Architectures in detectron2's META_ARCH_REGISTRY."""
 
 from .clip_detector import ClipDetector
+from .clip_model import ClipModel
 from .deformable_tuber import DeformableTubeR
+from .roi_action_detector import RoIActionDetector
 from .seqformer import SeqFormer
 from .sparse_rcnn import SparseRCNN
 from .tuber import TubeR
 
-__all__ = ["ClipDetector", "DeformableTubeR", "SeqFormer", "SparseRCNN", "TubeR"]
+__all__ = [
+    "ClipDetector",
+    "ClipModel",
+    "DeformableTubeR",
+    "RoIActionDetector",
+    "SeqFormer",
+    "SparseRCNN",
+    "TubeR",
+]

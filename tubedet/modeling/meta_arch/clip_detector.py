@@ -1,27 +1,26 @@
 """What all architectures share: from clips to losses or detections."""
 
-import itertools
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import Backbone, build_backbone
-from torch import nn
+from detectron2.modeling import build_backbone
 from torchvision.ops import box_convert
 
 from tubedet.errors import UserError
 from tubedet.modeling.clip_batch import ClipBatch
-from tubedet.modeling.graph_capture import RecordedPrediction
 from tubedet.modeling.losses import LayerOutput, SetCriterion
 from tubedet.modeling.postprocessing import detections_from_queries
 from tubedet.modeling.targets import ClipTarget
 
+from .clip_model import ClipModel, input_name
 
-class ClipDetector(nn.Module, ABC):
+
+class ClipDetector(ClipModel, ABC):
     """Batches clips, calls :meth:`predict`, and computes losses or detections from it.
 
     Args:
-        backbone: from normalised clips (B, 3, T, H, W) to a dict of maps.
         num_actions: A.
         person_only: detect persons whatever they do: A is 1, "person", and the actions of the
             ground truth are not looked at. Architectures with a person decision of their own then
@@ -31,53 +30,35 @@ class ClipDetector(nn.Module, ABC):
         aux_loss: losses on all decoder layers.
         person_thresh: see :func:`detections_from_queries`.
         criterion: computes the losses.
-        cuda_graphs: prepared for inference, record what is launched on a GPU for each size of
-            clips, and replay it; see :class:`RecordedPrediction`.
-        pixel_mean: of RGB on 0..255.
-        pixel_std: likewise.
+        **model: see :class:`ClipModel`.
 
     Attributes:
         num_outputs: action logits per query: A, or A + 1 with exclusive actions.
         num_steps: frames F of each clip in which boxes are predicted; frame f of these is frame
             f · T / F of the clip.
-        action_names: those of the checkpoint, see :func:`tubedet.load_model`; None: unknown.
         clip_boxes: whether detections are cut at the borders of the image.
     """
 
     num_steps = 1
     clip_boxes = False
-    action_names: list[str] | None = None
-    pixel_mean: torch.Tensor
-    pixel_std: torch.Tensor
 
     def __init__(
         self,
         *,
-        backbone: Backbone,
         num_actions: int,
         person_only: bool,
         exclusive: bool,
         aux_loss: bool,
         person_thresh: float,
         criterion: SetCriterion,
-        cuda_graphs: bool = False,
-        pixel_mean: list[float],
-        pixel_std: list[float],
+        **model: Any,
     ):
-        super().__init__()
-        self.backbone = backbone
-        self.person_only = person_only
+        super().__init__(num_actions=num_actions, person_only=person_only, **model)
         self.exclusive = exclusive and not person_only
-        self.num_actions = 1 if person_only else num_actions
         self.num_outputs = self.num_actions + int(self.exclusive)
         self.aux_loss = aux_loss
         self.person_thresh = person_thresh
         self.criterion = criterion
-        self.cuda_graphs = cuda_graphs
-        self._recorded: RecordedPrediction | None = None
-        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            value = torch.tensor([v / 255 for v in values]).view(3, 1, 1, 1)
-            self.register_buffer(name, value, persistent=False)
 
     @staticmethod
     def shared_arguments(cfg: CfgNode, node: CfgNode) -> dict:
@@ -94,11 +75,6 @@ class ClipDetector(nn.Module, ABC):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
-
-    @property
-    def device(self) -> torch.device:
-        """Where inputs are moved to."""
-        return self.pixel_mean.device
 
     @abstractmethod
     def predict(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:
@@ -129,17 +105,8 @@ class ClipDetector(nn.Module, ABC):
         Raises:
             ValueError: in training mode, for an input without ``instances``.
         """
-        clips = ClipBatch.from_clips(
-            [x["clip"] for x in batched_inputs],
-            self.pixel_mean,
-            self.pixel_std,
-            self.backbone.size_divisibility,
-        )
-        if self._recorded is not None and clips.tensor.is_cuda and not torch.is_grad_enabled():
-            weights = itertools.chain(self.parameters(), self.buffers())
-            layers = self._recorded(self.predict, clips, weights)
-        else:
-            layers = self.predict(clips, all_layers=self.training and self.aux_loss)
+        clips = self.batch(batched_inputs)
+        layers = self.computed(self.predict, clips, all_layers=self.training and self.aux_loss)
         if self.training:
             targets = [self._target(x, size) for x, size in zip(batched_inputs, clips.sizes)]
             return self.criterion(layers, targets)
@@ -156,32 +123,17 @@ class ClipDetector(nn.Module, ABC):
         )
         return [{"instances": instances} for instances in detections]
 
-    def record_predictions(self) -> None:
-        """Record predictions on GPUs from now on; the model is not trained any more."""
-        self._recorded = RecordedPrediction()
-
     def _target(self, clip_input: dict, size: tuple[int, int]) -> ClipTarget:
         """Ground truth where the input has it, on the host as a rule."""
-        name = f"training input {clip_input.get('video_id')!r} at {clip_input.get('timestamp')} s"
-        if "instances" not in clip_input:
-            raise ValueError(
-                f"{name} has no 'instances'; was the mapper built with is_train=False?"
-            )
+        gt_boxes, actions = self.ground_truth(clip_input)
         instances = clip_input["instances"]
-        gt_boxes = instances.gt_boxes.tensor
-        actions = gt_boxes.new_ones(len(gt_boxes), 1) if self.person_only else instances.gt_actions
-        if actions.shape[-1] != self.num_actions:
-            raise UserError(
-                f"'gt_actions' has {actions.shape[-1]} columns, MODEL.NUM_ACTIONS is "
-                f"{self.num_actions}"
-            )
         target = ClipTarget(self._normalise(gt_boxes, size), actions)
         if self.num_steps > 1 and instances.has("gt_tubes"):
             num_frames = instances.gt_tubes.shape[1]
             if num_frames % self.num_steps:
                 raise UserError(
-                    f"'gt_tubes' of {name} has {num_frames} frames, not a multiple of the "
-                    f"{self.num_steps} in which the model predicts boxes"
+                    f"'gt_tubes' of {input_name(clip_input)} has {num_frames} frames, not a "
+                    f"multiple of the {self.num_steps} in which the model predicts boxes"
                 )
             tubes = instances.gt_tubes[:, :: num_frames // self.num_steps]
             target.frame_valid = tubes.isfinite().all(-1)

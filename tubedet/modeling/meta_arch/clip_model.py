@@ -1,0 +1,124 @@
+"""What all models of clips share: the batch of normalised clips, ground truth and recordings."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from detectron2.modeling import Backbone
+from torch import nn
+
+from tubedet.errors import UserError
+from tubedet.modeling.clip_batch import ClipBatch
+from tubedet.modeling.graph_capture import RecordedPrediction
+
+
+class ClipModel(nn.Module):
+    """Holds a backbone and the statistics of its pixels, and makes batches of clips.
+
+    Args:
+        backbone: from normalised clips (B, 3, T, H, W) to a dict of maps.
+        num_actions: A.
+        person_only: A is 1, "person", whatever the annotations say.
+        cuda_graphs: prepared for inference, record what is launched on a GPU for each size of
+            clips, and replay it; see :class:`RecordedPrediction`.
+        pixel_mean: of RGB on 0..255.
+        pixel_std: likewise.
+
+    Attributes:
+        action_names: those of the checkpoint, see :func:`tubedet.load_model`; None: unknown.
+    """
+
+    action_names: list[str] | None = None
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        num_actions: int,
+        person_only: bool = False,
+        cuda_graphs: bool = False,
+        pixel_mean: list[float],
+        pixel_std: list[float],
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.person_only = person_only
+        self.num_actions = 1 if person_only else num_actions
+        self.cuda_graphs = cuda_graphs
+        self._recorded: RecordedPrediction | None = None
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            value = torch.tensor([v / 255 for v in values]).view(3, 1, 1, 1)
+            self.register_buffer(name, value, persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs are moved to."""
+        return self.pixel_mean.device
+
+    def record_predictions(self) -> None:
+        """Record predictions on GPUs from now on; the model is not trained any more."""
+        self._recorded = RecordedPrediction()
+
+    def batch(self, batched_inputs: list[dict]) -> ClipBatch:
+        """Normalise and pad the clips of inputs.
+
+        Args:
+            batched_inputs: each with ``clip``, uint8 (3, T, H, W), RGB.
+        """
+        return ClipBatch.from_clips(
+            [x["clip"] for x in batched_inputs],
+            self.pixel_mean,
+            self.pixel_std,
+            self.backbone.size_divisibility,
+        )
+
+    def computed(self, compute: Callable[..., list], clips: ClipBatch, **options: Any) -> list:
+        """Return ``compute(clips, **options)``, replayed from a recording where there is one.
+
+        Args:
+            compute: does nothing but launch work; results are tensors, or hold some.
+            clips: the batch.
+            options: for training; recordings are made without them.
+        """
+        if self._recorded is not None and clips.tensor.is_cuda and not torch.is_grad_enabled():
+            weights = itertools.chain(self.parameters(), self.buffers())
+            return self._recorded(compute, clips, weights)
+        return compute(clips, **options)
+
+    def ground_truth(self, clip_input: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the annotated boxes and actions of a training input.
+
+        Args:
+            clip_input: with ``instances``.
+
+        Returns:
+            (N, 4), XYXY in pixels of the clip, and float (N, A).
+
+        Raises:
+            ValueError: if it has no ``instances``.
+            UserError: if they have another number of actions.
+        """
+        if "instances" not in clip_input:
+            raise ValueError(
+                f"{input_name(clip_input)} has no 'instances'; was the mapper built with "
+                "is_train=False?"
+            )
+        instances = clip_input["instances"]
+        boxes = instances.gt_boxes.tensor
+        actions = boxes.new_ones(len(boxes), 1) if self.person_only else instances.gt_actions
+        if actions.shape[-1] != self.num_actions:
+            raise UserError(
+                f"'gt_actions' has {actions.shape[-1]} columns, MODEL.NUM_ACTIONS is "
+                f"{self.num_actions}"
+            )
+        return boxes, actions
+
+
+def input_name(clip_input: dict) -> str:
+    """Name a training input for messages."""
+    return f"training input {clip_input.get('video_id')!r} at {clip_input.get('timestamp')} s"
