@@ -18,6 +18,7 @@ def add_tubedet_config(cfg: CN) -> None:
     """
     _add_input_keys(cfg)
     _add_model_keys(cfg)
+    _add_proposal_keys(cfg)
     _add_run_keys(cfg)
     _register_old_keys(cfg)
 
@@ -122,6 +123,21 @@ def _add_model_keys(cfg: CN) -> None:
     cfg.MODEL.INIT.TRANSFORMER = ""
     # Loading stops when a source fills a smaller share of the model, or of the part it is for.
     cfg.MODEL.INIT.MIN_MATCHED = 0.9
+
+
+def _add_proposal_keys(cfg: CN) -> None:
+    # Person boxes for models that need them: with MODEL.LOAD_PROPOSALS, PROPOSAL_FILES_TRAIN and
+    # _TEST name a file of any known format for each data set, see docs/person_boxes.md. At most
+    # PRECOMPUTED_PROPOSAL_TOPK_TRAIN or _TEST boxes of a key frame count, the best ones.
+    # Format of the files; "": found by the content.
+    cfg.DATASETS.PROPOSAL_FORMAT = ""
+    # Json with the images of each file of COCO results, "" for a file of another kind; empty: none.
+    cfg.DATASETS.PROPOSAL_IMAGES_TRAIN = ()
+    cfg.DATASETS.PROPOSAL_IMAGES_TEST = ()
+    # mmaction2's rule (there 0.9): boxes from this score on count, or else the best one of the key
+    # frame, and the whole frame where the file does not have the key frame. It takes the place of
+    # MODEL.ROI_ACTION.BOX_SCORE_THRESH, which must be 0 then. 0: not this rule.
+    cfg.DATASETS.PROPOSAL_KEEP_BEST_BELOW = 0.0
 
 
 def _add_run_keys(cfg: CN) -> None:

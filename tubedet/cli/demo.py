@@ -55,6 +55,7 @@ from tubedet.inference.drawing import VideoWindow
 from tubedet.inference.video_jobs import distinct_names
 
 from .arguments import add_detector_arguments, add_limit_arguments, add_model_argument
+from .person_box_arguments import add_person_box_arguments, build_detector
 from .running import INTERRUPTED, WRONG_INPUT, print_error
 
 logger = logging.getLogger("tubedet.demo")
@@ -131,6 +132,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--end", type=float, help="second at which to end")
     add_detector_arguments(parser)
     add_limit_arguments(parser)
+    add_person_box_arguments(parser)
     parser.add_argument("--compile", action="store_true", help="compile the backbone first")
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys"
@@ -230,9 +232,7 @@ def run_jobs(options: argparse.Namespace, window: VideoWindow | None) -> int:
     check_model_config(cfg)
     if not cfg.MODEL.WEIGHTS:
         logger.warning("MODEL.WEIGHTS is empty: the weights are random and detections meaningless")
-    detector = VideoActionDetector(
-        cfg, amp=options.amp, compile=options.compile, batch_size=options.batch_size
-    )
+    detector = build_detector(options, cfg)
     names, status = action_names_of(cfg, detector.model), 0
     with _finished_on_interrupt() as interrupted:
         for job in options.jobs:

@@ -52,6 +52,7 @@ from .arguments import (
     add_model_argument,
     positive_int,
 )
+from .person_box_arguments import add_person_box_arguments, person_box_options
 from .running import INTERRUPTED
 
 logger = logging.getLogger("tubedet.predict")
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_detector_arguments(parser)
     add_limit_arguments(parser)
+    add_person_box_arguments(parser)
     parser.add_argument(
         "--num-gpus",
         type=positive_int,
@@ -143,6 +145,7 @@ def main(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
         max_pixels=options.max_pixels,
         max_minutes=options.max_minutes,
+        person_boxes=person_box_options(options, len(jobs)),
     )
     alone = options.engine == "ray"
     try:

@@ -12,6 +12,8 @@ from tubedet.agreement import agreed_errors, check_same_value
 from tubedet.data.datasets.custom import check_actions
 from tubedet.errors import UserError
 
+from .proposal_files import check_proposal_files, with_proposal_file
+
 
 def read_key_frames(cfg: CfgNode, names: Iterable[str], *, is_train: bool) -> list[dict]:
     """Read data sets, all processes of a run together.
@@ -20,7 +22,8 @@ def read_key_frames(cfg: CfgNode, names: Iterable[str], *, is_train: bool) -> li
 
     Args:
         cfg: ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` says whether key frames without persons are
-            left out of a training.
+            left out of a training. With ``MODEL.LOAD_PROPOSALS`` they get person boxes, see
+            :func:`.with_proposal_file`.
         names: of the data sets.
         is_train: whether they are for a training.
 
@@ -36,9 +39,16 @@ def read_key_frames(cfg: CfgNode, names: Iterable[str], *, is_train: bool) -> li
     with agreed_errors():
         for name in names:
             check_actions(cfg, name)
+        check_proposal_files(cfg, is_train=is_train)
         filter_empty = is_train and cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
         try:
-            key_frames = get_detection_dataset_dicts(names, filter_empty=filter_empty)
+            if cfg.MODEL.LOAD_PROPOSALS:
+                key_frames = []
+                for name in names:
+                    records = get_detection_dataset_dicts([name], filter_empty=filter_empty)
+                    key_frames += with_proposal_file(cfg, records, name, is_train=is_train)
+            else:
+                key_frames = get_detection_dataset_dicts(names, filter_empty=filter_empty)
         except AssertionError as error:  # detectron2's, about lists without a key frame
             boxes = " with a usable box" if filter_empty else ""
             raise UserError(f"{', '.join(names)}: no key frame{boxes} ({error})") from error

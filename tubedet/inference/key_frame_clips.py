@@ -57,6 +57,7 @@ class KeyFrameClips:
         UserError: if ``every`` is not positive, or ``start`` and ``end`` are not ascending.
 
     Attributes:
+        every: seconds between key frames.
         start, end: the part, seconds; ``end`` is infinite if it ends with the video.
         tolerance: seconds by which the time stamp of a frame may miss a multiple which it is at.
     """
@@ -79,7 +80,7 @@ class KeyFrameClips:
         if end is not None and not end > start:
             raise UserError(f"end must be later than start ({start} s), got {end}")
         self.start, self.end = start, math.inf if end is None else end
-        self._every = every
+        self.every = every
         self.tolerance = min(TIME_TOLERANCE, every / 4)
         self._window = ClipWindow(
             num_frames=num_frames, frame_stride=frame_stride, frame_shift=frame_shift, fps=fps
@@ -151,9 +152,9 @@ class KeyFrameClips:
 
     def _schedule(self, time: float) -> None:
         is_first = self._last_multiple < 0
-        multiple = math.floor((time + self.tolerance) / self._every)
+        multiple = math.floor((time + self.tolerance) / self.every)
         for number in (multiple, multiple + 1):
-            key_time = number * self._every
+            key_time = number * self.every
             if number > self._last_multiple and key_time >= self.start - _ROUNDING:
                 if is_first and number > multiple:
                     self._spare_time = time
@@ -188,7 +189,7 @@ class KeyFrameClips:
         is_dense = end - begin <= 0.5 / self._window.fps
         if not is_dense or len(self._window) < 2 or self._last_multiple < 0:
             return False  # until the part begins, its first key time is not known
-        upcoming = (number * self._every for number in itertools.count(self._last_multiple + 1))
+        upcoming = (number * self.every for number in itertools.count(self._last_multiple + 1))
         reached = itertools.takewhile(lambda t: self._window.first_limit(t) <= end, upcoming)
         return not any(
             self._window.is_shown(begin, end, key_time=key_time)

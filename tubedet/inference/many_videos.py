@@ -22,6 +22,7 @@ from tubedet.errors import USER_ERRORS, UserError
 
 from .action_names import action_names_of
 from .device_faults import BrokenDeviceError, device_faults_told_apart, is_broken
+from .person_box_options import PersonBoxOptions
 from .ray_actors import process_videos_with_ray
 from .result_folder import ResultFolder, check_settings
 from .result_settings import result_settings
@@ -47,6 +48,7 @@ class VideoDetection:
         batch_size: likewise.
         max_pixels: largest frame, see :func:`.open_frame_source`.
         max_minutes: longest time that a video may take; None: any.
+        person_boxes: where the boxes come from that the model needs; None: it needs none.
     """
 
     cfg: CfgNode
@@ -57,10 +59,16 @@ class VideoDetection:
     batch_size: int = 1
     max_pixels: int = MAX_PIXELS
     max_minutes: float | None = None
+    person_boxes: PersonBoxOptions | None = None
 
     def settings(self) -> dict:
         """Return what changes the results, see :func:`.result_settings`."""
-        return result_settings(self.cfg, every=self.every, formats=self.formats, amp=self.amp)
+        boxes = {}
+        if self.person_boxes is not None:
+            boxes["person_boxes"] = self.person_boxes.settings()
+        return result_settings(
+            self.cfg, every=self.every, formats=self.formats, amp=self.amp, **boxes
+        )
 
 
 def detect_on_this_machine(
@@ -181,8 +189,13 @@ def make_process(detection: VideoDetection, device: str) -> Callable[[VideoJob, 
             raise BrokenDeviceError(f"{device} does not work")
         torch.cuda.set_device(device)
     with device_faults_told_apart(device):
+        boxes = detection.person_boxes
         detector = VideoActionDetector(
-            detection.cfg, device=device, amp=detection.amp, batch_size=detection.batch_size
+            detection.cfg,
+            device=device,
+            amp=detection.amp,
+            batch_size=detection.batch_size,
+            person_boxes=None if boxes is None else boxes.build(detection.cfg, device),
         )
     action_names = action_names_of(detection.cfg, detector.model)
 

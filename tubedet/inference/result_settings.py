@@ -50,12 +50,19 @@ def result_settings(cfg: CfgNode, **options: object) -> dict:
     actions = actions_of_data(cfg, cfg.DATASETS.TEST[:1])  # they decide the order of the columns
     names = json.dumps(actions[0]).encode() if actions else b""
     settings[ACTIONS] = hashlib.sha256(names).hexdigest()[:16] if actions else None
-    settings["weights"] = _fingerprint(local_weights(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS"))
+    settings["weights"] = fingerprint(local_weights(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS"))
     return {**settings, **options}
 
 
-def _fingerprint(weights: str) -> str:
-    """Return what identifies weights, wherever they lie: a hash of a file, or a URL."""
+def fingerprint(weights: str) -> str:
+    """Return what identifies weights, wherever they lie: a hash of a file, or a URL.
+
+    Args:
+        weights: path or URL; any other file will do, too.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
     if is_url(weights):
         return weights
     with open(weights, "rb") as stream:

@@ -30,48 +30,12 @@ from tubedet.modeling import prepare_for_inference
 
 from .clip_inference import ClipInference
 from .key_frame_clips import KeyFrameClip, KeyFrameClips
+from .key_frame_results import DetectedFrame, KeyFrameResult
+from .person_boxes import as_box_source
+from .person_boxes.sources import FindPersons, check_person_boxes
 from .waiting_frames import WaitingFrames
 
 Source = str | os.PathLike | int | Iterable[np.ndarray] | FrameSource
-
-
-@dataclass(frozen=True)
-class KeyFrameResult:
-    """What was detected at one key frame.
-
-    Attributes:
-        index: number of the result, from 0.
-        time: of the key frame, seconds since the first frame of the source.
-        instances: the model's output on the CPU, in the order of its queries: ``pred_boxes`` (Q, 4)
-            XYXY in pixels of the upright frame, which has the size ``instances.image_size``,
-            ``scores`` (Q,) and ``action_scores`` (Q, A), float32.
-        image: the key frame, uint8 (H, W, 3), RGB, if it was asked for.
-    """
-
-    index: int
-    time: float
-    instances: Instances
-    image: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class DetectedFrame:
-    """A frame and the results between which it lies.
-
-    Attributes:
-        index: number of the frame among those of the pass, from 0.
-        time: seconds since the first frame of the source.
-        image: uint8 (H, W, 3), RGB, upright.
-        before: of the last key frame at or before this frame. Frames before the first key frame
-            have that of the first.
-        after: of the next key frame; None after the last key frame and before the first.
-    """
-
-    index: int
-    time: float
-    image: np.ndarray
-    before: KeyFrameResult
-    after: KeyFrameResult | None
 
 
 @dataclass(frozen=True)
@@ -130,6 +94,10 @@ class VideoActionDetector:
         amp: see :class:`~tubedet.inference.clip_inference.ClipInference`.
         compile: likewise.
         batch_size: likewise; results come when as many clips are complete.
+        person_boxes: where the boxes come from that the model needs: a :class:`.PersonBoxSource`,
+            :class:`~tubedet.data.person_boxes.PersonBoxes` of a file, or a function that takes a
+            key frame, uint8 RGB (H, W, 3), and returns (n, 4) or (n, 5) x1, y1, x2, y2 in pixels
+            and, perhaps, a score. None: for models that find persons.
 
     Attributes:
         device: where the model runs.
@@ -153,7 +121,9 @@ class VideoActionDetector:
         amp: str | None = None,
         compile: bool = False,
         batch_size: int = 1,
+        person_boxes: Any = None,
     ):
+        self._person_boxes = as_box_source(person_boxes)
         self._detect_clips = ClipInference(model, amp=amp, compile=compile, batch_size=batch_size)
         self.model = self._detect_clips.model
         self.device = self._detect_clips.device
@@ -175,6 +145,7 @@ class VideoActionDetector:
         amp: str | None = None,
         compile: bool = False,
         batch_size: int = 1,
+        person_boxes: Any = None,
     ) -> dict:
         """Return the arguments of the constructor according to a config.
 
@@ -186,10 +157,13 @@ class VideoActionDetector:
             amp: see the constructor.
             compile: likewise.
             batch_size: likewise.
+            person_boxes: likewise.
 
         Raises:
-            ValueError: if there is no such device.
+            UserError: if there is no such device, or the model needs person boxes and there are
+                none, or the other way round.
         """
+        check_person_boxes(cfg, person_boxes)
         if device is not None:
             check_device(device)
         if model is None:
@@ -208,6 +182,7 @@ class VideoActionDetector:
             "amp": amp,
             "compile": compile,
             "batch_size": batch_size,
+            "person_boxes": person_boxes,
             **{key: evaluation[key] for key in shared},
         }
 
@@ -325,6 +300,26 @@ class VideoActionDetector:
         self, source: FrameSource, clips: KeyFrameClips, *, keep_frames: bool, images: bool
     ) -> Generator[tuple[_ReadFrame | None, list[KeyFrameResult]], None, None]:
         """Each frame as it is read with the results that it made possible; the rest at the end."""
+        with self._opened_boxes(source, clips) as find_persons:
+            yield from self._steps_with(find_persons, source, clips, keep_frames, images)
+
+    def _opened_boxes(
+        self, source: FrameSource, clips: KeyFrameClips
+    ) -> contextlib.AbstractContextManager[FindPersons | None]:
+        if self._person_boxes is None:
+            return contextlib.nullcontext()
+        end = None if math.isinf(clips.end) else clips.end
+        return self._person_boxes.opened(source, every=clips.every, start=clips.start, end=end)
+
+    def _steps_with(
+        self,
+        find_persons: FindPersons | None,
+        source: FrameSource,
+        clips: KeyFrameClips,
+        keep_frames: bool,
+        images: bool,
+    ) -> Generator[tuple[_ReadFrame | None, list[KeyFrameResult]], None, None]:
+        keep_images = images or (self._person_boxes is not None and self._person_boxes.needs_images)
         indices = itertools.count()
         complete: list[KeyFrameClip] = []
 
@@ -333,16 +328,16 @@ class VideoActionDetector:
             while len(complete) >= min_clips:
                 batch = complete[: self.batch_size]
                 del complete[: self.batch_size]
-                for clip, instances in zip(batch, self._detect(batch, source)):
+                for clip, instances in zip(batch, self._detect(batch, source, find_persons)):
                     image = np.ascontiguousarray(source.rgb(clip.key_frame)) if images else None
                     found.append(KeyFrameResult(next(indices), clip.time, instances, image))
             return found
 
-        read = self._read(source, clips.first_needed, keep_frames)
+        read = self._read(source, clips.first_needed, keep_frames or keep_images)
         with ReadAhead(read, num_bytes=lambda frame: frame.num_bytes) as frames:
             try:
                 for frame in frames:
-                    stored = frame.stored if images else None
+                    stored = frame.stored if keep_images else None
                     complete += clips.add(frame.time, frame.resized, stored)
                     yield frame, results(self.batch_size)
                     if clips.is_complete:
@@ -371,8 +366,10 @@ class VideoActionDetector:
             num_bytes = resized.nbytes + (source.num_bytes(stored) if keep_frames else 0)
             yield _ReadFrame(time, resized, stored if keep_frames else None, num_bytes)
 
-    def _detect(self, clips: list[KeyFrameClip], source: FrameSource) -> list[Instances]:
-        inputs = [
+    def _detect(
+        self, clips: list[KeyFrameClip], source: FrameSource, find_persons: FindPersons | None
+    ) -> list[Instances]:
+        inputs: list[dict] = [
             {
                 "clip": self._channels_first(clip.clip),
                 "height": source.height,
@@ -382,6 +379,14 @@ class VideoActionDetector:
             }
             for clip in clips
         ]
+        if find_persons is not None:
+            assert self._person_boxes is not None
+            for clip, model_input in zip(clips, inputs):
+                image = None
+                if self._person_boxes.needs_images:
+                    image = np.ascontiguousarray(source.rgb(clip.key_frame))
+                persons = find_persons(clip.time, image)
+                model_input["proposals"] = persons.instances(*clip.clip.shape[1:3])
         return self._detect_clips(inputs)
 
     def _channels_first(self, frames: np.ndarray) -> torch.Tensor:

@@ -26,9 +26,20 @@ _LARGEST = 10**7  # coordinate, number of a frame or a person
 _COLUMNS = ("frame", "id", "left", "top", "width", "height", "flag", "class")
 
 
-class _Row(NamedTuple):
+class MotRow(NamedTuple):
+    """A row of the file.
+
+    Attributes:
+        line: where it stands, from 1.
+        frame: number of the frame, from 1.
+        person: number of the track; below 0 for none.
+        box: x1, y1, x2, y2 in pixels.
+        flag: column 7, a flag in ground truth and a score in detections.
+        class_id: column 8; None if there is none.
+    """
+
     line: int
-    frame: int  # from 1
+    frame: int
     person: int
     box: tuple[float, float, float, float]
     flag: float
@@ -59,7 +70,7 @@ def read_mot(path: Path, options: ImportOptions) -> Labels:
     video_id = options.video or _video_id(path, sequence, options.videos)
     labels = Labels()
     first_frame = 1 if options.first_frame is None else options.first_frame
-    rows = list(_read_rows(path, first_frame, labels))
+    rows = list(read_mot_rows(path, first_frame, labels))
     if not rows:
         raise AnnotationError(f"{path}: no rows")
     rows = _number_single_boxes(path, rows, labels)
@@ -117,7 +128,21 @@ MOT = ImportFormat(
 )
 
 
-def _read_rows(path: Path, first_frame: int, labels: Labels) -> Iterator[_Row]:
+def read_mot_rows(path: Path, first_frame: int, labels: Labels) -> Iterator[MotRow]:
+    """Read the rows one by one.
+
+    Args:
+        path: the file.
+        first_frame: number of the first frame, 0 or 1.
+        labels: gets remarks.
+
+    Yields:
+        MotRow: in the order of the file.
+
+    Raises:
+        AnnotationError: if a row breaks the format; the message names its line.
+        OSError: if the file cannot be read.
+    """
     with open_text(path) as stream:
         for line, cells in csv_rows(stream, str(path)):
             if not "".join(cells).strip() or cells[0].lstrip().startswith("#"):
@@ -149,7 +174,7 @@ def _read_rows(path: Path, first_frame: int, labels: Labels) -> Iterator[_Row]:
             class_id = values[7] if len(values) in (8, 9) else -1
             if class_id % 1:
                 raise AnnotationError(f"{where}: the class {class_id:g} is no whole number")
-            yield _Row(
+            yield MotRow(
                 line,
                 frame - first_frame + 1,
                 person,
@@ -159,7 +184,7 @@ def _read_rows(path: Path, first_frame: int, labels: Labels) -> Iterator[_Row]:
             )
 
 
-def _number_single_boxes(path: Path, rows: list[_Row], labels: Labels) -> list[_Row]:
+def _number_single_boxes(path: Path, rows: list[MotRow], labels: Labels) -> list[MotRow]:
     """Give boxes outside of a track, whose id is -1, numbers that no track has."""
     single = [row for row in rows if row.person < 0]
     if not single:
@@ -174,7 +199,7 @@ def _number_single_boxes(path: Path, rows: list[_Row], labels: Labels) -> list[_
     return [row._replace(person=next(unused)) if row.person < 0 else row for row in rows]
 
 
-def _check_rows(path: Path, rows: list[_Row], sequence: Sequence | None) -> None:
+def _check_rows(path: Path, rows: list[MotRow], sequence: Sequence | None) -> None:
     lines: dict[tuple[int, int], int] = {}
     for row in rows:
         if sequence is not None and row.frame > sequence.length:
@@ -200,7 +225,7 @@ def _class_names(path: Path, options: ImportOptions) -> dict[int, str]:
     return read_label_names(names)
 
 
-def _action(path: Path, row: _Row, names: dict[int, str]) -> tuple[str, ...]:
+def _action(path: Path, row: MotRow, names: dict[int, str]) -> tuple[str, ...]:
     if row.class_id is None:
         raise AnnotationError(f"{path}:{row.line}: no class; give the actions, --actions FILE")
     if row.class_id not in names:

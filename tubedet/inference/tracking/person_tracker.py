@@ -76,6 +76,7 @@ class PersonTracker:
         # seconds, and the smoothed action scores (A,).
         self._seen: dict[int, tuple[int, float, torch.Tensor]] = {}
         self._num_updates = 0
+        self._given: set[int] = set()  # numbers of tracks that came with the boxes
 
     def update(self, result: KeyFrameResult) -> Instances:
         """Link the detections of the next key frame.
@@ -83,6 +84,7 @@ class PersonTracker:
         Args:
             result: of the key frame; its ``instances`` have ``pred_boxes`` (Q, 4) XYXY in pixels of
                 ``image_size``, ``scores`` (Q,) and ``action_scores`` (Q, A). They are not changed.
+                With ``person_ids`` (Q,) they are linked already, and these ids stay.
 
         Returns:
             Instances: the N detections that count, in query order: ``pred_boxes`` (N, 4) cut at
@@ -91,7 +93,7 @@ class PersonTracker:
             do not count.
         """
         persons = self._persons(result.instances)
-        ids = self._link(persons)
+        ids = self._given_ids(persons) if persons.has("person_ids") else self._link(persons)
         persons.action_scores = self._smoothed(ids, persons.action_scores, result.time)
         persons.person_ids = torch.tensor(ids, dtype=torch.int64)
         return persons
@@ -110,7 +112,15 @@ class PersonTracker:
             scores=scores[kept],
             action_scores=action_scores[kept],
         )
+        if instances.has("person_ids"):
+            persons.person_ids = instances.person_ids.cpu()[kept]
         return persons[boxes.nonempty()]
+
+    def _given_ids(self, persons: Instances) -> list[int]:
+        ids = persons.person_ids.tolist()
+        self._given.update(ids)
+        self.num_persons = len(self._given)
+        return ids
 
     def _link(self, persons: Instances) -> list[int]:
         height, width = persons.image_size

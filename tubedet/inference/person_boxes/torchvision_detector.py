@@ -1,0 +1,82 @@
+"""Person boxes from the detection models of torchvision."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import numpy as np
+import torch
+import torchvision
+
+from tubedet.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "torchvision:"
+DOWNLOAD = "DEFAULT"
+_PERSON = 1  # category of COCO
+_LICENCE = (
+    "licences: torchvision BSD-3-Clause; trained on COCO, whose annotations are CC BY 4.0 and "
+    "whose pictures have the terms of Flickr; torchvision leaves it to you whether that allows "
+    "your use"
+)
+
+
+class TorchvisionPersons:
+    """Finds persons in a picture with a detection model of torchvision.
+
+    Args:
+        name: of the model, such as "fasterrcnn_resnet50_fpn_v2".
+        weights: "DEFAULT": torchvision's own, which it downloads; or a file of a state dict. None:
+            random ones.
+        device: where it runs.
+
+    Raises:
+        UserError: if there is no such model, or the file does not fit it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        weights: str | os.PathLike | None = None,
+        device: str | torch.device = "cpu",
+    ):
+        known = torchvision.models.list_models(module=torchvision.models.detection)
+        if name not in known:
+            raise UserError(
+                f"torchvision has no detection model {name!r}; it has {', '.join(known)}"
+            )
+        if weights == DOWNLOAD:
+            chosen = torchvision.models.get_model_weights(name)["DEFAULT"]
+            logger.info(f"weights of {name}: {chosen.url}; {_LICENCE}")
+            model = torchvision.models.get_model(name, weights=chosen)
+        else:
+            model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
+        if weights is not None and weights != DOWNLOAD:
+            try:
+                model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+            except (RuntimeError, TypeError, ValueError, LookupError, EOFError) as error:
+                reason = str(error).strip().splitlines()[0]
+                raise UserError(
+                    f"{weights}: no weights of torchvision's {name}: {reason}"
+                ) from error
+        self.device = torch.device(device)
+        self.model = model.eval().to(self.device)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Find persons.
+
+        Args:
+            image: uint8 RGB (H, W, 3).
+
+        Returns:
+            (n, 5) x1, y1, x2, y2 in pixels, and scores.
+        """
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        with torch.inference_mode():
+            (found,) = self.model([pixels.permute(2, 0, 1).float() / 255])
+        persons = found["labels"] == _PERSON
+        rows = torch.cat([found["boxes"][persons], found["scores"][persons, None]], dim=1)
+        return rows.cpu().double().numpy()
