@@ -92,16 +92,6 @@ class ClipDetector(ClipModel, ABC):
         """Return what a layer says of the key frame, which is what detection reports."""
         return layer
 
-    def features(self, clips: ClipBatch) -> dict[str, torch.Tensor]:
-        """Compute the maps of the backbone; one that hides padding is told where it is.
-
-        Args:
-            clips: normalised and padded.
-        """
-        if getattr(self.backbone, "mask_padding", False):
-            return self.backbone(clips.tensor, clips.sizes)
-        return self.backbone(clips.tensor)
-
     def forward(self, batched_inputs: list[dict]):
         """Detect, or compute losses.
 
