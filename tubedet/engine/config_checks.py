@@ -84,9 +84,9 @@ def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> No
 
     Raises:
         UserError: see :func:`check_model_config`; also if a data set does not exist, there is
-            none, data sets have different actions or results of one name, a value of the training
-            makes no sense, the clips of a batch cannot be shared among the processes, or evaluation
-            has no such batch size or precision.
+            none, a model that is given boxes gets none, data sets have different actions or results
+            of one name, a value of the training makes no sense, the clips of a batch cannot be
+            shared among the processes, or evaluation has no such batch size or precision.
     """
     check_model_config(cfg)
     _check_at_least(cfg, "DATALOADER.NUM_WORKERS", 0)
@@ -98,6 +98,8 @@ def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> No
     _check_data_sets("DATASETS.TRAIN", trained)
     if not cfg.MODEL.PERSON_ONLY:
         check_same_actions([*trained, *cfg.DATASETS.TEST])
+    if cfg.MODEL.META_ARCHITECTURE == "RoIActionDetector":
+        _check_given_boxes(cfg, eval_only=eval_only)
     if eval_only:
         return
     if not cfg.DATASETS.TRAIN:
@@ -203,6 +205,23 @@ def _check_training(cfg: CfgNode) -> None:
             raise UserError(
                 f"SOLVER.LR_FACTORS has {pair!r}; give pairs such as [['backbone.*', 0.1]]"
             )
+
+
+def _check_given_boxes(cfg: CfgNode, *, eval_only: bool) -> None:
+    """Refuse a run whose training or evaluation would have no boxes to classify."""
+    datasets = cfg.DATASETS
+    if datasets.TEST and not (datasets.PROPOSAL_FILES_TEST or cfg.TEST.GROUND_TRUTH_BOXES):
+        raise UserError(
+            "RoIActionDetector needs boxes to evaluate on: name a file for each data set in "
+            "DATASETS.PROPOSAL_FILES_TEST, or set TEST.GROUND_TRUTH_BOXES True to classify the "
+            "annotated boxes"
+        )
+    wants_files = cfg.MODEL.ROI_ACTION.TRAIN_ON_PROPOSALS
+    if not eval_only and wants_files != bool(datasets.PROPOSAL_FILES_TRAIN):
+        raise UserError(
+            f"MODEL.ROI_ACTION.TRAIN_ON_PROPOSALS is {wants_files}, but "
+            f"DATASETS.PROPOSAL_FILES_TRAIN is {datasets.PROPOSAL_FILES_TRAIN}; give both or none"
+        )
 
 
 def _check_length(cfg: CfgNode, key: str, length: int) -> None:
