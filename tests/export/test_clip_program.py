@@ -59,5 +59,8 @@ def test_what_cannot_be_exported_is_said():
     _, model = small_detector("SparseRCNN", opts=["MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO", 0])
     with pytest.raises(ExportError, match="POOLER_SAMPLING_RATIO"):
         ClipProgram(model)
+    _, model = small_detector("RoI")
+    with pytest.raises(ExportError, match="RoIActionDetector takes boxes beside clips"):
+        ClipProgram(model)
     with pytest.raises(ExportError, match="Linear is not tubedet's"):
         ClipProgram(nn.Linear(1, 1))
