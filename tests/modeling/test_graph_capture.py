@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 import torch
+import torch.nn.functional as F
 from small_detectors import small_detector
 
 from tubedet.layers import without_tf32
@@ -23,8 +24,11 @@ class FakeGraph:
         predict, clips, outputs = self.recorded
         with torch.inference_mode():
             for old, new in zip(outputs, predict(clips)):
-                old.boxes.copy_(new.boxes)
-                old.action_logits.copy_(new.action_logits)
+                if isinstance(old, torch.Tensor):
+                    old.copy_(new)
+                else:
+                    old.boxes.copy_(new.boxes)
+                    old.action_logits.copy_(new.action_logits)
 
 
 @pytest.fixture
@@ -55,13 +59,34 @@ def _clips(model, width, seed=0):
     return ClipBatch.from_clips([clip], model.pixel_mean, model.pixel_std)
 
 
-def _record(recorded, model, clips, graphs):
+def _record(recorded, model, clips, graphs, compute=None):
     number = len(graphs)
-    outputs = recorded(model.predict, clips, model.parameters())
+    compute = compute or model.predict
+    outputs = recorded(compute, clips, model.parameters())
     if len(graphs) > number:  # the stand-in learns what it would have recorded
         recording = next(reversed(recorded._recordings.values()))
-        graphs[-1].recorded = (model.predict, recording.clips, outputs)
+        graphs[-1].recorded = (compute, recording.clips, outputs)
     return outputs
+
+
+@torch.no_grad()
+def test_maps_of_given_boxes_are_replayed_and_boxes_are_not(graphs, monkeypatch):
+    """Clips of one size share a graph, however many boxes each of them has."""
+    _, model = small_detector("RoI")
+    recorded = RecordedPrediction()
+    monkeypatch.setattr(
+        model,
+        "computed",
+        lambda compute, clips: _record(recorded, model, clips, graphs, compute),
+    )
+    boxes = torch.tensor([[2.0, 1, 20, 30], [15, 4, 39, 28], [0, 0, 39, 31]])
+    for seed in range(4):
+        clips = _clips(model, 40, seed)
+        found = model.action_logits(clips, [boxes[:seed]])
+        expected = model.action_head(model.feature_maps(clips), F.pad(boxes[:seed], (1, 0)))
+        assert found.shape == (seed, model.num_actions)
+        torch.testing.assert_close(found, expected)
+    assert len(graphs) == 1
 
 
 @torch.no_grad()

@@ -41,12 +41,12 @@ def box_action_loss(
         if exclusive:
             labelled = actions.any(1).to(logits.dtype)
             per_box = F.cross_entropy(logits, actions.argmax(1), reduction="none") * labelled
-            count = labelled.sum().clamp(min=1)
+            count = labelled.sum()
         else:
             if kind == "focal":
                 terms = sigmoid_focal_loss(logits, actions, focal_alpha, focal_gamma)
             else:
                 terms = F.binary_cross_entropy_with_logits(logits, actions, reduction="none")
             per_box = terms.sum(1) / logits.shape[1]
-            count = max(len(logits), 1)
-        return per_box.sum() if reduction == "sum" else per_box.sum() / count
+            count = logits.new_full((), len(logits))
+        return per_box.sum() if reduction == "sum" else per_box.sum() / count.clamp(min=1)

@@ -98,7 +98,7 @@ class RoIActionDetector(ClipModel):
         self.boxes = boxes
         self.exclusive = exclusive
         self.score_times_box = score_times_box
-        self.loss = {
+        self.loss: dict[str, Any] = {
             "exclusive": exclusive,
             "kind": action_loss,
             "reduction": loss_reduction,
