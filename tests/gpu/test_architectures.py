@@ -17,6 +17,9 @@ pytestmark = pytest.mark.gpu
 WITHOUT_DROPOUT = ["MODEL.SPARSE_RCNN.DROPOUT", 0.0, "MODEL.TUBER.ACTION_DROPOUT", 0.0]
 for _node in ("TUBER", "DEFORMABLE_TUBER", "SEQFORMER"):
     WITHOUT_DROPOUT += [f"MODEL.{_node}.DROPOUT", 0.0]
+# Nor other random numbers.
+WITHOUT_DROPOUT += ["MODEL.ROI_ACTION.JITTER_OUTWARD", (0.0, 0.0)]
+WITHOUT_DROPOUT += ["MODEL.ROI_ACTION.JITTER_INWARD", (0.0, 0.0)]
 PRECISIONS = [(torch.float64, 1e-9), (torch.float32, 1e-3)]
 
 

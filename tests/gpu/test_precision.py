@@ -3,7 +3,7 @@
 import pytest
 import torch
 from short_training import run_steps
-from small_detectors import ARCHITECTURES, small_batch, small_config
+from small_detectors import ARCHITECTURES, QUERY_DETECTORS, small_batch, small_config
 
 from tubedet.engine import Trainer
 from tubedet.engine.optimizer import build_optimizer
@@ -73,7 +73,7 @@ def test_boxes_are_finer_than_a_pixel(amp_dtype, device):
     assert values.diff().min() * 1920 < 0.01
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", QUERY_DETECTORS)
 def test_matching_costs_are_float32(name, device, monkeypatch):
     seen = []
     forward = HungarianMatcher.forward

@@ -70,6 +70,8 @@ def test_gradients_are_those_of_the_model_alone(name, device, monkeypatch):
     opts = ["MODEL.SPARSE_RCNN.DROPOUT", 0.0, "MODEL.TUBER.ACTION_DROPOUT", 0.0]
     for node in ("TUBER", "DEFORMABLE_TUBER", "SEQFORMER"):
         opts += [f"MODEL.{node}.DROPOUT", 0.0]
+    for side in ("OUTWARD", "INWARD"):
+        opts += [f"MODEL.ROI_ACTION.JITTER_{side}", (0.0, 0.0)]
     cfg = small_config(name, opts, device)
     alone = Trainer.build_model(cfg).double().train()
     wrapped = exchanging(copy.deepcopy(alone), monkeypatch)
