@@ -23,7 +23,7 @@ from tubedet.modeling.given_boxes import GivenBoxes
 from tubedet.modeling.heads import RoIActionHead
 from tubedet.modeling.losses import ACTION_LOSSES
 
-from .clip_model import ClipModel, input_name
+from .clip_model import ClipModel
 
 
 @META_ARCH_REGISTRY.register()
@@ -243,9 +243,9 @@ class RoIActionDetector(ClipModel):
 def _proposals_of(clip_input: dict) -> Instances:
     if "proposals" not in clip_input:
         raise UserError(
-            f"{input_name(clip_input)} has no 'proposals': RoIActionDetector needs boxes of "
-            "persons, from a file (DATASETS.PROPOSAL_FILES_TEST, or _TRAIN with "
-            "MODEL.ROI_ACTION.TRAIN_ON_PROPOSALS) or the annotated ones (TEST.GROUND_TRUTH_BOXES "
+            "RoIActionDetector needs boxes of persons, 'proposals' of every input: from a file "
+            "(--boxes, DATASETS.PROPOSAL_FILES_TEST, or _TRAIN for a training with "
+            "MODEL.ROI_ACTION.TRAIN_ON_PROPOSALS), or the annotated ones (TEST.GROUND_TRUTH_BOXES "
             "True)"
         )
     return clip_input["proposals"]
