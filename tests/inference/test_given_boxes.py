@@ -19,7 +19,8 @@ CLIPS = Path(__file__).resolve().parents[2] / "../shared/data/clips"
 CONFIG = "configs/quick_schedules/RoI_toy.yaml"
 # Two tracks in pixels of 64x48 at 30 frames a second: one moves 8 pixels a second, one stands.
 TRACKS = "".join(
-    f"{frame},7,{4 + 8 * (frame - 1) / 30},4,16,32,0.875,-1,-1,-1\n{frame},9,40,8,16,24,1,-1,-1,-1\n"
+    f"{frame},7,{4 + 8 * (frame - 1) / 30},4,16,32,0.875,-1,-1,-1\n"
+    f"{frame},9,40,8,16,24,1,-1,-1,-1\n"
     for frame in range(1, 124, 15)
 )
 
@@ -67,8 +68,8 @@ def test_tracks_keep_their_numbers_in_the_files(film, roi_cfg, roi_model, tracks
     assert [[person["id"] for person in line["persons"]] for line in lines] == [[7, 9]] * 5
     assert summary.num_persons == 2
     with open(tmp_path / "film.csv") as stream:
-        rows = [row for row in csv.reader(stream) if row[1] == "1"]
-    assert len(rows) == 160 and {row[2] for row in rows} == {"0.1875", "0.625"}
+        rows = [row for row in csv.reader(stream) if float(row[1]) == 1]
+    assert len(rows) == 160 and {float(row[2]) for row in rows} == {0.1875, 0.625}
     # What was written can be given again.
     again = read_person_boxes(tmp_path / "film.jsonl")
     assert again.has_tracks and set(again.track_ids.tolist()) == {7, 9}

@@ -45,7 +45,9 @@ def test_fault_a_file_of_one_video_is_not_for_several(tmp_path):
     path = tmp_path / "det.txt"
     path.write_text("1,-1,1,1,9,9,0.25,-1,-1,-1\n")
     PersonBoxOptions(path=path).check(1)
-    with pytest.raises(UserError, match="det.txt has the boxes of one video, and there are 2: give"):
+    with pytest.raises(
+        UserError, match="det.txt has the boxes of one video, and there are 2: give"
+    ):
         PersonBoxOptions(path=path).check(2)
 
 

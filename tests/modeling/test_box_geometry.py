@@ -10,7 +10,9 @@ SIZE = (50, 100)
 BOX = torch.tensor([[20.0, 10.0, 59.0, 29.0]])
 
 
-@pytest.mark.parametrize("pixel, right, bottom", [(1.0, 99, 49), (0.0, 100, 50), (0.25, 99.75, 49.75)])
+@pytest.mark.parametrize(
+    "pixel, right, bottom", [(1.0, 99, 49), (0.0, 100, 50), (0.25, 99.75, 49.75)]
+)
 def test_the_last_place_in_a_frame(pixel, right, bottom):
     boxes = torch.tensor([[-5.0, -1.0, 300.0, 200.0], [140.0, 60.0, 150.0, 70.0]])
     expected = [[0, 0, right, bottom], [right, bottom, right, bottom]]

@@ -109,9 +109,7 @@ def test_jitter_makes_boxes_larger_on_average():
     torch.manual_seed(0)
     boxes = _boxes([30, 20, 49, 29]).expand(4000, 4)
     rules = _rules(jitter_outward=(0.2, 0.1), jitter_inward=(0.1, 0.05), max_boxes=0)
-    found, _ = rules.for_training(
-        boxes, torch.zeros(4000, 1), _boxes(), torch.zeros(0), (100, 100)
-    )
+    found, _ = rules.for_training(boxes, torch.zeros(4000, 1), _boxes(), torch.zeros(0), (100, 100))
     sides = torch.tensor([19.0, 9.0, 19.0, 9.0])
     expected = sides * torch.tensor([-0.05, -0.025, 0.05, 0.025])
     torch.testing.assert_close((found - boxes).mean(0), expected, rtol=0, atol=0.1)

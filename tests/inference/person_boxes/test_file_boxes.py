@@ -63,8 +63,9 @@ def test_a_file_may_count_from_another_second():
 
 def test_some_boxes_beyond_the_video_are_said(caplog):
     persons(make(("film", 3.0, LEFT, 0.5), ("film", 12.0, LEFT, 0.5)), 3.0)
-    assert "boxes.csv: 1 of 2 boxes of 'film' lie outside of its 10.0 seconds, the first at 12.0" in (
-        caplog.text
+    assert (
+        "boxes.csv: 1 of 2 boxes of 'film' lie outside of its 10.0 seconds, the first at 12.0"
+        in (caplog.text)
     )
 
 

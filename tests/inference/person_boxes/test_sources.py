@@ -29,7 +29,9 @@ def test_boxes_without_a_score_have_one():
 
 @pytest.mark.parametrize("rows", [[1, 2, 3, 4], [[1, 2, 3]], [[1, 2, 3, float("nan")]]])
 def test_fault_other_arrays_are_refused(rows):
-    with pytest.raises(UserError, match=r"returned an array .*; return finite \(n, 4\) or \(n, 5\)"):
+    with pytest.raises(
+        UserError, match=r"returned an array .*; return finite \(n, 4\) or \(n, 5\)"
+    ):
         found(rows)
 
 

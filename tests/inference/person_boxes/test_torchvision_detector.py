@@ -1,4 +1,4 @@
-"""torchvision's detection models as a source of person boxes; random weights, nothing is fetched."""
+"""torchvision's models as a source of person boxes; random weights, nothing is fetched."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,9 @@ def test_fault_an_unknown_model_or_a_wrong_file_is_named(tmp_path):
     with pytest.raises(UserError, match="no detection model 'yolo'; it has fasterrcnn_mobilenet"):
         TorchvisionPersons("yolo")
     torch.save({"head.weight": torch.zeros(2)}, tmp_path / "other.pth")
-    with pytest.raises(UserError, match="other.pth: no weights of torchvision's ssdlite320") as caught:
+    with pytest.raises(
+        UserError, match="other.pth: no weights of torchvision's ssdlite320"
+    ) as caught:
         TorchvisionPersons(SMALL, weights=tmp_path / "other.pth")
     assert "\n" not in str(caught.value)
     (tmp_path / "text.pth").write_text("no weights")

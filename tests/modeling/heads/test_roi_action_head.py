@@ -110,18 +110,24 @@ def test_wrong_settings_name_their_key(changes, message):
         _head(**changes)
 
 
-@pytest.mark.parametrize("dtype, forward, backward", [("float64", 1e-6, 1e-6), ("float32", 1e-4, 1e-3)])
+@pytest.mark.parametrize(
+    "dtype, forward, backward", [("float64", 1e-6, 1e-6), ("float32", 1e-4, 1e-3)]
+)
 @pytest.mark.parametrize("run", ["slow_aligned", "slowfast_legacy"])
 def test_scores_and_gradients_equal_pyslowfasts(run, dtype, forward, backward):
     case = ReferenceCase(ROI_HEAD / "slowfast_roi")
     config, dtype = case.meta["config"][run], getattr(torch, dtype)
-    head = _head(
-        channels=config["dims"],
-        strides=[16] * len(config["dims"]),
-        num_actions=config["classes"],
-        aligned=config["aligned"],
-        dropout=0.5,
-    ).to(dtype).eval()
+    head = (
+        _head(
+            channels=config["dims"],
+            strides=[16] * len(config["dims"]),
+            num_actions=config["classes"],
+            aligned=config["aligned"],
+            dropout=0.5,
+        )
+        .to(dtype)
+        .eval()
+    )
     weights = case.state_dict()
     head.load_state_dict(
         {f"fc.{x}": weights[f"{run}.head.projection.{x}"] for x in ("weight", "bias")}
