@@ -113,3 +113,37 @@ def test_fault_without_onnxruntime_its_extra_is_named(monkeypatch):
     assert str(caught.value) == (
         "d.onnx: an ONNX detector needs onnxruntime; pip install 'tubedet[onnx]'"
     )
+
+
+def test_a_real_file_runs(tmp_path):
+    """A file whose boxes come from the picture: its mean decides the score."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    helper, numbers = onnx.helper, onnx.TensorProto
+    boxes = np.array([[20, 10, 100, 50]], np.float32)
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["scores"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Identity", ["b"], ["boxes"]),
+        helper.make_node("Identity", ["l"], ["labels"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "detector",
+        [helper.make_tensor_value_info("images", numbers.FLOAT, [1, 3, "h", "w"])],
+        [
+            helper.make_tensor_value_info("boxes", numbers.FLOAT, [1, 4]),
+            helper.make_tensor_value_info("labels", numbers.INT64, [1]),
+            helper.make_tensor_value_info("scores", numbers.FLOAT, [1]),
+        ],
+        [
+            onnx.numpy_helper.from_array(boxes, "b"),
+            onnx.numpy_helper.from_array(np.array([1], np.int64), "l"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, tmp_path / "d.onnx")
+    rows = OnnxPersons(tmp_path / "d.onnx")(IMAGE + 51)
+    np.testing.assert_allclose(rows, [[20, 10, 100, 50, 0.2]], atol=1e-4)
+    (tmp_path / "bad.onnx").write_text("no model")
+    with pytest.raises(UserError, match="bad.onnx: onnxruntime cannot read it: "):
+        OnnxPersons(tmp_path / "bad.onnx")
