@@ -47,7 +47,7 @@ def logger_as_before():
 
 @pytest.fixture
 def make_clip_input():
-    """Builds a model input with random pixels and ``num_boxes`` random boxes."""
+    """Builds a model input with random pixels and ``num_boxes`` random boxes, also as proposals."""
 
     def make(num_frames, height, width, num_actions, num_boxes=2, seed=0):
         generator = torch.Generator().manual_seed(seed)
@@ -63,6 +63,9 @@ def make_clip_input():
         return {
             "clip": torch.randint(0, 256, size, dtype=torch.uint8, generator=generator),
             "instances": instances,
+            "proposals": Instances(
+                (height, width), proposal_boxes=instances.gt_boxes, scores=torch.ones(num_boxes)
+            ),
             "height": height,
             "width": width,
             "video_id": "synthetic",

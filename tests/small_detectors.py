@@ -24,7 +24,10 @@ ARCHITECTURES = {
     "D4": ("D4_TubeR_toy", [*DEFORMABLE, *TWO_LEVELS]),
     "SeqFormer": ("SeqFormer_toy", [*SEQFORMER, "MODEL.SEQFORMER.NUM_LEVELS", 3]),
     "SparseRCNN": ("Sparse_toy", ["MODEL.SPARSE_RCNN.NUM_STAGES", 2]),
+    "RoI": ("RoI_toy", []),
 }
+# Those that find persons themselves; the others are given boxes.
+QUERY_DETECTORS = [name for name in ARCHITECTURES if name != "RoI"]
 
 
 class StridedBackbone(nn.Module):

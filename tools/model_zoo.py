@@ -18,6 +18,7 @@ import tubedet  # noqa: F401  (before detectron2, whose import-time notices it s
 
 # isort: split
 import torch
+from benchmarking.random_clips import random_batch
 from detectron2.modeling import build_model
 from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
@@ -81,11 +82,11 @@ def describe(path: Path) -> tuple:
 
 
 def count_flops(model: torch.nn.Module, size: tuple[int, int, int]) -> int:
-    """Operations for one clip of ``size`` (T, H, W)."""
+    """Operations for one clip of ``size`` (T, H, W), and for one box where boxes are given."""
     # The counter's hooks stumble over parameters that are used as they are.
     model.requires_grad_(False)
     with FlopCounterMode(display=False) as counter:
-        model([{"clip": torch.zeros(3, *size, dtype=torch.uint8)}])
+        model(random_batch(1, size, num_actions=1, num_persons=1))
     return counter.get_total_flops()
 
 

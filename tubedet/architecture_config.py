@@ -14,7 +14,51 @@ def add_architecture_keys(cfg: CN) -> None:
     _add_seqformer_keys(cfg)
     _add_sparse_rcnn_keys(cfg)
     _add_roi_action_keys(cfg)
+    _add_class_query_keys(cfg)
     _add_criterion_keys(cfg)
+
+
+def add_vit_keys(cfg: CN) -> None:
+    """Add the node of the video ViTs.
+
+    Args:
+        cfg: changed in place.
+    """
+    # Of build_vit_backbone (one map), build_vit_pyramid_backbone (maps of several strides, of
+    # MODEL.FPN.OUT_CHANNELS channels) and build_vit_pyramid_2d_backbone (the same without time).
+    cfg.MODEL.VIT = CN()
+    # "S", "B", "L", "H", "g", or "custom", for which the next four keys count.
+    cfg.MODEL.VIT.SIZE = "B"
+    # Channels of the tokens.
+    cfg.MODEL.VIT.WIDTH = 768
+    # Blocks.
+    cfg.MODEL.VIT.DEPTH = 12
+    # Heads of the attention; a divisor of WIDTH.
+    cfg.MODEL.VIT.NUM_HEADS = 12
+    # Hidden channels of the MLPs.
+    cfg.MODEL.VIT.MLP_WIDTH = 3072
+    # Side of the patches in pixels, a divisor of 224, for every size. 0: the published one, 14 for
+    # "g" and 16 for all others.
+    cfg.MODEL.VIT.PATCH_SIZE = 0
+    # Frames of a patch: 2, or 1 for the weights of UMT.
+    cfg.MODEL.VIT.TUBELET = 2
+    # Initial scale of the branches of the blocks, learned per channel (LayerScale). 0: none.
+    cfg.MODEL.VIT.INIT_VALUES = 0.0
+    # Probability that a training clip skips a branch of the last block (stochastic depth). It rises
+    # to this from 0 in the first block. Published for AVA: 0.2.
+    cfg.MODEL.VIT.DROP_PATH = 0.0
+    # Compute what is within the blocks again in the backward pass instead of keeping it: less
+    # memory, more time, the same result.
+    cfg.MODEL.VIT.CHECKPOINTING = False
+    # Position codes: "sine" (fixed), or "learned" for weights with a pos_embed of their own.
+    cfg.MODEL.VIT.POS_EMBED = "sine"
+    # Sine codes of clips of any length: "extend" (count on) or "interpolate" (stretch 8 steps).
+    cfg.MODEL.VIT.POS_EMBED_TIME = "extend"
+    # Hide padding from all blocks, so that results do not depend on the other clips of a batch.
+    # The published models do not.
+    cfg.MODEL.VIT.MASK_PADDING = False
+    # Maps of the pyramid: "p2", "p3", "p4", "p5" of 1/4, 1/2, 1 and 2 patches a cell.
+    cfg.MODEL.VIT.OUT_FEATURES = ["p2", "p3", "p4", "p5"]
 
 
 def _add_tuber_keys(cfg: CN) -> None:
@@ -178,6 +222,37 @@ def _add_roi_action_keys(cfg: CN) -> None:
     cfg.MODEL.ROI_ACTION.PROPOSAL_IOU = 0.9
     # Train also on given boxes without an action: none of the independent ones happens there.
     cfg.MODEL.ROI_ACTION.KEEP_NEGATIVES = True
+
+
+def _add_class_query_keys(cfg: CN) -> None:
+    cfg.MODEL.CLASS_QUERY = CN()
+    # "key": NUM_QUERIES queries for the key frame (AVA).
+    # "all": NUM_QUERIES queries for every frame of the clip (JHMDB, UCF101-24).
+    cfg.MODEL.CLASS_QUERY.FRAMES = "key"
+    _add_transformer_keys(cfg.MODEL.CLASS_QUERY, num_queries=15, feedforward_dim=2048)
+    # Levels of the pyramid, at least 3. A backbone that returns so many maps of HIDDEN_DIM channels
+    # is the pyramid; the maps of any other are projected, and strided convolutions add the rest.
+    cfg.MODEL.CLASS_QUERY.NUM_LEVELS = 4
+    # Points that each head of the encoder samples on each level.
+    cfg.MODEL.CLASS_QUERY.ENC_POINTS = 8
+    # Dropout of the class vectors, whose means are the action logits. Without any, classes learn
+    # only once other weights have moved.
+    cfg.MODEL.CLASS_QUERY.ACTION_DROPOUT = 0.5
+    # The four keys that follow choose between what the released code computes, which its released
+    # weights need ("published", False), and what was meant ("right", True).
+    # What the encoder's offsets in (x, y, t) are divided by: (time, width, height) of the level as
+    # published, or (width, height, time).
+    cfg.MODEL.CLASS_QUERY.OFFSET_NORMALIZER = "published"
+    # Where the decoder reads the levels: from border to border of the outer cells as published,
+    # where the outermost samples get half, or from centre to centre of these.
+    cfg.MODEL.CLASS_QUERY.GRID_POSITIONS = "published"
+    # The time step whose position code frame j gets: j modulo the steps as published, or that of
+    # its time. It matters in padded clips only.
+    cfg.MODEL.CLASS_QUERY.TIME_CODE = "published"
+    # Hide padded cells from the attention of the classes.
+    cfg.MODEL.CLASS_QUERY.MASK_CLASSES = False
+    # Action scores of a query are zero unless its person probability is above this.
+    cfg.MODEL.CLASS_QUERY.PERSON_THRESH = 0.0
 
 
 def _add_criterion_keys(cfg: CN) -> None:

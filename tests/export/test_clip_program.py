@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_detectors import ARCHITECTURES, small_detector
+from small_detectors import QUERY_DETECTORS, small_detector
 from torch import nn
 
 from tubedet.export import ClipProgram, ExportError
@@ -11,7 +11,7 @@ from tubedet.export.verification import detections
 from tubedet.modeling.heads.dynamic_head import RegionPooler
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", QUERY_DETECTORS)
 @pytest.mark.parametrize("size", [(2, 48, 64), (1, 43, 61)], ids=str)
 def test_outputs_are_the_models_detections(name, size):
     _, model = small_detector(name)
@@ -58,6 +58,9 @@ def test_the_model_stays_as_it_is_and_weights_are_not_copied():
 def test_what_cannot_be_exported_is_said():
     _, model = small_detector("SparseRCNN", opts=["MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO", 0])
     with pytest.raises(ExportError, match="POOLER_SAMPLING_RATIO"):
+        ClipProgram(model)
+    _, model = small_detector("RoI")
+    with pytest.raises(ExportError, match="RoIActionDetector takes boxes beside clips"):
         ClipProgram(model)
     with pytest.raises(ExportError, match="Linear is not tubedet's"):
         ClipProgram(nn.Linear(1, 1))

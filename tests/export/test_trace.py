@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_detectors import small_detector
 
-from tubedet.export import FORMATS, ClipShape, ExportError, compare, trace_detector
+from tubedet.export import FORMATS, ClipShape, ExportError, compare, trace, trace_detector
 from tubedet.modeling import prepare_for_inference
 
 
@@ -18,6 +18,12 @@ def test_a_traced_pyramid_detector_pads_and_pools_like_the_model():
     with torch.no_grad():
         (found,) = compare(module, model, shape, [(2, (43, 61))])
     assert found.largest <= FORMATS["torch_export"].tolerance
+
+
+def test_sides_are_multiples_of_any_number():
+    axes = trace._side("height", 14)  # of the patches of ViT-g
+    assert (axes.min, axes.max) == (42, 4088)
+    assert ClipShape(8, multiple=14).rounded_up((64, 98)) == (70, 98)
 
 
 def test_a_traced_program_takes_any_batch_and_size():

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 import torch
-from small_detectors import ARCHITECTURES, small_detector
+from small_detectors import QUERY_DETECTORS, small_detector
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -16,8 +16,8 @@ from tubedet.modeling.backbone.csn.folded import FoldedBottleneck, FoldedStem
 FOLDED = (FoldedStem, FoldedBottleneck)
 # The others accept the number of frames they were built for only, or one with as many steps.
 ANY_LENGTH = ("TubeR", "decode", "tubelets", "persons", "SparseRCNN")
-CASES = [(name, 8) for name in ARCHITECTURES]
-CASES += [(name, 5) for name in ARCHITECTURES if name != "SeqFormer"]
+CASES = [(name, 8) for name in QUERY_DETECTORS]
+CASES += [(name, 5) for name in QUERY_DETECTORS if name != "SeqFormer"]
 CASES += [(name, 1) for name in ANY_LENGTH]
 
 
@@ -167,7 +167,7 @@ def test_a_distributed_model_is_unwrapped(tmp_path):
         torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", QUERY_DETECTORS)
 def test_prepared_for_autocast_the_weights_are_cast_once(name):
     _, model = small_detector(name)
     model.eval()

@@ -20,7 +20,7 @@ from tubedet.engine.trainer import AMP_DTYPES
 from .gpu_counts import count_on_gpu
 from .memory import PeakMemory
 from .operator_counts import OperatorCounts
-from .random_clips import random_batch
+from .random_clips import NUM_PERSONS, random_batch
 from .timing import CopyRate, MatrixRate, ModuleTimes, timed
 
 # Where the clips of a run are before it. On a GPU those of the host are pinned, as loaders do it.
@@ -55,6 +55,7 @@ class ModelRun:
         compiled: Run ``torch.compile`` on the backbone.
         matrix_size: Of the product that the machine is judged by; None: as the device needs it.
         clips: Where they are before the run, one of :data:`CLIP_PLACES`.
+        num_persons: Of every clip, whose boxes are given to the detectors that need them.
     """
 
     config_file: str
@@ -67,6 +68,7 @@ class ModelRun:
     compiled: bool = False
     matrix_size: int | None = None
     clips: str = "host"
+    num_persons: int = NUM_PERSONS
 
     def load_config(self) -> CfgNode:
         """Return the config with its opts; see :func:`tubedet.engine.load_config`."""
@@ -96,6 +98,7 @@ class MeasuredModel(ABC):
             run.clip_size,
             num_actions=cfg.MODEL.NUM_ACTIONS,
             exclusive=cfg.MODEL.EXCLUSIVE_ACTIONS,
+            num_persons=run.num_persons,
             seed=run.seed,
         )
         on_gpu = self.device.type == "cuda"

@@ -12,6 +12,7 @@ from tubedet.engine.trainer import AMP_DTYPES
 from tubedet.errors import UserError
 
 from .measured_model import CLIP_PLACES, ModelRun
+from .random_clips import NUM_PERSONS
 
 # AVA's films are mostly a little wider than 4:3.
 _ASPECT_RATIO = 4 / 3
@@ -60,9 +61,15 @@ def add_model_arguments(
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what also tasks with a grid of clips take: threads, device, precision, config keys."""
+    """Add what also tasks with a grid of clips take: threads, persons, device, config keys."""
     parser.add_argument("--threads", type=positive, default=1, help="of PyTorch on the CPU")
     parser.add_argument("--warmup", type=_not_negative, default=1, help="runs that are not timed")
+    parser.add_argument(
+        "--persons",
+        type=positive,
+        default=NUM_PERSONS,
+        help="of every clip: annotated ones in training, given boxes for RoIActionDetector",
+    )
     parser.add_argument("--device", help='e.g. "cuda"; None: that of the config')
     parser.add_argument("--amp", choices=AMP_DTYPES, help="precision of autocast")
     parser.add_argument("--compile", action="store_true", help="torch.compile the backbone")
@@ -113,6 +120,7 @@ def model_run(
         compiled=options.compile,
         matrix_size=options.matrix_size,
         clips=clips,
+        num_persons=options.persons,
     )
     cfg = run.load_config()
     check_model_config(cfg)

@@ -11,7 +11,7 @@ from torch import nn
 
 from tubedet.engine import Trainer, load_model
 from tubedet.engine.freezing import freeze_parameters
-from tubedet.modeling import DeformableTubeR, TubeR, prepare_for_inference
+from tubedet.modeling import ClipDetector, DeformableTubeR, TubeR, prepare_for_inference
 from tubedet.modeling.backbone.csn.execution import EXECUTIONS
 
 _TRITON = ("MODEL.CSN.TRITON", True)
@@ -76,6 +76,8 @@ def _detect_as_published(model: nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "repeat_equal_work"):
             module.repeat_equal_work = True
+    if not isinstance(model, ClipDetector):
+        return  # it has no decoder layers
     predict = model.predict
     model.predict = lambda clips, all_layers=False: predict(clips, all_layers=True)
 

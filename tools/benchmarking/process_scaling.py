@@ -165,6 +165,7 @@ def _train(args: argparse.Namespace) -> None:
         run.clip_size,
         num_actions=cfg.MODEL.NUM_ACTIONS,
         exclusive=cfg.MODEL.EXCLUSIVE_ACTIONS,
+        num_persons=run.num_persons,
         seed=run.seed + rank,
     )
     trainer = StepTrainer(

@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 from fvcore.common.registry import Registry
 
+from tubedet.data.clip_sampling import clip_offsets, clip_spacing
 from tubedet.errors import UserError
 
 from .data_checks import check_distinct_results, check_same_actions
@@ -21,6 +22,7 @@ from .evaluation_precision import evaluation_dtype
 _MODEL_NUMBERS = {
     "INPUT.CLIP.NUM_FRAMES": 1,
     "INPUT.CLIP.FRAME_STRIDE": 1,
+    "INPUT.CLIP.SPAN": 0,
     "INPUT.MIN_SIZE_TEST": 1,
     "INPUT.MAX_SIZE_TEST": 1,
     "MODEL.NUM_ACTIONS": 1,
@@ -31,6 +33,7 @@ _TRAINING_NUMBERS = {
     "SOLVER.CLIPS_PER_PASS": 0,
     "SOLVER.BASE_LR": 0,
     "SOLVER.WEIGHT_DECAY": 0,
+    "DATALOADER.SIZE_GROUPING": 0,
     "TEST.EVAL_PERIOD": 0,
     "TEST.MAX_KEY_FRAMES": 0,
     "INPUT.MAX_SIZE_TRAIN": 1,
@@ -68,6 +71,7 @@ def check_model_config(cfg: CfgNode) -> None:
         _check_length(cfg, key, 3)
     if not cfg.INPUT.CLIP.FPS > 0:
         raise UserError(f"INPUT.CLIP.FPS is {cfg.INPUT.CLIP.FPS}; give a positive number")
+    _check_span(cfg)
 
 
 def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> None:
@@ -80,9 +84,9 @@ def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> No
 
     Raises:
         UserError: see :func:`check_model_config`; also if a data set does not exist, there is
-            none, data sets have different actions or results of one name, a value of the training
-            makes no sense, the clips of a batch cannot be shared among the processes, or evaluation
-            has no such batch size or precision.
+            none, a model that is given boxes gets none, data sets have different actions or results
+            of one name, a value of the training makes no sense, the clips of a batch cannot be
+            shared among the processes, or evaluation has no such batch size or precision.
     """
     check_model_config(cfg)
     _check_at_least(cfg, "DATALOADER.NUM_WORKERS", 0)
@@ -94,6 +98,8 @@ def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> No
     _check_data_sets("DATASETS.TRAIN", trained)
     if not cfg.MODEL.PERSON_ONLY:
         check_same_actions([*trained, *cfg.DATASETS.TEST])
+    if cfg.MODEL.META_ARCHITECTURE == "RoIActionDetector":
+        _check_given_boxes(cfg, eval_only=eval_only)
     if eval_only:
         return
     if not cfg.DATASETS.TRAIN:
@@ -154,6 +160,23 @@ def check_device(device: str | torch.device) -> None:
             raise UserError(f"device {str(device)!r}: PyTorch finds none here; give cpu or cuda")
 
 
+def _check_span(cfg: CfgNode) -> None:
+    """Refuse clips that end before their key frame or begin after it."""
+    clip = cfg.INPUT.CLIP
+    stride, shift = clip_spacing(
+        num_frames=clip.NUM_FRAMES,
+        frame_stride=clip.FRAME_STRIDE,
+        frame_shift=clip.FRAME_SHIFT,
+        span=clip.SPAN,
+    )
+    offsets = clip_offsets(clip.NUM_FRAMES, frame_stride=stride, frame_shift=shift)
+    if not offsets[0] <= 0 <= offsets[-1]:
+        raise UserError(
+            f"INPUT.CLIP.FRAME_SHIFT is {clip.FRAME_SHIFT}: a clip has the frames {offsets[0]} to "
+            f"{offsets[-1]}, counted from its key frame; give a smaller shift"
+        )
+
+
 def _check_training(cfg: CfgNode) -> None:
     for key, least in _TRAINING_NUMBERS.items():
         _check_at_least(cfg, key, least)
@@ -168,6 +191,10 @@ def _check_training(cfg: CfgNode) -> None:
         raise UserError(
             f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip_type!r}; choose one of {_CLIP_TYPES}"
         )
+    if not 0 < cfg.SOLVER.LAYER_DECAY <= 1:
+        raise UserError(
+            f"SOLVER.LAYER_DECAY is {cfg.SOLVER.LAYER_DECAY}; give a number above 0, at most 1"
+        )
     for pair in cfg.SOLVER.LR_FACTORS:
         if not (
             isinstance(pair, (list, tuple))
@@ -178,6 +205,23 @@ def _check_training(cfg: CfgNode) -> None:
             raise UserError(
                 f"SOLVER.LR_FACTORS has {pair!r}; give pairs such as [['backbone.*', 0.1]]"
             )
+
+
+def _check_given_boxes(cfg: CfgNode, *, eval_only: bool) -> None:
+    """Refuse a run whose training or evaluation would have no boxes to classify."""
+    datasets = cfg.DATASETS
+    if datasets.TEST and not (datasets.PROPOSAL_FILES_TEST or cfg.TEST.GROUND_TRUTH_BOXES):
+        raise UserError(
+            "RoIActionDetector needs boxes to evaluate on: name a file for each data set in "
+            "DATASETS.PROPOSAL_FILES_TEST, or set TEST.GROUND_TRUTH_BOXES True to classify the "
+            "annotated boxes"
+        )
+    wants_files = cfg.MODEL.ROI_ACTION.TRAIN_ON_PROPOSALS
+    if not eval_only and wants_files != bool(datasets.PROPOSAL_FILES_TRAIN):
+        raise UserError(
+            f"MODEL.ROI_ACTION.TRAIN_ON_PROPOSALS is {wants_files}, but "
+            f"DATASETS.PROPOSAL_FILES_TRAIN is {datasets.PROPOSAL_FILES_TRAIN}; give both or none"
+        )
 
 
 def _check_length(cfg: CfgNode, key: str, length: int) -> None:

@@ -11,7 +11,7 @@ from torchvision.ops import box_convert
 
 from tubedet.layers import at_least_float32
 from tubedet.modeling.clip_batch import ClipBatch
-from tubedet.modeling.meta_arch import ClipDetector
+from tubedet.modeling.meta_arch import ClipDetector, RoIActionDetector
 from tubedet.modeling.postprocessing import scores_from_queries
 
 from .export_errors import ExportError
@@ -34,12 +34,17 @@ class ClipProgram(nn.Module):
         model: its parameters are shared; it is left as it is.
 
     Raises:
-        ExportError: if the model is none of tubedet's, or pools regions in a way that cannot be
-            exported.
+        ExportError: if the model is none of tubedet's, is given boxes, or pools regions in a way
+            that cannot be exported.
     """
 
     def __init__(self, model: ClipDetector):
         super().__init__()
+        if isinstance(model, RoIActionDetector):
+            raise ExportError(
+                "RoIActionDetector takes boxes beside clips, for which an exported file has no "
+                "input; export a detector that finds persons itself"
+            )
         if not isinstance(model, ClipDetector):
             raise ExportError(f"MODEL.META_ARCHITECTURE {type(model).__name__} is not tubedet's")
         # Weights are shared, modules are not: some of them are about to be replaced.

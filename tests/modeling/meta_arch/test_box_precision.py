@@ -3,7 +3,7 @@
 import pytest
 import torch
 from detectron2.modeling.box_regression import Box2BoxTransform
-from small_detectors import ARCHITECTURES, small_detector
+from small_detectors import QUERY_DETECTORS, small_detector
 
 from tubedet.modeling import ClipBatch
 from tubedet.modeling.heads import BoxHead
@@ -34,7 +34,7 @@ def made(monkeypatch):
     return tensors
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", QUERY_DETECTORS)
 def test_boxes_are_float32_from_the_last_layer_on(name, made):
     _, model = small_detector(name, own_backbone=False)
     clips = torch.rand(2, 3, 8, 32, 64)

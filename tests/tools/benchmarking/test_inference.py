@@ -43,6 +43,17 @@ def test_time_and_work_of_the_parts(amp):
     assert gflop["modules"]["backbone"] < gflop["run"]
 
 
+def test_given_boxes_are_as_many_as_asked_for(in_this_process):
+    in_this_process(variant_comparison)
+    config = "configs/quick_schedules/RoI_toy.yaml"
+    given = ["--config-file", config, "--persons", "40", "--warmup", "0", "MODEL.DEVICE", "cpu"]
+    cases = inference.run(parsed(*given))["cases"]
+    assert [case["variant"] for case in cases] == ["published", "straightforward", "prepared"]
+    # A linear layer from 256 channels to 80 actions for each box.
+    expected = 2 * 40 * 256 * 80 / 1e9
+    assert cases[0]["modules"]["action_head"]["gflop"] == pytest.approx(expected)
+
+
 def test_every_config_and_variant_is_measured(in_this_process):
     in_this_process(variant_comparison)
     other = TOY.replace("TubeR", "Sparse")

@@ -23,3 +23,11 @@ def test_batch_is_what_models_take_and_the_same_again():
 def test_exclusive_actions():
     (one,) = random_batch(1, (2, 8, 8), num_actions=5, exclusive=True)
     assert one["instances"].gt_actions.sum(1).tolist() == [1, 1, 1]
+
+
+def test_boxes_of_the_persons_are_given():
+    (one,) = random_batch(1, (2, 30, 40), num_actions=5, num_persons=7)
+    proposals = one["proposals"]
+    assert len(proposals) == len(one["instances"]) == 7
+    assert torch.equal(proposals.proposal_boxes.tensor, one["instances"].gt_boxes.tensor)
+    assert proposals.scores.tolist() == [1] * 7

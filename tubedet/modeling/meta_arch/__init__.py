@@ -1,5 +1,6 @@
 """Architectures in detectron2's META_ARCH_REGISTRY."""
 
+from .class_query import ClassQueryDetector
 from .clip_detector import ClipDetector
 from .clip_model import ClipModel
 from .deformable_tuber import DeformableTubeR
@@ -9,6 +10,7 @@ from .sparse_rcnn import SparseRCNN
 from .tuber import TubeR
 
 __all__ = [
+    "ClassQueryDetector",
     "ClipDetector",
     "ClipModel",
     "DeformableTubeR",

@@ -77,6 +77,16 @@ class ClipModel(nn.Module):
             self.backbone.size_divisibility,
         )
 
+    def features(self, clips: ClipBatch) -> dict[str, torch.Tensor]:
+        """Compute the maps of the backbone; one that hides padding is told where it is.
+
+        Args:
+            clips: normalised and padded.
+        """
+        if getattr(self.backbone, "mask_padding", False):
+            return self.backbone(clips.tensor, clips.sizes)
+        return self.backbone(clips.tensor)
+
     def computed(self, compute: Callable[..., list], clips: ClipBatch, **options: Any) -> list:
         """Return ``compute(clips, **options)``, replayed from a recording where there is one.
 

@@ -221,7 +221,7 @@ class RoIActionDetector(ClipModel):
 
     def feature_maps(self, clips: ClipBatch) -> list[torch.Tensor]:
         """Return the maps that boxes are aligned to, (B, C, H', W') each, pooled in time."""
-        features = self.backbone(clips.tensor)
+        features = self.features(clips)
         return self.action_head.pool_time([features[name] for name in self.in_features])
 
     def _losses(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
