@@ -58,8 +58,8 @@ def damaged_json(draw, content):
 
 @st.composite
 def damaged_bytes(draw, text):
-    """The bytes of a text with a piece cut out, doubled or replaced."""
-    content = text.encode()
+    """The bytes of a text, or bytes, with a piece cut out, doubled or replaced."""
+    content = text if isinstance(text, bytes) else text.encode()
     begin = draw(st.integers(0, len(content)))
     end = min(len(content), begin + draw(st.integers(0, 40)))
     middle = draw(st.sampled_from((b"", content[begin:end] * 2, b"\xff", b'"', b"\n", b"}", b"#")))

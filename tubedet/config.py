@@ -131,8 +131,10 @@ def _add_proposal_keys(cfg: CN) -> None:
     # PRECOMPUTED_PROPOSAL_TOPK_TRAIN or _TEST boxes of a key frame count, the best ones.
     # Format of the files; "": found by the content.
     cfg.DATASETS.PROPOSAL_FORMAT = ""
-    # Json with the images of each file of COCO results, "" for a file of another kind; empty: none.
+    # Json with the images of each file of COCO results in PROPOSAL_FILES_TRAIN, "" for a file of
+    # another kind; empty: none.
     cfg.DATASETS.PROPOSAL_IMAGES_TRAIN = ()
+    # Likewise for PROPOSAL_FILES_TEST.
     cfg.DATASETS.PROPOSAL_IMAGES_TEST = ()
     # mmaction2's rule (there 0.9): boxes from this score on count, or else the best one of the key
     # frame, and the whole frame where the file does not have the key frame. It takes the place of

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
@@ -13,6 +15,14 @@ from tubedet.errors import UserError
 from tubedet.evaluation.proposal_recall import proposal_recall
 
 logger = logging.getLogger(__name__)
+
+
+class _Files(NamedTuple):
+    part: str
+    names: Sequence[str]
+    files: Sequence[str]
+    images: Sequence[str]
+    topk: int
 
 
 def check_proposal_files(cfg: CfgNode, *, is_train: bool) -> None:
@@ -26,10 +36,8 @@ def check_proposal_files(cfg: CfgNode, *, is_train: bool) -> None:
         UserError: if there are boxes for a model that takes none, files do not match the data sets,
             or two thresholds contradict each other.
     """
-    part = "TRAIN" if is_train else "TEST"
     datasets = cfg.DATASETS
-    names, files = datasets[part], datasets[f"PROPOSAL_FILES_{part}"]
-    images = datasets[f"PROPOSAL_IMAGES_{part}"]
+    part, names, files, images, _ = _files(cfg, is_train)
     if files and not cfg.MODEL.LOAD_PROPOSALS:
         raise UserError(
             f"DATASETS.PROPOSAL_FILES_{part} names boxes, but MODEL.LOAD_PROPOSALS is False; set "
@@ -70,24 +78,21 @@ def with_proposal_file(
         UserError: if a file cannot be used.
         OSError: if it cannot be read.
     """
-    part = "TRAIN" if is_train else "TEST"
-    datasets = cfg.DATASETS
-    files = datasets[f"PROPOSAL_FILES_{part}"]
-    if not files or name not in datasets[part]:
+    _, names, files, images, topk = _files(cfg, is_train)
+    if not files or name not in names:
         return records
-    index = list(datasets[part]).index(name)
-    images = datasets[f"PROPOSAL_IMAGES_{part}"]
+    index = list(names).index(name)
     boxes = read_person_boxes(
         files[index],
-        datasets.PROPOSAL_FORMAT,
+        cfg.DATASETS.PROPOSAL_FORMAT,
         images=(images[index] or None) if images else None,
     )
-    keep_best = datasets.PROPOSAL_KEEP_BEST_BELOW
+    keep_best = cfg.DATASETS.PROPOSAL_KEEP_BEST_BELOW
     records, coverage = with_proposals(
         records,
         boxes,
         threshold=keep_best or cfg.MODEL.ROI_ACTION.BOX_SCORE_THRESH,
-        topk=datasets[f"PRECOMPUTED_PROPOSAL_TOPK_{part}"],
+        topk=topk,
         keep_best=keep_best > 0,
     )
     if comm.is_main_process():
@@ -97,3 +102,12 @@ def with_proposal_file(
         found = "" if recall is None else f"; recall of annotated boxes at IoU 0.5: {recall:.3f}"
         logger.info(f"{name}: {coverage}{found}")
     return records
+
+
+def _files(cfg: CfgNode, is_train: bool) -> _Files:
+    d = cfg.DATASETS
+    if is_train:
+        topk = d.PRECOMPUTED_PROPOSAL_TOPK_TRAIN
+        return _Files("TRAIN", d.TRAIN, d.PROPOSAL_FILES_TRAIN, d.PROPOSAL_IMAGES_TRAIN, topk)
+    topk = d.PRECOMPUTED_PROPOSAL_TOPK_TEST
+    return _Files("TEST", d.TEST, d.PROPOSAL_FILES_TEST, d.PROPOSAL_IMAGES_TEST, topk)

@@ -156,3 +156,21 @@ def test_pedestrians_of_pets_keep_their_ids(step, max_missed, most_tracks):
     # Half of all detections belong to the 19 longest tracks at least.
     longest = sorted(lengths.values())[-19:]
     assert sum(longest) > 0.5 * sum(lengths.values())
+
+
+def test_persons_who_come_with_a_number_keep_it():
+    tracker = PersonTracker(smoothing=1.0)
+    for step, ids in enumerate(([7, 3], [3, 7], [7])):
+        boxes = [person(10) for _ in ids]  # where they are does not count
+        frame = key_frame(step, boxes, actions=[[float(i == 7), 0.0] for i in ids])
+        frame.instances.person_ids = torch.tensor(ids)
+        persons = tracker.update(frame)
+        assert persons.person_ids.tolist() == ids
+        assert persons.action_scores[:, 0].tolist() == [float(i == 7) for i in ids]
+    assert tracker.num_persons == 2
+
+
+def test_numbers_go_with_the_boxes_that_count():
+    frame = key_frame(0, [person(10), person(90)], scores=[0.2, 0.9])
+    frame.instances.person_ids = torch.tensor([7, 3])
+    assert PersonTracker().update(frame).person_ids.tolist() == [3]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torchvision
 
+from tubedet.checkpoint.safe_loading import load_checkpoint_file
 from tubedet.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,8 @@ class TorchvisionPersons:
         device: where it runs.
 
     Raises:
-        UserError: if there is no such model, or the file does not fit it.
+        UserError: if there is no such model, or the file cannot be read or does not fit it.
+        OSError: if there is no such file.
     """
 
     def __init__(
@@ -55,9 +57,10 @@ class TorchvisionPersons:
         else:
             model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
         if weights is not None and weights != DOWNLOAD:
+            state = load_checkpoint_file(os.fspath(weights))["model"]
             try:
-                model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-            except (RuntimeError, TypeError, ValueError, LookupError, EOFError) as error:
+                model.load_state_dict(state)
+            except RuntimeError as error:
                 reason = str(error).strip().splitlines()[0]
                 raise UserError(
                     f"{weights}: no weights of torchvision's {name}: {reason}"
