@@ -68,3 +68,14 @@ def test_a_traced_vit_takes_any_batch_and_size(hidden):
         found = compare(module, model, shape, cases)
     assert [d.shape for d in found] == [(b, 3, 8, *size) for b, size in cases]
     assert max(d.largest for d in found) <= FORMATS["torch_export"].tolerance
+
+
+def test_a_vit_in_onnx_gives_the_models_numbers(tmp_path):
+    pytest.importorskip("onnxscript"), pytest.importorskip("onnxruntime")
+    opts = ["MODEL.VIT.DEPTH", 1, "MODEL.TUBER.DEC_LAYERS", 1]
+    _, model = small_detector("TubeR_ViT", opts=opts)
+    shape = ClipShape(8, None, (48, 64))
+    FORMATS["onnx"].write(trace_detector(model, shape), tmp_path / "model.onnx", {})
+    run = FORMATS["onnx"].open(tmp_path / "model.onnx")
+    (found,) = compare(run, model, shape, [(3, (48, 64))])
+    assert found.largest <= FORMATS["onnx"].tolerance
