@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from reference_cases import ROI_HEAD, ReferenceCase, assert_close, drawn
+from reference_cases import ROI_HEAD, ReferenceCase, assert_close
 
 from tubedet.errors import UserError
 from tubedet.modeling.heads import RoIActionHead
@@ -133,12 +133,12 @@ def test_scores_and_gradients_equal_pyslowfasts(run, dtype, forward, backward):
         {f"fc.{x}": weights[f"{run}.head.projection.{x}"] for x in ("weight", "bias")}
     )
     maps = [
-        drawn(case, f"in/{run}/{i}", shape).to(dtype).requires_grad_()
+        case.draw(f"in/{run}/{i}", shape).to(dtype).requires_grad_()
         for i, shape in enumerate(config["inputs"][1])
     ]
     scores = head(head.pool_time(maps), case.tensor(f"{run}/in/rois")).sigmoid()
     assert_close(scores, case.outputs[f"{run}/out/scores"], forward)
-    scores.backward(drawn(case, f"cotangent/{run}", scores.shape).to(dtype))
+    scores.backward(case.draw(f"cotangent/{run}", scores.shape).to(dtype))
     gradients = {f"input{i}": x.grad for i, x in enumerate(maps)}
     gradients["projection_weight"] = head.fc.weight.grad
     for name, gradient in gradients.items():
