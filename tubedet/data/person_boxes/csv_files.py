@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +77,7 @@ def read_slowfast_csv(path: Path) -> PersonBoxes:
             where = f"{path}:{line}"
             if len(cells) != 8:
                 raise AnnotationError(f"{where}: {len(cells)} columns, expected 8 ({_COLUMNS})")
-            time, *box, score = (
-                parse_cell(finite_float, cells[k], where=where, column=f"column {k + 1}")
-                for k in (1, 2, 3, 4, 5, 7)
-            )
+            time, *box, score = _numbers(cells, where)
             labels: tuple[int, ...] = ()
             if cells[6]:
                 label = parse_cell(whole_number, cells[6], where=where, column="column 7 (label)")
@@ -144,6 +142,20 @@ def _read_ava(path: Path, kind: str) -> PersonBoxes:
     if is_truth and not np.isnan(table.last_column).all():
         rows.remarks["column 8 has whole numbers: persons, not scores; all scores are 1"] += 1
     return rows.finish(kind, in_seconds=True)
+
+
+def _numbers(cells: list[str], where: str) -> list[float]:
+    """Return the second, the corners and the score of a row of SlowFast."""
+    columns = (1, 2, 3, 4, 5, 7)
+    try:
+        values = [float(cells[k]) for k in columns]
+    except ValueError:
+        values = [math.nan]
+    if all(map(math.isfinite, values)):
+        return values
+    return [  # slower, and says what is wrong
+        parse_cell(finite_float, cells[k], where=where, column=f"column {k + 1}") for k in columns
+    ]
 
 
 def check_score(score: float, where: str) -> None:

@@ -236,15 +236,20 @@ class BoxRows:
         times, scores = np.array(self._times), np.array(self._scores)
         boxes = np.array(self._boxes).reshape(-1, 4)
         tracks = np.array(self._tracks, dtype=np.int64)
-        keys = np.column_stack([index, times, boxes, tracks])
-        _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-        group = group.reshape(-1)
-        best = np.full(len(first), -np.inf)
-        np.maximum.at(best, group, scores)
+        # Equal boxes become neighbours, in the order of the file.
+        keys = (tracks, *boxes.T, times, index)
+        by_key = np.lexsort(keys)
+        is_new = np.ones(len(times), dtype=bool)
+        is_new[1:] = np.any([np.diff(key[by_key]) != 0 for key in keys], axis=0)
+        starts = np.flatnonzero(is_new)
+        first = by_key[starts]
+        best = np.maximum.reduceat(scores[by_key], starts) if len(starts) else scores
+        group = np.empty(len(times), dtype=np.int64)
+        group[by_key] = np.cumsum(is_new) - 1
         actions: list[tuple[int, ...]] = [()] * len(first)
-        for g, some in zip(group.tolist(), self._actions):
+        for row, some in enumerate(self._actions):
             if some:
-                actions[g] = tuple(dict.fromkeys(actions[g] + some))
+                actions[group[row]] = tuple(dict.fromkeys(actions[group[row]] + some))
         order = np.lexsort((first, times[first], index[first]))
         rows = first[order]
         return PersonBoxes(

@@ -174,9 +174,10 @@ def _nearest(
     right = min(int(np.searchsorted(times, time)), len(times) - 1)
     left = max(right - 1, 0)
     nearest = min((times[left], times[right]), key=lambda t: abs(t - time))
-    is_near = abs(nearest - time) <= within + _TIMES_EQUAL
-    rows = np.flatnonzero(np.abs(times - nearest) <= _TIMES_EQUAL) if is_near else slice(0, 0)
-    return PersonsAt(boxes[rows], scores[rows])
+    begin = end = 0
+    if abs(nearest - time) <= within + _TIMES_EQUAL:
+        begin, end = np.searchsorted(times, [nearest - _TIMES_EQUAL, nearest + _TIMES_EQUAL])
+    return PersonsAt(boxes[begin:end], scores[begin:end])
 
 
 def _check_times(
