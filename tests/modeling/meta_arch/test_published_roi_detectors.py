@@ -5,7 +5,9 @@ import torch
 from detectron2.structures import Boxes, Instances
 from reference_cases import ROI_HEAD, ReferenceCase, assert_close
 
+from tubedet import load_model
 from tubedet.checkpoint.released_names import to_tubedet_names
+from tubedet.engine import load_config
 from tubedet.modeling import ClipBatch, RoIActionDetector, ViT
 from tubedet.modeling.box_action_loss import box_action_loss
 from tubedet.modeling.given_boxes import GivenBoxes
@@ -91,6 +93,21 @@ def _each(case, run, key, dtype=torch.float32):
     return [case.tensor(f"{run}/{key}{b}", dtype) for b in range(len(case.clips(run)))]
 
 
+def _inputs(case, run):
+    """Inputs of a model, whose boxes end where the next pixel begins, and the stored sizes."""
+    spec = case.meta["runs"][run]
+    inputs = []
+    given = zip(_each(case, run, "in/boxes"), _each(case, run, "in/scores"))
+    sizes = zip(spec["sizes"], spec["video_sizes_hw"])
+    for clip, (boxes, scores), (size, stored) in zip(case.clips(run), given, sizes):
+        last_pixel = torch.tensor([0, 0, size[1] / stored[1], size[0] / stored[0]])
+        proposals = Instances(size, proposal_boxes=Boxes(boxes + last_pixel), scores=scores)
+        inputs.append(
+            {"clip": clip, "proposals": proposals, "height": stored[0], "width": stored[1]}
+        )
+    return inputs, spec["video_sizes_hw"]
+
+
 @pytest.mark.parametrize("dtype, forward, _", PRECISIONS)
 @pytest.mark.parametrize("name, run", RUNS)
 def test_logits_are_the_published(name, run, dtype, forward, _):
@@ -121,19 +138,10 @@ def test_rows_of_the_csv_are_the_published(name, run):
     """From boxes that end where the next pixel begins, as files and data sets have them."""
     case = ReferenceCase(ROI_HEAD / name)
     model = _detector(case, torch.float64)
-    spec = case.meta["runs"][run]
-    inputs = []
-    given = zip(_each(case, run, "in/boxes"), _each(case, run, "in/scores"))
-    sizes = zip(spec["sizes"], spec["video_sizes_hw"])
-    for clip, (boxes, scores), (size, stored) in zip(case.clips(run), given, sizes):
-        last_pixel = torch.tensor([0, 0, size[1] / stored[1], size[0] / stored[0]])
-        proposals = Instances(size, proposal_boxes=Boxes(boxes + last_pixel), scores=scores)
-        inputs.append(
-            {"clip": clip, "proposals": proposals, "height": stored[0], "width": stored[1]}
-        )
+    inputs, stored_sizes = _inputs(case, run)
     with torch.no_grad():
         found = [x["instances"] for x in model(inputs)]
-    for b, (instances, (height, width)) in enumerate(zip(found, spec["video_sizes_hw"])):
+    for b, (instances, (height, width)) in enumerate(zip(found, stored_sizes)):
         fractions = instances.pred_boxes.tensor / torch.tensor([width, height, width, height])
         rows = fractions.repeat_interleave(80, 0)
         assert_close(rows, case.outputs[f"{run}/post/boxes{b}"], 1e-6)
@@ -162,3 +170,27 @@ def test_loss_and_gradients_are_the_published(name, run, dtype, forward, backwar
         expected = case.tensor(f"{run}/train/grad/{key}")
         error = (gradient.flatten()[where].double() - expected).abs().max()
         assert error <= backward * expected.abs().max(), key
+
+
+@pytest.mark.parametrize("name", ["videomae_roi", "umt_roi"])
+def test_a_released_file_and_the_config_give_the_published_scores(name, tmp_path):
+    """Loaded whole, by its own names, and normalised with the statistics of the config."""
+    case = ReferenceCase(ROI_HEAD / name)
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"model": case.state_dict(), "epoch": 29}, path)
+    config = case.meta["config"]
+    dim, frames = config["embed_dim"], case.meta["num_frames"]
+    opts = ["MODEL.VIT.SIZE", "custom", "MODEL.VIT.WIDTH", dim, "MODEL.VIT.MLP_WIDTH", 4 * dim]
+    opts += ["MODEL.VIT.DEPTH", config["depth"], "MODEL.VIT.NUM_HEADS", config["num_heads"]]
+    opts += ["MODEL.VIT.TUBELET", config["tubelet_size"], "INPUT.CLIP.NUM_FRAMES", frames]
+    opts += ["MODEL.INIT.MIN_MATCHED", 1.0, "MODEL.WEIGHTS", str(path), "MODEL.DEVICE", "cpu"]
+    opts += ["MODEL.ROI_ACTION.BOX_SCORE_THRESH", 0.0]
+    model = load_model(load_config("configs/AVA/RoI_ViTB_AVA22.yaml", opts))
+    assert not model.training and model.boxes.inclusive_pixels
+    inputs, stored = _inputs(case, "padded")
+    with torch.no_grad():
+        found = [x["instances"] for x in model(inputs)]
+    for b, instances in enumerate(found):
+        expected = case.outputs[f"padded/post/scores{b}"]
+        assert_close(instances.action_scores.flatten(), expected, 1e-4)
+        assert instances.image_size == tuple(stored[b])
