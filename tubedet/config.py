@@ -48,6 +48,8 @@ def _add_input_keys(cfg: CN) -> None:
     # NUM_FRAMES frames at equal distances in so many, such as UMT's 8 in 300, instead of
     # FRAME_STRIDE. 0: FRAME_STRIDE counts.
     cfg.INPUT.CLIP.SPAN = 0
+    # Round the long side of a resized clip to the nearest pixel (STMixer) instead of down.
+    cfg.INPUT.CLIP.ROUND_LONG_SIDE = False
     # Short side of the random training crop. 0: no crop.
     cfg.INPUT.CLIP.CROP_SHORT_SIDE = 256
     # Shape of that crop: "frame" keeps the aspect ratio; "square" as video ViTs were trained.

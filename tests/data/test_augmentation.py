@@ -105,6 +105,35 @@ def test_resize_sizes(size, short, max_size, expected):
     assert (transform.new_h, transform.new_w) == expected
 
 
+@pytest.mark.parametrize(
+    "size, nearest, down",
+    [
+        ((480, 854), (256, 455), (256, 455)),  # 455.47
+        ((272, 640), (256, 602), (256, 602)),  # 602.35
+        ((300, 400), (256, 341), (256, 341)),  # 341.33
+        ((401, 300), (342, 256), (342, 256)),  # 342.19
+        ((352, 640), (256, 465), (256, 465)),  # 465.45
+        ((304, 720), (256, 606), (256, 606)),  # 606.32
+        ((360, 639), (256, 454), (256, 454)),  # 454.4
+        ((480, 720), (256, 384), (256, 384)),
+        ((360, 638), (256, 454), (256, 453)),  # 453.69
+        ((641, 512), (321, 256), (320, 256)),  # 320.5
+    ],
+)
+def test_the_long_side_is_rounded_down_or_to_the_nearest(size, nearest, down):
+    for is_train in (True, False):
+        for round_long_side, expected in ((True, nearest), (False, down)):
+            (resize, *_) = build_clip_augmentations(
+                is_train=is_train,
+                short_sides=(256,),
+                max_size=1000,
+                round_long_side=round_long_side,
+            )
+            assert resize.largest_size(*size) == expected
+            transform = resize.get_transform(np.zeros((*size, 3), np.uint8))
+            assert (transform.new_h, transform.new_w) == expected
+
+
 def test_resize_draws_among_the_short_sides():
     np.random.seed(0)
     resize = ResizeShortSide((40, 60), 1000)

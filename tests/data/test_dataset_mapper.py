@@ -299,6 +299,7 @@ def test_shift_and_span_of_a_config_reach_the_mapper(cfg):
 @pytest.mark.parametrize("crop", [("frame", 36), ("square", 36), ("frame", 0)])
 def test_the_size_of_a_clip_is_known_before_it_is_read(cfg, size, crop):
     cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (40,), 120
+    cfg.INPUT.CLIP.ROUND_LONG_SIDE = True
     cfg.INPUT.CLIP.CROP_SHAPE, cfg.INPUT.CLIP.CROP_SHORT_SIDE = crop
     mapper = ClipDatasetMapper(cfg, is_train=True)
     clip = ClipAugInput(np.zeros((1, *size, 3), np.uint8))

@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 from reference_cases import FIXTURES
-from small_vits import small_vit
 from torch import nn
+from vit_skeletons import vit_skeleton
 
 from tubedet.engine.layer_decay import layer_factors, vit_modules, vit_vectors
 from tubedet.engine.optimizer import parameter_groups
@@ -13,7 +13,7 @@ RULES = FIXTURES.parent / "video_vit" / "optim_rules.json"
 
 
 def test_a_layer_has_a_share_of_the_rate_of_the_next_one():
-    factors = dict(layer_factors(small_vit(depth=3), 0.5))
+    factors = dict(layer_factors(vit_skeleton(depth=3), 0.5))
     assert factors["pos_embed"] == factors["patch_embed.proj.weight"] == 0.5**4
     assert [factors[f"blocks.{i}.gamma_1"] for i in range(3)] == [0.125, 0.25, 0.5]
     assert factors["norm.weight"] == factors["norm.bias"] == 1.0
@@ -21,7 +21,7 @@ def test_a_layer_has_a_share_of_the_rate_of_the_next_one():
 
 
 def test_vits_are_found_wherever_they_are():
-    body = nn.ModuleDict({"body": small_vit(depth=1), "lateral_convs": nn.ModuleList()})
+    body = nn.ModuleDict({"body": vit_skeleton(depth=1), "lateral_convs": nn.ModuleList()})
     model = nn.ModuleDict({"backbone": body, "blocks": nn.ModuleList([nn.Linear(1, 1)])})
     assert list(vit_modules(model)) == ["backbone.body"]
     factors = dict(layer_factors(model, 0.75))

@@ -2,8 +2,8 @@ import logging
 
 import pytest
 import torch
-from small_vits import small_vit
 from torch import nn
+from vit_skeletons import vit_skeleton
 
 from tubedet.engine import load_config
 from tubedet.engine.optimizer import build_optimizer, parameter_groups
@@ -84,7 +84,7 @@ def test_weights_shrink_by_the_decay_alone_where_the_gradient_is_zero():
 
 def test_the_layer_decay_multiplies_with_the_factors_of_names():
     """VideoMAE-Action-Detection with a body at half the rate of the head."""
-    model = nn.ModuleDict({"backbone": small_vit(depth=2), "head": nn.Linear(2, 2)})
+    model = nn.ModuleDict({"backbone": vit_skeleton(depth=2), "head": nn.Linear(2, 2)})
     groups = parameter_groups(
         model,
         base_lr=1e-3,
@@ -115,7 +115,7 @@ def test_the_layer_decay_multiplies_with_the_factors_of_names():
 
 
 def test_the_vectors_of_a_vit_may_shrink_as_those_elsewhere():
-    model = nn.ModuleDict({"backbone": small_vit(depth=1)})
+    model = nn.ModuleDict({"backbone": vit_skeleton(depth=1)})
     groups = parameter_groups(
         model,
         base_lr=1.0,
@@ -145,7 +145,7 @@ def test_a_layer_decay_without_a_vit_is_refused():
 
 def test_a_config_sets_the_layer_decay_and_the_decay_of_vectors():
     opts = ["SOLVER.LAYER_DECAY", 0.75, "SOLVER.BASE_LR", 1.0, "SOLVER.WEIGHT_DECAY", 0.05]
-    model = nn.ModuleDict({"backbone": small_vit(depth=1)})
+    model = nn.ModuleDict({"backbone": vit_skeleton(depth=1)})
     for more, of_vectors in ([], 0.0), (["SOLVER.WEIGHT_DECAY_VIT_VECTORS", 0.01], 0.01):
         optimizer = build_optimizer(load_config("", [*opts, *more]), model)
         found = _settings(optimizer.param_groups, model)

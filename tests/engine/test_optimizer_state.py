@@ -2,8 +2,8 @@ import copy
 
 import pytest
 import torch
-from small_vits import small_vit
 from torch import nn
+from vit_skeletons import vit_skeleton
 
 from tubedet.checkpoint import CheckpointError
 from tubedet.engine.optimizer import parameter_groups
@@ -131,7 +131,7 @@ def test_a_state_that_would_spoil_the_weights_is_refused(has_names, number):
 def test_another_layer_decay_regroups_the_parameters_and_keeps_what_was_learned():
     def optimizer_of(layer_decay):
         torch.manual_seed(0)
-        model = nn.ModuleDict({"backbone": small_vit(depth=2), "head": nn.Linear(2, 2)})
+        model = nn.ModuleDict({"backbone": vit_skeleton(depth=2), "head": nn.Linear(2, 2)})
         groups = parameter_groups(
             model, base_lr=1.0, lr_factors=[], weight_decay=0.0, layer_decay=layer_decay
         )

@@ -181,6 +181,7 @@ class ResizeShortSide(T.Augmentation):
         interp: "bicubic" (published) or "bilinear".
         sampling: "choice": one of ``short_sides``; "range": any whole number from the first to the
             second of two.
+        round_long_side: round the long side to the nearest pixel, as STMixer does.
 
     Raises:
         UserError: if a length is not positive, or there is no such sampling.
@@ -192,6 +193,7 @@ class ResizeShortSide(T.Augmentation):
         max_size: int,
         interp: str = "bicubic",
         sampling: str = "choice",
+        round_long_side: bool = False,
     ):
         super().__init__()
         short_sides = tuple(short_sides)
@@ -227,7 +229,7 @@ class ResizeShortSide(T.Augmentation):
         return self._limited_size(height, width, max(self.short_sides))
 
     def _limited_size(self, height: int, width: int, short: int) -> tuple[int, int]:
-        if max(size := _scaled_size(height, width, short)) > self.max_size:
+        if max(size := _scaled_size(height, width, short, self.round_long_side)) > self.max_size:
             short = max(1, self.max_size * min(height, width) // max(height, width))
             return _scaled_size(height, width, short)
         return size
@@ -335,18 +337,20 @@ def build_clip_augmentations(
     hsv_jitter: Sequence[int] = (0, 0, 0),
     short_side_sampling: str = "choice",
     crop_shape: str = "frame",
+    round_long_side: bool = False,
 ) -> list[T.Augmentation]:
     """Build TubeR's published pipeline for AVA: resize, flip, crop, colours; when testing, resize.
 
     With ``crop_shape`` "square" it is that of the published video ViTs.
 
     Args:
-        is_train: whether to add the random ones; without it the rest of the arguments is unused.
+        is_train: whether to add the random ones.
         short_sides: lengths of the short side to choose from, pixels (published: 288, testing 256).
         max_size: limit of the long side, pixels.
         crop_short_side: short side of the random crop, pixels (published: 256); 0 means no crop.
         flip: "horizontal" (with probability 0.5) or "none".
         hsv_jitter: largest shift of hue, saturation and value (published: 10, 26, 26).
+        round_long_side: see :class:`ResizeShortSide`; when testing, too.
         short_side_sampling: how a length is chosen, see :class:`ResizeShortSide`.
         crop_shape: "frame" (its aspect ratio) or "square".
 
@@ -362,9 +366,11 @@ def build_clip_augmentations(
     if crop_shape not in CROPS:
         raise UserError(f"INPUT.CLIP.CROP_SHAPE is {crop_shape!r}; choose one of {list(CROPS)}")
     if not is_train:
-        return [ResizeShortSide(short_sides, max_size)]
+        return [ResizeShortSide(short_sides, max_size, round_long_side=round_long_side)]
     augmentations: list[T.Augmentation] = [
-        ResizeShortSide(short_sides, max_size, sampling=short_side_sampling)
+        ResizeShortSide(
+            short_sides, max_size, sampling=short_side_sampling, round_long_side=round_long_side
+        )
     ]
     if flip == "horizontal":
         augmentations.append(T.RandomFlip(prob=0.5))
@@ -375,8 +381,8 @@ def build_clip_augmentations(
     return augmentations
 
 
-def _scaled_size(height: int, width: int, short: int) -> tuple[int, int]:
-    """(height, width) with the given short side; the long side is rounded down."""
-    if height <= width:
-        return short, short * width // height
-    return short * height // width, short
+def _scaled_size(height: int, width: int, short: int, nearest: bool = False) -> tuple[int, int]:
+    """(height, width) with the given short side; the long side is rounded down or to nearest."""
+    few, many = sorted((height, width))
+    long = (2 * short * many + few) // (2 * few) if nearest else short * many // few
+    return (short, long) if height <= width else (long, short)

@@ -128,6 +128,7 @@ class ClipDatasetMapper:
             hsv_jitter=clip.HSV_JITTER,
             short_side_sampling=cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING,
             crop_shape=clip.CROP_SHAPE,
+            round_long_side=clip.ROUND_LONG_SIDE,
         )
         frame_stride, frame_shift = clip_spacing(
             num_frames=clip.NUM_FRAMES,

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 
-def small_vit(*, depth: int, width: int = 2, positions: bool = True) -> nn.Module:
+def vit_skeleton(*, depth: int, width: int = 2, positions: bool = True) -> nn.Module:
     """A ViT with LayerScale and, if asked for, a learned position table."""
     vit = nn.Module()
     if positions:
