@@ -337,3 +337,15 @@ def test_the_registry_builds_it_from_a_config():
     assert len(model.blocks) == 2 and model.blocks[0].mlp.fc1.weight.shape == (48, 32)
     with pytest.raises(ValueError, match="MODEL.VIT.SIZE is 'XL'"):
         build_backbone(load_config("", [*opts, "MODEL.VIT.SIZE", "XL"]))
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_compiled_model_is_one_graph_and_keeps_no_table(hidden):
+    model = _tiny(mask_padding=hidden).eval()
+    x, sizes = torch.randn(2, 3, 4, 32, 48), [(32, 48), (20, 33)]
+    with torch.no_grad():
+        expected = model(x, sizes)["vit"]
+        model._tables.clear()
+        found = torch.compile(model, backend="eager", fullgraph=True)(x, sizes)["vit"]
+    torch.testing.assert_close(found, expected)
+    assert not model._tables
