@@ -1,6 +1,7 @@
 """The ViT against what the published code computed, and what a fixture does not show."""
 
 import copy
+import json
 import pickle
 from functools import partial
 
@@ -226,6 +227,13 @@ def test_stochastic_depth_rises_from_zero_and_is_off_in_evaluation():
         assert not torch.equal(first, second)
         model.eval()
         assert torch.equal(model(x)["vit"], _same_weights(model, drop_path=0.0)(x)["vit"])
+
+
+def test_rates_of_the_blocks_are_the_published_ones():
+    rules = json.loads((VIDEO_VIT / "optim_rules.json").read_text())
+    model = _tiny(depth=rules["depth"], drop_path=rules["drop_path"]["rate"])
+    rates = [block.drop_path for block in model.blocks]
+    assert rates == pytest.approx(rules["drop_path"]["per_block"], abs=1e-7)
 
 
 def test_a_dropped_branch_is_that_of_a_whole_clip_and_kept_ones_are_scaled():
