@@ -30,6 +30,9 @@ ARCHITECTURES = {
 QUERY_DETECTORS = [name for name in ARCHITECTURES if name != "RoI"]
 # On a video ViT and its pyramid.
 VIT_BLOCKS = ["MODEL.VIT.DEPTH", 2, "MODEL.VIT.WIDTH", 32, "MODEL.VIT.MLP_WIDTH", 64]
+# With the weights of these tests further stages would move all boxes out of the clip.
+ONE_STAGE = ["MODEL.SPARSE_RCNN.NUM_STAGES", 1, "MODEL.SPARSE_RCNN.NUM_REG", 1]
+ONE_STAGE += ["MODEL.SPARSE_RCNN.DYNAMIC_DIM", 16]
 VIT_ARCHITECTURES = {
     "TubeR_ViT": ("TubeR_ViT_toy", [*TUBER, *VIT_BLOCKS]),
     "D2_ViT": ("D2_TubeR_ViT_toy", [*DEFORMABLE, *VIT_BLOCKS]),
@@ -38,7 +41,7 @@ VIT_ARCHITECTURES = {
         [*DEFORMABLE, *VIT_BLOCKS, "MODEL.DEFORMABLE_TUBER.CONTEXT_ACTIONS", True],
     ),
     "SeqFormer_ViT": ("SeqFormer_ViT_toy", [*SEQFORMER, *VIT_BLOCKS]),
-    "SparseRCNN_ViT": ("Sparse_ViT_toy", ["MODEL.SPARSE_RCNN.NUM_STAGES", 2, *VIT_BLOCKS]),
+    "SparseRCNN_ViT": ("Sparse_ViT_toy", [*ONE_STAGE, *VIT_BLOCKS]),
 }
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 
@@ -33,3 +34,12 @@ def test_a_row_describes_its_config(model_zoo):
     assert row[:3] == ("`quick_schedules/TubeR_toy`", "TubeR", "8x48x64")
     assert row[3] == pytest.approx(0.473343)
     assert 0.05 < row[4] < 0.2
+
+
+def test_attention_counts(model_zoo):
+    class Attention(nn.Module):
+        def forward(self, inputs):
+            x = torch.ones(2, 3, 5, 4)  # (B, heads, N, channels)
+            return F.scaled_dot_product_attention(x, x, x)
+
+    assert model_zoo.count_flops(Attention(), (1, 1, 1)) == 2 * 2 * (2 * 3 * 5 * 5 * 4)

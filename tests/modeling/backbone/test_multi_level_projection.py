@@ -52,5 +52,5 @@ def test_keys_and_initialisation_are_the_published_ones():
 
 
 def test_more_maps_than_levels():
-    with pytest.raises(ValueError, match="names 2 maps, more than the 1 levels of NUM_LEVELS"):
+    with pytest.raises(ValueError, match="returns 2 maps, more than the 1 levels of NUM_LEVELS"):
         MultiLevelProjection([8, 16], 64, 1)

@@ -24,7 +24,7 @@ from .clip_detector import ClipDetector
 
 @META_ARCH_REGISTRY.register()
 class SeqFormer(ClipDetector):
-    """CSN maps at a common number of time steps, and SeqFormer's transformer on them.
+    """Maps at a common number of time steps, and SeqFormer's transformer on them.
 
     The boxes of step T' // 2 are those of the key frame. The others are trained only where tubes
     are annotated, see :meth:`ClipDetector.forward`.

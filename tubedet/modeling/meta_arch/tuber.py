@@ -29,7 +29,7 @@ QUERY_TYPES = ("key_frame", "tubelet")
 
 @META_ARCH_REGISTRY.register()
 class TubeR(ClipDetector):
-    """CSN, temporal pooling, a DETR for persons, and a context branch for their actions.
+    """A backbone, temporal pooling, a DETR for persons, and a context branch for their actions.
 
     Args:
         query_type: "key_frame": queries of the key frame (AVA). "tubelet": ``num_queries`` queries

@@ -1,6 +1,7 @@
 """The ViT against what the published code computed, and what a fixture does not show."""
 
 import copy
+import json
 import pickle
 from functools import partial
 
@@ -228,6 +229,13 @@ def test_stochastic_depth_rises_from_zero_and_is_off_in_evaluation():
         assert torch.equal(model(x)["vit"], _same_weights(model, drop_path=0.0)(x)["vit"])
 
 
+def test_rates_of_the_blocks_are_the_published_ones():
+    rules = json.loads((VIDEO_VIT / "optim_rules.json").read_text())
+    model = _tiny(depth=rules["depth"], drop_path=rules["drop_path"]["rate"])
+    rates = [block.drop_path for block in model.blocks]
+    assert rates == pytest.approx(rules["drop_path"]["per_block"], abs=1e-7)
+
+
 def test_a_dropped_branch_is_that_of_a_whole_clip_and_kept_ones_are_scaled():
     torch.manual_seed(0)
     block = ViTBlock(8, 2, 16, init_values=0.0, drop_path=0.25)
@@ -337,3 +345,15 @@ def test_the_registry_builds_it_from_a_config():
     assert len(model.blocks) == 2 and model.blocks[0].mlp.fc1.weight.shape == (48, 32)
     with pytest.raises(ValueError, match="MODEL.VIT.SIZE is 'XL'"):
         build_backbone(load_config("", [*opts, "MODEL.VIT.SIZE", "XL"]))
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_compiled_model_is_one_graph_and_keeps_no_table(hidden):
+    model = _tiny(mask_padding=hidden).eval()
+    x, sizes = torch.randn(2, 3, 4, 32, 48), [(32, 48), (20, 33)]
+    with torch.no_grad():
+        expected = model(x, sizes)["vit"]
+        model._tables.clear()
+        found = torch.compile(model, backend="eager", fullgraph=True)(x, sizes)["vit"]
+    torch.testing.assert_close(found, expected)
+    assert not model._tables
