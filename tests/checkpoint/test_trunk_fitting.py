@@ -26,7 +26,7 @@ from tubedet.checkpoint.trunk_fitting import find_trunk
             "of tubelet 1, but the model's has 2; set MODEL.VIT.TUBELET 1, or make a file for 2 "
             "with tubedet convert --tubelet 2$",
         ),
-        ({"tubelet": 1}, {}, "of tubelet 2, .* TUBELET 2, or make a file for 1 with .* 1$"),
+        ({"tubelet": 1}, {}, "of tubelet 2, .*TUBELET 2, or make a file for 1 with .* 1$"),
         ({}, {"init_values": 0.1}, "has the LayerScale .* model lacks it; .*INIT_VALUES 1e-5"),
         ({"init_values": 0.1}, {}, "lacks the LayerScale .* model has it; set .*INIT_VALUES 0"),
     ],

@@ -147,7 +147,9 @@ def test_positions_of_a_file_are_used_where_the_model_learns_them(tmp_path, capl
     longer = model(num_frames=16, pos_embed="learned")
     report = load(longer, weights, tmp_path / "x.pth", min_matched=1.0)
     assert report.resized == {"backbone.pos_embed": ((1, 784, 16), (1, 1568, 16))}
-    expected = nn.functional.interpolate(table[0].view(4, 196, 16).permute(1, 2, 0), 8, mode="linear")
+    expected = nn.functional.interpolate(
+        table[0].view(4, 196, 16).permute(1, 2, 0), 8, mode="linear"
+    )
     expected = expected.permute(2, 0, 1).reshape(1, -1, 16)
     torch.testing.assert_close(longer["backbone"].pos_embed.data, expected)
     assert not caplog.messages or "pos_embed" not in caplog.text
