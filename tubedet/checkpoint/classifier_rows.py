@@ -101,7 +101,8 @@ def _arrange(
             f"{source}: {difference}; evaluation and detection need a data set of actions that the "
             "file knows, or none (DATASETS.TEST, MODEL.NUM_ACTIONS)"
         )
-    if columns is None and _CLASS_QUERIES in keys and _CLASS_QUERIES in own:
+    one_by_one = use == "training" and _CLASS_QUERIES in keys and _CLASS_QUERIES in own
+    if one_by_one and (columns is None or renamed):
         _keep_agreeing(named, own[_CLASS_QUERIES], theirs, ours, f"{source}: {difference}")
     elif columns is None:
         logger.warning(f"{source}: {difference}; the classifier of actions begins anew")
