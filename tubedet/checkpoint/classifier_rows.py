@@ -79,6 +79,15 @@ def arrange_classifier(
             )
 
 
+def count_rows(weights: Mapping[str, torch.Tensor]) -> int:
+    """Return the number of rows of a detector's classifiers; 0: it has none.
+
+    Args:
+        weights: by our names.
+    """
+    return max((len(value) for key, value in weights.items() if _CLASSIFIER(key)), default=0)
+
+
 def _arrange(
     named: NamedWeights,
     own: Mapping[str, torch.Tensor],
