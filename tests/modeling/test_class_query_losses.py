@@ -76,7 +76,9 @@ def test_losses_and_gradients_on_ava_equal_the_published(ava):
     for layer in (0, 2):
         for name, leaf in zip(("logits", "box_logits", "person"), leaves[layer]):
             expected = case.outputs[f"out/grad_{name}{layer}"]
-            assert_close(leaf.grad / np.abs(expected).max(), expected / np.abs(expected).max(), 1e-6)
+            assert_close(
+                leaf.grad / np.abs(expected).max(), expected / np.abs(expected).max(), 1e-6
+            )
     for layer, leaf in enumerate(leaves):
         for b, (rows, columns) in enumerate(criterion.match(_layer(*leaf), targets)):
             expected = case.outputs[f"out/match{layer}_{b}"].tolist()

@@ -39,6 +39,10 @@ class LayerOutput:
         """Whether there are queries for each frame."""
         return self.boxes.dim() == 4
 
+    def of_key_frame(self) -> LayerOutput:
+        """Return the queries of the key frame, which are all of them without tube mode."""
+        return self.in_frame(self.boxes.shape[1] // 2) if self.is_tube else self
+
     def in_frame(self, frame: int) -> LayerOutput:
         """Return the queries of one frame in tube mode.
 
