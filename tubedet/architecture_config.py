@@ -13,6 +13,7 @@ def add_architecture_keys(cfg: CN) -> None:
     _add_deformable_tuber_keys(cfg)
     _add_seqformer_keys(cfg)
     _add_sparse_rcnn_keys(cfg)
+    _add_class_query_keys(cfg)
     _add_criterion_keys(cfg)
 
 
@@ -131,6 +132,37 @@ def _add_sparse_rcnn_keys(cfg: CN) -> None:
     cfg.MODEL.SPARSE_RCNN.ACTION_PRIOR = 0.01
     # Action scores of a proposal are zero unless its most probable action is above this.
     cfg.MODEL.SPARSE_RCNN.PERSON_THRESH = 0.0
+
+
+def _add_class_query_keys(cfg: CN) -> None:
+    cfg.MODEL.CLASS_QUERY = CN()
+    # "key": NUM_QUERIES queries for the key frame (AVA).
+    # "all": NUM_QUERIES queries for every frame of the clip (JHMDB, UCF101-24).
+    cfg.MODEL.CLASS_QUERY.FRAMES = "key"
+    _add_transformer_keys(cfg.MODEL.CLASS_QUERY, num_queries=15, feedforward_dim=2048)
+    # Levels of the pyramid, at least 3. A backbone that returns so many maps of HIDDEN_DIM channels
+    # is the pyramid; the maps of any other are projected, and strided convolutions add the rest.
+    cfg.MODEL.CLASS_QUERY.NUM_LEVELS = 4
+    # Points that each head of the encoder samples on each level.
+    cfg.MODEL.CLASS_QUERY.ENC_POINTS = 8
+    # Dropout of the class vectors, whose means are the action logits. Without any, classes learn
+    # only once other weights have moved.
+    cfg.MODEL.CLASS_QUERY.ACTION_DROPOUT = 0.5
+    # The four keys that follow choose between what the released code computes, which its released
+    # weights need ("published", False), and what was meant ("right", True).
+    # What the encoder's offsets in (x, y, t) are divided by: (time, width, height) of the level as
+    # published, or (width, height, time).
+    cfg.MODEL.CLASS_QUERY.OFFSET_NORMALIZER = "published"
+    # Where the decoder reads the levels: from border to border of the outer cells as published,
+    # where the outermost samples get half, or from centre to centre of these.
+    cfg.MODEL.CLASS_QUERY.GRID_POSITIONS = "published"
+    # The time step whose position code frame j gets: j modulo the steps as published, or that of
+    # its time. It matters in padded clips only.
+    cfg.MODEL.CLASS_QUERY.TIME_CODE = "published"
+    # Hide padded cells from the attention of the classes.
+    cfg.MODEL.CLASS_QUERY.MASK_CLASSES = False
+    # Action scores of a query are zero unless its person probability is above this.
+    cfg.MODEL.CLASS_QUERY.PERSON_THRESH = 0.0
 
 
 def _add_criterion_keys(cfg: CN) -> None:

@@ -25,7 +25,7 @@ class FeedForward(nn.Module):
 
     def feed_forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., C) -> (..., C), the residual included."""
-        return x + self.dropout(self.linear2(self.dropout(F.relu(self.linear1(x)))))
+        return x + self.dropout(self.linear2(self.dropout(self.linear1(x).relu_())))
 
 
 class TransformerEncoderLayer(FeedForward):

@@ -1,0 +1,212 @@
+"""Multi-scale deformable attention over space and time, in chunks.
+
+The attention of Deformable DETR (https://arxiv.org/abs/2010.04159) with points in maps of three
+axes, as in the class-query detector (https://arxiv.org/abs/2407.19698; naver-ai/class-query-vad).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+from tubedet.errors import UserError
+
+from .deformable_attention import MultiScaleDeformableAttention
+
+NORMALIZERS = ("published", "right")
+
+
+class MultiScaleDeformableAttention3d(MultiScaleDeformableAttention):
+    """Every query looks at a few points around its reference, on every level of a video pyramid.
+
+    Values are read trilinearly; outside of a map they are zero. A chunk of queries needs 16 bytes
+    for each of its heads · levels · points · 8 corners, so at most ``chunk_size`` · 32 KiB with
+    8 heads, 4 levels and 8 points in float32: 32 MiB with chunks of 1024, however many queries
+    there are. Reading all samples of 27,000 queries at once would take 900 MB for the values alone.
+    Training keeps the inputs of the chunks and computes the rest again in the backward pass.
+
+    Args:
+        dim: channels C of queries, memory and output.
+        num_heads: attention heads; must divide C.
+        num_levels: feature levels L.
+        num_points: points P per head and level.
+        normalizer: what an offset in (x, y, t) is divided by to be a fraction of a map. "right":
+            (width, height, time), so it counts cells. "published": (time, width, height), a slip
+            with which released models were trained.
+        chunk_size: queries, of all clips, that are read at once; 0: all.
+
+    Raises:
+        UserError: if the heads do not divide the channels, or for an unknown ``normalizer``.
+    """
+
+    # Of the maps: x, y, t.
+    num_axes = 3
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        num_levels: int,
+        num_points: int,
+        normalizer: str = "published",
+        chunk_size: int = 1024,
+    ):
+        if normalizer not in NORMALIZERS:
+            raise UserError(
+                f"the offset normaliser of deformable attention is {normalizer!r}; choose one of "
+                f"{NORMALIZERS}"
+            )
+        super().__init__(dim, num_heads, num_levels, num_points)
+        self.normalizer = normalizer
+        self.chunk_size = chunk_size
+
+    def _directions(self) -> torch.Tensor:
+        """Directions (heads, 3): a circle one step ahead in time, then one in the same step."""
+        half = max(self.num_heads // 2, 1)
+        head = torch.arange(self.num_heads)
+        angle = (head % half) * (2 * math.pi / half)
+        return torch.stack((angle.cos(), angle.sin(), (head < half).to(angle.dtype)), dim=-1)
+
+    def sample(
+        self,
+        query: torch.Tensor,
+        references: torch.Tensor,
+        memory: torch.Tensor,
+        shapes: list[tuple[int, ...]],
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Gather values from the memory, without the output projection.
+
+        Args:
+            query: (B, N, C), the position code included.
+            references: (B, N, L, 3) points (x, y, t), fractions of the padded maps.
+            memory: (B, S, C), the cells of all levels in a row, each level step by step and row by
+                row.
+            shapes: (time, height, width) of each level.
+            mask: bool (B, S), True on padded cells, which count as zero. None: no padding.
+
+        Returns:
+            (B, N, C).
+        """
+        value = self.value_proj(memory)
+        if mask is not None:
+            value = value.masked_fill(mask[..., None], 0)
+        # Half precision cannot tell neighbouring cells of a map apart: locations, and what is
+        # read there, are at least float32.
+        precise = torch.promote_types(value.dtype, torch.float32)
+        rows = value.to(precise).unflatten(-1, (self.num_heads, -1))
+        batch, num_queries, _ = query.shape
+        size = max(self.chunk_size // batch, 1) if self.chunk_size else num_queries
+        if num_queries <= size:
+            return self._read(rows, query, references, shapes).to(value.dtype)
+        chunks = zip(query.split(size, dim=1), references.split(size, dim=1))
+        recompute = torch.is_grad_enabled() and (rows.requires_grad or query.requires_grad)
+        gathered = [
+            checkpoint(
+                self._read, rows, *chunk, shapes, use_reentrant=False, preserve_rng_state=False
+            )
+            if recompute
+            else self._read(rows, *chunk, shapes)
+            for chunk in chunks
+        ]
+        return torch.cat(gathered, dim=1).to(value.dtype)
+
+    def _read(self, rows, query, references, shapes):
+        """Read values (B, S, heads, C / heads) for some of the queries: (B, n, C)."""
+        places, weights = self._places(query, references.to(rows.dtype), shapes, rows.dtype)
+        # grid_sample knows no vectors on CPUs and is eight times slower there.
+        if rows.device.type == "cpu" and not torch.compiler.is_compiling():
+            return read_rows(rows, places, weights, shapes)
+        return read_maps(rows, places, weights, shapes)
+
+    def _places(self, query, references, shapes, dtype):
+        """Return places (B, n, heads, L, P, 3) as fractions of the maps, and their weights."""
+        points = (self.num_levels, self.num_points)
+        weights = self.attention_weights(query).unflatten(-1, (self.num_heads, -1))
+        weights = weights.softmax(-1, dtype=dtype).unflatten(-1, points)
+        offsets = self.sampling_offsets(query).to(dtype)
+        offsets = offsets.unflatten(-1, (self.num_heads, *points, 3))
+        # Filled, not listed: an exporter would take listed sizes for constants.
+        sides = [
+            offsets.new_full((), side)
+            for time, height, width in shapes
+            for side in (
+                (width, height, time) if self.normalizer == "right" else (time, width, height)
+            )
+        ]
+        step = torch.stack(sides).view(-1, 1, 3)
+        return references[:, :, None, :, None] + offsets / step, weights
+
+
+def read_rows(
+    rows: torch.Tensor,
+    places: torch.Tensor,
+    weights: torch.Tensor,
+    shapes: list[tuple[int, ...]],
+) -> torch.Tensor:
+    """Read maps trilinearly as weighted sums of rows; the fast way on CPUs.
+
+    Args:
+        rows: (B, S, heads, D), the cells of all levels.
+        places: (B, N, heads, L, P, 3) points (x, y, t) as fractions of the maps.
+        weights: (B, N, heads, L, P).
+        shapes: (time, height, width) of each level.
+
+    Returns:
+        (B, N, heads · D), the sums over levels and points.
+    """
+    batch, num_cells, heads, _ = rows.shape
+    device = rows.device
+    starts = [0]
+    for time, height, width in shapes:
+        starts.append(starts[-1] + time * height * width)
+    whole = {"dtype": torch.int32, "device": device}
+    size = torch.tensor([shape[::-1] for shape in shapes], **whole)[:, None]  # (L, 1, 3)
+    x = places * size - 0.5
+    low = x.detach().floor()
+    share = x - low
+    cell = torch.stack((low, low + 1), dim=-1).to(torch.int32)  # (..., 3, 2)
+    inside = (cell >= 0) & (cell < size[..., None])
+    part = torch.stack((1 - share, share), dim=-1) * inside
+    cell = torch.where(inside, cell, 0)
+    # Cells of a row follow each other, then rows, then steps.
+    width, plane = size[..., 0:1], size[..., 0:1] * size[..., 1:2]
+    clip = torch.arange(batch, **whole).view(-1, 1, 1, 1, 1, 1) * num_cells
+    start = clip + torch.tensor(starts[:-1], **whole)[:, None, None]
+    column, row, step = cell.unbind(-2)
+    step = (step * plane + start) * heads
+    step = step + torch.arange(heads, **whole).view(-1, 1, 1, 1)
+    index = step[..., :, None, None] + (row * (width * heads))[..., None, :, None]
+    index = index + (column * heads)[..., None, None, :]
+    in_x, in_y, in_t = part.unbind(-2)
+    factor = (in_t * weights[..., None])[..., :, None] * in_y[..., None, :]
+    factor = factor[..., None] * in_x[..., None, None, :]
+    gathered = F.embedding_bag(
+        index.flatten(3).flatten(0, 2),
+        rows.flatten(0, 2),
+        mode="sum",
+        per_sample_weights=factor.flatten(3).flatten(0, 2),
+    )
+    return gathered.view(batch, places.shape[1], -1)
+
+
+def read_maps(
+    rows: torch.Tensor,
+    places: torch.Tensor,
+    weights: torch.Tensor,
+    shapes: list[tuple[int, ...]],
+) -> torch.Tensor:
+    """Read maps trilinearly by ``grid_sample``; arguments and result as in :func:`read_rows`."""
+    batch, _, heads, _ = rows.shape
+    # (B, S, heads, D) to (B · heads, D, S); (B, N, heads, L, P, 3) to one (B · heads, P, N, 1, 3)
+    # per level.
+    value = rows.permute(0, 2, 3, 1).flatten(0, 1)
+    grids = (2 * places - 1).permute(3, 0, 2, 4, 1, 5).flatten(1, 2)[..., None, :]
+    weights = weights.permute(3, 0, 2, 4, 1).flatten(1, 2)
+    gathered = value.new_zeros(())
+    sizes = [math.prod(shape) for shape in shapes]
+    for level, shape, grid, weight in zip(value.split(sizes, -1), shapes, grids, weights):
+        sampled = F.grid_sample(level.unflatten(-1, shape), grid, align_corners=False)[..., 0]
+        gathered = gathered + (sampled * weight[:, None]).sum(2)
+    return gathered.view(batch, -1, places.shape[1]).transpose(1, 2)
