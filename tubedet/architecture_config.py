@@ -161,6 +161,8 @@ def _add_class_query_keys(cfg: CN) -> None:
     cfg.MODEL.CLASS_QUERY.TIME_CODE = "published"
     # Hide padded cells from the attention of the classes.
     cfg.MODEL.CLASS_QUERY.MASK_CLASSES = False
+    # Action scores are person x action probability (JHMDB, UCF101-24) instead of the latter (AVA).
+    cfg.MODEL.CLASS_QUERY.SCORE_TIMES_PERSON = False
     # Action scores of a query are zero unless its person probability is above this.
     cfg.MODEL.CLASS_QUERY.PERSON_THRESH = 0.0
 
@@ -197,8 +199,8 @@ def _add_criterion_keys(cfg: CN) -> None:
     # Independent actions are learned through the scores, person x action probability, which trains
     # the person decision too (class-query detector on JHMDB and UCF101-24).
     cfg.MODEL.CRITERION.ACTION_LOSS_OF_SCORES = False
-    # "query_focal" is the mean over the key frames of a batch (in tube mode over all frames) instead
-    # of their sum.
+    # "query_focal" is the mean over the key frames of a batch (in tube mode over all frames)
+    # instead of their sum.
     cfg.MODEL.CRITERION.ACTION_FRAME_MEAN = False
     # Share of the positive class in the focal loss and in the focal matching cost.
     cfg.MODEL.CRITERION.FOCAL_ALPHA = 0.25

@@ -1,8 +1,8 @@
 """Losses of the class-query detector against stored outputs of the published code.
 
-The stored arrays ``out`` are what the published code computes, ``right`` what is meant, without its
-slips in tube mode: the factor on matched queries lies ``front_pad`` frames early, several persons of
-a frame are paired with boxes in their stored order, and padded frames count.
+The stored arrays ``out`` are what the published code computes, ``right`` what is meant, without
+its slips in tube mode: the factor on matched queries lies ``front_pad`` frames early, several
+persons of a frame are paired with boxes in their stored order, and padded frames count.
 """
 
 import numpy as np

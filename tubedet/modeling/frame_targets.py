@@ -1,9 +1,9 @@
 """Tube mode: every frame of a clip is matched and learned on its own.
 
 The class-query detector has queries for each frame, and no query is tied to one person over time.
-For the losses a clip of F frames is therefore F clips of one frame. Frames that say nothing are left
-out: those before the first and after the last frame of the video, which repeat its border frames,
-and those that nobody annotated.
+For the losses a clip of F frames is therefore F clips of one frame. Frames that say nothing are
+left out: those before the first and after the last frame of the video, which repeat its border
+frames, and those that nobody annotated.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -58,8 +58,8 @@ class LayerOutput:
             change: from a tensor to what takes its place.
         """
         values = {name: getattr(self, name) for name in tensor_fields()}
-        changed = {name: None if x is None else change(x) for name, x in values.items()}
-        return LayerOutput(**changed, is_proposal=self.is_proposal)
+        changed = {name: change(x) for name, x in values.items() if x is not None}
+        return replace(self, **changed)
 
     @classmethod
     def joined(cls, layers: list[LayerOutput]) -> LayerOutput:

@@ -29,10 +29,10 @@ def register_action_tubes(
     """Register a data set of action tubes under a name; nothing is opened.
 
     The metadata hold ``action_names`` (A names by 0-based class), ``exclusive_actions``,
-    ``evaluator_type`` "action_tubes", and three callables: ``tubes()`` gives the tubes of each video,
-    ``{video_id: [ActionTube]}``, ``num_frames()`` the number of its last frame, ``{video_id: n}``, and
-    ``key_frames()`` the numbers of its annotated frames, ``{video_id: [int]}``, or None for all of
-    them. Files are read once per process, when something is asked for.
+    ``evaluator_type`` "action_tubes", and three callables: ``tubes()`` gives the tubes of each
+    video, ``{video_id: [ActionTube]}``, ``num_frames()`` the number of its last frame,
+    ``{video_id: n}``, and ``key_frames()`` the numbers of its annotated frames, a list or None for
+    all of them. Files are read once per process, when something is asked for.
 
     Args:
         name: name for the configs, e.g. "jhmdb_split1_train".

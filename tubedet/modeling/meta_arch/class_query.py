@@ -139,6 +139,7 @@ class ClassQueryDetector(ClipDetector):
             "grid_positions": node.GRID_POSITIONS,
             "time_code": node.TIME_CODE,
             "mask_classes": node.MASK_CLASSES,
+            "score_times_person": node.SCORE_TIMES_PERSON,
         }
 
     def predict(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:
@@ -172,14 +173,6 @@ class ClassQueryDetector(ClipDetector):
         attention = self._by_clip(layer.class_attention)
         assert attention is not None  # it was asked for
         return attention
-
-    def key_frame(self, layer: LayerOutput) -> LayerOutput:
-        """See :meth:`ClipDetector.key_frame`."""
-        if self.num_steps == 1:
-            return layer
-        key = self.num_steps // 2
-        tensors = (layer.action_logits, layer.boxes, layer.person_logits)
-        return LayerOutput(*(None if x is None else x[:, key] for x in tensors))
 
     def _by_clip(self, x: torch.Tensor | None) -> torch.Tensor | None:
         """(B · F, ...) -> (B, F, ...), unless F is the key frame alone."""

@@ -116,10 +116,6 @@ class ClipDetector(nn.Module, ABC):
             predictions of the decoder layers asked for, first to last.
         """
 
-    def key_frame(self, layer: LayerOutput) -> LayerOutput:
-        """Return what a layer says of the key frame, which is what detection reports."""
-        return layer
-
     def forward(self, batched_inputs: list[dict]):
         """Detect, or compute losses.
 
@@ -158,7 +154,7 @@ class ClipDetector(nn.Module, ABC):
             for x, (h, w) in zip(batched_inputs, clips.sizes)
         ]
         detections = detections_from_queries(
-            self.key_frame(layers[-1]),
+            layers[-1],
             sizes,
             exclusive=self.exclusive,
             person_thresh=self.person_thresh,
