@@ -17,6 +17,49 @@ def add_architecture_keys(cfg: CN) -> None:
     _add_criterion_keys(cfg)
 
 
+def add_vit_keys(cfg: CN) -> None:
+    """Add the node of the video ViTs.
+
+    Args:
+        cfg: changed in place.
+    """
+    # Of build_vit_backbone (one map), build_vit_pyramid_backbone (maps of several strides, of
+    # MODEL.FPN.OUT_CHANNELS channels) and build_vit_pyramid_2d_backbone (the same without time).
+    cfg.MODEL.VIT = CN()
+    # "S", "B", "L", "H", "g", or "custom", for which the next four keys count.
+    cfg.MODEL.VIT.SIZE = "B"
+    # Channels of the tokens.
+    cfg.MODEL.VIT.WIDTH = 768
+    # Blocks.
+    cfg.MODEL.VIT.DEPTH = 12
+    # Heads of the attention; a divisor of WIDTH.
+    cfg.MODEL.VIT.NUM_HEADS = 12
+    # Hidden channels of the MLPs.
+    cfg.MODEL.VIT.MLP_WIDTH = 3072
+    # Side of the patches in pixels, a divisor of 224, for every size. 0: the published one, 14 for
+    # "g" and 16 for all others.
+    cfg.MODEL.VIT.PATCH_SIZE = 0
+    # Frames of a patch: 2, or 1 for the weights of UMT.
+    cfg.MODEL.VIT.TUBELET = 2
+    # Initial scale of the branches of the blocks, learned per channel (LayerScale). 0: none.
+    cfg.MODEL.VIT.INIT_VALUES = 0.0
+    # Probability that a training clip skips a branch of the last block (stochastic depth). It rises
+    # to this from 0 in the first block. Published for AVA: 0.2.
+    cfg.MODEL.VIT.DROP_PATH = 0.0
+    # Compute what is within the blocks again in the backward pass instead of keeping it: less
+    # memory, more time, the same result.
+    cfg.MODEL.VIT.CHECKPOINTING = False
+    # Position codes: "sine" (fixed), or "learned" for weights with a pos_embed of their own.
+    cfg.MODEL.VIT.POS_EMBED = "sine"
+    # Sine codes of clips of any length: "extend" (count on) or "interpolate" (stretch 8 steps).
+    cfg.MODEL.VIT.POS_EMBED_TIME = "extend"
+    # Hide padding from all blocks, so that results do not depend on the other clips of a batch.
+    # The published models do not.
+    cfg.MODEL.VIT.MASK_PADDING = False
+    # Maps of the pyramid: "p2", "p3", "p4", "p5" of 1/4, 1/2, 1 and 2 patches a cell.
+    cfg.MODEL.VIT.OUT_FEATURES = ["p2", "p3", "p4", "p5"]
+
+
 def _add_tuber_keys(cfg: CN) -> None:
     cfg.MODEL.TUBER = CN()
     # "key_frame": NUM_QUERIES queries for the key frame (AVA).
@@ -148,6 +191,9 @@ def _add_class_query_keys(cfg: CN) -> None:
     # Dropout of the class vectors, whose means are the action logits. Without any, classes learn
     # only once other weights have moved.
     cfg.MODEL.CLASS_QUERY.ACTION_DROPOUT = 0.5
+    # Initial probability of every independent action, set by the bias of the last norm of the class
+    # vectors. Published: 0.5; a small value saves the first iterations of a training from scratch.
+    cfg.MODEL.CLASS_QUERY.ACTION_PRIOR = 0.5
     # The four keys that follow choose between what the released code computes, which its released
     # weights need ("published", False), and what was meant ("right", True).
     # What the encoder's offsets in (x, y, t) are divided by: (time, width, height) of the level as

@@ -3,7 +3,7 @@
 import torch
 from detectron2.config import CfgNode as CN
 
-from tubedet.architecture_config import add_architecture_keys
+from tubedet.architecture_config import add_architecture_keys, add_vit_keys
 
 
 def add_tubedet_config(cfg: CN) -> None:
@@ -73,7 +73,8 @@ def _add_model_keys(cfg: CN) -> None:
     # Patterns of the names of parameters that do not train, such as ["backbone.*"].
     cfg.MODEL.FREEZE = []
     cfg.MODEL.BACKBONE.NAME = "build_csn_backbone"
-    # 0: train everything; 1: freeze the stem; n: freeze also res2 .. resn.
+    # 0: train everything. CSN: 1 freezes the stem, n also res2 .. resn. ViT: 1 freezes the patch
+    # embedding, n also the first n - 1 blocks.
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
 
     cfg.MODEL.CSN = CN()
@@ -99,6 +100,7 @@ def _add_model_keys(cfg: CN) -> None:
     # Off until the kernels have passed their tests on a GPU (make gpu-tests).
     cfg.MODEL.CSN.TRITON = False
 
+    add_vit_keys(cfg)
     add_architecture_keys(cfg)
 
     cfg.MODEL.INIT = CN()

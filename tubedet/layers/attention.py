@@ -115,7 +115,8 @@ class MultiHeadAttention(PlainAttention):
         Returns:
             (B, N, C).
         """
-        return self.attend(*self._projected(query, key, value), key_padding_mask)
+        q, k, v = self._projected(query, key, value)
+        return self.attend(q, k, v, key_padding_mask)
 
     def _projected(self, query, key, value):
         """Project the inputs; equal ones by one product."""

@@ -72,7 +72,7 @@ class MultiScaleDeformableAttention(nn.Module):
         query: torch.Tensor,
         references: torch.Tensor,
         memory: torch.Tensor,
-        shapes: list[tuple[int, int]],
+        shapes: list[tuple[int, ...]],
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """:meth:`sample` and the output projection; (B, N, C)."""
@@ -83,7 +83,7 @@ class MultiScaleDeformableAttention(nn.Module):
         query: torch.Tensor,
         references: torch.Tensor,
         memory: torch.Tensor,
-        shapes: list[tuple[int, int]],
+        shapes: list[tuple[int, ...]],
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Gather values from the memory, without the output projection.

@@ -5,6 +5,7 @@ axes, as in the class-query detector (https://arxiv.org/abs/2407.19698; naver-ai
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -161,7 +162,7 @@ def read_rows(
     starts = [0]
     for time, height, width in shapes:
         starts.append(starts[-1] + time * height * width)
-    whole = {"dtype": torch.int32, "device": device}
+    whole: Any = {"dtype": torch.int32, "device": device}
     size = torch.tensor([shape[::-1] for shape in shapes], **whole)[:, None]  # (L, 1, 3)
     x = places * size - 0.5
     low = x.detach().floor()
@@ -172,8 +173,8 @@ def read_rows(
     cell = torch.where(inside, cell, 0)
     # Cells of a row follow each other, then rows, then steps.
     width, plane = size[..., 0:1], size[..., 0:1] * size[..., 1:2]
-    clip = torch.arange(batch, **whole).view(-1, 1, 1, 1, 1, 1) * num_cells
-    start = clip + torch.tensor(starts[:-1], **whole)[:, None, None]
+    first = torch.arange(batch, **whole).view(-1, 1, 1, 1, 1, 1) * num_cells
+    start = first + torch.tensor(starts[:-1], **whole)[:, None, None]
     column, row, step = cell.unbind(-2)
     step = (step * plane + start) * heads
     step = step + torch.arange(heads, **whole).view(-1, 1, 1, 1)

@@ -1,6 +1,15 @@
 """Backbones, transformers, heads, losses and architectures."""
 
-from .backbone import CSN, ClipShapeSpec, TemporalPooling, build_csn_backbone
+from .backbone import (
+    CSN,
+    ClipShapeSpec,
+    TemporalPooling,
+    ViT,
+    ViTPyramid,
+    build_csn_backbone,
+    build_vit_backbone,
+    build_vit_pyramid_backbone,
+)
 from .clip_batch import ClipBatch
 from .losses import LayerOutput, SetCriterion
 from .matcher import HungarianMatcher
@@ -31,7 +40,11 @@ __all__ = [
     "SparseRCNN",
     "TemporalPooling",
     "TubeR",
+    "ViT",
+    "ViTPyramid",
     "build_csn_backbone",
+    "build_vit_backbone",
+    "build_vit_pyramid_backbone",
     "detections_from_queries",
     "prepare_for_inference",
 ]

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tubedet.layers import LayerNorm, MultiHeadAttention, PreciseLinear
 
-_IN_HALF = (nn.Linear, nn.Conv2d, nn.Conv3d, MultiHeadAttention, LayerNorm)
+_IN_HALF = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose3d, MultiHeadAttention, LayerNorm)
 # Numbers of the weights that are cast together: a few launches a pass, and processes can exchange
 # the gradients of the first ones while those of the others are computed.
 _GROUP_NUMBERS = 8 << 20

@@ -5,17 +5,30 @@ from .csn_fpn import TimePooledCSN, build_csn_fpn_backbone
 from .multi_level_projection import MultiLevelProjection
 from .step_pooling import StepPooling
 from .temporal_collapse import TemporalCollapse
-from .temporal_pooling import TEMPORAL_POOLING_TYPES, TemporalPooling
+from .temporal_pooling import TEMPORAL_POOLING_TYPES, MapPooling, TemporalPooling
+from .vit import (
+    ViT,
+    ViTPyramid,
+    build_vit_backbone,
+    build_vit_pyramid_2d_backbone,
+    build_vit_pyramid_backbone,
+)
 
 __all__ = [
     "CSN",
     "ClipShapeSpec",
+    "MapPooling",
     "MultiLevelProjection",
     "StepPooling",
     "TEMPORAL_POOLING_TYPES",
     "TemporalCollapse",
     "TemporalPooling",
     "TimePooledCSN",
+    "ViT",
+    "ViTPyramid",
     "build_csn_backbone",
     "build_csn_fpn_backbone",
+    "build_vit_backbone",
+    "build_vit_pyramid_2d_backbone",
+    "build_vit_pyramid_backbone",
 ]

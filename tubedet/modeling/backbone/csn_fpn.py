@@ -7,12 +7,11 @@ Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
-from torch import nn
 
 from tubedet.errors import UserError
 
 from .csn import CSN, build_csn_backbone
-from .temporal_pooling import TemporalPooling
+from .temporal_pooling import MapPooling
 
 
 class TimePooledCSN(Backbone):
@@ -20,7 +19,7 @@ class TimePooledCSN(Backbone):
 
     Args:
         csn: the video backbone.
-        pooling: "avg", "max", "center" or "decode", see :class:`TemporalPooling`.
+        pooling: "avg", "max", "center" or "decode", see :class:`MapPooling`.
         num_heads, dropout: of "decode", which learns one pooling per stage.
 
     Raises:
@@ -29,23 +28,13 @@ class TimePooledCSN(Backbone):
 
     def __init__(self, csn: CSN, pooling: str, *, num_heads: int = 8, dropout: float = 0.0):
         super().__init__()
-        if pooling == "none":
-            raise UserError(
-                "MODEL.SPARSE_RCNN.TEMPORAL_POOLING is 'none', but a feature pyramid takes maps "
-                "without time; choose 'avg', 'max', 'center' or 'decode'"
-            )
         self.csn = csn
-        self.pooling = nn.ModuleDict(
-            {
-                name: TemporalPooling(pooling, shape.channels, num_heads, dropout)
-                for name, shape in csn.output_shape().items()
-            }
-        )
+        channels = {name: shape.channels for name, shape in csn.output_shape().items()}
+        self.pooling = MapPooling(pooling, channels, num_heads=num_heads, dropout=dropout)
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Clips (B, 3, T, H, W) -> {stage: (B, C, ceil(H / stride), ceil(W / stride))}."""
-        features = self.csn(x)
-        return {name: pool(features[name]).squeeze(2) for name, pool in self.pooling.items()}
+        return self.pooling(self.csn(x))
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and spatial strides of the returned stages."""

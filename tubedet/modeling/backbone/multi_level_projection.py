@@ -34,8 +34,9 @@ class MultiLevelProjection(nn.ModuleList):
     ):
         if len(in_channels) > num_levels:
             raise UserError(
-                f"MODEL.CSN.OUT_FEATURES names {len(in_channels)} maps, more than the "
-                f"{num_levels} levels of NUM_LEVELS"
+                f"the backbone returns {len(in_channels)} maps, more than the {num_levels} levels "
+                "of NUM_LEVELS; name fewer in MODEL.CSN.OUT_FEATURES, or in MODEL.VIT.OUT_FEATURES "
+                "for a ViT"
             )
         conv: type[nn.Conv2d | nn.Conv3d] = nn.Conv3d if space_time else nn.Conv2d
         stride: Any = (1, 2, 2) if space_time else 2

@@ -13,7 +13,8 @@ class StepPooling(nn.Module):
     CSN centres step k of a map with temporal stride s on frame s·k. The windows keep that: output
     step k is the mean of the steps at most r/2 away from step r·k, r = T / T', so maps of
     different T agree in time afterwards and the key frame (step T // 2) becomes step T' // 2. At
-    the ends of the clip a window holds only the steps that exist.
+    the ends of the clip a window holds only the steps that exist. A step of a ViT stands for the
+    frames from s·k to s·k + s - 1, among which the key frame is the first.
 
     Args:
         num_steps: T'. Maps with as many steps are returned as they are.
@@ -38,7 +39,7 @@ class StepPooling(nn.Module):
             raise UserError(
                 f"a backbone map has {x.shape[2]} time steps, which MODEL.SEQFORMER.NUM_STEPS "
                 f"{self.num_steps} does not divide; change it, INPUT.CLIP.NUM_FRAMES or "
-                "MODEL.CSN.TEMPORAL_STRIDES"
+                "MODEL.CSN.TEMPORAL_STRIDES, or MODEL.VIT.TUBELET of a ViT"
             )
         ratio = x.shape[2] // self.num_steps
         if ratio == 1:

@@ -67,6 +67,6 @@ def _kernels(steps: int, last_steps: int) -> list[int]:
         raise UserError(
             f"a feature level has {steps} time steps, which is not the {last_steps} of the last "
             "level times a power of two; choose another INPUT.CLIP.NUM_FRAMES (a multiple of 8 "
-            "with the published strides) or MODEL.CSN.TEMPORAL_STRIDES"
+            "with the published strides of a CSN) or MODEL.CSN.TEMPORAL_STRIDES"
         )
     return [*kernels, last_steps]

@@ -1,5 +1,7 @@
 """From the time steps of a backbone map to the memory of a key-frame detector."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -75,3 +77,35 @@ class TemporalPooling(nn.Module):
             attended = layer.cross_attn.from_shared_query(query[0], memory)
             pooled = layer.norm3(layer.feed_forward(layer.norm2(query + layer.dropout(attended))))
         return self.norm(pooled).view(b, h, w, -1).permute(0, 3, 1, 2).unsqueeze(2)
+
+
+class MapPooling(nn.ModuleDict):
+    """Every map of a backbone pooled over time to a 2-D map, by a pooling of its own.
+
+    Args:
+        pooling: "avg", "max", "center" or "decode", see :class:`TemporalPooling`.
+        channels: of each map, by its name.
+        num_heads, dropout: of "decode".
+
+    Raises:
+        UserError: for a pooling that keeps the time steps, or an unknown one.
+    """
+
+    def __init__(
+        self, pooling: str, channels: Mapping[str, int], *, num_heads: int = 8, dropout: float = 0.0
+    ):
+        if pooling == "none":
+            raise UserError(
+                "MODEL.SPARSE_RCNN.TEMPORAL_POOLING is 'none', but a feature pyramid takes maps "
+                "without time; choose 'avg', 'max', 'center' or 'decode'"
+            )
+        super().__init__(
+            {
+                name: TemporalPooling(pooling, number, num_heads, dropout)
+                for name, number in channels.items()
+            }
+        )
+
+    def forward(self, maps: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """{name: (B, C, T, H, W)} -> {name: (B, C, H, W)}."""
+        return {name: pool(maps[name]).squeeze(2) for name, pool in self.items()}

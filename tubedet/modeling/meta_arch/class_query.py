@@ -16,7 +16,7 @@ from torch import nn
 from tubedet.errors import UserError
 from tubedet.modeling.backbone import MultiLevelProjection
 from tubedet.modeling.clip_batch import ClipBatch
-from tubedet.modeling.heads import BoxHead
+from tubedet.modeling.heads import BoxHead, set_prior
 from tubedet.modeling.losses import LayerOutput
 from tubedet.modeling.transformer import ClassQueryTransformer, DecodedLayer
 
@@ -41,6 +41,7 @@ class ClassQueryDetector(ClipDetector):
         dec_layers: pairs of decoder layers.
         dropout: of all attention and feed-forward layers.
         action_dropout: see :class:`ClassQueryDecoder`.
+        action_prior: initial probability of every independent action.
         num_levels: levels of the pyramid. If the backbone returns so many maps of ``hidden_dim``
             channels, these are the levels. Otherwise its maps are projected and coarser levels
             added, see :class:`MultiLevelProjection`.
@@ -71,6 +72,7 @@ class ClassQueryDetector(ClipDetector):
         dec_layers: int,
         dropout: float,
         action_dropout: float,
+        action_prior: float,
         num_levels: int,
         enc_points: int,
         offset_normalizer: str = "published",
@@ -111,6 +113,8 @@ class ClassQueryDetector(ClipDetector):
             mask_classes=mask_classes,
             repeat_equal_work=repeat_equal_work,
         )
+        if not self.person_only and not self.exclusive:
+            set_prior(self.transformer.decoder.cls_norm2, action_prior)
         # Of "all", the anchors of a query in all frames follow each other.
         self.refpoint_embed = nn.Embedding(num_queries * self.num_steps, 4)
         self.box_head = BoxHead(hidden_dim)
@@ -133,6 +137,7 @@ class ClassQueryDetector(ClipDetector):
             "dec_layers": node.DEC_LAYERS,
             "dropout": node.DROPOUT,
             "action_dropout": node.ACTION_DROPOUT,
+            "action_prior": node.ACTION_PRIOR,
             "num_levels": node.NUM_LEVELS,
             "enc_points": node.ENC_POINTS,
             "offset_normalizer": node.OFFSET_NORMALIZER,
@@ -170,11 +175,9 @@ class ClassQueryDetector(ClipDetector):
         if self.person_only:
             raise UserError("MODEL.PERSON_ONLY is True: without actions no class looks anywhere")
         (layer,) = self._decode(clips, all_layers=False, with_attention=True)
-        attention = self._by_clip(layer.class_attention)
-        assert attention is not None  # it was asked for
-        return attention
+        return self._by_clip(layer.class_attention)
 
-    def _by_clip(self, x: torch.Tensor | None) -> torch.Tensor | None:
+    def _by_clip(self, x: Any) -> Any:
         """(B · F, ...) -> (B, F, ...), unless F is the key frame alone."""
         return x if x is None or self.num_steps == 1 else x.unflatten(0, (-1, self.num_steps))
 
@@ -185,7 +188,7 @@ class ClassQueryDetector(ClipDetector):
                 f"a clip has {num_frames} frames, but with MODEL.CLASS_QUERY.FRAMES 'all' the "
                 f"model has anchors for INPUT.CLIP.NUM_FRAMES, {self.num_frames}"
             )
-        features = self.backbone(clips.tensor)
+        features = self.features(clips)
         maps = [features[name] for name in self.in_features]
         if self.input_proj is not None:
             maps = self.input_proj(maps)

@@ -116,6 +116,16 @@ class ClipDetector(nn.Module, ABC):
             predictions of the decoder layers asked for, first to last.
         """
 
+    def features(self, clips: ClipBatch) -> dict[str, torch.Tensor]:
+        """Compute the maps of the backbone; one that hides padding is told where it is.
+
+        Args:
+            clips: normalised and padded.
+        """
+        if getattr(self.backbone, "mask_padding", False):
+            return self.backbone(clips.tensor, clips.sizes)
+        return self.backbone(clips.tensor)
+
     def forward(self, batched_inputs: list[dict]):
         """Detect, or compute losses.
 

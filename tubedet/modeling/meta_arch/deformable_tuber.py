@@ -193,7 +193,7 @@ class DeformableTubeR(ClipDetector):
         Returns:
             predictions of the layers asked for, first to last.
         """
-        features = self.backbone(clips.tensor)
+        features = self.features(clips)
         maps = [features[name] for name in self.in_features]
         levels = self.temporal_collapse(self.input_proj(maps))
         masks = [clips.mask_at(*x.shape[-2:]) for x in levels]

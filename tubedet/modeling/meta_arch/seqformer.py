@@ -130,7 +130,7 @@ class SeqFormer(ClipDetector):
             UserError: if no step is centred on the key frame.
         """
         self._check_num_frames(clips.tensor.shape[2])
-        features = self.backbone(clips.tensor)
+        features = self.features(clips)
         # Pooled before the projection, which then has fewer steps to do.
         maps = self.input_proj([self.step_pooling(x) for x in features.values()])
         masks = [clips.mask_at(*x.shape[-2:]) for x in maps]

@@ -80,7 +80,8 @@ class SparseRCNN(ClipDetector):
         if not in_features or not set(in_features) <= set(shapes):
             raise UserError(
                 f"MODEL.ROI_HEADS.IN_FEATURES is {in_features}, but MODEL.BACKBONE.NAME builds a "
-                f"backbone that returns {[*shapes]}; use build_csn_fpn_backbone and its levels"
+                f"backbone that returns {[*shapes]}; use build_csn_fpn_backbone or "
+                "build_vit_pyramid_2d_backbone and its levels"
             )
         self.in_features = list(in_features)
         dim = shapes[in_features[0]].channels
@@ -139,7 +140,7 @@ class SparseRCNN(ClipDetector):
         Returns:
             predictions of the stages asked for, first to last; boxes may leave the clip.
         """
-        features = self.backbone(clips.tensor)
+        features = self.features(clips)
         boxes = box_convert(self.init_proposal_boxes.weight, "cxcywh", "xyxy")
         # Filled, not listed: an exporter would take listed sizes for constants.
         sides = [boxes.new_full((), side) for size in clips.sizes for side in reversed(size)]

@@ -82,7 +82,10 @@ class TubeR(ClipDetector):
             )
         shapes = self.backbone.output_shape()
         if len(shapes) != 1:
-            raise UserError(f"TubeR takes one backbone map, MODEL.CSN.OUT_FEATURES: {[*shapes]}")
+            raise UserError(
+                f"TubeR takes one backbone map, not {[*shapes]}; name one in "
+                "MODEL.CSN.OUT_FEATURES, or set MODEL.BACKBONE.NAME build_vit_backbone for a ViT"
+            )
         ((self.in_feature, shape),) = shapes.items()
         tubelets = query_type == "tubelet"
         self.num_queries = num_queries
@@ -166,7 +169,7 @@ class TubeR(ClipDetector):
         Returns:
             predictions of the decoder layers asked for, first to last.
         """
-        features = self.backbone(clips.tensor)[self.in_feature]
+        features = self.features(clips)[self.in_feature]
         memory = self.temporal_pooling(features)
         mask = clips.mask_at(*features.shape[-2:])
         memory_mask = mask[:, None].expand(-1, memory.shape[2], -1, -1)

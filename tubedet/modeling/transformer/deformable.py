@@ -33,7 +33,7 @@ class DeformableEncoderLayer(FeedForward):
         feedforward_dim: channels of the feed-forward layers.
         dropout: of the attended values, feed-forward and residuals.
         num_levels, num_points: see :class:`MultiScaleDeformableAttention`.
-        attention: makes the attention from width, heads, levels and points; that of maps by default.
+        attention: makes the attention from width, heads, levels and points.
     """
 
     def __init__(

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from tubedet.layers import LayerNorm, MultiHeadAttention, as_autocast

@@ -56,7 +56,7 @@ class LevelTokens:
         )
 
     def centres(self) -> torch.Tensor:
-        """(x, y) or (x, y, t) of every cell's centre, fractions of the unpadded clips: (B, S, n)."""
+        """(x, y) or (x, y, t) of every centre, fractions of the unpadded clips: (B, S, n)."""
         centres = []
         for shape, ratio in zip(self.shapes, self.valid_ratios.unbind(1)):
             lines = [

@@ -50,8 +50,8 @@ class ClassifyingLayer(nn.Module):
         feedforward_dim: channels of the feed-forward layers.
         dropout: of attention weights, feed-forward layers and the residual.
         mask_classes: keep padded cells out of the attention.
-        repeat_equal_work: attend by position for every class, as published, where all classes of an
-            actor do that alike. The result is the same without.
+        repeat_equal_work: in the first layer, attend among the classes once for each actor, as
+            published, where all actors have the same classes. The result is the same without.
 
     Raises:
         UserError: for an odd number of heads.
@@ -145,7 +145,7 @@ class ClassifyingLayer(nn.Module):
         if classes.dim() == 2 and (self.training or self.repeat_equal_work):
             classes = classes.expand(*actor.shape[:2], -1, -1)
         # In the first layer all actors have the same classes.
-        rows = classes.view(-1, *classes.shape[-2:]).to(actor.dtype)
+        rows = classes.reshape(-1, *classes.shape[-2:]).to(actor.dtype)
         attended = self.self_attn.attend(rows, rows, rows)
         rows = self.norm1(rows + self.dropout(attended))
         return rows.view(classes.shape).expand(*actor.shape[:2], -1, -1)

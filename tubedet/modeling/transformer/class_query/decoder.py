@@ -105,7 +105,7 @@ class ClassQueryDecoder(nn.Module):
         self.ref_point_head = Perceptron(2 * dim, dim, dim)
         self.ref_anchor_head = Perceptron(dim, dim, 2, precise=True)
         # The first content is zero, so the first layer does not scale by it.
-        self.query_scale = Perceptron(dim, dim, dim) if num_layers > 1 else None
+        self.query_scale: Any = Perceptron(dim, dim, dim) if num_layers > 1 else None
         self.cls_layers: Any = [None] * num_layers
         if num_classes:
             self.cls_layers = nn.ModuleList(

@@ -5,7 +5,6 @@ Liu et al., "DAB-DETR: Dynamic Anchor Boxes are Better Queries for DETR", ICLR 2
 """
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from tubedet.layers import LayerNorm, PlainAttention, at_least_float32
