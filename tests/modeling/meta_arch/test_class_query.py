@@ -8,7 +8,6 @@ from reference_cases import assert_close
 
 from tubedet.checkpoint import to_tubedet_names
 from tubedet.engine import load_config
-from tubedet.errors import UserError
 from tubedet.modeling import ClipBatch
 
 NODE = "MODEL.CLASS_QUERY."
