@@ -183,11 +183,14 @@ def _add_class_query_keys(cfg: CN) -> None:
     # "all": NUM_QUERIES queries for every frame of the clip (JHMDB, UCF101-24).
     cfg.MODEL.CLASS_QUERY.FRAMES = "key"
     _add_transformer_keys(cfg.MODEL.CLASS_QUERY, num_queries=15, feedforward_dim=2048)
-    # Levels of the pyramid, at least 3. A backbone that returns so many maps of HIDDEN_DIM channels
+    # Levels of the pyramid. A backbone that returns so many maps of HIDDEN_DIM channels
     # is the pyramid; the maps of any other are projected, and strided convolutions add the rest.
     cfg.MODEL.CLASS_QUERY.NUM_LEVELS = 4
     # Points that each head of the encoder samples on each level.
     cfg.MODEL.CLASS_QUERY.ENC_POINTS = 8
+    # Index of the level on whose height and width the decoder reads all of them. The third one has
+    # stride 16; a finer one takes more time and memory.
+    cfg.MODEL.CLASS_QUERY.GRID_LEVEL = 2
     # Dropout of the class vectors, whose means are the action logits. Without any, classes learn
     # only once other weights have moved.
     cfg.MODEL.CLASS_QUERY.ACTION_DROPOUT = 0.5

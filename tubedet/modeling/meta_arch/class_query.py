@@ -47,7 +47,8 @@ class ClassQueryDetector(ClipDetector):
             added, see :class:`MultiLevelProjection`.
         enc_points: points that a head of the encoder samples on a level.
         offset_normalizer: see :class:`MultiScaleDeformableAttention3d`.
-        grid_positions: see :class:`FrameGrid`.
+        grid_level: see :class:`FrameGrid`.
+        grid_positions: likewise.
         time_code: likewise.
         mask_classes: see :class:`ClassifyingLayer`.
         repeat_equal_work: see :class:`ClassQueryTransformer`.
@@ -76,6 +77,7 @@ class ClassQueryDetector(ClipDetector):
         num_levels: int,
         enc_points: int,
         offset_normalizer: str = "published",
+        grid_level: int = 2,
         grid_positions: str = "published",
         time_code: str = "published",
         mask_classes: bool = False,
@@ -108,6 +110,7 @@ class ClassQueryDetector(ClipDetector):
             enc_points=enc_points,
             num_classes=0 if self.person_only else self.num_outputs,
             offset_normalizer=offset_normalizer,
+            grid_level=grid_level,
             grid_positions=grid_positions,
             time_code=time_code,
             mask_classes=mask_classes,
@@ -141,6 +144,7 @@ class ClassQueryDetector(ClipDetector):
             "num_levels": node.NUM_LEVELS,
             "enc_points": node.ENC_POINTS,
             "offset_normalizer": node.OFFSET_NORMALIZER,
+            "grid_level": node.GRID_LEVEL,
             "grid_positions": node.GRID_POSITIONS,
             "time_code": node.TIME_CODE,
             "mask_classes": node.MASK_CLASSES,
@@ -167,7 +171,7 @@ class ClassQueryDetector(ClipDetector):
             clips: normalised and padded.
 
         Returns:
-            (B, Q, K, H, W), or (B, F, Q, K, H, W) with "all" frames, on the grid of stride 16.
+            (B, Q, K, H, W), or (B, F, Q, K, H, W) with "all" frames, on the grid of ``grid_level``.
 
         Raises:
             UserError: if the model detects persons alone.
