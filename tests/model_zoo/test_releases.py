@@ -130,8 +130,8 @@ def test_a_released_detector_has_a_config(name, depth, num_actions):
         ),
         ("detr-r50-e632da11", "detr-r50-e632da11 is not a whole detector; known are TubeR_CSN50_"),
         (
-            "VideoMAE_ViTB_AVA22",
-            "VideoMAE_ViTB_AVA22 has no config of its own here; known are TubeR",
+            "VideoMAE_ViTS_AVA22",
+            "VideoMAE_ViTS_AVA22 has no config of its own here; did you mean",
         ),
         ("weather", "known are TubeR_CSN50_AVA21, TubeR_CSN152_AVA21, "),
     ],
