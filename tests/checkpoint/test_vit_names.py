@@ -202,3 +202,18 @@ def test_the_whole_table_of_a_pyramid_is_there():
     assert len(report.matched) == 184 and len(laterals) == 24
     assert sum(report.matched.values()) == 86_227_200 + 10_276_544
     assert not (report.missing or report.unexpected or report.mismatched or report.new)
+
+
+@pytest.mark.filterwarnings("ignore:.*is a no-op")
+@pytest.mark.parametrize("tubelet", [1, 2])
+def test_the_whole_table_of_a_detector_of_given_boxes_is_there(tubelet):
+    shapes = released_tables.vit("B", tubelet=tubelet)
+    shapes |= {"head.weight": (80, 768), "head.bias": (80,)}
+    assert len(shapes) == 162
+    with torch.device("meta"):
+        head = nn.ModuleDict({"fc": nn.Linear(768, 80)})
+        vit = ViT(**SIZES["B"]._asdict(), tubelet=tubelet)
+        module = nn.ModuleDict({"backbone": vit, "action_head": head})
+    report = load_weights(module, to_tubedet_names(released_tables.tensors(shapes)), source="x")
+    assert len(report.matched) == len(module.state_dict()) == 162
+    assert not (report.missing or report.unexpected or report.mismatched or report.new)
