@@ -20,6 +20,7 @@ NODES = {
     "SeqFormer": "SEQFORMER",
     "SparseRCNN": "SPARSE_RCNN",
     "RoIActionDetector": "ROI_ACTION",
+    "ClassQueryDetector": "CLASS_QUERY",
 }
 # Where nothing is matched and no box is predicted.
 ACTION_LOSS = {"ACTION_LOSS", "ACTION_LOSS_WEIGHT", "FOCAL_ALPHA", "FOCAL_GAMMA"}
@@ -68,7 +69,7 @@ def test_a_comment_explains_every_key():
 
 @pytest.mark.parametrize("architecture", NODES)
 def test_an_architecture_reads_all_of_its_node_and_none_of_the_others(architecture, monkeypatch):
-    cfg = load_config(f"configs/Base-{architecture}.yaml", SMALL)
+    cfg = load_config(f"configs/Base-{architecture.removesuffix('Detector')}.yaml", SMALL)
     nodes = {id(getattr(cfg.MODEL, name)): name for name in (*NODES.values(), "CRITERION")}
     read = {name: set() for name in nodes.values()}
     look_up = yacs.config.CfgNode.__getattr__

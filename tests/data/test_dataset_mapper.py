@@ -408,3 +408,35 @@ def test_persons_cropped_away_have_no_tube(tube_frame):
 
 def test_key_frames_in_seconds_have_no_tubes(key_frame):
     assert not make_mapper(True)(key_frame)["instances"].has("gt_tubes")
+
+
+def test_persons_of_other_frames_and_frames_beyond_the_video_are_told_apart(tmp_path, write_video):
+    box = np.array([8, 4, 40, 30], np.float32)
+    tubes = [
+        ActionTube(3, np.arange(1, 9), np.tile(box, (8, 1)), 0),
+        ActionTube(5, np.arange(6, 9), np.tile(box + 10, (3, 1)), 1),
+        ActionTube(7, np.arange(90, 99), np.tile(box, (9, 1)), 2),
+        ActionTube(9, np.array([4, 8]), np.array([[0, 0, 5, 5], box]), 3),
+    ]
+    name = f"mapper_{tmp_path.name}"
+    register_action_tubes(
+        name,
+        lambda: {"film": AnnotatedVideo(tubes, num_frames=120, size=(48, 64))},
+        action_names=["a"] * 12,
+        frames_dir=str(tmp_path / "none"),
+        videos_dir=str(tmp_path),
+        fps=30.0,
+        exclusive_actions=True,
+    )
+    write_video(tmp_path / "film.mp4", 120, rate=25)
+    mapped = make_mapper(True)(DatasetCatalog.get(name)[3])
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+    # Frames -4 to 10 in steps of two; the first three repeat frame 1.
+    assert mapped["frame_annotated"].tolist() == [False] * 3 + [True] * 5
+    assert mapped["instances"].gt_actions.nonzero().tolist() == [[0, 3]]
+    # The last one is too small in the key frame, and is there in frame 8.
+    others = mapped["other_persons"]
+    assert others.gt_actions.nonzero().tolist() == [[0, 9], [1, 5]]
+    frames = [valid.nonzero()[:, 0].tolist() for valid in others.gt_tubes.isfinite().all(-1)]
+    assert frames == [[6], [5, 6]]

@@ -79,6 +79,15 @@ def arrange_classifier(
             )
 
 
+def count_rows(weights: Mapping[str, torch.Tensor]) -> int:
+    """Return the number of rows of a detector's classifiers; 0: it has none.
+
+    Args:
+        weights: by our names.
+    """
+    return max((len(value) for key, value in weights.items() if _CLASSIFIER(key)), default=0)
+
+
 def _arrange(
     named: NamedWeights,
     own: Mapping[str, torch.Tensor],
@@ -101,7 +110,8 @@ def _arrange(
             f"{source}: {difference}; evaluation and detection need a data set of actions that the "
             "file knows, or none (DATASETS.TEST, MODEL.NUM_ACTIONS)"
         )
-    if columns is None and _CLASS_QUERIES in keys and _CLASS_QUERIES in own:
+    one_by_one = use == "training" and _CLASS_QUERIES in keys and _CLASS_QUERIES in own
+    if one_by_one and (columns is None or renamed):
         _keep_agreeing(named, own[_CLASS_QUERIES], theirs, ours, f"{source}: {difference}")
     elif columns is None:
         logger.warning(f"{source}: {difference}; the classifier of actions begins anew")

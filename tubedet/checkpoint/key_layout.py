@@ -119,6 +119,7 @@ def convert_released(weights: dict[str, torch.Tensor], layout: ReleasedLayout) -
         CheckpointError: if two keys get the same name.
     """
     renamed, ignored = {}, []
+    differing: list[tuple[str, str]] = []
     for key in weights:
         ours = key.removeprefix(layout.prefix)
         if re.search(layout.ignored, ours):
@@ -126,10 +127,16 @@ def convert_released(weights: dict[str, torch.Tensor], layout: ReleasedLayout) -
             continue
         if first := _first_name(key, weights, layout):
             if not torch.equal(weights[key], weights[first]):
-                logger.warning(f"{key} and {first} are one tensor and differ; {first} is taken")
+                differing.append((first, key))
             ignored.append(key)
             continue
         renamed[key] = apply_rules(ours, layout.rules)
+    if differing:
+        first, second = differing[0]
+        logger.warning(
+            f"{len(differing)} tensors are in the file under several names with other numbers; "
+            f"those of {first} are taken, not of {second}, and so on"
+        )
     if layout.renumber:
         final = layout.renumber(renamed.values())
         renamed = {key: final.get(ours, ours) for key, ours in renamed.items()}

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
-from detectron2.structures import Boxes, BoxMode, Instances
 
-from tubedet.data.datasets.action_tubes import tube_boxes
+from tubedet.data.datasets.action_tubes import annotated_frames, other_persons, tube_boxes
 from tubedet.data.datasets.custom import ensure_registered
 from tubedet.data.video.reader import VideoError, VideoReaderCache
 from tubedet.data.video.video_file import VideoFileReader
@@ -18,9 +17,15 @@ from tubedet.errors import UserError
 
 from .augmentation import ClipAugInput, build_clip_augmentations
 from .broken_videos import BrokenVideoPolicy
+from .clip_instances import (
+    annotated_instances,
+    given_boxes,
+    given_instances,
+    multi_hot_actions,
+    pixel_boxes,
+)
 from .clip_sampling import clip_offsets, clip_spacing, clip_times, stored_times
 from .device_augmentation import DEFERRABLE
-from .visible_boxes import clip_tubes, keep_visible_boxes
 
 # What a dataset dict has in pixels of the stored video, and a model's input in those of the clip.
 _STORED_BOXES = (
@@ -44,6 +49,10 @@ class ClipDatasetMapper:
       pixels of the clip, float32) and ``gt_actions`` (float32 (N, A), multi-hot). Data sets which
       are annotated frame by frame add ``gt_tubes`` (float32 (N, T, 4), XYXY in pixels of the clip,
       NaN in frames where a person has no box);
+    * ``other_persons`` (beside ``gt_tubes``): :class:`Instances` of the persons who are seen in
+      other frames of the clip alone, with ``gt_tubes`` and ``gt_actions``;
+    * ``frame_annotated`` (likewise): bool array (T,), whether the video has a frame and the data
+      set annotates it. A clip that reaches beyond its video repeats the first or last frame;
     * ``proposals`` (where the dataset dict has ``proposal_boxes``, detectron2's key for boxes that
       are given): :class:`Instances` with ``proposal_boxes`` (XYXY in pixels of the clip, float32)
       and ``scores`` (float32 (n,), of ``proposal_scores``, or 1), those of boxes that the clip
@@ -181,11 +190,15 @@ class ClipDatasetMapper:
 
         annotations = dataset_dict.get("annotations", []) if self.is_train else []
         scale = frames.shape[1] / height  # below 1 if the frames were decoded at a reduced size
-        given, scores = self._given_boxes(dataset_dict, height, width)
-        boxes = np.concatenate((_pixel_boxes(annotations, height, width), given)) * scale
+        given, scores = given_boxes(
+            dataset_dict, height, width, ground_truth=self.ground_truth_boxes
+        )
+        boxes = np.concatenate((pixel_boxes(annotations, height, width), given)) * scale
         tubes = None
+        others: list[dict] = []
         if self.is_train and "frame_number" in dataset_dict:
-            tubes = self._tubes(dataset_dict) * scale
+            others, tubes, mapped["frame_annotated"] = self._tubes(dataset_dict)
+            tubes = tubes * scale
         aug_input = ClipAugInput(frames, boxes=boxes, tubes=tubes, deferrable=self._deferrable)
         self.augmentations(aug_input)
         if self._deferrable:
@@ -195,10 +208,17 @@ class ClipDatasetMapper:
             channels_first = np.ascontiguousarray(aug_input.frames.transpose(3, 0, 1, 2))
             mapped["clip"] = torch.from_numpy(channels_first)
         boxes, given = np.split(aug_input.boxes, [len(annotations)])
+        smallest = {"min_area": self.min_box_area, "min_share": self.min_box_share}
         if scores is not None:
-            mapped["proposals"] = self._proposals(given, scores, aug_input)
+            limits = smallest if self.is_train else {"min_area": 0.0}
+            mapped["proposals"] = given_instances(given, scores, aug_input, **limits)
         if self.is_train:
-            mapped["instances"] = self._instances(annotations, boxes, aug_input, dataset_dict)
+            actions = multi_hot_actions(annotations + others, self.num_actions, dataset_dict)
+            mapped["instances"], elsewhere = annotated_instances(
+                boxes, actions, aug_input, **smallest
+            )
+            if elsewhere is not None:
+                mapped["other_persons"] = elsewhere
             if annotations and len(mapped["instances"]) == 0:
                 return None
         return mapped
@@ -255,91 +275,30 @@ class ClipDatasetMapper:
                 height, width = augmentation.largest_size(height, width)
         return height, width
 
-    def _tubes(self, dataset_dict: dict) -> np.ndarray:
-        """(N, T, 4) float64, the annotated boxes in the frames of the clip, stored pixels."""
+    def _tubes(self, dataset_dict: dict) -> tuple[list[dict], np.ndarray, np.ndarray]:
+        """Find what is annotated in all frames of the clip.
+
+        Returns:
+            annotations of M persons who are not in the key frame; float64 (N + M, T, 4), the boxes
+            of its N persons and of those, stored pixels; bool (T,), the annotated frames.
+        """
         ensure_registered(dataset_dict["dataset"])
         numbers = dataset_dict["frame_number"] + self._frame_offsets()
+        others = other_persons(dataset_dict, numbers)
+        everybody = {**dataset_dict, "annotations": dataset_dict["annotations"] + others}
         reader = self._readers.open(dataset_dict["video"], folder_fps=dataset_dict["fps"])
-        return tube_boxes(dataset_dict, numbers, num_stored=reader.count_frames())
+        num_stored = reader.count_frames()
+        return (
+            others,
+            tube_boxes(everybody, numbers, num_stored=num_stored),
+            annotated_frames(dataset_dict, numbers, num_stored=num_stored),
+        )
 
     def _frame_offsets(self) -> np.ndarray:
         """(T,) int, distances of the frames of a clip from the key frame, in stored frames."""
         return clip_offsets(
             self.num_frames, frame_stride=self.frame_stride, frame_shift=self.frame_shift
         )
-
-    def _given_boxes(
-        self, dataset_dict: dict, height: int, width: int
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """(n, 4) boxes in stored pixels, and their scores (n,); None where no boxes are given."""
-        if "proposal_boxes" in dataset_dict:
-            boxes = np.asarray(dataset_dict["proposal_boxes"], dtype=np.float64).reshape(-1, 4)
-            mode = dataset_dict["proposal_bbox_mode"]
-            rows = [{"bbox": box, "bbox_mode": mode} for box in boxes]
-            scores = dataset_dict.get("proposal_scores", np.ones(len(boxes)))
-            return _pixel_boxes(rows, height, width), np.asarray(scores, np.float32).reshape(-1)
-        if self.ground_truth_boxes:
-            annotations = dataset_dict.get("annotations", [])
-            return _pixel_boxes(annotations, height, width), np.ones(len(annotations), np.float32)
-        return np.empty((0, 4)), None
-
-    def _proposals(
-        self, boxes: np.ndarray, scores: np.ndarray, aug_input: ClipAugInput
-    ) -> Instances:
-        height, width = aug_input.image.shape[:2]
-        limits: dict = {"min_area": 0.0}
-        if self.is_train:
-            limits = {"min_area": self.min_box_area, "min_share": self.min_box_share}
-        boxes, visible = keep_visible_boxes(boxes, height=height, width=width, **limits)
-        return Instances(
-            (height, width),
-            proposal_boxes=Boxes(torch.from_numpy(boxes.astype(np.float32))),
-            scores=torch.from_numpy(scores[visible]),
-        )
-
-    def _instances(
-        self,
-        annotations: list[dict],
-        boxes: np.ndarray,
-        aug_input: ClipAugInput,
-        dataset_dict: dict,
-    ) -> Instances:
-        height, width = aug_input.image.shape[:2]
-        limits = {"height": height, "width": width}
-        limits |= {"min_area": self.min_box_area, "min_share": self.min_box_share}
-        boxes, visible = keep_visible_boxes(boxes, **limits)
-        actions = torch.zeros(len(annotations), self.num_actions)
-        for row, annotation in enumerate(annotations):
-            if not all(0 <= action < self.num_actions for action in annotation["actions"]):
-                raise UserError(
-                    f"key frame {dataset_dict['timestamp']:g} s of video "
-                    f"{dataset_dict['video_id']!r} has the actions {annotation['actions']}, but "
-                    f"MODEL.NUM_ACTIONS is {self.num_actions}"
-                )
-            actions[row, annotation["actions"]] = 1
-        instances = Instances(
-            (height, width),
-            gt_boxes=Boxes(torch.from_numpy(boxes.astype(np.float32))),
-            gt_actions=actions[torch.from_numpy(visible)],
-        )
-        if aug_input.tubes is not None:
-            tubes = clip_tubes(aug_input.tubes[visible], **limits)
-            instances.gt_tubes = torch.from_numpy(tubes.astype(np.float32))
-        return instances
-
-
-def _pixel_boxes(annotations: list[dict], height: int, width: int) -> np.ndarray:
-    """Boxes of annotations as (N, 4) float64, XYXY in pixels; fractions are scaled up."""
-    boxes = np.empty((len(annotations), 4))
-    for row, annotation in enumerate(annotations):
-        boxes[row] = annotation["bbox"]
-        if annotation["bbox_mode"] == BoxMode.XYXY_REL:
-            boxes[row] *= (width, height, width, height)
-        elif annotation["bbox_mode"] != BoxMode.XYXY_ABS:
-            raise ValueError(
-                f"bbox_mode must be XYXY_ABS or XYXY_REL, got {annotation['bbox_mode']!r}"
-            )
-    return boxes
 
 
 def _check_size(dataset_dict: dict, height: int, width: int) -> None:

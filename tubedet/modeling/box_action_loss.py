@@ -6,6 +6,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from tubedet.layers import at_least_float32, without_autocast
 
+LOSSES = ("bce", "focal")
 REDUCTIONS = ("sum", "mean")
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from tubedet.errors import UserError
 from tubedet.modeling.backbone import MultiLevelProjection
 from tubedet.modeling.clip_batch import ClipBatch
-from tubedet.modeling.heads import BoxHead
+from tubedet.modeling.heads import BoxHead, set_prior
 from tubedet.modeling.losses import LayerOutput
 from tubedet.modeling.transformer import ClassQueryTransformer, DecodedLayer
 
@@ -41,12 +41,14 @@ class ClassQueryDetector(ClipDetector):
         dec_layers: pairs of decoder layers.
         dropout: of all attention and feed-forward layers.
         action_dropout: see :class:`ClassQueryDecoder`.
+        action_prior: initial probability of every independent action.
         num_levels: levels of the pyramid. If the backbone returns so many maps of ``hidden_dim``
             channels, these are the levels. Otherwise its maps are projected and coarser levels
             added, see :class:`MultiLevelProjection`.
         enc_points: points that a head of the encoder samples on a level.
         offset_normalizer: see :class:`MultiScaleDeformableAttention3d`.
-        grid_positions: see :class:`FrameGrid`.
+        grid_level: see :class:`FrameGrid`.
+        grid_positions: likewise.
         time_code: likewise.
         mask_classes: see :class:`ClassifyingLayer`.
         repeat_equal_work: see :class:`ClassQueryTransformer`.
@@ -71,9 +73,11 @@ class ClassQueryDetector(ClipDetector):
         dec_layers: int,
         dropout: float,
         action_dropout: float,
+        action_prior: float,
         num_levels: int,
         enc_points: int,
         offset_normalizer: str = "published",
+        grid_level: int = 2,
         grid_positions: str = "published",
         time_code: str = "published",
         mask_classes: bool = False,
@@ -106,11 +110,14 @@ class ClassQueryDetector(ClipDetector):
             enc_points=enc_points,
             num_classes=0 if self.person_only else self.num_outputs,
             offset_normalizer=offset_normalizer,
+            grid_level=grid_level,
             grid_positions=grid_positions,
             time_code=time_code,
             mask_classes=mask_classes,
             repeat_equal_work=repeat_equal_work,
         )
+        if not self.person_only and not self.exclusive:
+            set_prior(self.transformer.decoder.cls_norm2, action_prior)
         # Of "all", the anchors of a query in all frames follow each other.
         self.refpoint_embed = nn.Embedding(num_queries * self.num_steps, 4)
         self.box_head = BoxHead(hidden_dim)
@@ -133,12 +140,15 @@ class ClassQueryDetector(ClipDetector):
             "dec_layers": node.DEC_LAYERS,
             "dropout": node.DROPOUT,
             "action_dropout": node.ACTION_DROPOUT,
+            "action_prior": node.ACTION_PRIOR,
             "num_levels": node.NUM_LEVELS,
             "enc_points": node.ENC_POINTS,
             "offset_normalizer": node.OFFSET_NORMALIZER,
+            "grid_level": node.GRID_LEVEL,
             "grid_positions": node.GRID_POSITIONS,
             "time_code": node.TIME_CODE,
             "mask_classes": node.MASK_CLASSES,
+            "score_times_person": node.SCORE_TIMES_PERSON,
         }
 
     def predict(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:
@@ -161,7 +171,7 @@ class ClassQueryDetector(ClipDetector):
             clips: normalised and padded.
 
         Returns:
-            (B, Q, K, H, W), or (B, F, Q, K, H, W) with "all" frames, on the grid of stride 16.
+            (B, Q, K, H, W), or (B, F, Q, K, H, W) with "all" frames, on the grid of ``grid_level``.
 
         Raises:
             UserError: if the model detects persons alone.
@@ -170,15 +180,6 @@ class ClassQueryDetector(ClipDetector):
             raise UserError("MODEL.PERSON_ONLY is True: without actions no class looks anywhere")
         (layer,) = self._decode(clips, all_layers=False, with_attention=True)
         return self._by_clip(layer.class_attention)
-
-    def key_frame(self, layer: LayerOutput) -> LayerOutput:
-        """See :meth:`ClipDetector.key_frame`."""
-        if self.num_steps == 1:
-            return layer
-        key = self.num_steps // 2
-        tensors: Any = (layer.action_logits, layer.boxes, layer.person_logits)
-        actions, boxes, persons = (None if x is None else x[:, key] for x in tensors)
-        return LayerOutput(actions, boxes, persons)
 
     def _by_clip(self, x: Any) -> Any:
         """(B · F, ...) -> (B, F, ...), unless F is the key frame alone."""

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_backbone
+from detectron2.structures import Instances
 from torchvision.ops import box_convert
 
 from tubedet.errors import UserError
@@ -29,6 +30,7 @@ class ClipDetector(ClipModel, ABC):
             effect on a person detector.
         aux_loss: losses on all decoder layers.
         person_thresh: see :func:`detections_from_queries`.
+        score_times_person: likewise.
         criterion: computes the losses.
         **model: see :class:`ClipModel`.
 
@@ -51,6 +53,7 @@ class ClipDetector(ClipModel, ABC):
         aux_loss: bool,
         person_thresh: float,
         criterion: SetCriterion,
+        score_times_person: bool = True,
         **model: Any,
     ):
         super().__init__(num_actions=num_actions, person_only=person_only, **model)
@@ -58,6 +61,7 @@ class ClipDetector(ClipModel, ABC):
         self.num_outputs = self.num_actions + int(self.exclusive)
         self.aux_loss = aux_loss
         self.person_thresh = person_thresh
+        self.score_times_person = score_times_person
         self.criterion = criterion
 
     @staticmethod
@@ -100,7 +104,9 @@ class ClipDetector(ClipModel, ABC):
                 ``instances`` with ``gt_boxes`` (XYXY pixels of the clip), ``gt_actions`` (N, A)
                 and, where tubes are annotated, ``gt_tubes`` float (N, T, 4) (XYXY pixels, NaN in
                 frames without a box); for inference optionally ``height`` and ``width``, the
-                size in which boxes are wanted (default: the clip's).
+                size in which boxes are wanted (default: the clip's). Tube mode also reads
+                ``frame_annotated`` and ``other_persons``, see
+                :class:`~tubedet.data.ClipDatasetMapper`.
 
         Returns:
             In training mode a dict of weighted scalar losses. Otherwise ``[{"instances": ...}]``,
@@ -119,10 +125,11 @@ class ClipDetector(ClipModel, ABC):
             for x, (h, w) in zip(batched_inputs, clips.sizes)
         ]
         detections = detections_from_queries(
-            self.key_frame(layers[-1]),
+            layers[-1],
             sizes,
             exclusive=self.exclusive,
             person_thresh=self.person_thresh,
+            score_times_person=self.score_times_person,
             clip_boxes=self.clip_boxes,
         )
         return [{"instances": instances} for instances in detections]
@@ -133,16 +140,30 @@ class ClipDetector(ClipModel, ABC):
         instances = clip_input["instances"]
         target = ClipTarget(self._normalise(gt_boxes, size), actions)
         if self.num_steps > 1 and instances.has("gt_tubes"):
-            num_frames = instances.gt_tubes.shape[1]
-            if num_frames % self.num_steps:
-                raise UserError(
-                    f"'gt_tubes' of {input_name(clip_input)} has {num_frames} frames, not a "
-                    f"multiple of the {self.num_steps} in which the model predicts boxes"
-                )
-            tubes = instances.gt_tubes[:, :: num_frames // self.num_steps]
-            target.frame_valid = tubes.isfinite().all(-1)
-            target.frame_boxes = self._normalise(tubes.nan_to_num(), size)
+            name = input_name(clip_input)
+            target.frame_boxes, target.frame_valid = self._tubes(instances, size, name)
+            annotated = clip_input.get("frame_annotated")
+            if annotated is not None:
+                target.frame_annotated = annotated[:: len(annotated) // self.num_steps]
+            others = clip_input.get("other_persons")
+            if others is not None and len(others):
+                nowhere = target.boxes.new_zeros(len(others), 4)
+                tubes = self._tubes(others, size, name)
+                target.others = ClipTarget(nowhere, self.actions(others), *tubes)
         return target
+
+    def _tubes(
+        self, instances: Instances, size: tuple[int, int], name: str
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised boxes (N, F, 4) in the frames that are predicted, and where there are any."""
+        num_frames = instances.gt_tubes.shape[1]
+        if num_frames % self.num_steps:
+            raise UserError(
+                f"'gt_tubes' of {name} has {num_frames} frames, not a multiple of the "
+                f"{self.num_steps} in which the model predicts boxes"
+            )
+        tubes = instances.gt_tubes[:, :: num_frames // self.num_steps]
+        return self._normalise(tubes.nan_to_num(), size), tubes.isfinite().all(-1)
 
     def _normalise(self, boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """(..., 4) XYXY pixels -> cxcywh as fractions of the unpadded clip."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from detectron2.modeling import Backbone
+from detectron2.structures import Instances
 from torch import nn
 
 from tubedet.errors import UserError
@@ -119,14 +120,27 @@ class ClipModel(nn.Module):
                 "is_train=False?"
             )
         instances = clip_input["instances"]
-        boxes = instances.gt_boxes.tensor
-        actions = boxes.new_ones(len(boxes), 1) if self.person_only else instances.gt_actions
+        return instances.gt_boxes.tensor, self.actions(instances)
+
+    def actions(self, instances: Instances) -> torch.Tensor:
+        """Return the actions of annotated persons, float (N, A).
+
+        Args:
+            instances: with ``gt_actions``, and with ``gt_boxes`` or ``gt_tubes``.
+
+        Raises:
+            UserError: if they have another number of actions than the model.
+        """
+        if self.person_only:
+            boxes = instances.gt_tubes if instances.has("gt_tubes") else instances.gt_boxes.tensor
+            return boxes.new_ones(len(instances), 1)
+        actions = instances.gt_actions
         if actions.shape[-1] != self.num_actions:
             raise UserError(
                 f"'gt_actions' has {actions.shape[-1]} columns, MODEL.NUM_ACTIONS is "
                 f"{self.num_actions}"
             )
-        return boxes, actions
+        return actions
 
 
 def input_name(clip_input: dict) -> str:

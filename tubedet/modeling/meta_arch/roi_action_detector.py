@@ -17,11 +17,10 @@ from detectron2.structures import Boxes, Instances
 
 from tubedet.errors import UserError
 from tubedet.layers import at_least_float32, to_device
-from tubedet.modeling.box_action_loss import REDUCTIONS, box_action_loss
+from tubedet.modeling.box_action_loss import LOSSES, REDUCTIONS, box_action_loss
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.given_boxes import GivenBoxes
 from tubedet.modeling.heads import RoIActionHead
-from tubedet.modeling.losses import ACTION_LOSSES
 
 from .clip_model import ClipModel
 
@@ -83,7 +82,7 @@ class RoIActionDetector(ClipModel):
                 "are given; choose another MODEL.META_ARCHITECTURE"
             )
         for key, value, known in (
-            ("CRITERION.ACTION_LOSS", action_loss, ACTION_LOSSES),
+            ("CRITERION.ACTION_LOSS", action_loss, LOSSES),
             ("ROI_ACTION.LOSS_REDUCTION", loss_reduction, REDUCTIONS),
         ):
             if value not in known:

@@ -79,3 +79,15 @@ def test_an_unknown_way_is_refused(key):
     names = {"positions": "GRID_POSITIONS", "time_code": "TIME_CODE"}
     with pytest.raises(UserError, match=f"MODEL.CLASS_QUERY.{names[key]} is 'wrong'; choose"):
         FrameGrid(**{key: "wrong"})
+
+
+def test_another_level_gives_the_grid():
+    torch.manual_seed(0)
+    sizes = [(4, 6, 8), (2, 3, 4)]
+    levels = _levels([torch.randn(1, 5, *size) for size in sizes])
+    memory = _resample(FrameGrid(level=0, positions="right"), levels, 4, [2])
+    assert memory.shape == (6, 8) and memory.maps.shape == (1, 2, 48, 5)
+    # Centre to centre, the level of the grid is its own.
+    own = levels.tokens[0, : 4 * 48].unflatten(0, (4, 48))
+    torch.testing.assert_close(memory.maps[0, 0], own[2])
+    torch.testing.assert_close(memory.pos[0], levels.pos[0, 2 * 48 : 3 * 48])

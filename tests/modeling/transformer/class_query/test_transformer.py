@@ -149,8 +149,8 @@ def test_logits_are_zero_at_first_unless_some_channels_drop_out():
     assert _run(transformer.train())[-1].action_logits.abs().max() > 0.05
 
 
-def test_two_levels_are_too_few():
-    with pytest.raises(UserError, match="NUM_LEVELS is 2; .* choose at least 3"):
+def test_the_grid_is_on_a_level_that_is_there():
+    with pytest.raises(UserError, match="GRID_LEVEL is 2; choose one of the .*NUM_LEVELS 2 levels"):
         ClassQueryTransformer(**{**SMALL, "num_levels": 2})
 
 

@@ -11,8 +11,6 @@ import torch
 from tubedet.errors import UserError
 from tubedet.modeling.transformer.level_tokens import LevelTokens
 
-# All levels are resampled to the height and width of this one, of stride 16.
-GRID_LEVEL = 2
 WAYS = ("published", "right")
 
 
@@ -53,12 +51,13 @@ def interpolation_matrix(size: int, num_samples: int, positions: str) -> torch.T
 
 
 class FrameGrid:
-    """Resamples all levels to frames of the clip, each on the grid of the third level.
+    """Resamples all levels to frames of the clip, each on the grid of one level.
 
     Args:
+        level: index of that level; published: 2, of stride 16.
         positions: where frames, rows and columns of the grid are, see
             :func:`interpolation_matrix`.
-        time_code: which time step of the third level gives a frame its position code. "right":
+        time_code: which time step of that level gives a frame its position code. "right":
             that of its time. "published": frame j gets step j modulo the number of steps. That
             makes a difference in padded clips only.
 
@@ -66,10 +65,11 @@ class FrameGrid:
         UserError: for an unknown way.
     """
 
-    def __init__(self, positions: str = "published", time_code: str = "published"):
+    def __init__(self, level: int = 2, positions: str = "published", time_code: str = "published"):
         for key, way in (("GRID_POSITIONS", positions), ("TIME_CODE", time_code)):
             if way not in WAYS:
                 raise UserError(f"MODEL.CLASS_QUERY.{key} is {way!r}; choose one of {WAYS}")
+        self.level = level
         self.positions = positions
         self.time_code = time_code
 
@@ -109,7 +109,7 @@ class FrameGrid:
             memory of B · F frames, the frames of a clip one after the other.
         """
         shapes: Any = levels.shapes
-        num_steps, *grid = shapes[GRID_LEVEL]
+        num_steps, *grid = shapes[self.level]
         maps, start = [], 0
         for time, height, width in shapes:
             steps, in_time = self._time_steps(time, num_frames, frames)
@@ -131,8 +131,8 @@ class FrameGrid:
             frame % num_steps if self.time_code == "published" else frame * num_steps // num_frames
             for frame in frames
         ]
-        first = sum(math.prod(shape) for shape in shapes[:GRID_LEVEL])
-        own = slice(first, first + math.prod(shapes[GRID_LEVEL]))
+        first = sum(math.prod(shape) for shape in shapes[: self.level])
+        own = slice(first, first + math.prod(shapes[self.level]))
         pos, mask = (
             x[:, own].unflatten(1, (num_steps, -1))[:, codes].flatten(0, 1)
             for x in (levels.pos, levels.mask)

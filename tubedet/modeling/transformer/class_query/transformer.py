@@ -20,7 +20,7 @@ from tubedet.modeling.transformer.deformable import DeformableEncoder
 from tubedet.modeling.transformer.level_tokens import LevelTokens
 
 from .decoder import ClassQueryDecoder, DecodedLayer
-from .grid import GRID_LEVEL, FrameGrid
+from .grid import FrameGrid
 
 
 class ClassQueryTransformer(nn.Module):
@@ -33,17 +33,17 @@ class ClassQueryTransformer(nn.Module):
         enc_layers, dec_layers: layers of the encoder, and pairs of layers of the decoder.
         dropout: of attention, feed-forward and residuals.
         action_dropout: see :class:`ClassQueryDecoder`.
-        num_levels: levels L of the pyramid, at least 3.
+        num_levels: levels L of the pyramid.
         enc_points: sampled points per head and level.
         num_classes: K; 0: persons alone.
         offset_normalizer: see :class:`MultiScaleDeformableAttention3d`.
-        grid_positions, time_code: see :class:`FrameGrid`.
+        grid_level, grid_positions, time_code: see :class:`FrameGrid`.
         mask_classes: see :class:`ClassifyingLayer`.
         repeat_equal_work: encode all cells in the last layer too, and see
             :class:`ClassQueryDecoder`.
 
     Raises:
-        UserError: for too few levels, or an unknown option.
+        UserError: for a grid on a level that is not there, or an unknown option.
     """
 
     def __init__(
@@ -60,16 +60,17 @@ class ClassQueryTransformer(nn.Module):
         enc_points: int,
         num_classes: int,
         offset_normalizer: str = "published",
+        grid_level: int = 2,
         grid_positions: str = "published",
         time_code: str = "published",
         mask_classes: bool = False,
         repeat_equal_work: bool = False,
     ):
         super().__init__()
-        if num_levels <= GRID_LEVEL:
+        if not 0 <= grid_level < num_levels:
             raise UserError(
-                f"MODEL.CLASS_QUERY.NUM_LEVELS is {num_levels}; frames are decoded on the grid of "
-                f"the third level, so choose at least {GRID_LEVEL + 1}"
+                f"MODEL.CLASS_QUERY.GRID_LEVEL is {grid_level}; choose one of the "
+                f"MODEL.CLASS_QUERY.NUM_LEVELS {num_levels} levels, from 0"
             )
         layer: dict[str, Any] = {
             "dim": dim,
@@ -79,7 +80,7 @@ class ClassQueryTransformer(nn.Module):
             "num_levels": num_levels,
         }
         self.repeat_equal_work = repeat_equal_work
-        self.grid = FrameGrid(grid_positions, time_code)
+        self.grid = FrameGrid(grid_level, grid_positions, time_code)
         self.level_embed = nn.Parameter(torch.empty(num_levels, dim))
         self.encoder = DeformableEncoder(
             enc_layers,
