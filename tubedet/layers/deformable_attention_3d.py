@@ -4,6 +4,7 @@ The attention of Deformable DETR (https://arxiv.org/abs/2010.04159) with points 
 axes, as in the class-query detector (https://arxiv.org/abs/2407.19698; naver-ai/class-query-vad).
 """
 
+import itertools
 import math
 from typing import Any
 
@@ -16,6 +17,9 @@ from tubedet.errors import UserError
 from .deformable_attention import MultiScaleDeformableAttention
 
 NORMALIZERS = ("published", "right")
+# Where nothing is kept for a backward pass, so many queries at once stay in the cache of a core and
+# below the size from which the allocator asks the system for memory each time.
+_CACHED_QUERIES = 64
 
 
 class MultiScaleDeformableAttention3d(MultiScaleDeformableAttention):
@@ -100,26 +104,41 @@ class MultiScaleDeformableAttention3d(MultiScaleDeformableAttention):
         batch, num_queries, _ = query.shape
         size = max(self.chunk_size // batch, 1) if self.chunk_size else num_queries
         if num_queries <= size:
-            return self._read(rows, query, references, shapes).to(value.dtype)
+            return self._read_chunk(rows, query, references, shapes).to(value.dtype)
         chunks = zip(query.split(size, dim=1), references.split(size, dim=1))
         recompute = torch.is_grad_enabled() and (rows.requires_grad or query.requires_grad)
         gathered = [
             checkpoint(
-                self._read, rows, *chunk, shapes, use_reentrant=False, preserve_rng_state=False
+                self._read_chunk,
+                rows,
+                *chunk,
+                shapes,
+                use_reentrant=False,
+                preserve_rng_state=False,
             )
             if recompute
-            else self._read(rows, *chunk, shapes)
+            else self._read_chunk(rows, *chunk, shapes)
             for chunk in chunks
         ]
         return torch.cat(gathered, dim=1).to(value.dtype)
 
-    def _read(self, rows, query, references, shapes):
-        """Read values (B, S, heads, C / heads) for some of the queries: (B, n, C)."""
-        places, weights = self._places(query, references.to(rows.dtype), shapes, rows.dtype)
-        # grid_sample knows no vectors on CPUs and is eight times slower there.
+    def read(
+        self,
+        rows: torch.Tensor,
+        places: torch.Tensor,
+        weights: torch.Tensor,
+        shapes: list[tuple[int, ...]],
+    ) -> torch.Tensor:
+        """Read maps trilinearly, see :func:`read_rows`, in the way that suits the device."""
+        # grid_sample knows no vectors on CPUs and is three times slower there.
         if rows.device.type == "cpu" and not torch.compiler.is_compiling():
             return read_rows(rows, places, weights, shapes)
         return read_maps(rows, places, weights, shapes)
+
+    def _read_chunk(self, rows, query, references, shapes):
+        """Read values (B, S, heads, C / heads) for some of the queries: (B, n, C)."""
+        places, weights = self._places(query, references.to(rows.dtype), shapes, rows.dtype)
+        return self.read(rows, places, weights, shapes)
 
     def _places(self, query, references, shapes, dtype):
         """Return places (B, n, heads, L, P, 3) as fractions of the maps, and their weights."""
@@ -157,39 +176,58 @@ def read_rows(
     Returns:
         (B, N, heads · D), the sums over levels and points.
     """
-    batch, num_cells, heads, _ = rows.shape
-    device = rows.device
-    starts = [0]
-    for time, height, width in shapes:
-        starts.append(starts[-1] + time * height * width)
-    whole: Any = {"dtype": torch.int32, "device": device}
-    size = torch.tensor([shape[::-1] for shape in shapes], **whole)[:, None]  # (L, 1, 3)
-    x = places * size - 0.5
-    low = x.detach().floor()
-    share = x - low
-    cell = torch.stack((low, low + 1), dim=-1).to(torch.int32)  # (..., 3, 2)
-    inside = (cell >= 0) & (cell < size[..., None])
-    part = torch.stack((1 - share, share), dim=-1) * inside
-    cell = torch.where(inside, cell, 0)
-    # Cells of a row follow each other, then rows, then steps.
-    width, plane = size[..., 0:1], size[..., 0:1] * size[..., 1:2]
-    first = torch.arange(batch, **whole).view(-1, 1, 1, 1, 1, 1) * num_cells
-    start = first + torch.tensor(starts[:-1], **whole)[:, None, None]
-    column, row, step = cell.unbind(-2)
-    step = (step * plane + start) * heads
-    step = step + torch.arange(heads, **whole).view(-1, 1, 1, 1)
-    index = step[..., :, None, None] + (row * (width * heads))[..., None, :, None]
-    index = index + (column * heads)[..., None, None, :]
-    in_x, in_y, in_t = part.unbind(-2)
-    factor = (in_t * weights[..., None])[..., :, None] * in_y[..., None, :]
-    factor = factor[..., None] * in_x[..., None, None, :]
+    num_queries = places.shape[1]
+    if num_queries > _CACHED_QUERIES and not torch.is_grad_enabled():
+        parts = zip(places.split(_CACHED_QUERIES, dim=1), weights.split(_CACHED_QUERIES, dim=1))
+        return torch.cat([read_rows(rows, *part, shapes) for part in parts], dim=1)
+    index, factor = _corners(places, weights, shapes, num_cells=rows.shape[1])
     gathered = F.embedding_bag(
-        index.flatten(3).flatten(0, 2),
-        rows.flatten(0, 2),
-        mode="sum",
-        per_sample_weights=factor.flatten(3).flatten(0, 2),
+        index, rows.flatten(0, 2), mode="sum", per_sample_weights=factor.to(rows.dtype)
     )
-    return gathered.view(batch, places.shape[1], -1)
+    return gathered.view(len(rows), num_queries, -1)
+
+
+def _corners(places, weights, shapes, num_cells):
+    """Return the rows that are read, and their factors: (B · N · heads, 8 · L · P) each.
+
+    Everything is computed along the points of a head, corner by corner, because short last axes are
+    slow.
+    """
+    batch, num_queries, heads, _, num_points = weights.shape
+    whole: Any = {"dtype": torch.int32, "device": places.device}
+    sides = torch.tensor([shape[::-1] for shape in shapes], **whole)  # x, y, t
+    cells = [math.prod(shape) for shape in shapes]
+    starts = torch.tensor([0, *itertools.accumulate(cells[:-1])], **whole)
+    clip = torch.arange(batch, **whole).view(-1, 1, 1) * num_cells
+    first = clip * heads + torch.arange(heads, **whole)
+    first = first.expand(-1, num_queries, -1).flatten()[:, None]
+    first = first + starts.repeat_interleave(num_points) * heads
+    weights = weights.flatten(3).flatten(0, 2)
+    by_axis = []
+    step = torch.full((len(shapes),), heads, **whole)
+    for axis, side in enumerate(sides.unbind(1)):
+        size = side.repeat_interleave(num_points)
+        x = places[..., axis].flatten(3).flatten(0, 2) * size - 0.5
+        low = x.detach().floor()
+        share = x - low
+        cell = low.to(torch.int32)
+        pair = []
+        for corner, part in ((cell, 1 - share), (cell + 1, share)):
+            inside = (corner >= 0) & (corner < size)
+            corner = torch.where(inside, corner * step.repeat_interleave(num_points), 0)
+            pair.append((corner, part * inside))
+        by_axis.append(pair)
+        step = step * side
+    in_x, in_y, in_t = by_axis
+    index, factor = [], []
+    for cell_t, part_t in in_t:
+        plane, weight = first + cell_t, weights * part_t
+        for cell_y, part_y in in_y:
+            row, of_row = plane + cell_y, weight * part_y
+            for cell_x, part_x in in_x:
+                index.append(row + cell_x)
+                factor.append(of_row * part_x)
+    return torch.cat(index, dim=-1), torch.cat(factor, dim=-1)
 
 
 def read_maps(
