@@ -18,6 +18,7 @@ import torch
 
 FIXTURES = Path(__file__).parent / "fixtures" / "tuber"
 BLOCKS = Path(__file__).parent / "fixtures" / "blocks"
+VIDEO_VIT = Path(__file__).parent / "fixtures" / "video_vit"
 # Too large for the repository; what needs them is skipped where they are not.
 LARGE = Path(__file__).parents[2] / "shared" / "reference" / "tuber"
 LARGE_BLOCKS = Path(__file__).parents[2] / "shared" / "reference" / "blocks"
@@ -39,19 +40,29 @@ class ReferenceCase:
                 value = self.outputs[f"w/{key}"]
             else:
                 shape, scale = entry
-                seed = (zlib.crc32(key.encode()) + 7919 * self.meta["seed"]) % 2**32
-                value = np.random.RandomState(seed).standard_normal(int(np.prod(shape)))
-                value = np.float32(scale) * value.astype(np.float32).reshape(shape)
+                value = np.float32(scale) * self.draw(key, shape).numpy()
             weights[key] = torch.from_numpy(np.array(value))
         return weights
 
     def drawn_input(self, name: str) -> torch.Tensor:
         """An input that is drawn by its name instead of stored: float32."""
         shape, scale, *shift = self.meta["drawn_inputs"][name]
-        seed = (zlib.crc32(f"in/{name}".encode()) + 7919 * self.meta["seed"]) % 2**32
+        return scale * self.draw(f"in/{name}", shape) + sum(shift)
+
+    def draw(self, key: str, shape) -> torch.Tensor:
+        """Normal numbers that belong to a name: float32 of any shape."""
+        seed = (zlib.crc32(key.encode()) + 7919 * self.meta["seed"]) % 2**32
         value = np.random.RandomState(seed).standard_normal(int(np.prod(shape)))
-        value = np.float32(scale) * value.astype(np.float32).reshape(shape)
-        return torch.from_numpy(value + np.float32(sum(shift)))
+        return torch.from_numpy(value.astype(np.float32).reshape(tuple(shape)))
+
+    def batch(self, run: str) -> torch.Tensor:
+        """The clips of a run, of one size, with the statistics of the case: float64."""
+        config = self.meta["config"]
+        mean, std = (
+            torch.tensor(config[key], dtype=torch.float64).view(3, 1, 1, 1)
+            for key in ("pixel_mean", "pixel_std")
+        )
+        return (torch.stack(self.clips(run)).double() / 255 - mean) / std
 
     def tensor(self, name: str, dtype: torch.dtype = torch.float64) -> torch.Tensor:
         """A stored array; floating-point numbers in ``dtype``."""
@@ -89,3 +100,32 @@ def assert_close(found: torch.Tensor, expected: np.ndarray, tolerance: float) ->
     """Largest difference at most ``tolerance``, relative to the largest expected value above 1."""
     atol = tolerance * max(1.0, np.abs(expected).max(initial=0))
     np.testing.assert_allclose(found.detach().numpy(), expected, rtol=0, atol=atol)
+
+
+def assert_rows_close(case: ReferenceCase, name: str, map_: torch.Tensor, tolerance: float) -> None:
+    """Compare the stored rows of a map (B, C, T, H, W) = (b, t, y, x)."""
+    rows = map_.detach().movedim(1, -1).flatten(0, 3)[case.outputs[f"{name}_rows"]]
+    assert_relatively_close(rows, case.outputs[name], tolerance)
+
+
+def assert_relatively_close(found: torch.Tensor, expected: np.ndarray, tolerance: float) -> None:
+    """Largest difference at most ``tolerance``, relative to the largest expected value."""
+    atol = tolerance * np.abs(expected).max()
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=0, atol=atol)
+
+
+def assert_gradients_close(
+    case: ReferenceCase, run: str, gradients: dict[str, torch.Tensor], tolerance: float
+) -> None:
+    """Compare stored parts of gradients; ``grad_input`` is that of the input."""
+    for name, gradient in gradients.items():
+        key = f"{run}/{name}" if name == "grad_input" else f"{run}/grad/{name}"
+        found = gradient.flatten()[case.outputs[f"{key}_idx"]]
+        assert_relatively_close(found, case.outputs[key], tolerance)
+
+
+def stored_gradients(case: ReferenceCase, run: str) -> list[str]:
+    """Names of the parameters whose gradients are stored."""
+    start, end = f"{run}/grad/", "_idx"
+    names = [key for key in case.outputs.files if key.startswith(start) and key.endswith(end)]
+    return [name[len(start) : -len(end)] for name in names]

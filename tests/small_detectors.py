@@ -25,6 +25,18 @@ ARCHITECTURES = {
     "SeqFormer": ("SeqFormer_toy", [*SEQFORMER, "MODEL.SEQFORMER.NUM_LEVELS", 3]),
     "SparseRCNN": ("Sparse_toy", ["MODEL.SPARSE_RCNN.NUM_STAGES", 2]),
 }
+# On a video ViT and its pyramid.
+VIT_BLOCKS = ["MODEL.VIT.DEPTH", 2, "MODEL.VIT.WIDTH", 32, "MODEL.VIT.MLP_WIDTH", 64]
+VIT_ARCHITECTURES = {
+    "TubeR_ViT": ("TubeR_ViT_toy", [*TUBER, *VIT_BLOCKS]),
+    "D2_ViT": ("D2_TubeR_ViT_toy", [*DEFORMABLE, *VIT_BLOCKS]),
+    "D4_ViT": (
+        "D2_TubeR_ViT_toy",
+        [*DEFORMABLE, *VIT_BLOCKS, "MODEL.DEFORMABLE_TUBER.CONTEXT_ACTIONS", True],
+    ),
+    "SeqFormer_ViT": ("SeqFormer_ViT_toy", [*SEQFORMER, *VIT_BLOCKS]),
+    "SparseRCNN_ViT": ("Sparse_ViT_toy", ["MODEL.SPARSE_RCNN.NUM_STAGES", 2, *VIT_BLOCKS]),
+}
 
 
 class StridedBackbone(nn.Module):
@@ -59,14 +71,14 @@ def with_varied_weights(model):
 
 
 def small_config(name, opts=(), device="cpu"):
-    """The config of one of :data:`ARCHITECTURES`."""
-    config, changes = ARCHITECTURES[name]
+    """The config of one of :data:`ARCHITECTURES` or :data:`VIT_ARCHITECTURES`."""
+    config, changes = {**ARCHITECTURES, **VIT_ARCHITECTURES}[name]
     changes = ["MODEL.DEVICE", str(device), *changes, *opts]
     return load_config(f"configs/quick_schedules/{config}.yaml", changes)
 
 
 def small_detector(name, *, own_backbone=True, opts=()):
-    """A config of :data:`ARCHITECTURES` and its model with varied weights in evaluation mode."""
+    """The config of :func:`small_config` and its model with varied weights in evaluation mode."""
     cfg = small_config(name, opts)
     torch.manual_seed(3)
     model = build_model(cfg)

@@ -58,7 +58,9 @@ def load(path):
 def read_clip(video, second, about):
     """uint8 (3, T, H, W): for every slot the nearest frame, in the size of evaluation."""
     slots = np.arange(about["num_frames"]) - about["key_frame"]
-    times = second + slots * about["frame_stride"] / about["fps"]
+    # Earlier files have no shift. Distances that are no whole numbers of frames are rounded down.
+    offsets = np.floor(slots * about["frame_stride"] + about.get("frame_shift", 0) + 1e-9)
+    times = second + offsets / about["fps"]
     frames, start = [], None
     with av.open(video, **ANY_METADATA) as container:
         for index, frame in enumerate(container.decode(video=0)):

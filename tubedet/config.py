@@ -24,6 +24,7 @@ def add_tubedet_config(cfg: CN) -> None:
 
 def _add_input_keys(cfg: CN) -> None:
     # Short side of the clip before cropping (training) and at test time; no limit on the long one.
+    # MIN_SIZE_TRAIN_SAMPLING: "choice" takes one of MIN_SIZE_TRAIN, "range" any length between two.
     cfg.INPUT.MIN_SIZE_TRAIN = (288,)
     cfg.INPUT.MAX_SIZE_TRAIN = 100000
     cfg.INPUT.MIN_SIZE_TEST = 256
@@ -40,8 +41,18 @@ def _add_input_keys(cfg: CN) -> None:
     # Frames per second in which FRAME_STRIDE counts, whatever the rate of the stored video. In data
     # sets annotated frame by frame (JHMDB, UCF101-24) it counts stored frames instead.
     cfg.INPUT.CLIP.FPS = 30.0
-    # Short side of the random training crop, which keeps the aspect ratio. 0: no crop.
+    # Frames, counted as above, by which the clip is late. Released video ViTs were trained without
+    # the key frame: VideoMAE-Action-Detection has 1 at stride 4 and 25 fps, UMT 3 at stride 8.
+    cfg.INPUT.CLIP.FRAME_SHIFT = 0
+    # NUM_FRAMES frames at equal distances in so many, such as UMT's 8 in 300, instead of
+    # FRAME_STRIDE. 0: FRAME_STRIDE counts.
+    cfg.INPUT.CLIP.SPAN = 0
+    # Round the long side of a resized clip to the nearest pixel (STMixer) instead of down.
+    cfg.INPUT.CLIP.ROUND_LONG_SIDE = False
+    # Short side of the random training crop. 0: no crop.
     cfg.INPUT.CLIP.CROP_SHORT_SIDE = 256
+    # Shape of that crop: "frame" keeps the aspect ratio; "square" as video ViTs were trained.
+    cfg.INPUT.CLIP.CROP_SHAPE = "frame"
     # Largest change of hue, saturation and value, in OpenCV's 8-bit HSV units; drawn once a clip.
     cfg.INPUT.CLIP.HSV_JITTER = (10, 26, 26)
     # Flip, crop and colours of training clips on MODEL.DEVICE instead of in the loader's workers,
@@ -49,6 +60,8 @@ def _add_input_keys(cfg: CN) -> None:
     cfg.INPUT.CLIP.AUGMENT_ON_DEVICE = False
     # Boxes of at most this area (square pixels) after the training augmentation are dropped.
     cfg.INPUT.CLIP.MIN_BOX_AREA = 30.0
+    # Boxes of which the training crop leaves a smaller share of their area are dropped. 0: none.
+    cfg.INPUT.CLIP.MIN_BOX_SHARE = 0.0
 
 
 def _add_model_keys(cfg: CN) -> None:
@@ -116,10 +129,23 @@ def _add_model_keys(cfg: CN) -> None:
 def _add_run_keys(cfg: CN) -> None:
     # Unreadable key frames that each training worker may skip before it stops. 0: none.
     cfg.DATALOADER.MAX_BROKEN_KEYFRAMES = 0
+    # Clips whose sides round up to the same multiples of this share a training batch: give the 16
+    # or 32 to which a ViT pads, which has no mask for padding. Up to 4 batches of clips wait for
+    # others in each process; beyond that the nearest sizes go together. 0: ASPECT_RATIO_GROUPING
+    # counts.
+    cfg.DATALOADER.SIZE_GROUPING = 0
 
     # AdamW with these factors on BASE_LR: pairs of [pattern of parameter names, factor], such as
     # ["backbone.*", 0.1]; the last one that fits counts.
     cfg.SOLVER.LR_FACTORS = []
+    # In a ViT, the share of the learning rate that a layer has of that of the next one; the last
+    # norm has all of it. Multiplies with LR_FACTORS, such as 0.75 for ViT-B. 1: all layers alike.
+    cfg.SOLVER.LAYER_DECAY = 1.0
+    # Weight decay of a ViT's norms, biases, LayerScale and position table, before
+    # WEIGHT_DECAY_NORM and WEIGHT_DECAY_BIAS. None: as outside of the ViT.
+    cfg.SOLVER.WEIGHT_DECAY_VIT_VECTORS = 0.0
+    # LR_SCHEDULER_NAME also takes "FullWarmupCosineLR", the schedule of VideoMAE and UMT: the last
+    # of WARMUP_ITERS has the full rate, and a cosine falls from there to BASE_LR_END.
     # CLIP_GRADIENTS.CLIP_TYPE also takes "full_model": the L2 norm over all parameters.
     cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "full_model"
     # Clips of a process that go through the model at a time; the gradients of an iteration add up

@@ -158,6 +158,18 @@ def test_the_example_turns_videos_as_evaluation_does(tmp_path, rotation):
         example["read_clip"](str(path), 500.0, about)
 
 
+def test_the_example_reads_the_frames_of_a_shifted_clip(tmp_path):
+    example = runpy.run_path("tools/run_exported_model.py")
+    path = numbered_videos.write_video(tmp_path / "film.mp4", 60, rate=25)
+    about = {"num_frames": 4, "key_frame": 2, "frame_stride": 4, "frame_shift": 1, "fps": 25}
+    about |= {"short_side": 48, "max_size": 100, "side_multiple": 1}
+    clip = example["read_clip"](path, 1.0, about)
+    assert numbered_videos.read_numbers(clip.transpose(1, 2, 3, 0)) == [18, 22, 26, 30]
+    about |= {"frame_stride": 7.5, "frame_shift": 3.75}
+    clip = example["read_clip"](path, 1.0, about)
+    assert numbered_videos.read_numbers(clip.transpose(1, 2, 3, 0)) == [13, 21, 28, 36]
+
+
 @pytest.mark.parametrize(
     "matrix", [(-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0), (0.6, 0.8, -0.8, 0.6)]
 )

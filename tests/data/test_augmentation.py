@@ -12,11 +12,11 @@ from tubedet.data.augmentation import (
     HSVShiftTransform,
     RandomAspectPreservingCrop,
     RandomHSVJitter,
+    RandomSquareCrop,
     ResizeShortSide,
     build_clip_augmentations,
-    clip_tubes,
-    keep_visible_boxes,
 )
+from tubedet.data.visible_boxes import keep_visible_boxes
 
 
 def clip_with_box(box, height=96, width=128, num_frames=4):
@@ -105,11 +105,47 @@ def test_resize_sizes(size, short, max_size, expected):
     assert (transform.new_h, transform.new_w) == expected
 
 
+@pytest.mark.parametrize(
+    "size, nearest, down",
+    [
+        ((480, 854), (256, 455), (256, 455)),  # 455.47
+        ((272, 640), (256, 602), (256, 602)),  # 602.35
+        ((300, 400), (256, 341), (256, 341)),  # 341.33
+        ((401, 300), (342, 256), (342, 256)),  # 342.19
+        ((352, 640), (256, 465), (256, 465)),  # 465.45
+        ((304, 720), (256, 606), (256, 606)),  # 606.32
+        ((360, 639), (256, 454), (256, 454)),  # 454.4
+        ((480, 720), (256, 384), (256, 384)),
+        ((360, 638), (256, 454), (256, 453)),  # 453.69
+        ((641, 512), (321, 256), (320, 256)),  # 320.5
+    ],
+)
+def test_the_long_side_is_rounded_down_or_to_the_nearest(size, nearest, down):
+    for is_train in (True, False):
+        for round_long_side, expected in ((True, nearest), (False, down)):
+            (resize, *_) = build_clip_augmentations(
+                is_train=is_train,
+                short_sides=(256,),
+                max_size=1000,
+                round_long_side=round_long_side,
+            )
+            assert resize.largest_size(*size) == expected
+            transform = resize.get_transform(np.zeros((*size, 3), np.uint8))
+            assert (transform.new_h, transform.new_w) == expected
+
+
 def test_resize_draws_among_the_short_sides():
     np.random.seed(0)
     resize = ResizeShortSide((40, 60), 1000)
     heights = {resize.get_transform(np.zeros((50, 50, 3), np.uint8)).new_h for _ in range(30)}
     assert heights == {40, 60}
+
+
+def test_resize_draws_any_length_of_a_range():
+    np.random.seed(0)
+    resize = ResizeShortSide((40, 43), 1000, sampling="range")
+    heights = {resize.get_transform(np.zeros((50, 50, 3), np.uint8)).new_h for _ in range(60)}
+    assert heights == {40, 41, 42, 43}
 
 
 @pytest.mark.parametrize("new_size", [(64, 85), (144, 192)])
@@ -136,6 +172,35 @@ def test_crop_keeps_the_aspect_ratio_and_reaches_every_place():
         assert (transform.h, transform.w) == (6, 9)
         places.add((transform.x0, transform.y0))
     assert places == {(x, y) for x in range(4) for y in range(3)}
+
+
+@pytest.mark.parametrize(
+    "size, expected, places",
+    [
+        ((8, 12), (6, 6), {(x, y) for x in range(7) for y in range(3)}),
+        ((4, 12), (4, 6), {(x, 0) for x in range(7)}),
+        ((7, 5), (6, 5), {(0, 0), (0, 1)}),
+    ],
+)
+def test_a_square_crop_reaches_every_place(size, expected, places):
+    np.random.seed(0)
+    crop, found = RandomSquareCrop(6), set()
+    for _ in range(300):
+        transform = crop.get_transform(np.zeros((*size, 3), np.uint8))
+        assert (transform.h, transform.w) == expected
+        found.add((transform.x0, transform.y0))
+    assert found == places
+    assert isinstance(crop.get_transform(np.zeros((6, 5, 3), np.uint8)), T.NoOpTransform)
+
+
+def test_a_square_crop_follows_flip_and_size():
+    """256 pixels high, of which 224 x 224 are taken: VideoMAE-Action-Detection's clips."""
+    clip = clip_with_box((40, 20, 100, 90))
+    augmentations = published(short_sides=(256,), crop_short_side=224, crop_shape="square")
+    names = [type(augmentation).__name__ for augmentation in augmentations]
+    assert names == ["ResizeShortSide", "RandomFlip", "RandomSquareCrop", "RandomHSVJitter"]
+    T.AugmentationList(augmentations)(clip)
+    assert clip.frames.shape == (4, 224, 224, 3)
 
 
 def test_crop_leaves_small_frames_alone():
@@ -173,16 +238,6 @@ def test_other_augmentations_of_detectron2_can_be_used():
         np.testing.assert_allclose(aug_input.boxes[0], box_of_pixels(frame), atol=1.0)
 
 
-def test_boxes_are_clipped_and_small_ones_dropped():
-    boxes = np.array(
-        [[-5, -5, 10.5, 10], [0, 0, 6, 5], [0, 0, 6.1, 5], [95, 0, 200, 3], [30, 30, 20, 20]],
-        dtype=np.float64,
-    )
-    kept, visible = keep_visible_boxes(boxes, height=50, width=100, min_area=30)
-    assert visible.tolist() == [True, False, True, False, False]
-    np.testing.assert_allclose(kept, [[0, 0, 10.5, 10], [0, 0, 6.1, 5]])
-
-
 def test_no_boxes_at_all():
     aug_input = ClipAugInput(np.zeros((2, 96, 128, 3), np.uint8), boxes=np.empty((0, 4)))
     T.AugmentationList(published())(aug_input)
@@ -197,6 +252,11 @@ def test_no_boxes_at_all():
         ({"short_sides": (0,)}, "sizes must be positive"),
         ({"hsv_jitter": (-1, 0, 0)}, "must not be negative"),
         ({"crop_short_side": -4}, "must be positive"),
+        ({"crop_short_side": -4, "crop_shape": "square"}, "must be positive"),
+        ({"crop_shape": "round"}, "INPUT.CLIP.CROP_SHAPE is 'round'; choose one of .'frame', 'sq"),
+        ({"short_side_sampling": "any"}, "INPUT.MIN_SIZE_TRAIN_SAMPLING is 'any'; give 'choice'"),
+        ({"short_side_sampling": "range"}, r"largest length, not \(288,\)"),
+        ({"short_side_sampling": "range", "short_sides": (3, 2)}, r"largest length, not \(3, 2\)"),
     ],
 )
 def test_nonsense_is_refused(changes, message):
@@ -226,10 +286,3 @@ def test_tubes_follow_every_transform():
     np.testing.assert_allclose(clip.boxes, [[40, 0, 80, 40]])
     expected = [[40, 0, 80, 40], [32, 8, 72, 48], [40, 0, 80, 40], [np.nan] * 4]
     np.testing.assert_allclose(clip.tubes, [expected])
-
-
-def test_clip_tubes_cuts_boxes_and_blanks_the_small_ones():
-    tubes = np.array([[[-5.0, 2, 10, 8], [18, 0, 30, 10], [np.nan] * 4, [2, 2, 8, 7.2]]])
-    clipped = clip_tubes(tubes, height=10, width=20, min_area=30)
-    nan = [np.nan] * 4
-    np.testing.assert_allclose(clipped, [[[0, 2, 10, 8], nan, nan, [2, 2, 8, 7.2]]])

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from tubedet.data.clip_sampling import (
+    clip_offsets,
+    clip_spacing,
     clip_times,
     display_limits,
     frame_indices,
@@ -80,3 +82,46 @@ def test_clip_times_refuses_nan():
 def test_frame_indices_refuses_an_empty_video():
     with pytest.raises(ValueError, match="num_stored"):
         frame_indices([0.0], fps=30, num_stored=0)
+
+
+@pytest.mark.parametrize(
+    "clip, expected",
+    [
+        # TubeR, STMixer: slot T // 2 is the key frame.
+        ({"num_frames": 8, "frame_stride": 4}, [-16, -12, -8, -4, 0, 4, 8, 12]),
+        ({"num_frames": 16, "frame_stride": 4}, list(range(-32, 29, 4))),
+        # VideoMAE-Action-Detection: the key frame itself is not sampled.
+        ({"num_frames": 16, "frame_stride": 4, "frame_shift": 1}, list(range(-31, 30, 4))),
+        # UMT, sparse: frames 121, 129 ... 177 of 300.
+        ({"num_frames": 8, "frame_stride": 8, "frame_shift": 3}, list(range(-29, 28, 8))),
+        # UMT, even ticks: frames 18, 56, 93, 131, 168, 206, 243 and 281 of 300.
+        ({"num_frames": 8, "frame_stride": 8, "span": 300}, [-132, -94, -57, -19, 18, 56, 93, 131]),
+        ({"num_frames": 8, "frame_stride": 1, "span": 64}, list(range(-28, 29, 8))),
+        ({"num_frames": 3, "frame_stride": 1, "span": 3}, [-1, 0, 1]),
+        ({"num_frames": 3, "frame_stride": 1, "span": 9, "frame_shift": -1}, [-4, -1, 2]),
+    ],
+)
+def test_published_offsets_from_the_key_frame(clip, expected):
+    stride, shift = clip_spacing(**clip)
+    offsets = clip_offsets(clip["num_frames"], frame_stride=stride, frame_shift=shift)
+    assert offsets.dtype == np.int64 and offsets.tolist() == expected
+    spacing = {"num_frames": clip["num_frames"], "frame_stride": stride, "frame_shift": shift}
+    times = clip_times(902, **spacing, fps=25)
+    np.testing.assert_allclose(times, 902 + np.array(expected) / 25, rtol=0, atol=1e-9)
+    indices = frame_indices(times, fps=25, start_second=900, num_stored=300)
+    assert indices.tolist() == [min(max(50 + offset, 0), 299) for offset in expected]
+
+
+def test_spans_are_cut_in_equal_shares_without_rounding_errors():
+    for num_frames in range(1, 65):
+        for span in range(num_frames, 4 * num_frames):
+            stride, shift = clip_spacing(num_frames=num_frames, frame_stride=1, span=span)
+            offsets = clip_offsets(num_frames, frame_stride=stride, frame_shift=shift)
+            ticks = [(2 * slot + 1) * span // (2 * num_frames) for slot in range(num_frames)]
+            assert (offsets + span // 2).tolist() == ticks
+
+
+@pytest.mark.parametrize("bad", [{"frame_stride": 0}, {"frame_shift": float("nan")}])
+def test_offsets_refuse_nonsense(bad):
+    with pytest.raises(ValueError, match="must be positive and frame_shift finite"):
+        clip_offsets(8, **{"frame_stride": 2, **bad})

@@ -18,7 +18,7 @@ from detectron2.structures import Boxes, BoxMode
 from tubedet.config import add_tubedet_config
 from tubedet.data import ActionTube, register_action_tubes
 from tubedet.data.annotations.tube_files import AnnotatedVideo
-from tubedet.data.augmentation import build_clip_augmentations
+from tubedet.data.augmentation import ClipAugInput, build_clip_augmentations
 from tubedet.data.dataset_mapper import ClipDatasetMapper
 from tubedet.data.device_transfer import DevicePrefetcher
 from tubedet.data.video.reader import VideoError
@@ -118,6 +118,12 @@ def test_stride_counts_in_the_sampling_rate_not_in_the_stored_one(key_frame, num
     mapper = make_mapper(False, num_frames=4, frame_stride=3, fps=15)
     clip = mapper(key_frame)["clip"]
     assert numbers_in(clip.permute(1, 2, 3, 0).numpy()) == [48, 54, 60, 66]
+
+
+def test_a_shifted_clip_misses_its_key_frame(key_frame, numbers_in):
+    mapper = make_mapper(False, num_frames=4, frame_stride=4, frame_shift=1)
+    clip = mapper(key_frame)["clip"]
+    assert numbers_in(clip.permute(1, 2, 3, 0).numpy()) == [53, 57, 61, 65]
 
 
 def test_key_frame_keeps_its_slot_at_the_edges(key_frame, numbers_in):
@@ -267,6 +273,7 @@ def test_config_reaches_the_mapper(cfg, key_frame):
     cfg.DATALOADER.MAX_BROKEN_KEYFRAMES = 4
     mapper = ClipDatasetMapper(cfg, is_train=True)
     assert (mapper.num_frames, mapper.frame_stride, mapper.fps) == (6, 3, 15.0)
+    assert mapper.frame_shift == 0
     assert (mapper.min_box_area, mapper._broken_videos.max_broken) == (7.0, 4)
     assert mapper.min_decoded_side == 40
     mapped = mapper(key_frame)
@@ -276,6 +283,50 @@ def test_config_reaches_the_mapper(cfg, key_frame):
     assert mapper(key_frame)["clip"].shape == (3, 6, 30, 40)
     assert mapper._broken_videos.max_broken == 0
     assert mapper.min_decoded_side == 30
+
+
+def test_shift_and_span_of_a_config_reach_the_mapper(cfg):
+    cfg.INPUT.CLIP.NUM_FRAMES, cfg.INPUT.CLIP.FRAME_SHIFT = 8, 3
+    mapper = ClipDatasetMapper(cfg, is_train=False)
+    assert (mapper.frame_stride, mapper.frame_shift) == (2, 3)
+    cfg.INPUT.CLIP.FRAME_SHIFT, cfg.INPUT.CLIP.SPAN = 0, 300
+    mapper = ClipDatasetMapper(cfg, is_train=True)
+    assert (mapper.frame_stride, mapper.frame_shift) == (37.5, 18.75)
+    assert mapper._frame_offsets().tolist() == [-132, -94, -57, -19, 18, 56, 93, 131]
+
+
+@pytest.mark.parametrize("size", [(48, 64), (90, 48), (200, 47)])
+@pytest.mark.parametrize("crop", [("frame", 36), ("square", 36), ("frame", 0)])
+def test_the_size_of_a_clip_is_known_before_it_is_read(cfg, size, crop):
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (40,), 120
+    cfg.INPUT.CLIP.ROUND_LONG_SIDE = True
+    cfg.INPUT.CLIP.CROP_SHAPE, cfg.INPUT.CLIP.CROP_SHORT_SIDE = crop
+    mapper = ClipDatasetMapper(cfg, is_train=True)
+    clip = ClipAugInput(np.zeros((1, *size, 3), np.uint8))
+    mapper.augmentations(clip)
+    expected = clip.frames.shape[1:3]
+    assert mapper.clip_size({"height": size[0], "width": size[1]}) == expected
+    assert mapper.clip_size({"height": None}) == (0, 0)
+
+
+def test_the_training_of_a_vit_sees_squares_and_whole_persons(cfg, key_frame):
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = (40, 44), "range"
+    cfg.INPUT.CLIP.CROP_SHORT_SIDE, cfg.INPUT.CLIP.CROP_SHAPE = 36, "square"
+    cfg.INPUT.CLIP.NUM_FRAMES, cfg.INPUT.RANDOM_FLIP = 2, "none"
+    found = {}
+    for share in (0.0, 0.75):
+        cfg.INPUT.CLIP.MIN_BOX_SHARE = share
+        np.random.seed(0)
+        mapper = ClipDatasetMapper(cfg, is_train=True)
+        assert mapper.min_decoded_side == 44
+        found[share] = [mapper(key_frame) for _ in range(12)]
+    assert {tuple(clip["clip"].shape) for clip in found[0.0]} == {(3, 2, 36, 36)}
+    numbers = {
+        share: [0 if clip is None else len(clip["instances"]) for clip in clips]
+        for share, clips in found.items()
+    }
+    assert all(few <= many for few, many in zip(numbers[0.75], numbers[0.0]))
+    assert sum(numbers[0.75]) < sum(numbers[0.0])
 
 
 def test_published_pipeline_is_the_default(cfg):

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+import torch
 from detectron2.data import build as detectron2_build
 from detectron2.data import build_detection_train_loader
 from detectron2.data.samplers import TrainingSampler
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from tubedet.data.loading import torch_loader_of
 from tubedet.data.resumed_sampling import go_on_behind, with_resumable_order
+from tubedet.data.size_groups import SizeGroupedBatches
 
 # Wide and high clips, and one that is square.
 SIZES = [(4, 8), (8, 4), (4, 8), (4, 8), (8, 4), (6, 6), (4, 8)]
@@ -52,6 +54,40 @@ def test_batches_after_a_resume_are_those_of_a_whole_run(grouped, num_workers):
         loader = with_resumable_order(loader, _records())
         go_on_behind(loader, 2 * num_batches)
         assert _ids(loader, 14 - num_batches) == whole[num_batches:]
+
+
+def _size_of(record):
+    return SIZES[record["id"] % len(SIZES)]
+
+
+def _sized(record):
+    return {**record, "clip": torch.empty(3, 1, *_size_of(record)), "height": 1, "width": 1}
+
+
+def _size_loader(*, num_workers, batch_size=3):
+    records = [{"id": n} for n in range(40)]
+    loader = build_detection_train_loader(
+        records,
+        mapper=_sized,
+        sampler=TrainingSampler(len(records), seed=3),
+        total_batch_size=batch_size,
+        aspect_ratio_grouping=True,
+        num_workers=num_workers,
+    )
+    loader = SizeGroupedBatches(loader.dataset, loader.batch_size, unit=2)
+    loader.max_waiting = 4  # so that sizes are mixed now and then
+    return loader, records
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_batches_of_one_size_after_a_resume_are_those_of_a_whole_run(num_workers):
+    whole = _ids(_size_loader(num_workers=num_workers)[0], 30)
+    sizes = [{SIZES[n % len(SIZES)] for n in batch} for batch in whole]
+    assert {len(found) for found in sizes} == {1, 2}
+    for num_batches in (0, 1, 4, 13, 21):
+        loader, records = _size_loader(num_workers=num_workers)
+        go_on_behind(with_resumable_order(loader, records, _size_of), 3 * num_batches)
+        assert _ids(loader, 30 - num_batches) == whole[num_batches:]
 
 
 def test_a_run_that_is_not_resumed_keeps_its_order():

@@ -113,6 +113,7 @@ def test_class_order_differs_between_training_and_evaluation(folder, caplog, mon
     assert detector.model.action_head.fc.bias.tolist() == [-3.0, 3.0]
     record = deployment_record(cfg, ClipShape.of(model, 4, None, None), detector.model)
     assert record["action_names"] == ["walk", "wave"]
+    assert (record["frame_stride"], record["frame_shift"]) == (cfg.INPUT.CLIP.FRAME_STRIDE, 0)
 
 
 def test_other_actions_are_not_scored(folder):

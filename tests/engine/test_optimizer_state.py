@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from vit_skeletons import vit_skeleton
 
 from tubedet.checkpoint import CheckpointError
 from tubedet.engine.optimizer import parameter_groups
@@ -125,3 +126,29 @@ def test_a_state_that_would_spoil_the_weights_is_refused(has_names, number):
     message = r"of parameter backbone.bias, exp_avg_sq, has 1 of 2 numbers that are NaN or infinite"
     with pytest.raises(CheckpointError, match=message):
         check_optimizer_state(_optimizer(_model()), state)
+
+
+def test_another_layer_decay_regroups_the_parameters_and_keeps_what_was_learned():
+    def optimizer_of(layer_decay):
+        torch.manual_seed(0)
+        model = nn.ModuleDict({"backbone": vit_skeleton(depth=2), "head": nn.Linear(2, 2)})
+        groups = parameter_groups(
+            model, base_lr=1.0, lr_factors=[], weight_decay=0.0, layer_decay=layer_decay
+        )
+        optimizer = torch.optim.AdamW(groups, lr=1.0, fused=True)
+        sum(i * p.sum() for i, p in enumerate(model.parameters(), 1)).backward()
+        return model, optimizer
+
+    before, saved = optimizer_of(1.0)
+    saved.step()
+    model, optimizer = optimizer_of(0.5)
+    assert (len(saved.param_groups), len(optimizer.param_groups)) == (1, 4)
+    state = with_own_settings(optimizer, saved.state_dict())
+    check_optimizer_state(optimizer, state)
+    optimizer.load_state_dict(state)
+    rates = {n: g["lr"] for g in optimizer.param_groups for n in g["param_names"]}
+    assert rates["backbone.patch_embed.proj.weight"] == 0.125 and rates["head.bias"] == 1.0
+    for place, (name, parameter) in enumerate(model.named_parameters(), 1):
+        moment = optimizer.state[parameter]["exp_avg"]
+        assert torch.allclose(moment, torch.full_like(moment, 0.1 * place)), name
+        assert torch.equal(moment, saved.state[before.get_parameter(name)]["exp_avg"]), name

@@ -6,6 +6,7 @@ import torch
 from detectron2.utils.env import seed_all_rng
 
 from tubedet.data import ClipDatasetMapper
+from tubedet.data.size_groups import SizeGroupedBatches
 from tubedet.engine import Trainer, load_config
 
 CONFIG = "configs/quick_schedules/TubeR_toy.yaml"
@@ -48,14 +49,20 @@ def _split(calls):
     return times, numbers
 
 
-def test_an_interrupted_run_draws_the_key_frames_of_a_whole_one(some_key_frames, tmp_path, drawn):
-    _train(some_key_frames, tmp_path / "whole", 6)
+@pytest.mark.parametrize("size_grouping", [0, 32])
+def test_an_interrupted_run_draws_the_key_frames_of_a_whole_one(
+    some_key_frames, tmp_path, drawn, size_grouping
+):
+    opts = ["DATALOADER.SIZE_GROUPING", size_grouping]
+    trainer = _train(some_key_frames, tmp_path / "whole", 6, *opts)
+    loader = trainer._trainer.data_loader.loader
+    assert isinstance(loader, SizeGroupedBatches) == (size_grouping > 0)
     whole, whole_numbers = _split(drawn)
-    _train(some_key_frames, tmp_path / "parts", 2)
+    _train(some_key_frames, tmp_path / "parts", 2, *opts)
     first, first_numbers = _split(drawn)
-    _train(some_key_frames, tmp_path / "parts", 4, resume=True)
+    _train(some_key_frames, tmp_path / "parts", 4, *opts, resume=True)
     second, second_numbers = _split(drawn)
-    _train(some_key_frames, tmp_path / "parts", 6, resume=True)
+    _train(some_key_frames, tmp_path / "parts", 6, *opts, resume=True)
     third, third_numbers = _split(drawn)
     assert first + second + third == whole and len(set(whole[:7])) == 7
     assert first_numbers == whole_numbers[:4]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_detectors import ARCHITECTURES, small_detector
+from small_detectors import ARCHITECTURES, VIT_ARCHITECTURES, small_detector
 from torch import nn
 
 from tubedet.export import ClipProgram, ExportError
@@ -11,7 +11,7 @@ from tubedet.export.verification import detections
 from tubedet.modeling.heads.dynamic_head import RegionPooler
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", [*ARCHITECTURES, *VIT_ARCHITECTURES])
 @pytest.mark.parametrize("size", [(2, 48, 64), (1, 43, 61)], ids=str)
 def test_outputs_are_the_models_detections(name, size):
     _, model = small_detector(name)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_detectors import small_detector
 
-from tubedet.export import FORMATS, ClipShape, ExportError, compare, trace_detector
+from tubedet.export import FORMATS, ClipShape, ExportError, compare, trace, trace_detector
 from tubedet.modeling import prepare_for_inference
 
 
@@ -18,6 +18,12 @@ def test_a_traced_pyramid_detector_pads_and_pools_like_the_model():
     with torch.no_grad():
         (found,) = compare(module, model, shape, [(2, (43, 61))])
     assert found.largest <= FORMATS["torch_export"].tolerance
+
+
+def test_sides_are_multiples_of_any_number():
+    axes = trace._side("height", 14)  # of the patches of ViT-g
+    assert (axes.min, axes.max) == (42, 4088)
+    assert ClipShape(8, multiple=14).rounded_up((64, 98)) == (70, 98)
 
 
 def test_a_traced_program_takes_any_batch_and_size():
@@ -52,3 +58,30 @@ def test_what_the_tracer_refuses_is_named_with_the_version(monkeypatch):
         start = f"PyTorch {version} cannot trace TubeR: GuardOnDataDependentSymNode: "
         assert line.startswith(start) and line.endswith(advice)
         assert advice or "--size" not in line
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_traced_vit_takes_any_batch_and_size(hidden):
+    """Its position table is resized without an operator for bicubic interpolation."""
+    opts = ["MODEL.VIT.DEPTH", 1, "MODEL.TUBER.DEC_LAYERS", 1, "MODEL.VIT.MASK_PADDING", hidden]
+    _, model = small_detector("TubeR_ViT", opts=opts)
+    shape = ClipShape.of(prepare_for_inference(model), 8, None, None)
+    program = trace_detector(model, shape)
+    assert not any("bicubic" in str(node.target) for node in program.graph.nodes)
+    module = program.module()
+    cases = [(1, (48, 64)), (3, (64, 48)), (1, (32, 192))]
+    with torch.no_grad():
+        found = compare(module, model, shape, cases)
+    assert [d.shape for d in found] == [(b, 3, 8, *size) for b, size in cases]
+    assert max(d.largest for d in found) <= FORMATS["torch_export"].tolerance
+
+
+def test_a_vit_in_onnx_gives_the_models_numbers(tmp_path):
+    pytest.importorskip("onnxscript"), pytest.importorskip("onnxruntime")
+    opts = ["MODEL.VIT.DEPTH", 1, "MODEL.TUBER.DEC_LAYERS", 1]
+    _, model = small_detector("TubeR_ViT", opts=opts)
+    shape = ClipShape(8, None, (48, 64))
+    FORMATS["onnx"].write(trace_detector(model, shape), tmp_path / "model.onnx", {})
+    run = FORMATS["onnx"].open(tmp_path / "model.onnx")
+    (found,) = compare(run, model, shape, [(3, (48, 64))])
+    assert found.largest <= FORMATS["onnx"].tolerance

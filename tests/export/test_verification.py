@@ -47,6 +47,8 @@ def test_cases_vary_what_is_not_fixed():
     assert free == [(1, (256, 341)), (2, (321, 257)), (3, (128, 128))]
     pyramid = verification_shapes(ClipShape(8, multiple=32), 256)
     assert pyramid == [(1, (256, 320)), (2, (320, 256)), (3, (128, 128))]
+    patches = verification_shapes(ClipShape(8, multiple=14), 60)  # of ViT-g
+    assert patches == [(1, (56, 70)), (2, (70, 56)), (3, (42, 42))]
     assert verification_shapes(ClipShape(8, 4, (48, 64)), 256) == [(4, (48, 64))]
     assert verification_shapes(ClipShape(8, 4), 48)[-1] == (4, (32, 32))
     clips = ClipShape(8, 4, (40, 48)).random_clips(1, (9, 9), torch.Generator())

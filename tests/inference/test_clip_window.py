@@ -9,9 +9,9 @@ from tubedet.inference.clip_window import ClipWindow
 CLIP = {"num_frames": 8, "frame_stride": 2, "fps": 30.0}
 
 
-def streamed_clips(path, key_times):
+def streamed_clips(path, key_times, clip=CLIP):
     """Clips of ascending key times from one pass over a video, and the most frames kept."""
-    window, wanted, clips, most = ClipWindow(**CLIP), list(key_times), [], 0
+    window, wanted, clips, most = ClipWindow(**clip), list(key_times), [], 0
     with VideoFileReader(path) as reader:
         for time, frame in reader:
             while wanted and not window.needs(time, key_time=wanted[0]):
@@ -33,6 +33,25 @@ def test_clips_are_those_of_random_access(tmp_path, file_name, rate):
         for key_time, clip in zip(key_times, clips):
             read = reader.read(clip_times(key_time, **CLIP), tick=1 / CLIP["fps"])
             assert read_numbers(clip) == read_numbers(read)
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        {"num_frames": 16, "frame_stride": 4, "frame_shift": 1, "fps": 25.0},
+        {"num_frames": 8, "frame_stride": 37.5, "frame_shift": 18.75, "fps": 25.0},
+    ],
+)
+def test_clips_of_other_spans_are_those_of_random_access(tmp_path, clip):
+    path = write_video(tmp_path / "film.mp4", 200, rate=25, b_frames=2)
+    clips, _ = streamed_clips(path, [0.0, 3.0, 4.0], clip)
+    with VideoFileReader(path) as reader:
+        for key_time, found in zip([0.0, 3.0, 4.0], clips):
+            read = reader.read(clip_times(key_time, **clip), tick=1 / 25)
+            assert read_numbers(found) == read_numbers(read)
+    middle = read_numbers(clips[2])
+    expected = range(69, 130, 4) if clip["frame_shift"] == 1 else [0, 6, 43, 81, 118, 156, 193, 199]
+    assert middle == list(expected)
 
 
 def test_clips_of_a_variable_rate_and_at_the_edges(tmp_path):

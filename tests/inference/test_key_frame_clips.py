@@ -8,7 +8,7 @@ CLIP = {"num_frames": 4, "frame_stride": 1, "fps": 10.0}
 
 def cut(times, **part):
     """(key time, numbers of its frames, number of the key frame) of all clips of a video."""
-    clips = KeyFrameClips(**CLIP, **{"every": 1.0, **part})
+    clips = KeyFrameClips(**{**CLIP, "every": 1.0, **part})
     found = []
     for number, time in enumerate(times):
         found += clips.add(time, np.full((1, 1, 3), number, np.int32), keep=number)
@@ -26,6 +26,13 @@ def test_clips_and_key_frames():
     ]
     assert cut([0.0]) == [(0, [0, 0, 0, 0], 0)]
     assert cut([]) == []
+
+
+def test_a_shifted_clip_goes_with_the_key_frame_that_it_misses():
+    clip = {"num_frames": 4, "frame_stride": 4, "frame_shift": 1}
+    found = cut(np.arange(30) / 10, every=1.0, **clip)
+    assert found[1] == (1, [3, 7, 11, 15], 10)
+    assert found[0][1:] == ([0, 0, 1, 5], 0)
 
 
 def test_the_key_frame_is_the_one_in_the_middle_slot():

@@ -81,6 +81,28 @@ def test_results_are_those_of_the_evaluation(tmp_path, cfg, toy_model, file_name
         assert result.image is None and not result.instances.scores.is_inference()
 
 
+@pytest.mark.parametrize(
+    "clip, expected",
+    [
+        (["FRAME_STRIDE", 4, "FRAME_SHIFT", 1], [45, 49, 53, 57, 61, 65, 69, 73]),
+        (["FRAME_STRIDE", 4, "FRAME_SHIFT", -9], [35, 39, 43, 47, 51, 55, 59, 63]),
+        (["SPAN", 100, "FRAME_SHIFT", 2], [18, 30, 43, 55, 68, 80, 93, 105]),
+    ],
+)
+def test_clips_of_other_spans_are_those_of_the_evaluation(cfg, film, clip, expected):
+    opts = [f"INPUT.CLIP.{word}" if isinstance(word, str) else word for word in clip]
+    cfg.merge_from_list([*opts, "INPUT.CLIP.FPS", 30.0, "INPUT.MIN_SIZE_TEST", 48])
+    detector, model = recording_detector(cfg)
+    results = list(detector(film))
+    mapper = ClipDatasetMapper(cfg, is_train=False)
+    assert len(results) == len(model.inputs) == 5
+    for result, model_input in zip(results, model.inputs):
+        there = mapper(key_frame_dict(film, result.time))
+        assert torch.equal(model_input["clip"], there["clip"])
+    # The key frame of second 2 is number 60; not all of these clips have it.
+    assert read_numbers(model.inputs[2]["clip"].permute(1, 2, 3, 0).numpy()) == expected
+
+
 def test_a_folder_is_decoded_for_the_model_as_in_evaluation(tmp_path, cfg):
     rng = np.random.default_rng(0)
     for number in range(25):

@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 import torch
-from small_detectors import ARCHITECTURES, small_detector
+from small_detectors import ARCHITECTURES, VIT_ARCHITECTURES, small_detector
 from torch import nn
 
 from tubedet.engine.freezing import freeze_parameters
@@ -70,20 +70,21 @@ def test_weights_come_back_when_the_model_fails():
     assert model.first.weight is weight
 
 
-@pytest.mark.parametrize("name", ["TubeR", "D3", "SeqFormer", "SparseRCNN"])
+@pytest.mark.parametrize("name", ["TubeR", "D3", "SeqFormer", "SparseRCNN", *VIT_ARCHITECTURES])
 def test_every_weight_of_an_architecture_but_those_of_norms_and_of_boxes(name):
     _, model = small_detector(name)
     boxes = [part for part in model.modules() if isinstance(part, PreciseLinear)]
     left_out = {id(p) for part in boxes for p in part.parameters()}
+    convolutions = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose3d)
     wanted = {
         id(p)
         for part in model.modules()
-        if isinstance(part, (nn.Linear, nn.Conv2d, nn.Conv3d, LayerNorm, MultiHeadAttention))
+        if isinstance(part, (nn.Linear, *convolutions, LayerNorm, MultiHeadAttention))
         for p in part.parameters(recurse=False)
     }
     found = [id(p) for p in HalfWeights(model).parameters()]
     assert boxes and len(found) == len(set(found)) and set(found) == wanted - left_out
-    assert name in ARCHITECTURES
+    assert name in {**ARCHITECTURES, **VIT_ARCHITECTURES}
 
 
 def test_double_precision_is_left_alone():

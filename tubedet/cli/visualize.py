@@ -143,7 +143,7 @@ def _draw_key_frames() -> Callable[[Path, dict, ActionVisualizer], bool]:
 
 def _draw_clips(cfg: CfgNode) -> Callable[[Path, dict, ActionVisualizer], bool]:
     mapper = ClipDatasetMapper(cfg, is_train=True)
-    fps = cfg.INPUT.CLIP.FPS / cfg.INPUT.CLIP.FRAME_STRIDE
+    fps = mapper.fps / mapper.frame_stride
 
     def draw(path, record, visualizer):
         mapped = mapper(record)

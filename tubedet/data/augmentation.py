@@ -179,14 +179,33 @@ class ResizeShortSide(T.Augmentation):
         short_sides: lengths to choose from, pixels.
         max_size: limit of the long side, pixels; where it is exceeded both sides shrink.
         interp: "bicubic" (published) or "bilinear".
+        sampling: "choice": one of ``short_sides``; "range": any whole number from the first to the
+            second of two.
+        round_long_side: round the long side to the nearest pixel, as STMixer does.
 
     Raises:
-        UserError: if a length is not positive.
+        UserError: if a length is not positive, or there is no such sampling.
     """
 
-    def __init__(self, short_sides: Sequence[int], max_size: int, interp: str = "bicubic"):
+    def __init__(
+        self,
+        short_sides: Sequence[int],
+        max_size: int,
+        interp: str = "bicubic",
+        sampling: str = "choice",
+        round_long_side: bool = False,
+    ):
         super().__init__()
         short_sides = tuple(short_sides)
+        if sampling not in ("choice", "range"):
+            raise UserError(
+                f"INPUT.MIN_SIZE_TRAIN_SAMPLING is {sampling!r}; give 'choice' or 'range'"
+            )
+        if sampling == "range" and not (len(short_sides) == 2 and short_sides[0] <= short_sides[1]):
+            raise UserError(
+                "INPUT.MIN_SIZE_TRAIN_SAMPLING is 'range'; give INPUT.MIN_SIZE_TRAIN a smallest "
+                f"and a largest length, not {short_sides}"
+            )
         if not short_sides or min(short_sides) < 1 or max_size < 1:
             raise UserError(
                 f"sizes must be positive, got short sides {short_sides}, maximum {max_size}"
@@ -196,14 +215,55 @@ class ResizeShortSide(T.Augmentation):
     def get_transform(self, image: np.ndarray) -> T.Transform:
         """Draw the length; the transform is a :class:`ClipResizeTransform`."""
         height, width = image.shape[:2]
-        short = int(np.random.choice(self.short_sides))
-        new_height, new_width = _scaled_size(height, width, short)
-        if max(new_height, new_width) > self.max_size:
-            short = max(1, self.max_size * min(height, width) // max(height, width))
-            new_height, new_width = _scaled_size(height, width, short)
+        if self.sampling == "range":
+            short = int(np.random.randint(self.short_sides[0], self.short_sides[1] + 1))
+        else:
+            short = int(np.random.choice(self.short_sides))
+        new_height, new_width = self._limited_size(height, width, short)
         if (new_height, new_width) == (height, width):
             return T.NoOpTransform()
         return ClipResizeTransform(height, width, new_height, new_width, self.interp)
+
+    def largest_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the largest (height, width) that frames of a size may get, pixels."""
+        return self._limited_size(height, width, max(self.short_sides))
+
+    def _limited_size(self, height: int, width: int, short: int) -> tuple[int, int]:
+        if max(size := _scaled_size(height, width, short, self.round_long_side)) > self.max_size:
+            short = max(1, self.max_size * min(height, width) // max(height, width))
+            return _scaled_size(height, width, short)
+        return size
+
+
+class RandomSquareCrop(T.Augmentation):
+    """Crops a square at a random place, as VideoMAE-Action-Detection and UMT do.
+
+    Args:
+        side: of the square, pixels; of frames that are smaller, as much as there is.
+
+    Raises:
+        UserError: if it is not positive.
+    """
+
+    def __init__(self, side: int):
+        super().__init__()
+        if side < 1:
+            raise UserError(f"the side of the crop must be positive, got {side}")
+        self._init(locals())
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        """Draw the place; the transform is a ``CropTransform``."""
+        height, width = image.shape[:2]
+        crop_height, crop_width = self.largest_size(height, width)
+        if (crop_height, crop_width) == (height, width):
+            return T.NoOpTransform()
+        left = np.random.randint(width - crop_width + 1)
+        top = np.random.randint(height - crop_height + 1)
+        return T.CropTransform(left, top, crop_width, crop_height, width, height)
+
+    def largest_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) of what is left of frames of a size, pixels."""
+        return min(self.side, height), min(self.side, width)
 
 
 class RandomAspectPreservingCrop(T.Augmentation):
@@ -226,12 +286,18 @@ class RandomAspectPreservingCrop(T.Augmentation):
     def get_transform(self, image: np.ndarray) -> T.Transform:
         """Draw the place; the transform is a ``CropTransform``."""
         height, width = image.shape[:2]
-        if min(height, width) <= self.short_side:
+        crop_height, crop_width = self.largest_size(height, width)
+        if (crop_height, crop_width) == (height, width):
             return T.NoOpTransform()
-        crop_height, crop_width = _scaled_size(height, width, self.short_side)
         left = np.random.randint(width - crop_width + 1)
         top = np.random.randint(height - crop_height + 1)
         return T.CropTransform(left, top, crop_width, crop_height, width, height)
+
+    def largest_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) of what is left of frames of a size, pixels."""
+        if min(height, width) <= self.short_side:
+            return height, width
+        return _scaled_size(height, width, self.short_side)
 
 
 class RandomHSVJitter(T.Augmentation):
@@ -257,6 +323,10 @@ class RandomHSVJitter(T.Augmentation):
         return HSVShiftTransform(*(int(np.random.randint(-b, b + 1)) for b in bounds))
 
 
+# Values of INPUT.CLIP.CROP_SHAPE.
+CROPS = {"frame": RandomAspectPreservingCrop, "square": RandomSquareCrop}
+
+
 def build_clip_augmentations(
     *,
     is_train: bool,
@@ -265,81 +335,54 @@ def build_clip_augmentations(
     crop_short_side: int = 0,
     flip: str = "none",
     hsv_jitter: Sequence[int] = (0, 0, 0),
+    short_side_sampling: str = "choice",
+    crop_shape: str = "frame",
+    round_long_side: bool = False,
 ) -> list[T.Augmentation]:
     """Build TubeR's published pipeline for AVA: resize, flip, crop, colours; when testing, resize.
 
+    With ``crop_shape`` "square" it is that of the published video ViTs.
+
     Args:
-        is_train: whether to add the random ones; without it the rest of the arguments is unused.
+        is_train: whether to add the random ones.
         short_sides: lengths of the short side to choose from, pixels (published: 288, testing 256).
         max_size: limit of the long side, pixels.
         crop_short_side: short side of the random crop, pixels (published: 256); 0 means no crop.
         flip: "horizontal" (with probability 0.5) or "none".
         hsv_jitter: largest shift of hue, saturation and value (published: 10, 26, 26).
+        round_long_side: see :class:`ResizeShortSide`; when testing, too.
+        short_side_sampling: how a length is chosen, see :class:`ResizeShortSide`.
+        crop_shape: "frame" (its aspect ratio) or "square".
 
     Returns:
         Augmentations in the order in which they are applied.
 
     Raises:
-        UserError: if ``flip`` is neither of the two, or a size is not allowed.
+        UserError: if ``flip``, ``short_side_sampling`` or ``crop_shape`` is none of its values, or
+            a size is not allowed.
     """
     if flip not in ("horizontal", "none"):
         raise UserError(f"INPUT.RANDOM_FLIP must be 'horizontal' or 'none' for clips, got {flip!r}")
-    augmentations: list[T.Augmentation] = [ResizeShortSide(short_sides, max_size)]
+    if crop_shape not in CROPS:
+        raise UserError(f"INPUT.CLIP.CROP_SHAPE is {crop_shape!r}; choose one of {list(CROPS)}")
     if not is_train:
-        return augmentations
+        return [ResizeShortSide(short_sides, max_size, round_long_side=round_long_side)]
+    augmentations: list[T.Augmentation] = [
+        ResizeShortSide(
+            short_sides, max_size, sampling=short_side_sampling, round_long_side=round_long_side
+        )
+    ]
     if flip == "horizontal":
         augmentations.append(T.RandomFlip(prob=0.5))
     if crop_short_side:
-        augmentations.append(RandomAspectPreservingCrop(crop_short_side))
+        augmentations.append(CROPS[crop_shape](crop_short_side))
     if any(hsv_jitter):
         augmentations.append(RandomHSVJitter(*hsv_jitter))
     return augmentations
 
 
-def keep_visible_boxes(
-    boxes: np.ndarray, *, height: int, width: int, min_area: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Clip boxes to the frame and drop those of which hardly anything is left.
-
-    Args:
-        boxes: (N, 4) float, XYXY in pixels.
-        height, width: size of the frame, pixels.
-        min_area: a box survives if its clipped area is larger, square pixels (published: 30).
-
-    Returns:
-        The M surviving boxes (M, 4), clipped, and the bool mask (N,) of the survivors.
-    """
-    clipped, visible = _clip_boxes(boxes, height, width, min_area)
-    return clipped[visible], visible
-
-
-def clip_tubes(tubes: np.ndarray, *, height: int, width: int, min_area: float) -> np.ndarray:
-    """Clip the boxes of tubes to the frame and blank those of which hardly anything is left.
-
-    Args:
-        tubes: (N, T, 4) float, XYXY in pixels, NaN where a frame has no box.
-        height, width: size of the frames, pixels.
-        min_area: see :func:`keep_visible_boxes`.
-
-    Returns:
-        The clipped tubes (N, T, 4); blanked boxes are NaN.
-    """
-    clipped, visible = _clip_boxes(tubes, height, width, min_area)
-    clipped[~visible] = np.nan
-    return clipped
-
-
-def _clip_boxes(
-    boxes: np.ndarray, height: int, width: int, min_area: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (..., 4) clipped to the frame, and bool (...), which are still large enough."""
-    clipped = np.clip(boxes, 0, (width, height, width, height))
-    sides = clipped[..., 2:] - clipped[..., :2]
-    return clipped, (sides > 0).all(axis=-1) & (sides.prod(axis=-1) > min_area)
-
-
-def _scaled_size(height: int, width: int, short: int) -> tuple[int, int]:
-    """(height, width) with the given short side; the long side is rounded down."""
-    if height <= width:
-        return short, short * width // height
-    return short * height // width, short
+def _scaled_size(height: int, width: int, short: int, nearest: bool = False) -> tuple[int, int]:
+    """(height, width) with the given short side; the long side is rounded down or to nearest."""
+    few, many = sorted((height, width))
+    long = (2 * short * many + few) // (2 * few) if nearest else short * many // few
+    return (short, long) if height <= width else (long, short)

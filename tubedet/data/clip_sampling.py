@@ -17,34 +17,90 @@ import numpy as np
 TIME_TOLERANCE = 1e-3
 
 
-def clip_times(timestamp: float, *, num_frames: int, frame_stride: float, fps: float) -> np.ndarray:
+def clip_spacing(
+    *, num_frames: int, frame_stride: int, frame_shift: int = 0, span: int = 0
+) -> tuple[float, float]:
+    """Turn the numbers of ``INPUT.CLIP`` into the stride and the shift of :func:`clip_offsets`.
+
+    Args:
+        num_frames: T, frames of a clip.
+        frame_stride: distance of neighbouring frames.
+        frame_shift: frames by which the clip is late.
+        span: 0, or the frames of which the clip takes T at equal distances, each from the middle of
+            its share; ``frame_stride`` then does not count.
+
+    Returns:
+        distance of neighbouring frames, and frames by which the clip is late.
+    """
+    if not span:
+        return frame_stride, frame_shift
+    stride = span / num_frames
+    # Slot 0 is in the middle of the first share of a span whose middle is the key frame.
+    return stride, frame_shift + (num_frames // 2 + 0.5) * stride - span // 2
+
+
+def clip_offsets(num_frames: int, *, frame_stride: float, frame_shift: float = 0) -> np.ndarray:
+    """Distances of the frames of a clip from its key frame.
+
+    Without a shift slot ``num_frames // 2`` holds the key frame, as in SlowFast and TubeR. Released
+    video ViTs saw other clips: 16 frames from -31 to 29 (VideoMAE-Action-Detection: stride 4,
+    shift 1), and 8 from -29 to 27 (UMT: stride 8, shift 3).
+
+    Args:
+        num_frames: T, frames of the clip.
+        frame_stride: distance of neighbouring frames; where it is no whole number, the
+            offsets are rounded down.
+        frame_shift: frames by which the clip is late.
+
+    Returns:
+        int64 array (T,), ascending, in frames.
+
+    Raises:
+        ValueError: if a number is not positive, or the shift is not finite.
+    """
+    if num_frames < 1 or not frame_stride > 0 or not np.isfinite(frame_shift):
+        raise ValueError(
+            "num_frames and frame_stride must be positive and frame_shift finite, "
+            f"got {num_frames}, {frame_stride} and {frame_shift}"
+        )
+    slots = np.arange(num_frames) - num_frames // 2
+    # A span that its frames do not divide gives numbers that miss a whole one by a rounding.
+    return np.floor(slots * frame_stride + frame_shift + 1e-9).astype(np.int64)
+
+
+def clip_times(
+    timestamp: float,
+    *,
+    num_frames: int,
+    frame_stride: float,
+    fps: float,
+    frame_shift: float = 0,
+) -> np.ndarray:
     """Time of the frames of the clip around a key frame.
 
-    Slot ``num_frames // 2`` holds the key frame, as in SlowFast and TubeR: 32 frames with stride 2
-    at 30 frames per second reach from 1.07 s before to 1.0 s after it.
+    32 frames with stride 2 at 30 frames per second reach from 1.07 s before to 1.0 s after it, and
+    element ``T // 2`` equals ``timestamp`` exactly; see :func:`clip_offsets` for other clips.
 
     Args:
         timestamp: time of the key frame, seconds (the result is on the same clock).
         num_frames: T, frames of the clip.
         frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
-        fps: frames per second in which the stride counts (AVA: 30).
+        fps: frames per second in which stride and shift count (AVA: 30).
+        frame_shift: frames by which the clip is late.
 
     Returns:
-        float64 array (T,), seconds; element ``T // 2`` equals ``timestamp`` exactly. Times may lie
-        before the first or after the last stored frame.
+        float64 array (T,), seconds, ascending. Times may lie before the first or after the last
+        stored frame.
 
     Raises:
         ValueError: if a number is not positive or the time stamp is not finite.
     """
-    if num_frames < 1 or frame_stride <= 0 or fps <= 0:
-        raise ValueError(
-            "num_frames, frame_stride and fps must be positive, "
-            f"got {num_frames}, {frame_stride} and {fps}"
-        )
+    if not fps > 0:
+        raise ValueError(f"fps must be positive, got {fps}")
     if not np.isfinite(timestamp):
         raise ValueError(f"the time of a key frame must be finite, got {timestamp}")
-    offsets = np.arange(num_frames) - num_frames // 2
-    return timestamp + offsets * frame_stride / fps
+    offsets = clip_offsets(num_frames, frame_stride=frame_stride, frame_shift=frame_shift)
+    return timestamp + offsets / fps
 
 
 def stored_times(times: np.ndarray, *, start_second: float) -> np.ndarray:

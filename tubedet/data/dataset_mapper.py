@@ -16,10 +16,11 @@ from tubedet.data.video.reader import VideoError, VideoReaderCache
 from tubedet.data.video.video_file import VideoFileReader
 from tubedet.errors import UserError
 
-from .augmentation import ClipAugInput, build_clip_augmentations, clip_tubes, keep_visible_boxes
+from .augmentation import ClipAugInput, build_clip_augmentations
 from .broken_videos import BrokenVideoPolicy
-from .clip_sampling import clip_times, stored_times
+from .clip_sampling import clip_offsets, clip_spacing, clip_times, stored_times
 from .device_augmentation import DEFERRABLE
+from .visible_boxes import clip_tubes, keep_visible_boxes
 
 
 class ClipDatasetMapper:
@@ -28,7 +29,8 @@ class ClipDatasetMapper:
     A callable for detectron2's data loaders. The result is a dict with everything of the dataset
     dict but its annotations, and
 
-    * ``clip``: uint8 tensor (3, T, H, W), RGB, contiguous, the key frame in slot ``T // 2``;
+    * ``clip``: uint8 tensor (3, T, H, W), RGB, contiguous, the key frame in slot ``T // 2`` unless
+      ``frame_shift`` moves it;
     * ``height``, ``width``: size of the stored video, pixels, in which results are wanted;
     * ``instances`` (training only): :class:`Instances` of N persons with ``gt_boxes`` (XYXY in
       pixels of the clip, float32) and ``gt_actions`` (float32 (N, A), multi-hot). Data sets which
@@ -52,8 +54,11 @@ class ClipDatasetMapper:
         frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
         fps: frames per second in which the stride counts; the rate of the stored video may
             differ. In data sets which are annotated frame by frame it counts stored frames.
+        frame_shift: frames, counted likewise, by which the clip is late; see
+            :func:`~tubedet.data.clip_sampling.clip_offsets`.
         num_actions: A, action classes.
         min_box_area: boxes with at most this area within the clip are dropped, square pixels.
+        min_box_share: boxes with a smaller share of their area within the clip are dropped.
         max_broken_keyframes: distinct unreadable key frames which each loader process may skip
             in training.
         max_open_videos: videos which each loader process keeps open.
@@ -72,10 +77,12 @@ class ClipDatasetMapper:
         *,
         augmentations: Sequence[T.Augmentation | T.Transform],
         num_frames: int,
-        frame_stride: int,
+        frame_stride: float,
         fps: float,
         num_actions: int,
+        frame_shift: float = 0,
         min_box_area: float = 30.0,
+        min_box_share: float = 0.0,
         max_broken_keyframes: int = 0,
         max_open_videos: int = 8,
         min_decoded_side: int | None = None,
@@ -85,9 +92,11 @@ class ClipDatasetMapper:
         self.augmentations = T.AugmentationList(augmentations)
         self.num_frames = num_frames
         self.frame_stride = frame_stride
+        self.frame_shift = frame_shift
         self.fps = fps
         self.num_actions = num_actions
         self.min_box_area = min_box_area
+        self.min_box_share = min_box_share
         self._broken_videos = BrokenVideoPolicy(max_broken_keyframes if is_train else 0)
         self.min_decoded_side = min_decoded_side
         self._deferrable = DEFERRABLE if augment_on_device and is_train else ()
@@ -105,15 +114,26 @@ class ClipDatasetMapper:
             crop_short_side=clip.CROP_SHORT_SIDE,
             flip=cfg.INPUT.RANDOM_FLIP,
             hsv_jitter=clip.HSV_JITTER,
+            short_side_sampling=cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING,
+            crop_shape=clip.CROP_SHAPE,
+            round_long_side=clip.ROUND_LONG_SIDE,
+        )
+        frame_stride, frame_shift = clip_spacing(
+            num_frames=clip.NUM_FRAMES,
+            frame_stride=clip.FRAME_STRIDE,
+            frame_shift=clip.FRAME_SHIFT,
+            span=clip.SPAN,
         )
         return {
             "is_train": is_train,
             "augmentations": augmentations,
             "num_frames": clip.NUM_FRAMES,
-            "frame_stride": clip.FRAME_STRIDE,
+            "frame_stride": frame_stride,
+            "frame_shift": frame_shift,
             "fps": clip.FPS,
             "num_actions": cfg.MODEL.NUM_ACTIONS,
             "min_box_area": clip.MIN_BOX_AREA,
+            "min_box_share": clip.MIN_BOX_SHARE,
             "max_broken_keyframes": cfg.DATALOADER.MAX_BROKEN_KEYFRAMES,
             "min_decoded_side": max(short_sides),
             "augment_on_device": clip.AUGMENT_ON_DEVICE,
@@ -198,6 +218,7 @@ class ClipDatasetMapper:
                 dataset_dict["timestamp"],
                 num_frames=self.num_frames,
                 frame_stride=self.frame_stride,
+                frame_shift=self.frame_shift,
                 fps=self.fps,
             )
             times = stored_times(times, start_second=dataset_dict["start_second"])
@@ -205,6 +226,23 @@ class ClipDatasetMapper:
         if isinstance(reader, VideoFileReader):
             reader.damage.warn_once(reader.num_frames)
         return frames, (reader.height, reader.width)
+
+    def clip_size(self, dataset_dict: dict) -> tuple[int, int]:
+        """Return the (height, width) of the clip of a key frame, without reading it.
+
+        Args:
+            dataset_dict: its ``height`` and ``width`` may be missing; the result then is (0, 0).
+
+        Returns:
+            pixels; where the augmentations draw a size, of the largest one.
+        """
+        height, width = dataset_dict.get("height"), dataset_dict.get("width")
+        if height is None or width is None:
+            return 0, 0
+        for augmentation in self.augmentations.augs:
+            if hasattr(augmentation, "largest_size"):
+                height, width = augmentation.largest_size(height, width)
+        return height, width
 
     def _tubes(self, dataset_dict: dict) -> tuple[list[dict], np.ndarray, np.ndarray]:
         """Find what is annotated in all frames of the clip.
@@ -227,14 +265,17 @@ class ClipDatasetMapper:
 
     def _frame_offsets(self) -> np.ndarray:
         """(T,) int, distances of the frames of a clip from the key frame, in stored frames."""
-        return (np.arange(self.num_frames) - self.num_frames // 2) * self.frame_stride
+        return clip_offsets(
+            self.num_frames, frame_stride=self.frame_stride, frame_shift=self.frame_shift
+        )
 
     def _persons(
         self, annotations: list[dict], others: list[dict], aug_input: ClipAugInput, record: dict
     ) -> tuple[Instances, Instances | None]:
         """Return the persons of the key frame and, where there are tubes, those of other frames."""
         size = height, width = aug_input.image.shape[:2]
-        limits = {"height": height, "width": width, "min_area": self.min_box_area}
+        limits = {"height": height, "width": width}
+        limits |= {"min_area": self.min_box_area, "min_share": self.min_box_share}
         boxes, visible = keep_visible_boxes(aug_input.boxes, **limits)
         in_key_frame = torch.from_numpy(np.append(visible, np.zeros(len(others), bool)))
         actions = self._actions(annotations + others, record)

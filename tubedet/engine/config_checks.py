@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 from fvcore.common.registry import Registry
 
+from tubedet.data.clip_sampling import clip_offsets, clip_spacing
 from tubedet.errors import UserError
 
 from .data_checks import check_distinct_results, check_same_actions
@@ -21,6 +22,7 @@ from .evaluation_precision import evaluation_dtype
 _MODEL_NUMBERS = {
     "INPUT.CLIP.NUM_FRAMES": 1,
     "INPUT.CLIP.FRAME_STRIDE": 1,
+    "INPUT.CLIP.SPAN": 0,
     "INPUT.MIN_SIZE_TEST": 1,
     "INPUT.MAX_SIZE_TEST": 1,
     "MODEL.NUM_ACTIONS": 1,
@@ -31,6 +33,7 @@ _TRAINING_NUMBERS = {
     "SOLVER.CLIPS_PER_PASS": 0,
     "SOLVER.BASE_LR": 0,
     "SOLVER.WEIGHT_DECAY": 0,
+    "DATALOADER.SIZE_GROUPING": 0,
     "TEST.EVAL_PERIOD": 0,
     "TEST.MAX_KEY_FRAMES": 0,
     "INPUT.MAX_SIZE_TRAIN": 1,
@@ -68,6 +71,7 @@ def check_model_config(cfg: CfgNode) -> None:
         _check_length(cfg, key, 3)
     if not cfg.INPUT.CLIP.FPS > 0:
         raise UserError(f"INPUT.CLIP.FPS is {cfg.INPUT.CLIP.FPS}; give a positive number")
+    _check_span(cfg)
 
 
 def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> None:
@@ -154,6 +158,23 @@ def check_device(device: str | torch.device) -> None:
             raise UserError(f"device {str(device)!r}: PyTorch finds none here; give cpu or cuda")
 
 
+def _check_span(cfg: CfgNode) -> None:
+    """Refuse clips that end before their key frame or begin after it."""
+    clip = cfg.INPUT.CLIP
+    stride, shift = clip_spacing(
+        num_frames=clip.NUM_FRAMES,
+        frame_stride=clip.FRAME_STRIDE,
+        frame_shift=clip.FRAME_SHIFT,
+        span=clip.SPAN,
+    )
+    offsets = clip_offsets(clip.NUM_FRAMES, frame_stride=stride, frame_shift=shift)
+    if not offsets[0] <= 0 <= offsets[-1]:
+        raise UserError(
+            f"INPUT.CLIP.FRAME_SHIFT is {clip.FRAME_SHIFT}: a clip has the frames {offsets[0]} to "
+            f"{offsets[-1]}, counted from its key frame; give a smaller shift"
+        )
+
+
 def _check_training(cfg: CfgNode) -> None:
     for key, least in _TRAINING_NUMBERS.items():
         _check_at_least(cfg, key, least)
@@ -167,6 +188,10 @@ def _check_training(cfg: CfgNode) -> None:
     if cfg.SOLVER.CLIP_GRADIENTS.ENABLED and clip_type not in _CLIP_TYPES:
         raise UserError(
             f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip_type!r}; choose one of {_CLIP_TYPES}"
+        )
+    if not 0 < cfg.SOLVER.LAYER_DECAY <= 1:
+        raise UserError(
+            f"SOLVER.LAYER_DECAY is {cfg.SOLVER.LAYER_DECAY}; give a number above 0, at most 1"
         )
     for pair in cfg.SOLVER.LR_FACTORS:
         if not (

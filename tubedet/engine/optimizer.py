@@ -8,6 +8,10 @@ from detectron2.config import CfgNode
 from detectron2.solver.build import maybe_add_gradient_clipping
 from torch import nn
 
+from tubedet.errors import UserError
+
+from .layer_decay import layer_factors, vit_vectors
+
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
@@ -15,12 +19,17 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Build the optimiser of a config.
 
     The rate of a parameter is ``SOLVER.BASE_LR`` times the factor of the last pattern in
-    ``SOLVER.LR_FACTORS`` that fits its name. ``SOLVER.WEIGHT_DECAY_NORM`` and ``_BIAS`` work as
-    in detectron2. Clipping of type "full_model" is not done here but by :class:`StepTrainer`.
+    ``SOLVER.LR_FACTORS`` that fits its name, and in a ViT also times the factor that
+    ``SOLVER.LAYER_DECAY`` gives to its layer. ``SOLVER.WEIGHT_DECAY_NORM`` and ``_BIAS`` work as
+    in detectron2; in a ViT, ``SOLVER.WEIGHT_DECAY_VIT_VECTORS`` goes before them. Clipping of type
+    "full_model" is not done here but by :class:`StepTrainer`.
 
     Args:
         cfg: the run's config.
         model: frozen parameters are left out.
+
+    Raises:
+        UserError: if ``SOLVER.LAYER_DECAY`` is set for a model without a ViT.
     """
     groups = parameter_groups(
         model,
@@ -29,6 +38,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
         weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
         weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        weight_decay_vit_vectors=cfg.SOLVER.WEIGHT_DECAY_VIT_VECTORS,
+        layer_decay=cfg.SOLVER.LAYER_DECAY,
     )
     optimizer = torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, fused=True)
     clipping = cfg.SOLVER.CLIP_GRADIENTS
@@ -45,6 +56,8 @@ def parameter_groups(
     weight_decay: float,
     weight_decay_norm: float | None = None,
     weight_decay_bias: float | None = None,
+    weight_decay_vit_vectors: float | None = None,
+    layer_decay: float = 1.0,
 ) -> list[dict]:
     """Group the trainable parameters by learning rate and weight decay.
 
@@ -52,27 +65,44 @@ def parameter_groups(
         lr_factors: [pattern of whole names such as "backbone.*", factor] pairs; the last one
             that fits counts.
         weight_decay_norm, weight_decay_bias: for norm layers and biases; None: as the others.
+        weight_decay_vit_vectors: for what :func:`~tubedet.engine.layer_decay.vit_vectors` names;
+            None: as outside of a ViT.
+        layer_decay: see :func:`~tubedet.engine.layer_decay.layer_factors`, whose factors multiply
+            those of ``lr_factors``; 1: none.
 
     Returns:
         groups for a PyTorch optimiser, in the order of the model's parameters, whose names are in
         "param_names".
+
+    Raises:
+        UserError: if ``layer_decay`` is not 1 and the model has no ViT.
     """
     for pattern, _ in lr_factors:
         if not any(fnmatchcase(name, pattern) for name, _ in model.named_parameters()):
             logging.getLogger(__name__).warning(
                 f"SOLVER.LR_FACTORS: no parameter's name fits {pattern!r}"
             )
-    groups: dict[tuple[float, float], dict] = {}
+    of_layers = dict(layer_factors(model, layer_decay))
+    if layer_decay != 1 and not of_layers:
+        raise UserError(
+            f"SOLVER.LAYER_DECAY is {layer_decay}, but the model has no ViT; set it to 1.0"
+        )
+    vectors = vit_vectors(model) if weight_decay_vit_vectors is not None else set()
+    groups: dict[tuple[float, float | None], dict] = {}
     for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
                 continue
             full_name = f"{module_name}.{name}" if module_name else name
-            lr, decay = base_lr, weight_decay
+            lr: float = base_lr
+            decay: float | None = weight_decay
             for pattern, factor in lr_factors:
                 if fnmatchcase(full_name, pattern):
                     lr = base_lr * factor
-            if isinstance(module, _NORMS) and weight_decay_norm is not None:
+            lr *= of_layers.get(full_name, 1.0)
+            if full_name in vectors:
+                decay = weight_decay_vit_vectors
+            elif isinstance(module, _NORMS) and weight_decay_norm is not None:
                 decay = weight_decay_norm
             elif name.endswith("bias") and weight_decay_bias is not None:
                 decay = weight_decay_bias

@@ -10,7 +10,7 @@ from tubedet.checkpoint.tensor_checks import tensor_fault
 logger = logging.getLogger(__name__)
 
 # What decides which parameters train, and in which group.
-_KEYS = "MODEL.FREEZE, SOLVER.LR_FACTORS, SOLVER.WEIGHT_DECAY_NORM or SOLVER.WEIGHT_DECAY_BIAS"
+_KEYS = "MODEL.FREEZE, SOLVER.LR_FACTORS, LAYER_DECAY or WEIGHT_DECAY_NORM, _BIAS or _VIT_VECTORS"
 
 
 def with_own_settings(optimizer: torch.optim.Optimizer, state: dict) -> dict:
@@ -38,7 +38,8 @@ def with_own_settings(optimizer: torch.optim.Optimizer, state: dict) -> dict:
     if changed:
         logger.info(
             f"learning rates and weight decay of {len(changed)} parameters are those of the config "
-            "from now on, not those of the checkpoint (SOLVER.BASE_LR, LR_FACTORS, WEIGHT_DECAY)"
+            "from now on, not those of the checkpoint (SOLVER.BASE_LR, LR_FACTORS, LAYER_DECAY, "
+            "WEIGHT_DECAY)"
         )
     kept = state["state"]
     moved = {now[name]: kept[index] for name, index in before.items() if index in kept}

@@ -27,6 +27,7 @@ from tubedet.data.datasets.custom import check_actions
 from tubedet.data.device_transfer import DevicePrefetcher
 from tubedet.data.loading import build_test_loader, with_single_threaded_workers
 from tubedet.data.resumed_sampling import go_on_behind, with_resumable_order
+from tubedet.data.size_groups import SizeGroupedBatches
 from tubedet.errors import UserError
 from tubedet.evaluation import ActionTubeEvaluator, AVAEvaluator
 from tubedet.files.full_disks import full_disk_told_once
@@ -37,6 +38,7 @@ from .data_checks import warn_of_crowds, warn_of_mirrored_actions
 from .dataset_lists import evenly_sampled, read_key_frames
 from .evaluation_precision import AMP_DTYPES, EvaluatedModel, evaluation_dtype
 from .freezing import freeze_parameters
+from .lr_schedule import build_lr_scheduler
 from .metrics_file import METRICS, WrittenEvaluation, forget_iterations, has_evaluation
 from .model_actions import checkpointed_actions
 from .model_loading import build_checkpointer
@@ -199,19 +201,8 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_lr_scheduler(cls, cfg, optimizer):
-        """Return the schedule of the learning rate.
-
-        Args:
-            cfg: ``SOLVER.LR_SCHEDULER_NAME`` is one of detectron2's.
-            optimizer: whose learning rate it changes.
-
-        Raises:
-            UserError: if there is no such schedule.
-        """
-        try:
-            return super().build_lr_scheduler(cfg, optimizer)
-        except (IndexError, ValueError) as error:  # the former for too few SOLVER.STEPS
-            raise UserError(f"SOLVER.LR_SCHEDULER_NAME or its values: {error}") from error
+        """See :func:`tubedet.engine.lr_schedule.build_lr_scheduler`."""
+        return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -228,8 +219,17 @@ class Trainer(DefaultTrainer):
                 numbers = [len(key_frame["annotations"]) for key_frame in key_frames]
                 warn_of_crowds(numbers, num_queries=number_of(cfg, key), key=key)
         mapper = ClipDatasetMapper(cfg, is_train=True)
-        loader = build_detection_train_loader(cfg, mapper=mapper, dataset=key_frames)
-        loader = with_resumable_order(with_single_threaded_workers(loader), key_frames)
+        unit = cfg.DATALOADER.SIZE_GROUPING
+        loader = build_detection_train_loader(
+            cfg,
+            mapper=mapper,
+            dataset=key_frames,
+            aspect_ratio_grouping=unit > 0 or cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+        )
+        if unit > 0:
+            loader = SizeGroupedBatches(loader.dataset, loader.batch_size, unit=unit)
+        loader = with_single_threaded_workers(loader)
+        loader = with_resumable_order(loader, key_frames, mapper.clip_size)
         return DevicePrefetcher(loader, cfg.MODEL.DEVICE)
 
     @classmethod

@@ -5,6 +5,7 @@ from detectron2.config import CfgNode
 from torch import nn
 
 import tubedet
+from tubedet.data.clip_sampling import clip_spacing
 from tubedet.inference import action_names_of
 
 from .trace import MAX_BATCH, MAX_SIDE, MIN_SIDE, ClipShape
@@ -20,19 +21,27 @@ def deployment_record(cfg: CfgNode, shape: ClipShape, model: nn.Module | None = 
 
     Returns:
         json content: ``architecture``; ``num_frames`` T, ``key_frame`` (slot of the key frame),
-        ``frame_stride`` and ``fps`` in which it counts; ``batch`` and ``sides`` as [smallest,
-        largest], or ``batch`` as a number and ``size`` as [H, W] where they are fixed;
-        ``side_multiple``, of which free sides must be multiples; ``short_side`` and ``max_size``
-        in pixels, to which evaluation resizes a clip; ``device``, on which a ``torch_export`` file
+        ``frame_stride`` and ``frame_shift`` of :func:`~tubedet.data.clip_sampling.clip_offsets`,
+        ``fps`` in which they count; ``batch`` and ``sides`` as [smallest, largest], or ``batch`` as
+        a number and ``size`` as [H, W] where they are fixed; ``side_multiple``, of which free sides
+        must be multiples; ``short_side`` and ``max_size`` in pixels, to which evaluation resizes a
+        clip; ``device``, on which a ``torch_export`` file
         runs; ``action_names`` (A,); ``tubedet`` and ``torch`` (versions).
     """
     clip = cfg.INPUT.CLIP
+    frame_stride, frame_shift = clip_spacing(
+        num_frames=shape.num_frames,
+        frame_stride=clip.FRAME_STRIDE,
+        frame_shift=clip.FRAME_SHIFT,
+        span=clip.SPAN,
+    )
     sides = {"size": list(shape.size)} if shape.size else {"sides": [MIN_SIDE, MAX_SIDE]}
     return {
         "architecture": cfg.MODEL.META_ARCHITECTURE,
         "num_frames": shape.num_frames,
         "key_frame": shape.num_frames // 2,
-        "frame_stride": clip.FRAME_STRIDE,
+        "frame_stride": frame_stride,
+        "frame_shift": frame_shift,
         "fps": clip.FPS,
         "batch": shape.batch or [1, MAX_BATCH],
         **sides,

@@ -26,7 +26,7 @@ class ClipShape:
         num_frames: T, which is always fixed.
         batch: B, or None for any up to :data:`MAX_BATCH`.
         size: (H, W) in pixels, or None for any sides in :data:`MIN_SIDE` .. :data:`MAX_SIDE`.
-        multiple: what sides that are not fixed must be multiples of, a divisor of 32.
+        multiple: what sides that are not fixed must be multiples of.
     """
 
     num_frames: int
@@ -38,8 +38,13 @@ class ClipShape:
     def of(
         cls, model: ClipDetector, num_frames: int, batch: int | None, size: tuple[int, int] | None
     ) -> ClipShape:
-        """Return the shape with the multiple that a model's feature pyramid asks for."""
+        """Return the shape with the multiple that a model's backbone asks for."""
         return cls(num_frames, batch, size, max(model.backbone.size_divisibility, 1))
+
+    def rounded_up(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return (H, W) rounded up to the multiples that free sides have."""
+        height, width = (-(-side // self.multiple) * self.multiple for side in size)
+        return height, width
 
     def random_clips(
         self, batch: int, size: tuple[int, int], generator: torch.Generator
@@ -63,7 +68,8 @@ def trace_detector(model: ClipDetector, shape: ClipShape) -> ExportedProgram:
         ExportError: if PyTorch cannot express the model, with its reason.
     """
     program = ClipProgram(model)
-    clips = shape.random_clips(_TRACED_BATCH, _TRACED_SIZE, torch.Generator().manual_seed(0))
+    size = shape.rounded_up(_TRACED_SIZE)
+    clips = shape.random_clips(_TRACED_BATCH, size, torch.Generator().manual_seed(0))
     axes = {}
     if shape.batch is None:
         axes[0] = Dim("batch", min=1, max=MAX_BATCH)
@@ -87,4 +93,4 @@ def trace_detector(model: ClipDetector, shape: ClipShape) -> ExportedProgram:
 def _side(name: str, multiple: int) -> Dim:
     if multiple == 1:
         return Dim(name, min=MIN_SIDE, max=MAX_SIDE)
-    return multiple * Dim(f"{name}_units", min=MIN_SIDE // multiple, max=MAX_SIDE // multiple)
+    return multiple * Dim(f"{name}_units", min=-(-MIN_SIDE // multiple), max=MAX_SIDE // multiple)

@@ -52,8 +52,8 @@ def verification_shapes(shape: ClipShape, short_side: int) -> list[tuple[int, tu
     cases = []
     for batch, size in enumerate(sizes, start=1):
         if not shape.size:
-            height, width = (max(x // shape.multiple * shape.multiple, MIN_SIDE) for x in size)
-            size = (height, width)
+            height, width = (max(x - x % shape.multiple, MIN_SIDE) for x in size)
+            size = shape.rounded_up((height, width))
         cases.append((shape.batch or batch, size))
     return list(dict.fromkeys(cases))
 

@@ -19,11 +19,13 @@ class ClipWindow:
         num_frames: T, frames of a clip.
         frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
         fps: frames per second in which the stride counts.
+        frame_shift: frames, counted likewise, by which the clip is late.
     """
 
-    def __init__(self, *, num_frames: int, frame_stride: float, fps: float):
+    def __init__(self, *, num_frames: int, frame_stride: float, fps: float, frame_shift: float = 0):
         self.num_frames = num_frames
         self.frame_stride = frame_stride
+        self.frame_shift = frame_shift
         self.fps = fps
         self._frames: deque[tuple[float, np.ndarray]] = deque()
 
@@ -66,7 +68,7 @@ class ClipWindow:
             key_time: time of the key frame, seconds since the first frame of the video.
 
         Returns:
-            array (T, H, W, 3), the key frame in slot ``T // 2``.
+            array (T, H, W, 3), the key frame in slot ``T // 2`` unless ``frame_shift`` moves it.
         """
         begins = [time for time, _ in self._frames]
         # In each slot the last frame that begins before the slot's limit.
@@ -96,6 +98,10 @@ class ClipWindow:
 
     def _limits(self, key_time: float) -> np.ndarray:
         times = clip_times(
-            key_time, num_frames=self.num_frames, frame_stride=self.frame_stride, fps=self.fps
+            key_time,
+            num_frames=self.num_frames,
+            frame_stride=self.frame_stride,
+            frame_shift=self.frame_shift,
+            fps=self.fps,
         )
         return display_limits(np.maximum(times, 0), tick=1 / self.fps)

@@ -26,8 +26,8 @@ class KeyFrameClip:
 
     Attributes:
         time: of the key frame, seconds since the first frame of the video.
-        clip: array (T, H, W, 3), the key frame in slot ``T // 2``.
-        key_frame: what :meth:`KeyFrameClips.add` was given to keep for the frame in that slot.
+        clip: array (T, H, W, 3), the key frame in slot ``T // 2`` unless ``frame_shift`` moves it.
+        key_frame: what :meth:`KeyFrameClips.add` was given to keep for the key frame.
     """
 
     time: float
@@ -48,6 +48,7 @@ class KeyFrameClips:
         num_frames: T, frames of a clip.
         frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
         fps: frames per second in which the stride counts.
+        frame_shift: frames, counted likewise, by which the clip is late.
         every: seconds between key frames.
         start, end: the part: seconds since the first frame, the end excluded; None: the
             end of the video.
@@ -67,6 +68,7 @@ class KeyFrameClips:
         frame_stride: float,
         fps: float,
         every: float,
+        frame_shift: float = 0,
         start: float = 0.0,
         end: float | None = None,
     ):
@@ -79,7 +81,9 @@ class KeyFrameClips:
         self.start, self.end = start, math.inf if end is None else end
         self._every = every
         self.tolerance = min(TIME_TOLERANCE, every / 4)
-        self._window = ClipWindow(num_frames=num_frames, frame_stride=frame_stride, fps=fps)
+        self._window = ClipWindow(
+            num_frames=num_frames, frame_stride=frame_stride, frame_shift=frame_shift, fps=fps
+        )
         # Times of the key frames whose clips are not complete yet, and number of the last multiple.
         self._pending: deque[float] = deque()
         self._last_multiple = -1

@@ -123,6 +123,8 @@ class VideoActionDetector:
         num_frames: T, frames of a clip.
         frame_stride: distance of neighbouring frames, counted in frames of rate ``fps``.
         fps: frames per second in which the stride counts; the rate of the video may differ.
+        frame_shift: frames, counted likewise, by which the clip is late; see
+            :func:`~tubedet.data.clip_sampling.clip_offsets`.
         min_decoded_side: jpg frames may be decoded for the model at a reduced size whose short
             side is at least this, pixels. None: always in full.
         amp: see :class:`~tubedet.inference.clip_inference.ClipInference`.
@@ -146,6 +148,7 @@ class VideoActionDetector:
         num_frames: int,
         frame_stride: float,
         fps: float,
+        frame_shift: float = 0,
         min_decoded_side: int | None = None,
         amp: str | None = None,
         compile: bool = False,
@@ -158,6 +161,7 @@ class VideoActionDetector:
         self.augmentations = T.AugmentationList(augmentations)
         self.num_frames = num_frames
         self.frame_stride = frame_stride
+        self.frame_shift = frame_shift
         self.fps = fps
         self.min_decoded_side = min_decoded_side
 
@@ -197,7 +201,8 @@ class VideoActionDetector:
         elif device is not None:
             model = model.to(device)
         evaluation = ClipDatasetMapper.from_config(cfg, is_train=False)
-        shared = ("augmentations", "num_frames", "frame_stride", "fps", "min_decoded_side")
+        sampling = ("num_frames", "frame_stride", "frame_shift", "fps")
+        shared = ("augmentations", *sampling, "min_decoded_side")
         return {
             "model": prepare_for_inference(model, AMP_DTYPES.get(amp or "")),
             "amp": amp,
@@ -264,6 +269,7 @@ class VideoActionDetector:
         return KeyFrameClips(
             num_frames=self.num_frames,
             frame_stride=self.frame_stride,
+            frame_shift=self.frame_shift,
             fps=self.fps,
             every=every,
             start=start,

@@ -8,7 +8,7 @@ that MCG-NJU/STMixer and MCG-NJU/VideoMAE-Action-Detection take from it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -200,7 +200,7 @@ class ViT(Backbone):
         attended = self.content(x, sizes)
         tokens = x.flatten(2).transpose(1, 2)
         tokens = tokens + self._positions(x, sizes).to(tokens.dtype)
-        keys = None if attended is None else attended.expand(-1, *grid).flatten(1)
+        keys = None if attended is None else attended.expand(x.shape[0], *grid).flatten(1)
         for block in self.blocks:
             if self.checkpointing and torch.is_grad_enabled():
                 tokens = checkpoint(block, tokens, keys, use_reentrant=False)
@@ -230,12 +230,13 @@ class ViT(Backbone):
             sizes: see :meth:`forward`.
 
         Returns:
-            bool (B, 1, h, w), False on padding; None: there is none, or it is not masked.
+            bool (B or 1, 1, h, w), False on padding; None: there is none, or it is not masked.
         """
         if not self.mask_padding or sizes is None:
             return None
         grids = self._grids(x, sizes)
-        if all(grid == tuple(x.shape[3:]) for grid in grids):
+        free = torch.compiler.is_compiling()  # whose sizes are not compared
+        if not free and all(grid == tuple(x.shape[3:]) for grid in grids):
             return None
         rows, columns = (torch.arange(n, device=x.device) for n in x.shape[3:])
         masks = [(rows < h)[:, None] & (columns < w) for h, w in grids]
@@ -243,10 +244,9 @@ class ViT(Backbone):
 
     def _grids(self, x: torch.Tensor, sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Rows and columns of tokens that each clip reaches into, at most those of the map."""
-        if len(sizes) == 1:
-            sizes = [sizes[0]] * x.shape[0]
-        p = self.patch_size
-        return [(min(-(-h // p), x.shape[3]), min(-(-w // p), x.shape[4])) for h, w in sizes]
+        p, (rows, columns) = self.patch_size, x.shape[3:]
+        smaller: Callable = torch.sym_min  # of free sizes too
+        return [(smaller(-(-h // p), rows), smaller(-(-w // p), columns)) for h, w in sizes]
 
     def _positions(self, x: torch.Tensor, sizes: Sequence[tuple[int, int]] | None) -> torch.Tensor:
         """Position codes (B or 1, N, D) of a map (B, D, t, h, w)."""
