@@ -48,10 +48,7 @@ class ReferenceCase:
     def drawn_input(self, name: str) -> torch.Tensor:
         """An input that is drawn by its name instead of stored: float32."""
         shape, scale, *shift = self.meta["drawn_inputs"][name]
-        seed = (zlib.crc32(f"in/{name}".encode()) + 7919 * self.meta["seed"]) % 2**32
-        value = np.random.RandomState(seed).standard_normal(int(np.prod(shape)))
-        value = np.float32(scale) * value.astype(np.float32).reshape(shape)
-        return torch.from_numpy(value + np.float32(sum(shift)))
+        return scale * self.draw(f"in/{name}", shape) + sum(shift)
 
     def draw(self, key: str, shape) -> torch.Tensor:
         """Normal numbers that belong to a name: float32 of any shape."""

@@ -47,9 +47,8 @@ def _frames_that_count(target: ClipTarget, num_frames: int) -> list[int]:
         return [num_frames // 2]
     if target.frame_annotated is None:
         return list(range(num_frames))
-    counts = [bool(x) for x in target.frame_annotated]
-    counts[num_frames // 2] = True  # the key frame is what the clip was drawn for
-    return [frame for frame, is_annotated in enumerate(counts) if is_annotated]
+    counts = [frame for frame, is_annotated in enumerate(target.frame_annotated) if is_annotated]
+    return counts or [num_frames // 2]
 
 
 def _target_in_frame(target: ClipTarget, frame: int) -> ClipTarget:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 
@@ -58,7 +59,7 @@ class LayerOutput:
             change: from a tensor to what takes its place.
         """
         values = {name: getattr(self, name) for name in tensor_fields()}
-        changed: dict = {name: change(x) for name, x in values.items() if x is not None}
+        changed: Any = {name: change(x) for name, x in values.items() if x is not None}
         return replace(self, **changed)
 
     @classmethod
