@@ -35,11 +35,10 @@ def session_of(body: bytes, uploads: str) -> str | None:
     data, session = request.get("data"), request.get("session_hash")
     if request["fn_index"] != 0 or not isinstance(data, list) or len(data) != 3:
         return None
-    if not (
-        _is_upload(data[0], uploads)
-        and _is_within(data[1], THRESHOLDS)
-        and _is_within(data[2], RATES)
-    ):
+    file, threshold, rate = data
+    if not (_is_within(threshold, THRESHOLDS) and _is_within(rate, RATES)):
+        return None
+    if file is not None and not _is_upload(file, uploads):
         return None
     return session if is_session(session) else None
 
