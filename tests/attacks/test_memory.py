@@ -1,37 +1,11 @@
 """Small files that would fill the memory: the peak of a process that reads them is bounded."""
 
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import av
 from growing_video import write_growing_video
-
-ROOT = Path(__file__).resolve().parents[2]
-MEGABYTE = 2**20
-# Prints the peak of the memory before and after, in bytes.
-PROGRAM = """
-import resource, sys
-sys.path[:0] = [{root!r}, {root!r} + "/tests"]
-{prepare}
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-before = peak()
-{work}
-print(before, peak())
-"""
-
-
-def growth(prepare, work):
-    """Bytes by which the peak of a fresh process rises."""
-    program = PROGRAM.format(root=str(ROOT), prepare=prepare, work=work)
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True
-    )
-    before, after = map(int, result.stdout.split()[-2:])
-    return after - before
-
+from memory_growth import MEGABYTE, growth
 
 READ_CHECKPOINT = """
 from tubedet.checkpoint import CheckpointError

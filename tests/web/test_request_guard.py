@@ -1,6 +1,8 @@
 """Which requests reach the page."""
 
 import asyncio
+import json
+import logging
 import socket
 
 import pytest
@@ -10,11 +12,16 @@ pytest.importorskip("gradio")
 from tubedet.web.request_guard import AccessRules, RequestGuard, is_local  # noqa: E402
 
 TOKEN = "0123456789abcdef"
+JOIN = "/gradio_api/queue/join"
+NO_JOB = "This is no request of the page's form"
+FILE = {"path": "/served/x/a.mp4", "meta": {"_type": "gradio.FileData"}}
+JOB = {"data": [FILE, 0.5, 1.0], "fn_index": 0, "session_hash": "s1"}
 
 
-def ask(rules, method="GET", path="/", headers=(), query="", bodies=(b"",)):
+def ask(rules, method="GET", path="/", headers=(), query="", bodies=None, guard=None):
     """Status, headers and text of the answer; what got through is 200 with its body's length."""
-    sent, chunks = [], list(bodies)
+    sent = []
+    chunks = list(bodies or [json.dumps(JOB).encode() if path == JOIN else b""])
 
     async def page(scope, receive, send):
         length = 0
@@ -40,7 +47,9 @@ def ask(rules, method="GET", path="/", headers=(), query="", bodies=(b"",)):
         "query_string": query.encode(),
         "headers": [(k.encode(), v.encode()) for k, v in given.items() if v is not None],
     }
-    asyncio.run(RequestGuard(page, rules)(scope, receive, send))
+    guard = guard or RequestGuard(page, rules)
+    guard.app = guard.app or page
+    asyncio.run(guard(scope, receive, send))
     names = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], names, sent[1]["body"].decode()
 
@@ -111,9 +120,12 @@ def test_bodies_are_limited():
         status, _, text = ask(rules, "POST", path, {"content-length": str(most + 1)})
         assert status == 413 and "At most" in text
         # Without a length, or with a false one.
-        assert ask(rules, "POST", path, bodies=[bytes(most // 2)] * 2)[2] == str(most // 2 * 2)
-        bodies = [bytes(most // 2)] * 3
-        assert ask(rules, "POST", path, {"content-length": "5"}, bodies=bodies)[2] == "broken off"
+        job, half = json.dumps(JOB).encode(), most // 2
+        bodies = [job + b" " * (half - len(job)), b" " * half]
+        assert ask(rules, "POST", path, bodies=bodies)[2] == str(half * 2)
+        headers = {"content-length": "5"}
+        status, _, text = ask(rules, "POST", path, headers, bodies=[*bodies, b" " * half])
+        assert (status, text) == ((400, NO_JOB) if path == JOIN else (200, "broken off"))
     for length in ("-1", "1e3", "٣", ""):
         headers = {"content-length": length} if length.isascii() else {}
         assert ask(rules, "POST", path, headers)[0] == (400 if headers else 200)
@@ -170,3 +182,56 @@ def test_an_upload_that_stands_still_is_ended():
 def test_addresses_of_this_computer_only():
     assert all(map(is_local, ("127.0.0.1", "localhost", "::1", "[::1]", "127.1.2.3")))
     assert not any(map(is_local, ("0.0.0.0", "::", "10.0.0.1", "mybox", "localhost.evil")))
+
+
+def test_results_are_for_those_who_started_a_job():
+    guard = RequestGuard(None, LOCAL)
+
+    def results(query):
+        return ask(LOCAL, path="/gradio_api/queue/data", query=query, guard=guard)[0]
+
+    assert results("session_hash=s1") == 404
+    assert ask(LOCAL, "POST", JOIN, guard=guard)[0] == 200
+    assert results("session_hash=s1") == 200
+    for query in ("", "session_hash=", "session_hash=s2", "session_hash=s1&session_hash=s1"):
+        assert results(query) == 404
+    for number in range(1000):  # so many are remembered
+        job = {**JOB, "session_hash": f"n{number}"}
+        ask(LOCAL, "POST", JOIN, bodies=[json.dumps(job).encode()], guard=guard)
+    assert results("session_hash=n0") == 200 and results("session_hash=s1") == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "status", "text"),
+    [
+        ("/gradio_api/upload", OSError(28, "No space left on device"), 507, "The disk of this"),
+        ("/gradio_api/upload", TypeError("File is not an\ninstance"), 400, "No file was sent"),
+        (JOIN, KeyError(-1), 500, "The page failed at this request"),
+    ],
+)
+def test_what_the_page_fails_at_is_one_line(path, error, status, text, caplog):
+    async def page(scope, receive, send):
+        raise error
+
+    caplog.set_level(logging.WARNING, "tubedet")
+    answer = ask(LOCAL, "POST", path, guard=RequestGuard(page, LOCAL))
+    assert answer[0] == status and answer[2].startswith(text)
+    (record,) = caplog.records
+    assert record.exc_info is None and "\n" not in record.getMessage()
+    assert record.getMessage().startswith(f"POST {path}: {type(error).__name__}: ")
+
+
+def test_an_answer_that_breaks_off_is_ended(caplog):
+    sent = []
+
+    async def page(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("response already started")
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}
+    asyncio.run(RequestGuard(page, LOCAL)(scope, None, send))
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert sent[1]["more_body"] is False and len(caplog.records) == 1

@@ -1,11 +1,14 @@
 """The page's server: which files can be had from it."""
 
+import errno
 import http.client
 import json
 import os
 import re
 import socket
+import threading
 import time
+import urllib.error
 import urllib.request
 import uuid
 from pathlib import Path
@@ -181,8 +184,10 @@ def test_only_uploads_and_results_can_be_had(serve, film, tmp_path, monkeypatch)
         assert status == 413 and b"At most 1.06 MB are accepted" in content
 
         # Nor can the model be pointed at them.
-        for path in (str(secret), "secret.mp4", f"{address}theme.css", "/etc/passwd"):
-            assert not detect(address, path)[-1]["success"], path
+        climbing = f"{served}/../../{secret.name}"
+        for path in (str(secret), "secret.mp4", f"{address}theme.css", "/etc/passwd", climbing):
+            with pytest.raises(urllib.error.HTTPError, match="400"):
+                detect(address, path)
 
         result = detect(address, uploaded)
         assert result[-1]["success"]
@@ -273,3 +278,81 @@ def test_a_job_that_takes_too_long_is_ended(serve, film):
         _, content = upload(address, film)
         result = detect(address, json.loads(content)[0])
         assert "my film.mp4 takes longer than 1e-09 minutes" in json.dumps(result)
+
+
+def join(address, path, session):
+    """Status of the answer to a press of the button."""
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    body = {"data": [file, 0.5, 1.0], "fn_index": 0, "session_hash": session}
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=120)
+    headers = {"Content-Type": "application/json"}
+    connection.request("POST", "/gradio_api/queue/join", json.dumps(body), headers)
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def test_wrong_requests_are_answered_in_a_line(serve, capfd):
+    form = {"Content-Type": "multipart/form-data; boundary=B"}
+    without_file = '--B\r\nContent-Disposition: form-data; name="files"\r\n\r\nx\r\n--B--\r\n'
+    with serve() as address:
+        for number in (-1, 99, 10**30):
+            body = json.dumps({"data": [None, 0.5, 1.0], "fn_index": number, "session_hash": "a"})
+            connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", "/gradio_api/queue/join", body, headers)
+            response = connection.getresponse()
+            assert (response.status, response.read()) == (
+                400,
+                b"This is no request of the page's form",
+            )
+        assert get(address, "/gradio_api/queue/data?session_hash=unknown")[0] == 404
+        connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
+        connection.request("POST", "/gradio_api/upload", without_file, form)
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (400, b"No file was sent")
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_a_full_disk_is_told_and_others_go_on(serve, film, monkeypatch, capfd):
+    write, fulls = video_analysis.write_video_results, [True, False]
+
+    def write_on_full_disk(detector, source, outputs, **options):
+        if not fulls.pop(0):
+            return write(detector, source, outputs, **options)
+        outputs.video.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(video_analysis, "write_video_results", write_on_full_disk)
+    with serve() as address:
+        _, content = upload(address, film)
+        (uploaded,) = json.loads(content)
+        work = Path(uploaded).parents[2] / "work"
+        assert "The disk of this page is full. Try again" in json.dumps(detect(address, uploaded))
+        assert list(work.iterdir()) == []
+        assert "5 key frames" in json.dumps(detect(address, uploaded))
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_twenty_wait_and_more_are_told(serve, film, monkeypatch):
+    may_go_on = threading.Event()
+    write = video_analysis.write_video_results
+
+    def wait(*arguments, **options):
+        assert may_go_on.wait(60)
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(video_analysis, "write_video_results", wait)
+    with serve() as address:
+        _, content = upload(address, film)
+        (uploaded,) = json.loads(content)
+        answers = [join(address, uploaded, f"visitor{number}") for number in range(25)]
+        refused = [content for status, content in answers if status == 503]
+        assert {status for status, _ in answers} == {200, 503}
+        assert 4 <= len(refused) <= 5 and all(b"Queue is full" in content for content in refused)
+        may_go_on.set()
+        # Two tabs of one visitor are two sessions.
+        for session in ("visitor0", "visitor19"):
+            data = f"{address}gradio_api/queue/data?session_hash={session}"
+            with urllib.request.urlopen(data, timeout=120) as stream:
+                done = next(line for line in stream if b"process_completed" in line)
+            assert b'"success":true' in done.replace(b" ", b"")

@@ -102,3 +102,19 @@ def test_a_gpu_that_breaks_is_told_apart_from_one_that_is_full(analysis, film, m
     with pytest.raises(UserError, match="the memory of cpu is full"):
         with analysis.run(film, threshold=0.5, every=1.0):
             raise AssertionError("there is a result")
+
+
+def test_a_job_without_room_for_its_results_does_not_begin(detector, action_names, film, tmp_path):
+    drawn = 96 * 64 * 50 * 0.1 / 8  # bytes, twice, or the size of the file
+    needed = 2 * max(drawn, film.stat().st_size) + 16 * 2**20
+    limits = {"max_megabytes": 1.0, "max_seconds": 10.0, "work_folder": tmp_path}
+    for free, is_enough in ((needed - 1, False), (needed, True)):
+        analysis = VideoAnalysis(detector, action_names, free_bytes=lambda f=free: f, **limits)
+        if is_enough:
+            with analysis.run(film, threshold=0.5, every=1.0) as result:
+                assert result.video.is_file()
+        else:
+            with pytest.raises(UploadError, match="no room for the results. Try again"):
+                with analysis.run(film, threshold=0.5, every=1.0):
+                    pass
+        assert list(tmp_path.iterdir()) == []

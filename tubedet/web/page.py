@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import html
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import gradio as gr
 
 from tubedet.errors import UserError
+from tubedet.files.full_disks import NO_SPACE
 from tubedet.inference import VideoActionDetector
 from tubedet.inference.device_faults import BrokenDeviceError
 
+from .job_request import RATES, THRESHOLDS
 from .upload_checks import VIDEO_SUFFIXES
 from .upload_field import upload_field
 from .video_analysis import VideoAnalysis
+
+logger = logging.getLogger(__name__)
 
 _TITLE = "Who does what, when"
 _EMPTY_TIMELINE = '<p class="hint">Actions of each person over time appear here.</p>'
@@ -45,6 +50,7 @@ def make_page(
     max_seconds: float,
     keep_seconds: float,
     max_minutes: float = 60.0,
+    free_bytes: Callable[[], float] | None = None,
     on_broken: Callable[[BrokenDeviceError], object] = lambda error: None,
 ) -> gr.Blocks:
     """Lay the page out.
@@ -57,6 +63,8 @@ def make_page(
         max_seconds: longest video that is accepted.
         keep_seconds: age at which uploads and results are deleted, which the page says.
         max_minutes: longest time that a video may take.
+        free_bytes: asked before each job how much room there is for its results; None: that of
+            the disk.
         on_broken: called when the device works no more, after the visitor was told.
 
     Returns:
@@ -69,6 +77,7 @@ def make_page(
         max_megabytes=max_megabytes,
         max_seconds=max_seconds,
         max_minutes=max_minutes,
+        free_bytes=free_bytes,
         video_selector="#annotated video",
     )
     with gr.Blocks(title=f"tubedet: {_TITLE}", analytics_enabled=False) as page:
@@ -82,8 +91,7 @@ def make_page(
                     height=150,
                 )
                 threshold = gr.Slider(
-                    0.05,
-                    1.0,
+                    *THRESHOLDS,
                     value=0.5,
                     step=0.05,
                     label="Action threshold",
@@ -91,8 +99,7 @@ def make_page(
                     elem_id="threshold",
                 )
                 rate = gr.Slider(
-                    0.5,
-                    4.0,
+                    *RATES,
                     value=1.0,
                     step=0.5,
                     label="Key frames per second",
@@ -165,6 +172,12 @@ def _run(
             )
     except UserError as error:
         yield (_message("error", str(error)), *nothing)
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        logger.warning(f"{path}: {error}")
+        said = "The disk of this page is full. Try again in some minutes."
+        yield (_message("error", said), *nothing)
     except BrokenDeviceError as error:
         said = "The GPU of this page stopped working. Try again when the page is back."
         yield (_message("error", said), *nothing)

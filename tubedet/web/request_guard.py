@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import logging
 import math
 import re
 import socket
@@ -19,6 +20,15 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tubedet.files.full_disks import NO_SPACE
+
+from .job_request import is_session, session_of
+
+logger = logging.getLogger(__name__)
+
+_UPLOAD = "/gradio_api/upload"
+_JOIN = "/gradio_api/queue/join"
+_RESULTS = "/gradio_api/queue/data"
 # What the page asks for: everything else that gradio answers is closed.
 _ROUTES = {
     "GET": (
@@ -29,14 +39,14 @@ _ROUTES = {
         "/(assets|static)/.+",
         "/gradio_api/app_id",
         "/gradio_api/file=/.+",  # absolute paths; gradio would fetch an address for a visitor
-        "/gradio_api/queue/data",
+        _RESULTS,
         "/gradio_api/startup-events",
         "/gradio_api/upload_progress",
     ),
-    "POST": ("/gradio_api/queue/join", "/gradio_api/upload"),
+    "POST": (_JOIN, _UPLOAD),
 }
 _ROUTES["HEAD"] = _ROUTES["GET"]
-_UPLOAD = "/gradio_api/upload"
+_MAX_SESSIONS = 1000  # that are remembered
 # gradio itself asks for it when it starts; it does nothing a second time.
 _WITHOUT_TOKEN = ("/gradio_api/startup-events",)
 _COOKIE = "tubedet_token"
@@ -72,6 +82,7 @@ class AccessRules:
 
     Attributes:
         host: address that the server listens at.
+        uploads: folder of what visitors brought.
         names: further names by which it is reached, such as that of a proxy in front of it.
         token: what a visitor must know; None: nothing.
         max_upload_bytes: largest upload.
@@ -80,6 +91,7 @@ class AccessRules:
     """
 
     host: str
+    uploads: str = "/"
     names: Collection[str] = ()
     token: str | None = None
     max_upload_bytes: int = 100 << 20
@@ -119,6 +131,7 @@ class RequestGuard:
         self.app = app
         self.rules = rules
         self._free_bytes = math.inf  # what all uploads that are under way may still store
+        self._sessions: dict[str, None] = {}  # those that have started a job, in this order
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; see ASGI."""
@@ -128,8 +141,43 @@ class RequestGuard:
         refusal = self._refusal(scope)
         if refusal is not None:
             await refusal(scope, receive, send)
-        else:
-            await self.app(scope, self._limited(receive, scope["path"]), send)
+            return
+        receive = self._limited(receive, scope["path"])
+        if scope["path"] == _JOIN:
+            body = await _whole_body(receive)
+            session = None if body is None else session_of(body, self.rules.uploads)
+            if body is None or session is None:
+                answer = _answer(HTTPStatus.BAD_REQUEST, "This is no request of the page's form")
+                await answer(scope, receive, send)
+                return
+            self._remember(session)
+            receive = _again(body, receive)
+        await self._answered(scope, receive, send)
+
+    def _remember(self, session: str) -> None:
+        self._sessions.pop(session, None)
+        self._sessions[session] = None
+        if len(self._sessions) > _MAX_SESSIONS:
+            del self._sessions[next(iter(self._sessions))]
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the page answer. What it fails at is one line, and the visitor is told as well."""
+        is_begun = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal is_begun
+            is_begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_on)
+        except Exception as error:  # gradio's, of whatever kind
+            reason = " ".join(str(error).split())[:200]
+            logger.warning(f"{scope['method']} {scope['path']}: {type(error).__name__}: {reason}")
+            if is_begun:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            else:
+                await _told(error, scope["path"])(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
         """Return the answer to a request that does not reach the page."""
@@ -157,6 +205,8 @@ class RequestGuard:
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"At most {self._max_bytes(path) / 2**20:.3g} MB are accepted",
             )
+        if path == _RESULTS and not self._is_known(scope):
+            return _answer(HTTPStatus.NOT_FOUND, "No job was started in this session")
         if path == _UPLOAD:
             self._free_bytes = self.rules.free_bytes()
             if self._free_bytes <= int(length):
@@ -180,6 +230,12 @@ class RequestGuard:
         return _answer(
             HTTPStatus.UNAUTHORIZED, "This page needs the token that was printed at its start"
         )
+
+    def _is_known(self, scope: Scope) -> bool:
+        """Whether results are asked for where a job was started."""
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        names = query.get("session_hash", [])
+        return len(names) == 1 and is_session(names[0]) and names[0] in self._sessions
 
     def _max_bytes(self, path: str) -> int:
         # What surrounds the file in a form is small.
@@ -212,6 +268,37 @@ class RequestGuard:
 
 def _answer(status: HTTPStatus, text: str) -> Response:
     return PlainTextResponse(text, status_code=int(status))
+
+
+def _told(error: Exception, path: str) -> Response:
+    """Return the answer to a request that the page failed at."""
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return _answer(
+            HTTPStatus.INSUFFICIENT_STORAGE, "The disk of this page is full; try again later"
+        )
+    if path == _UPLOAD and isinstance(error, TypeError):  # a form without a file
+        return _answer(HTTPStatus.BAD_REQUEST, "No file was sent")
+    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "The page failed at this request")
+
+
+async def _whole_body(receive: Receive) -> bytes | None:
+    """Read a body, of which :meth:`RequestGuard._limited` bounds the size; None if it broke off."""
+    body = b""
+    while (message := await receive())["type"] == "http.request":
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return body
+    return None
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Hand out a body that was read."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_again
 
 
 def _name(host: str) -> str:

@@ -62,10 +62,13 @@ def serving(
     with VisitorFiles(keep_seconds=keep_seconds) as files:
         rules = AccessRules(
             host=host,
+            uploads=str(files.served),
             names=frozenset(name.lower() for name in names),
             token=token,
             max_upload_bytes=max_bytes,
-            free_bytes=lambda: _MAX_STORED_UPLOADS * max_bytes - files.num_bytes(),
+            free_bytes=lambda: min(
+                _MAX_STORED_UPLOADS * max_bytes - files.num_bytes(), files.disk_bytes()
+            ),
             max_upload_seconds=min(600.0, keep_seconds),
         )
         environment = {

@@ -21,6 +21,9 @@ from tubedet.inference.video_results import VideoTimeError
 from .timeline import action_spans, draw_timeline
 from .upload_checks import UploadError, check_upload, open_upload
 
+_BITS_PER_PIXEL = 0.1  # of annotated videos, as H.264
+_SPARE_BYTES = 16 << 20  # for the csv and the json lines
+
 
 @dataclass(frozen=True)
 class AnalyzedVideo:
@@ -49,6 +52,8 @@ class VideoAnalysis:
         max_megabytes: see above.
         max_seconds: see above.
         max_minutes: longest time that a video may take.
+        free_bytes: asked before each job how much room there is for its results; None: that of
+            the disk.
         video_selector: CSS selector of the video that a click in the timeline moves.
 
     Attributes:
@@ -65,6 +70,7 @@ class VideoAnalysis:
         max_megabytes: float,
         max_seconds: float,
         max_minutes: float = 60.0,
+        free_bytes: Callable[[], float] | None = None,
         video_selector: str = "video",
     ):
         self.detector = detector
@@ -73,6 +79,7 @@ class VideoAnalysis:
         self.max_megabytes = max_megabytes
         self.max_seconds = max_seconds
         self.max_minutes = max_minutes
+        self.free_bytes = free_bytes or (lambda: shutil.disk_usage(work_folder).free)
         self.video_selector = video_selector
 
     @contextlib.contextmanager
@@ -105,6 +112,7 @@ class VideoAnalysis:
             duration = check_upload(
                 path, max_megabytes=self.max_megabytes, max_seconds=self.max_seconds
             )
+            self._check_room(path, duration)
             results = Path(folder) / path.stem
             video, csv, jsonl = (results.with_suffix(s) for s in (".mp4", ".csv", ".jsonl"))
             try:
@@ -158,6 +166,18 @@ class VideoAnalysis:
                     if summary.num_damaged
                     else ""
                 ),
+            )
+
+    def _check_room(self, path: Path, duration: float) -> None:
+        """Refuse a job whose results would not fit, before it begins."""
+        with open_upload(path) as source:
+            pixels, rate = source.height * source.width, float(source.rate)
+        drawn = max(path.stat().st_size, pixels * rate * duration * _BITS_PER_PIXEL / 8)
+        # The results are made in one place and handed out from another.
+        if self.free_bytes() < 2 * drawn + _SPARE_BYTES:
+            raise UploadError(
+                "The page has no room for the results. Try again in some minutes, or take a "
+                "shorter or smaller video."
             )
 
 

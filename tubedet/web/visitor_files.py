@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 _PREFIX = "tubedet-web-"
 _LOCK_FILE = ".lock"
 _MIN_BYTES = 16 << 10  # a file system holds a limited number of files
+_SPARE_BYTES = 64 << 20
+_SILENT_SECONDS = 120  # after which an upload has broken off
 _STARTING_SECONDS = 60  # a page that has just begun has no lock yet
 _own_folders: set[str] = set()  # locks do not part the pages of one process
 
@@ -55,11 +57,18 @@ class VisitorFiles(AbstractContextManager):
         """Size of all that is served, in bytes; a small file takes room, too."""
         return sum(max(status.st_size, _MIN_BYTES) for _, status in _entries(self.served))
 
+    def disk_bytes(self) -> int:
+        """How much an upload may take of the disk, in bytes; some is left to jobs under way."""
+        return shutil.disk_usage(self.served).free - _SPARE_BYTES
+
     def sweep(self) -> None:
         """Delete what is too old. Links are not followed, and a fault at one file stops nothing."""
-        oldest = time.time() - self._keep_seconds
+        now = time.time()
         for path, status in _entries(self.served):
-            if status.st_ctime > oldest:
+            # A complete upload has a folder of its own; one under way is written again and again.
+            is_partial = os.path.dirname(path) == str(self.served) and stat.S_ISREG(status.st_mode)
+            seconds = min(self._keep_seconds, _SILENT_SECONDS) if is_partial else self._keep_seconds
+            if status.st_ctime > now - seconds:
                 continue
             try:
                 if stat.S_ISDIR(status.st_mode):

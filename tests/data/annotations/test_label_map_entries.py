@@ -53,3 +53,9 @@ def test_other_text_is_refused_with_its_line(tmp_path, text, message):
     with pytest.raises(AnnotationError) as caught:
         read_label_map(path)
     assert str(caught.value).startswith(f"{tmp_path}/{message}")
+
+
+def test_messages_are_short_and_lines_are_counted():
+    text = "item { name: 'a' id: 1 }\n\n# b\n" + "x" * 500
+    with pytest.raises(AnnotationError, match=r"^a\.pbtxt:4: 'x{80}' is no complete"):
+        list(label_map_entries(text, "a.pbtxt"))

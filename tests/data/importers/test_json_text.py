@@ -99,5 +99,5 @@ def test_other_values_than_objects_are_refused(tmp_path):
 def test_a_small_file_does_not_unpack_to_gigabytes(tmp_path):
     path = write(tmp_path, gzip.compress(b"{}" + bytes(2**27), 9))
     assert path.stat().st_size < 2**18
-    with pytest.raises(AnnotationError, match=r"boxes.json: .* it unpacks to more than 80,\d"):
+    with pytest.raises(AnnotationError, match=r"boxes.json: it unpacks to more than 2\d,"):
         read_json(path)

@@ -28,9 +28,8 @@ _LINES_PER_CHUNK = 16384
 _SPARE_WIDTH = 24
 _MAX_UNIFORM_ID_WIDTH = 256  # the fast parser reserves that much for every row
 MAX_ACTION_ID = 100_000  # action lists become arrays with a column for each id up to the last
-_MAX_LABEL_MAP = (
-    1 << 20
-)  # characters; the one of AVA has 4,000, and reading takes 150 times as much
+# Characters; the label map of AVA has 4,000, and reading takes up to 230 times as much.
+MAX_LABEL_MAP = 1 << 20
 _COLUMNS = tuple(
     f"column {number} ({name})"
     for number, name in enumerate(
@@ -190,10 +189,10 @@ def read_label_map(path: str | PathLike) -> dict[int, str]:
         OSError: The file cannot be read.
     """
     with open_text(path) as stream:
-        text = stream.read(_MAX_LABEL_MAP + 1)
-    if len(text) > _MAX_LABEL_MAP:
+        text = stream.read(MAX_LABEL_MAP + 1)
+    if len(text) > MAX_LABEL_MAP:
         raise AnnotationError(
-            f"{path}: more than {_MAX_LABEL_MAP:,} characters: is this the label map?"
+            f"{path}: more than {MAX_LABEL_MAP:,} characters: is this the label map?"
         )
     label_map: dict[int, str] = {}
     names: set[str] = set()

@@ -17,6 +17,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _LINE = re.compile(r"\s*(\d+)\s*:\s*(\S.*?)\s*$")
+_MAX_SHOWN = 80  # characters, in messages
 _CLOSING = {"{": "}", "<": ">"}
 
 
@@ -65,17 +66,19 @@ def _entries_of_lines(lines: list[tuple[int, str]], source: str) -> Iterator[Lab
         if match is None:
             raise AnnotationError(
                 f"{source}:{number}: expected the number of a class and its name, such as "
-                f"'1: walk', got {line.strip()!r}"
+                f"'1: walk', got {line.strip()[:_MAX_SHOWN]!r}"
             )
         yield LabelMapEntry(number, match[2], match[1])
 
 
 def _entries_of_pbtxt(text: str, source: str) -> Iterator[LabelMapEntry]:
     tokens = [match for match in _TOKEN.finditer(text) if match.lastgroup != "skip"]
-    at = 0
+    at, line, counted = 0, 1, 0
     while at < len(tokens):
-        begin, line = at, text.count("\n", 0, tokens[at].start()) + 1
-        shown = text[tokens[at].start() :].splitlines()[0].strip()
+        begin, start = at, tokens[at].start()
+        line += text.count("\n", counted, start)
+        counted = start
+        shown = text[start : start + _MAX_SHOWN].splitlines()[0].strip()
         stray = AnnotationError(
             f"{source}:{line}: {shown!r} is no complete 'item {{...}}' or 'label {{...}}' entry "
             "of a label map"

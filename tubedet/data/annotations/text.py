@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import io
 import math
+import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
-from typing import NoReturn, TextIO, TypeVar
+from typing import BinaryIO, NoReturn, TextIO, TypeVar
 
 from tubedet.errors import UserError
 
 _GZIP_MAGIC = b"\x1f\x8b"
+# A megabyte of gzip can hold a gigabyte of spaces. Annotations have ratios of 5 to 30.
+_MIN_UNPACKED_BYTES, _MAX_RATIO = 16 << 20, 50
 _Value = TypeVar("_Value")
 
 
@@ -51,20 +55,44 @@ def open_text(path: str | PathLike) -> Iterator[TextIO]:
             shows while the text is read within the ``with`` block.
         OSError: the file cannot be read.
     """
-    with open(path, "rb") as binary:
-        compressed = binary.read(2) == _GZIP_MAGIC
-    opener = gzip.open if compressed else open
     try:
-        with opener(path, "rt", encoding="utf-8-sig") as stream:
-            yield stream
+        with open_unpacked(path) as binary:
+            yield io.TextIOWrapper(binary, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        with opener(path, "rb") as binary:
-            line = _first_undecodable_line(binary.read().splitlines())
+        with open_unpacked(path) as binary:
+            line = _first_undecodable_line(binary)
         raise AnnotationError(
             f"{path}:{line}: not UTF-8 text ({error.reason}); save the file as UTF-8"
         ) from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise AnnotationError(f"{path}: the gzip file is broken or cut off ({error})") from error
+
+
+@contextlib.contextmanager
+def open_unpacked(path: str | PathLike) -> Iterator[BinaryIO]:
+    """Open a file, plain or gzip-compressed, for reading what it holds.
+
+    Args:
+        path: the file.
+
+    Yields:
+        BinaryIO: its content.
+
+    Raises:
+        AnnotationError: the compression is broken, or the content is out of all proportion to the
+            file; also when that shows while it is read within the ``with`` block.
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as packed:
+        is_packed = packed.peek(2)[:2] == _GZIP_MAGIC
+        if not is_packed:
+            yield packed
+            return
+        try:
+            with gzip.open(packed) as content, io.BufferedReader(_Limited(content, path)) as stream:
+                yield stream
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise AnnotationError(
+                f"{path}: the gzip file is broken or cut off ({error})"
+            ) from error
 
 
 def csv_rows(
@@ -145,13 +173,38 @@ def whole_number(text: str) -> int:
     return number
 
 
-def _first_undecodable_line(lines: list[bytes]) -> int:
-    for number, line in enumerate(lines, start=1):
-        try:
-            line.decode("utf-8")
-        except UnicodeDecodeError:
-            return number
-    return len(lines)
+class _Limited(io.RawIOBase):
+    """The content of a gzip file, up to what a file of its size may hold."""
+
+    def __init__(self, content: gzip.GzipFile, path: str | PathLike):
+        self._content, self._path = content, path
+        self._most = _MIN_UNPACKED_BYTES + _MAX_RATIO * os.path.getsize(path)
+        self._left = self._most
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        count = self._content.readinto(buffer)
+        self._left -= count
+        if self._left < 0:
+            raise AnnotationError(
+                f"{self._path}: it unpacks to more than {self._most:,} bytes, which is odd for its "
+                "size; if it is right, unpack it with gunzip"
+            )
+        return count
+
+
+def _first_undecodable_line(lines: Iterable[bytes]) -> int:
+    number = 1
+    for text in lines:
+        for line in text.splitlines():
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+            number += 1
+    return number
 
 
 def is_number(text: str) -> bool:

@@ -16,9 +16,17 @@ from tubedet.data.annotations.tube_files import (
     open_tube_pickle,
 )
 
-from .labels import ImportFormat, ImportOptions, Labels, PersonBox, is_box, is_video_name
+from .labels import (
+    MOST_FRAMES,
+    ImportFormat,
+    ImportOptions,
+    Labels,
+    PersonBox,
+    check_stated_frames,
+    is_box,
+    is_video_name,
+)
 
-_MOST_FRAMES = 10**6  # of a video: ten hours
 _SUBSETS = ("train", "test")
 
 
@@ -45,15 +53,17 @@ def read_act_pickle(path: Path, options: ImportOptions) -> Labels:
         names, videos = _act_videos(pickle, path, options)
     else:
         names, videos = _corrected_videos(pickle, path, options)
-    labels = Labels(class_names=names)
+    labels, num_frames = Labels(class_names=names), 0
     for video_id, video in videos:
         if not is_video_name(video_id):
             raise AnnotationError(f"{path}: {video_id[:80]!r} is no name of a video")
-        if video.num_frames > _MOST_FRAMES:
+        if video.num_frames > MOST_FRAMES:
             raise AnnotationError(
-                f"{path}: {video_id!r} has {video.num_frames} frames, at most {_MOST_FRAMES} are "
+                f"{path}: {video_id!r} has {video.num_frames} frames, at most {MOST_FRAMES} are "
                 "expected"
             )
+        num_frames += max(0, video.num_frames)
+        check_stated_frames(num_frames, path)
         labels.looked_at |= {(video_id, number) for number in range(1, video.num_frames + 1)}
         if video.size is not None:
             height, width = video.size

@@ -8,7 +8,15 @@ from pathlib import Path, PurePosixPath
 from tubedet.data.annotations.text import AnnotationError
 
 from .cvat_shapes import SHAPES, enclosing_box, is_turned
-from .labels import Box, ImportFormat, ImportOptions, Labels, PersonBox, is_box
+from .labels import (
+    MOST_FRAMES,
+    Box,
+    ImportFormat,
+    ImportOptions,
+    Labels,
+    PersonBox,
+    is_box,
+)
 
 # Those that every xml parser knows; others raise errors that say nothing of the file.
 _ENCODINGS = ("utf-8", "utf-16", "utf-16be", "utf-16le", "iso-8859-1", "us-ascii")
@@ -209,4 +217,9 @@ class _Export:
         start = self._whole(self._meta, "start_frame") if self._meta.get("start_frame") else 0
         given = self._meta.get("frame_filter", "").removeprefix("step=") or "1"
         step = max(1, self._whole({"frame_filter": given}, "frame_filter"))
-        return range(start, start + step * self._whole(self._meta, "size"), step)
+        size = self._whole(self._meta, "size")
+        if size > MOST_FRAMES:
+            raise self._error(
+                f"a video of {size:,} frames, and at most {MOST_FRAMES:,} are expected"
+            )
+        return range(start, start + step * size, step)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
-from tubedet.data.annotations.text import AnnotationError
+from tubedet.data.annotations.text import AnnotationError, open_unpacked
 from tubedet.errors import UserError
 
 from .act_pickle import ACT_PICKLE
@@ -73,12 +72,9 @@ def find_format(name: str) -> ImportFormat:
 
 def _head(path: Path) -> str:
     """First characters of a file, as far as they are text."""
-    with open(path, "rb") as stream:
-        head = stream.read(_HEAD_BYTES)
-    if head[:2] == b"\x1f\x8b":
-        try:
-            with gzip.open(path) as stream:
-                head = stream.read(_HEAD_BYTES)
-        except (OSError, EOFError):  # its reader says what is broken
-            head = b""
+    try:
+        with open_unpacked(path) as stream:
+            head = stream.read(_HEAD_BYTES)
+    except AnnotationError:  # its reader says what is broken
+        head = b""
     return head.decode("utf-8-sig", errors="replace")

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import json
 import re
-import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from tubedet.data.annotations.text import AnnotationError
+from tubedet.data.annotations.text import AnnotationError, open_unpacked
 
-# A megabyte of gzip can hold a gigabyte of spaces.
-_MIN_UNPACKED_BYTES, _MAX_RATIO = 64 << 20, 100
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -36,8 +32,8 @@ def naming_file(path: Path) -> Iterator[None]:
         yield
     except json.JSONDecodeError as error:
         raise AnnotationError(f"{path}:{error.lineno}: no valid json: {error.msg}") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise AnnotationError(f"{path}: the gzip file is broken or cut off ({error})") from None
+    except AnnotationError:
+        raise
     # ValueError: undecodable text, or a number too long for Python (whose advice is left out).
     except (ValueError, RecursionError) as error:
         raise AnnotationError(f"{path}: no valid json: {str(error).partition(';')[0]}") from None
@@ -50,16 +46,12 @@ def json_text(path: Path) -> str:
         path: the file, plain or gzip-compressed.
 
     Raises:
-        ValueError: if it is no text, see :func:`naming_file` as for broken gzip files.
+        AnnotationError: see :func:`.open_unpacked`.
+        ValueError: if it is no text, see :func:`naming_file`.
         OSError: if it cannot be read.
     """
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        most = _MIN_UNPACKED_BYTES + _MAX_RATIO * len(content)
-        with gzip.open(path) as stream:
-            content = stream.read(most + 1)
-        if len(content) > most:
-            raise ValueError(f"it unpacks to more than {most:,} bytes, so unpack it with gunzip")
+    with open_unpacked(path) as stream:
+        content = stream.read()
     encoding = json.detect_encoding(content)
     return content.decode("utf-8-sig" if encoding == "utf-8" else encoding)
 

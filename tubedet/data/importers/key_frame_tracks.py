@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 Box = tuple[float, float, float, float]
@@ -26,8 +27,8 @@ class KeyFrame(NamedTuple):
     enabled: bool
 
 
-def visible_frames(track: Sequence[KeyFrame], last_frame: int | None) -> Iterator[int]:
-    """Numbers of the frames in which a person is seen.
+def visible_ranges(track: Sequence[KeyFrame], last_frame: int | None) -> list[range]:
+    """Return the frames in which a person is seen.
 
     It is the rule of Label Studio, in its editor (``isInLifespan`` of a video region) and its SDK
     (``extract_key_frames``): a key frame shows its box, enabled or not. After an enabled one the
@@ -39,8 +40,19 @@ def visible_frames(track: Sequence[KeyFrame], last_frame: int | None) -> Iterato
     """
     ends = [key_frame.frame for key_frame in track[1:]]
     ends.append(max(track[-1].frame, last_frame or 0) + 1)
-    for key_frame, end in zip(track, ends):
-        yield from range(key_frame.frame, end if key_frame.enabled else key_frame.frame + 1)
+    return [
+        range(key_frame.frame, end if key_frame.enabled else key_frame.frame + 1)
+        for key_frame, end in zip(track, ends)
+    ]
+
+
+def visible_frames(track: Sequence[KeyFrame], last_frame: int | None) -> Iterator[int]:
+    """Numbers of the frames of :func:`visible_ranges`.
+
+    Args:
+        track, last_frame: see there.
+    """
+    return chain.from_iterable(visible_ranges(track, last_frame))
 
 
 def place_at(track: Sequence[KeyFrame], frame: int) -> tuple[Box, float]:

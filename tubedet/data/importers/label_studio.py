@@ -7,9 +7,9 @@ from pathlib import Path
 from tubedet.data.annotations.text import AnnotationError
 
 from .json_file import read_json
-from .key_frame_tracks import place_at, upright_box, visible_frames
+from .key_frame_tracks import place_at, upright_box, visible_frames, visible_ranges
 from .label_studio_tasks import Track, read_task
-from .labels import ImportFormat, ImportOptions, Labels, PersonBox, is_box
+from .labels import ImportFormat, ImportOptions, Labels, PersonBox, check_stated_frames, is_box
 from .merging import merge
 
 
@@ -34,7 +34,7 @@ def read_label_studio(path: Path, options: ImportOptions) -> Labels:
     content = read_json(path)
     entries = content.items() if isinstance(content.value, list) else [content]
     parts = []
-    with_tracks = 0
+    with_tracks = num_frames = 0
     controls: set[str] = set()
     for entry in entries:
         labels = Labels(in_fractions=True)
@@ -48,6 +48,10 @@ def read_label_studio(path: Path, options: ImportOptions) -> Labels:
                 f"{path}: --video {options.video} cannot be right, several tasks have tracks"
             )
         controls |= task.controls
+        num_frames += task.num_frames
+        for track in task.tracks:
+            num_frames += sum(map(len, visible_ranges(track.key_frames, track.last_frame)))
+        check_stated_frames(num_frames, path)
         for person, track in enumerate(task.tracks):
             _add_track(labels, task.video_id, person, track)
         if task.num_frames and task.tracks:

@@ -17,9 +17,8 @@ from .label_studio_results import (
     regions_of_min,
 )
 from .label_studio_videos import video_name
-from .labels import ImportOptions
+from .labels import MOST_FRAMES, ImportOptions
 
-_LARGEST = 10**6  # number of a frame
 _ANSWERS = ("labels", "choices", "text", "taxonomy")  # keys of what a control says
 
 
@@ -113,8 +112,10 @@ def _track(
     last_frame = None
     if "framesCount" in main.value:
         last_frame = math.ceil(main.value.number("framesCount"))
-        if not 0 <= last_frame <= _LARGEST:
-            raise main.value.error(f"has the framesCount {last_frame}, expected up to {_LARGEST}")
+        if not 0 <= last_frame <= MOST_FRAMES:
+            raise main.value.error(
+                f"has the framesCount {last_frame}, expected up to {MOST_FRAMES}"
+            )
     aspect = None
     if "original_width" in main.entry and "original_height" in main.entry:
         width, height = main.entry.number("original_width"), main.entry.number("original_height")
@@ -138,8 +139,8 @@ def _track(
 
 def _key_frame(entry: Entry, *, is_rectangle: bool) -> KeyFrame:
     frame = entry.whole("frame")
-    if not 1 <= frame <= _LARGEST:
-        raise entry.error(f"has the frame {frame}, expected 1 to {_LARGEST}")
+    if not 1 <= frame <= MOST_FRAMES:
+        raise entry.error(f"has the frame {frame}, expected 1 to {MOST_FRAMES}")
     enabled = entry.value.get("enabled", True)
     if not isinstance(enabled, bool):
         raise entry.error(f"has 'enabled' {enabled!r}, expected true or false")

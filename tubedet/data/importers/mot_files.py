@@ -16,9 +16,8 @@ from tubedet.data.annotations.text import (
     whole_number,
 )
 
-from .labels import is_video_name
+from .labels import MOST_FRAMES, is_video_name
 
-_MOST_FRAMES = 10**6  # of a video: ten hours
 _LARGEST_SIDE = 10**5
 _MAX_INI = 1 << 16  # characters
 _ACTION_COLUMNS = ("person", "first frame", "last frame", "action")
@@ -163,4 +162,4 @@ def read_sequence(path: Path) -> Sequence | None:
     size = None
     if "imWidth" in section and "imHeight" in section:
         size = whole("imWidth", _LARGEST_SIDE), whole("imHeight", _LARGEST_SIDE)
-    return Sequence(found[0], name, frames, whole("seqLength", _MOST_FRAMES), size)
+    return Sequence(found[0], name, frames, whole("seqLength", MOST_FRAMES), size)

@@ -10,6 +10,8 @@ import numpy as np
 from tubedet.data.annotations.row_faults import RowFault
 from tubedet.data.annotations.text import AnnotationError
 
+_MOST_UNREADABLE_ROWS = 10_000  # of a file: there are better ways to say what is wrong with it
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -105,9 +107,20 @@ class CheckedDataset:
         Args:
             file: the file.
             kind: of these problems.
+
+        Returns:
+            the function; it raises AnnotationError when there are more than 10,000 of them.
         """
+        left = _MOST_UNREADABLE_ROWS
 
         def add(error: Exception) -> None:
+            nonlocal left
+            left -= 1
+            if left == -1:
+                raise AnnotationError(
+                    f"{file}: more than {_MOST_UNREADABLE_ROWS:,} rows cannot be read; the others "
+                    "are not looked at"
+                )
             place, _, message = str(error).removeprefix(file).removeprefix(":").partition(": ")
             line = int(place) if place.isdecimal() else None
             self.error(kind, message if line else str(error), line=line, file=file)

@@ -27,12 +27,16 @@ _SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tc
 # What these are carried by. No file, and nothing that joins or cuts files.
 _CARRIERS = ("tls", "httpproxy", "crypto", "hls")
 
+# Of a file, with its sound, subtitles and fonts. FFmpeg takes up to a megabyte to look into each.
+_MAX_STREAMS = 256
+
 
 def file_options() -> dict[str, str]:
     """Return options with which FFmpeg opens a file, and nothing that the file names."""
     return {
         "format_whitelist": ",".join((*_CONTAINERS, *_NO_VIDEOS)),
         "protocol_whitelist": "file",
+        "max_streams": str(_MAX_STREAMS),
     }
 
 
