@@ -83,5 +83,5 @@ def test_unknown_actions_and_other_models_are_refused(make_clip_input):
     for name in ("TubeR", "RoI"):
         cfg = load_config(f"configs/quick_schedules/{name}_toy.yaml", ["MODEL.DEVICE", "cpu"])
         other = build_model(cfg)
-        with pytest.raises(UserError, match=r"^\w+ does not tell where .* ClassQueryDetector does"):
+        with pytest.raises(UserError, match=r"^\w+ cannot explain .*; ClassQueryDetector does"):
             other.explain(inputs, [0])

@@ -136,8 +136,8 @@ class ClipModel(nn.Module):
             raise UserError("MODEL.PERSON_ONLY is True: without actions no class looks anywhere")
         if not self.explains_actions:
             raise UserError(
-                f"{type(self).__name__} does not tell where it sees an action; of the "
-                "architectures ClassQueryDetector does, with configs such as ClassQuery_CSN50_AVA22"
+                f"{type(self).__name__} cannot explain an action: it does not tell where it looks; "
+                "ClassQueryDetector does, with configs such as ClassQuery_CSN50_AVA22"
             )
         for action in actions:
             if not 0 <= action < self.num_actions:
