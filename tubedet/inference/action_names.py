@@ -71,8 +71,8 @@ def find_actions(action_names: Sequence[str], wanted: str | Sequence[str]) -> li
 
     Args:
         action_names: A names.
-        wanted: one of them or several, each once in the result; capitals and remarks in parentheses may
-            differ.
+        wanted: one of them or several, each once in the result; capitals and remarks in
+            parentheses may differ.
 
     Raises:
         UserError: for a name that no action has.

@@ -53,7 +53,7 @@ class ClipInference:
         self.batch_size = batch_size
         self.explained = list(explain)
         if self.explained:
-            self._check_explains()
+            check_explains(model, self.explained)
         self._amp_dtype = getattr(torch, amp) if amp else None
         self._is_compiled = compile
         if compile:
@@ -82,12 +82,22 @@ class ClipInference:
                 outputs = self.model(inputs)
         return [_in_float32(output["instances"]) for output in on_cpu(outputs[:num_clips])]
 
-    def _check_explains(self) -> None:
-        if not isinstance(self.model, ClipModel):
-            raise UserError(
-                f"{type(self.model).__name__} is no model of tubedet, so it cannot explain actions"
-            )
-        self.model.check_explains(self.explained)
+
+def check_explains(model: nn.Module, actions: Sequence[int] = ()) -> None:
+    """Refuse a model that cannot explain actions.
+
+    Args:
+        model: of any kind.
+        actions: columns that it must have.
+
+    Raises:
+        UserError: in one line, with what is possible.
+    """
+    if not isinstance(model, ClipModel):
+        raise UserError(
+            f"{type(model).__name__} cannot explain an action: it is no architecture of tubedet"
+        )
+    model.check_explains(actions)
 
 
 def _in_float32(instances: Instances) -> Instances:

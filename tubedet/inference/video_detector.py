@@ -28,7 +28,7 @@ from tubedet.engine.model_loading import load_model
 from tubedet.modeling import prepare_for_inference
 
 from .action_names import find_actions, names_and_origin
-from .clip_inference import ClipInference
+from .clip_inference import ClipInference, check_explains
 from .key_frame_clips import KeyFrameClip, KeyFrameClips
 from .key_frame_results import DetectedFrame, KeyFrameResult
 from .person_boxes import as_box_source
@@ -175,6 +175,8 @@ class VideoActionDetector:
             model = load_model(cfg)
         elif device is not None:
             model = model.to(device)
+        if explain:
+            check_explains(model)
         evaluation = ClipDatasetMapper.from_config(cfg, is_train=False)
         sampling = ("num_frames", "frame_stride", "frame_shift", "fps")
         shared = ("augmentations", *sampling, "min_decoded_side")
