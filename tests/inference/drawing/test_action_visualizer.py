@@ -121,8 +121,8 @@ def test_heat_is_drawn_where_the_best_person_looks(labels):
     visualizer = ActionVisualizer(_NAMES, min_short_side=96, explained=[2, 3])
     drawing = visualizer.draw_detections(frame, instances, score_threshold=0.5)
     # Three quarters of red for the first action, of a green for the other.
-    assert drawing[220, 310].tolist() == [214, 22, 22]
-    assert drawing[10, 10].tolist() == [22, 214, 78]
+    assert drawing[220, 310].tolist() == [214, 51, 51]
+    assert drawing[10, 10].tolist() == [51, 214, 99]
     assert drawing[120, 120].tolist() == [90, 90, 90]
     assert [lines for lines, _, _ in labels[:2]] == [["hand wave: #4 0.30"], ["watch: #7 0.20"]]
     assert len(labels) == 4

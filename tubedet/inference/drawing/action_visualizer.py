@@ -106,17 +106,17 @@ class ActionVisualizer:
                     lines[0] = f"#{identities[row]} {lines[0]}"
                 persons.append(_Person(boxes[row], lines, identities[row]))
                 drawn.append(row)
-        captions = []
-        for number, action in enumerate(self.explained if drawn else ()):
+        if not (self.explained and drawn):
+            return self._draw(frame_rgb, persons)
+        captions, maps = [], []
+        for number, action in enumerate(self.explained):
             row = max(drawn, key=lambda row: scores[row, action])
-            colour = heat_colour(number)
-            weights = instances.action_attention[row, number]
-            frame_rgb = blend_heat(
-                frame_rgb, resized_attention(weights, *frame_rgb.shape[:2]), colour
-            )
             person = f"#{identities[row]} " if has_ids else ""
             text = f"{self.action_names[action]}: {person}{scores[row, action]:.2f}"
-            captions.append(_Caption(text, colour))
+            captions.append(_Caption(text, heat_colour(number)))
+            attention = instances.action_attention[row, number]
+            maps.append(resized_attention(attention, *frame_rgb.shape[:2]))
+        frame_rgb = blend_heat(frame_rgb, maps, [caption.colour for caption in captions])
         return self._draw(frame_rgb, persons, captions)
 
     def draw_annotations(self, frame_rgb: np.ndarray, annotations: list[dict]) -> np.ndarray:
