@@ -91,7 +91,7 @@ def test_heat_is_in_the_video_that_is_written(cfg, model, film):
     reddened = (shown["walk"] - shown[()]).mean((1, 2))
     assert len(reddened) == 25
     # The heat covers every frame, also between the key frames.
-    assert (reddened[:, 0] > 5).all() and (reddened[:, 1:] < 0).all()
+    assert (reddened[:, 0] - reddened[:, 1:].max(1) > 20).all()
 
 
 def test_what_cannot_be_explained_is_refused_at_once(cfg, model):
