@@ -127,6 +127,7 @@ class ClipDetector(ClipModel, ABC):
         """See :meth:`ClipModel.explain`.
 
         Weights of padded cells are left out; those of the others add up to one without padding.
+        No recording of a GPU (``cuda_graphs``) is made or replayed for it.
         """
         self.check_explains(actions)
         clips = self.batch(batched_inputs)
