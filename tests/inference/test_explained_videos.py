@@ -73,6 +73,17 @@ def test_scores_are_those_of_a_detector_that_does_not_explain(cfg, model, film):
         np.testing.assert_array_equal(one.image, other.image)
 
 
+def test_mixed_precision_changes_little(cfg, model, film):
+    maps = [
+        next(iter(VideoActionDetector(cfg, model=model, amp=amp, explain="walk")(film, end=1.0)))
+        for amp in (None, "bfloat16")
+    ]
+    exact, rough = (result.instances.action_attention for result in maps)
+    assert rough.dtype == torch.float32
+    torch.testing.assert_close(rough.sum((-2, -1)), torch.ones(4, 1))
+    assert 0 < (rough - exact).abs().max() < 0.02
+
+
 def test_heat_is_in_the_video_that_is_written(cfg, model, film):
     shown = {}
     for explain in ((), "walk"):
