@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from release_server import toy_release, unused_url
 
-from tubedet.cli import demo, export, train
+from tubedet.cli import export, train
 from tubedet.cli.arguments import frame_rate, key_value_pairs
 from tubedet.cli.running import parse_command_line, run_command
 from tubedet.errors import UserError
@@ -181,13 +181,6 @@ def test_a_training_is_not_given_by_the_model_alone(capsys):
         parse_command_line("train", ["--model", "TubeR_CSN50_AVA21"])
     assert ended.value.code == 2
     assert "MODEL.WEIGHTS TubeR_CSN50_AVA21" in capsys.readouterr().err
-
-
-def test_key_parting_keeps_folders_that_exist(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert demo._split_at_key(["DCIM", "x"]) == ([], ["DCIM", "x"])
-    (tmp_path / "DCIM").mkdir()
-    assert demo._split_at_key(["DCIM", "SEED", "1"]) == (["DCIM"], ["SEED", "1"])
 
 
 @pytest.mark.parametrize(

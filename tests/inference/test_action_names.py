@@ -1,7 +1,10 @@
+import pytest
 from torch import nn
 
 from tubedet.engine import load_config
+from tubedet.errors import UserError
 from tubedet.inference import action_names_of
+from tubedet.inference.action_names import find_actions
 
 CONFIG = "configs/quick_schedules/TubeR_toy.yaml"
 
@@ -27,3 +30,15 @@ def test_names_of_the_checkpoint_count_where_they_are_as_many():
     assert action_names_of(load_config(CONFIG), model)[13] == "walk"
     other = load_config(CONFIG, ["MODEL.NUM_ACTIONS", 3])
     assert action_names_of(other, model) == ["action 1", "action 2", "action 3"]
+
+
+def test_actions_are_found_by_name():
+    names = ["answer phone", "talk to (e.g., self)", "kick (an object)", "kick (a person)", "Run"]
+    wanted = ["run", "Talk to", "kick (a person)", "talk to (e.g., self)"]
+    assert find_actions(names, wanted) == [4, 1, 3]
+    assert find_actions(names, "answer phone") == [0] and find_actions(names, ()) == []
+    with pytest.raises(UserError, match="^no action 'answer fone' to explain; did you mean 'answ"):
+        find_actions(names, ["run", "answer fone"])
+    many = [f"move {number}" for number in range(80)]
+    with pytest.raises(UserError, match="the model knows 'move 0', .*, 'move 7' and 72 more$"):
+        find_actions(many, ["fly"])

@@ -14,6 +14,9 @@ writes the model's output at the key frames as AVA rows "video_id,timestamp,x1,y
 score" without any threshold; --json writes the persons with their ids and actions, one line per
 key frame, and --coco the same in the format of COCO. Times count from the first frame.
 
+--explain "answer phone" draws, in a colour of its own, where a class-query detector looks for that
+action: for the person drawn with its best score, whom a line at the lower left names.
+
 Files appear when they are complete, in place of older ones. Ctrl-C finishes them with what was
 drawn so far; a second Ctrl-C drops them.
 """
@@ -22,61 +25,36 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import glob
 import logging
 import math
 import os
-import re
 import signal
 import threading
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import tqdm
 
 from tubedet.console_log import log_to_console
-from tubedet.data.datasets.input_files import check_distinct
-from tubedet.data.video.frame_names import FRAME_EXTENSIONS
-from tubedet.data.video.reader import VIDEO_EXTENSIONS
 from tubedet.data.video.sources import open_frame_source
 from tubedet.engine import check_started_once, load_config
 from tubedet.engine.config_checks import check_model_config
 from tubedet.errors import USER_ERRORS, UserError
-from tubedet.files.urls import is_url
 from tubedet.inference import (
     VideoActionDetector,
-    VideoOutputs,
     VideoSummary,
     action_names_of,
     write_video_results,
 )
 from tubedet.inference.drawing import VideoWindow
-from tubedet.inference.video_jobs import distinct_names
 
 from .arguments import add_detector_arguments, add_limit_arguments, add_model_argument
+from .demo_jobs import OUTPUTS, Job, jobs_of, split_at_key
 from .person_box_arguments import add_person_box_arguments, build_detector
 from .running import INTERRUPTED, WRONG_INPUT, print_error
 
 logger = logging.getLogger("tubedet.demo")
 
 OPTIONS_ANYWHERE = True
-
-# Options that name files, the fields of VideoOutputs and the suffixes in a folder.
-_OUTPUTS = {
-    "output": ("video", ".mp4"),
-    "predictions": ("predictions", ".csv"),
-    "json": ("json_lines", ".jsonl"),
-    "coco": ("coco", ".json"),
-}
-
-
-class Job(NamedTuple):
-    """A video and where its results go: path, URL or index of a camera, its name, the files."""
-
-    source: str | int
-    name: str
-    outputs: VideoOutputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +98,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="lowest probability of a person who is drawn (default: 0.5)",
     )
     parser.add_argument(
+        "--explain",
+        action="append",
+        default=[],
+        metavar="ACTION",
+        help="draw as heat where the model looks for an action, such as 'answer phone'; may be "
+        "given several times; needs a class-query detector",
+    )
+    parser.add_argument(
         "--smoothing",
         type=float,
         default=1.0,
@@ -149,52 +135,10 @@ def check_arguments(options: argparse.Namespace) -> None:
         UserError: if an option makes no sense.
         OSError: if an input cannot be looked at.
     """
-    options.videos, last_opts = _split_at_key(options.videos)
+    options.videos, last_opts = split_at_key(options.videos)
     options.opts = [*last_opts, *options.opts]
     _check(options)
     options.jobs = jobs_of(options)
-
-
-def jobs_of(options: argparse.Namespace) -> list[Job]:
-    """Return the videos that the options name, with their outputs.
-
-    Args:
-        options: of :func:`add_arguments`.
-
-    Raises:
-        UserError: if an input names nothing, or a file would be written twice or is an input.
-    """
-    if options.webcam is not None:
-        sources = [options.webcam]
-    elif options.video_input is not None:
-        sources = [options.video_input]
-    else:
-        paths = options.input or options.videos
-        sources = [source for path in paths for source in _expanded(path)]
-    if options.fps is not None and not any(
-        isinstance(s, str) and os.path.isdir(s) for s in sources
-    ):
-        raise UserError("--fps is for folders of frames; videos have a rate of their own")
-    names = _names_of(sources)
-    jobs = []
-    for source, name in zip(sources, names):
-        paths = {}
-        for option, (field, suffix) in _OUTPUTS.items():
-            path = getattr(options, option)
-            if path is None:
-                continue
-            is_folder = os.path.isdir(path) or path.endswith(("/", os.sep))
-            if len(sources) > 1 and os.path.isfile(path):
-                raise UserError(f"--{option} {path} is a file; several inputs need a folder")
-            in_folder = len(sources) > 1 or is_folder
-            paths[field] = Path(path, name + suffix) if in_folder else Path(path)
-        if not paths and not options.show:
-            paths["video"] = Path(f"{name}_actions.mp4")
-        jobs.append(Job(source, name, VideoOutputs(**paths)))
-    files = [path for path in map(_file_of, sources) if path is not None]
-    files += [path for job in jobs for path in vars(job.outputs).values() if path is not None]
-    check_distinct(files)
-    return jobs
 
 
 def main(options: argparse.Namespace) -> int:
@@ -343,58 +287,9 @@ def _check(options: argparse.Namespace) -> None:
     given = [options.webcam, options.video_input, options.input, options.videos or None]
     if sum(value is not None for value in given) != 1:
         raise UserError("give videos, or one of --video-input, --input and --webcam")
-    is_output_given = any(getattr(options, option) is not None for option in _OUTPUTS)
+    is_output_given = any(getattr(options, option) is not None for option in OUTPUTS)
     if not options.videos and not options.show and not is_output_given:
         raise UserError("say what is wanted: --output, --predictions, --json, --coco or --show")
-
-
-def _split_at_key(words: list[str]) -> tuple[list[str], list[str]]:
-    """Part the videos from the first config key on: a word in capitals that is no file."""
-    for index, word in enumerate(words):
-        is_key = re.fullmatch(r"[A-Z][A-Z0-9_.]*(=.*)?", word)
-        if is_key and not word.lower().endswith(VIDEO_EXTENSIONS) and not os.path.exists(word):
-            return words[:index], words[index:]
-    return words, []
-
-
-def _expanded(path: str) -> list[str]:
-    """Return the videos that an argument of --input names."""
-    if os.path.isdir(path):
-        names = sorted(name for name in os.listdir(path) if not name.startswith("."))
-        frames = [n for n in names if n.lower().endswith(FRAME_EXTENSIONS)]
-        found = [n for n in names if n.lower().endswith(VIDEO_EXTENSIONS)]
-        if frames and found:
-            raise UserError(
-                f"--input {path}: the folder holds both images ({frames[0]}) and videos "
-                f"({found[0]}); name the videos with a pattern, or give --video-input {path} if "
-                "the images are the frames of one"
-            )
-        if frames:
-            return [path]
-        if not found:
-            raise UserError(f"--input {path}: the folder holds neither frames nor videos")
-        return [os.path.join(path, name) for name in found]
-    if glob.has_magic(path) and not os.path.exists(path) and not is_url(path):
-        found = sorted(glob.glob(path, recursive=True))
-        if not found:
-            raise UserError(f"--input {path}: no file matches the pattern")
-        return found
-    return [path]
-
-
-def _names_of(sources: list[str | int]) -> list[str]:
-    if isinstance(sources[0], int):
-        return [f"camera{sources[0]}"]
-    paths = map(str, sources)
-    absolute = [path if is_url(path) else os.path.abspath(path) for path in paths]
-    names = distinct_names(list(dict.fromkeys(absolute)))
-    return [names[path] for path in absolute]
-
-
-def _file_of(source: str | int) -> Path | None:
-    """Return the file or folder that a source is; None for a camera or a URL of elsewhere."""
-    if isinstance(source, int):
-        return None
-    if source.startswith("file:"):
-        return Path(source.removeprefix("file:"))  # as FFmpeg reads it
-    return None if is_url(source) else Path(source)
+    is_drawn = options.output is not None or options.show or not is_output_given
+    if options.explain and not is_drawn:
+        raise UserError("--explain draws on the video: give --output or --show")

@@ -1,8 +1,12 @@
-"""Compute the figures of a file of predictions, without a model.
+"""Compute the figures of a file of predictions.
 
 The ground truth is that of a registered data set or of the yaml of a custom one (--dataset), or is
 given as files in AVA's format (--groundtruth and --labelmap). AVA-type data give frame-mAP@0.5,
 data sets of action tubes (JHMDB, UCF101-24) video-mAP too. All files may be compressed with gzip.
+
+No model is needed, but for one thing: --explain CONFIG MODEL.WEIGHTS FILE runs the class-query
+detector that made the predictions on the pictures of the report, and draws on each where it looks
+for the action.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from tubedet.data import AVAFiles, ensure_registered, load_ava
 from tubedet.data.annotations.ava_csv import read_ava_csv
 from tubedet.data.datasets.custom import file_stem
 from tubedet.data.datasets.input_files import check_output_file, input_files
+from tubedet.engine import load_config
 from tubedet.errors import UserError
 from tubedet.evaluation import (
     AVA_PROTOCOLS,
@@ -39,6 +44,8 @@ from tubedet.evaluation.report.html_page import (
     check_report_folder,
     write_html_report,
 )
+from tubedet.evaluation.report.thumbnails import Paint
+from tubedet.inference.example_attention import ExampleAttention
 
 PROTOCOLS: dict[str, Collection[str]] = {"ava": AVA_PROTOCOLS, "action_tubes": TUBE_PROTOCOLS}
 
@@ -70,6 +77,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frames", type=Path, help="with --groundtruth: folders of frames, 30 per second, instead"
     )
+    parser.add_argument(
+        "--explain",
+        metavar="CONFIG",
+        help="of a class-query detector: draw on the pictures of the report where it looks",
+    )
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys for --explain"
+    )
 
 
 def check_arguments(options: argparse.Namespace) -> None:
@@ -86,6 +101,10 @@ def check_arguments(options: argparse.Namespace) -> None:
         raise UserError("--dataset knows its files: leave out --groundtruth and the like")
     if not options.dataset and not (options.groundtruth and options.labelmap):
         raise UserError("give --dataset, or --groundtruth and --labelmap")
+    if options.explain is None and options.opts:
+        raise UserError(f"{options.opts[0]}: config keys are for --explain, and come behind it")
+    if options.explain is not None and options.report is None:
+        raise UserError("--explain draws on the pictures of a report: give --report")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -99,20 +118,24 @@ def main(options: argparse.Namespace) -> int:
     """
     logging.basicConfig(format="%(levelname)s: %(message)s")
     _check_outputs(options)
+    paint = None if options.explain is None else _attention(options)
     if _evaluator_type(options.dataset) == "action_tubes":
-        content = evaluate_tubes(options)
+        content = evaluate_tubes(options, paint)
     else:
-        content = evaluate_key_frames(options)
+        content = evaluate_key_frames(options, paint)
     if content is not None:
         print(f"The report is {write_html_report(content, options.report)}")
     return 0
 
 
-def evaluate_key_frames(options: argparse.Namespace) -> ReportContent | None:
+def evaluate_key_frames(
+    options: argparse.Namespace, paint: Paint | None = None
+) -> ReportContent | None:
     """Evaluate AVA-type data.
 
     Args:
         options: of :func:`add_arguments`.
+        paint: what the pictures of the report show besides; None: nothing.
 
     Returns:
         ReportContent | None: None without ``--report``.
@@ -141,14 +164,17 @@ def evaluate_key_frames(options: argparse.Namespace) -> ReportContent | None:
         return None
     records = {(r["video_id"], r["timestamp"]): r for r in _key_frame_records(options)}
     title = file_stem(options.dataset) if options.dataset else options.groundtruth.name
-    return ava_report_content(groundtruth, predictions, protocol, title=title, records=records)
+    return ava_report_content(
+        groundtruth, predictions, protocol, title=title, records=records, paint=paint
+    )
 
 
-def evaluate_tubes(options: argparse.Namespace) -> ReportContent | None:
+def evaluate_tubes(options: argparse.Namespace, paint: Paint | None = None) -> ReportContent | None:
     """Evaluate a data set of action tubes.
 
     Args:
         options: of :func:`add_arguments`.
+        paint: what the pictures of the report show besides; None: nothing.
 
     Returns:
         ReportContent | None: None without ``--report``.
@@ -172,8 +198,19 @@ def evaluate_tubes(options: argparse.Namespace) -> ReportContent | None:
     records = {(r["video_id"], float(r["frame_number"])): r for r in dicts}
     title = file_stem(options.dataset)
     return action_tube_report_content(
-        groundtruth, predictions, protocol, title=title, records=records
+        groundtruth, predictions, protocol, title=title, records=records, paint=paint
     )
+
+
+def _attention(options: argparse.Namespace) -> ExampleAttention:
+    """Build what draws where a model looks."""
+    cfg = load_config(options.explain, options.opts)
+    if not cfg.MODEL.WEIGHTS:
+        raise UserError(
+            "--explain needs weights: put MODEL.WEIGHTS FILE behind all options, those that made "
+            "the predictions"
+        )
+    return ExampleAttention(cfg)
 
 
 def _check_outputs(options: argparse.Namespace) -> None:

@@ -88,7 +88,7 @@ def build_detector(options: argparse.Namespace, cfg: CfgNode) -> VideoActionDete
         cfg: the config.
 
     Raises:
-        UserError: if boxes or weights cannot be used.
+        UserError: if boxes or weights cannot be used, or actions not explained.
         OSError: if a file cannot be read.
     """
     boxes = person_box_options(options, len(options.jobs))
@@ -98,6 +98,7 @@ def build_detector(options: argparse.Namespace, cfg: CfgNode) -> VideoActionDete
         compile=options.compile,
         batch_size=options.batch_size,
         person_boxes=None if boxes is None else boxes.build(cfg),
+        explain=options.explain,
     )
 
 

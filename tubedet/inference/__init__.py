@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from .action_names import action_names_of
+from .attention import attention_in_frame
 from .video_detector import DetectedFrame, KeyFrameResult, VideoActionDetector
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ __all__ = [
     "VideoOutputs",
     "VideoSummary",
     "action_names_of",
+    "attention_in_frame",
     "write_video_results",
 ]
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from tubedet.engine.evaluation_precision import on_cpu
 from tubedet.errors import UserError
+from tubedet.modeling.meta_arch.clip_model import ClipModel
 
 
 class ClipInference:
@@ -24,9 +25,12 @@ class ClipInference:
         compile: compile the model's ``backbone``, for one size of clips; this takes minutes at
             the first clip.
         batch_size: clips in one forward pass.
+        explain: columns of actions whose attention the instances shall have, see
+            :meth:`~tubedet.modeling.ClipDetector.explain`.
 
     Raises:
-        UserError: if ``amp`` or ``batch_size`` is no such value, or the device has no float16.
+        UserError: if ``amp`` or ``batch_size`` is no such value, the device has no float16, or the
+            model cannot explain these actions.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class ClipInference:
         amp: str | None = None,
         compile: bool = False,
         batch_size: int = 1,
+        explain: Sequence[int] = (),
     ):
         if amp not in (None, "float16", "bfloat16"):
             raise UserError(f'amp must be "float16", "bfloat16" or None, got {amp!r}')
@@ -46,6 +51,9 @@ class ClipInference:
         if amp == "float16" and self.device.type == "cpu":
             raise UserError('amp="float16" needs a GPU; on a CPU use "bfloat16"')
         self.batch_size = batch_size
+        self.explained = list(explain)
+        if self.explained:
+            check_explains(model, self.explained)
         self._amp_dtype = getattr(torch, amp) if amp else None
         self._is_compiled = compile
         if compile:
@@ -68,8 +76,28 @@ class ClipInference:
         if self._amp_dtype is not None:
             autocast = torch.autocast(self.device.type, dtype=self._amp_dtype)
         with torch.inference_mode(), autocast:
-            outputs = self.model(inputs)
+            if self.explained and isinstance(self.model, ClipModel):
+                outputs = self.model.explain(list(inputs), self.explained)
+            else:
+                outputs = self.model(inputs)
         return [_in_float32(output["instances"]) for output in on_cpu(outputs[:num_clips])]
+
+
+def check_explains(model: nn.Module, actions: Sequence[int] = ()) -> None:
+    """Refuse a model that cannot explain actions.
+
+    Args:
+        model: of any kind.
+        actions: columns that it must have.
+
+    Raises:
+        UserError: in one line, with what is possible.
+    """
+    if not isinstance(model, ClipModel):
+        raise UserError(
+            f"{type(model).__name__} cannot explain an action: it is no architecture of tubedet"
+        )
+    model.check_explains(actions)
 
 
 def _in_float32(instances: Instances) -> Instances:

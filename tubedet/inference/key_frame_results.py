@@ -18,7 +18,9 @@ class KeyFrameResult:
         instances: the model's output on the CPU, in the order of its queries: ``pred_boxes`` (Q, 4)
             XYXY in pixels of the upright frame, which has the size ``instances.image_size``,
             ``scores`` (Q,) and ``action_scores`` (Q, A), float32; ``person_ids`` (Q,) int64 where
-            the boxes are given and belong to tracks.
+            the boxes are given and belong to tracks. Where actions are to be explained,
+            ``action_attention`` (Q, n, h, w) says how much action n of person Q looks at each cell
+            of a grid over the frame, see :func:`~tubedet.inference.attention_in_frame`.
         image: the key frame, uint8 (H, W, 3), RGB, if it was asked for.
     """
 

@@ -8,7 +8,6 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,24 +27,16 @@ from tubedet.engine.evaluation_precision import AMP_DTYPES
 from tubedet.engine.model_loading import load_model
 from tubedet.modeling import prepare_for_inference
 
-from .clip_inference import ClipInference
+from .action_names import find_actions, names_and_origin
+from .clip_inference import ClipInference, check_explains
 from .key_frame_clips import KeyFrameClip, KeyFrameClips
 from .key_frame_results import DetectedFrame, KeyFrameResult
 from .person_boxes import as_box_source
 from .person_boxes.sources import FindPersons, check_person_boxes
+from .read_frames import ReadFrame, read_frames
 from .waiting_frames import WaitingFrames
 
 Source = str | os.PathLike | int | Iterable[np.ndarray] | FrameSource
-
-
-@dataclass(frozen=True)
-class _ReadFrame:
-    """A frame that was read and resized for the model; ``stored`` is its full size, if wanted."""
-
-    time: float
-    resized: np.ndarray
-    stored: Any
-    num_bytes: int
 
 
 def _configurable_by_name(init: Callable) -> Callable:
@@ -98,12 +89,16 @@ class VideoActionDetector:
             :class:`~tubedet.data.person_boxes.PersonBoxes` of a file, or a function that takes a
             key frame, uint8 RGB (H, W, 3), and returns (n, 4) or (n, 5) x1, y1, x2, y2 in pixels
             and, perhaps, a score. None: for models that find persons.
+        explain: columns of actions whose attention results have, see :class:`.KeyFrameResult`. It
+            comes with the detections, in the same pass. :meth:`from_config` takes their names.
 
     Attributes:
         device: where the model runs.
+        explained: the columns of ``explain``.
 
     Raises:
-        ValueError: if ``amp`` or ``batch_size`` is no such value, or the device has no float16.
+        ValueError: if ``amp`` or ``batch_size`` is no such value, the device has no float16, or the
+            model cannot explain these actions.
     """
 
     @_configurable_by_name
@@ -122,9 +117,13 @@ class VideoActionDetector:
         compile: bool = False,
         batch_size: int = 1,
         person_boxes: Any = None,
+        explain: Sequence[int] = (),
     ):
         self._person_boxes = as_box_source(person_boxes)
-        self._detect_clips = ClipInference(model, amp=amp, compile=compile, batch_size=batch_size)
+        self._detect_clips = ClipInference(
+            model, amp=amp, compile=compile, batch_size=batch_size, explain=explain
+        )
+        self.explained = self._detect_clips.explained
         self.model = self._detect_clips.model
         self.device = self._detect_clips.device
         self.batch_size = batch_size
@@ -146,6 +145,7 @@ class VideoActionDetector:
         compile: bool = False,
         batch_size: int = 1,
         person_boxes: Any = None,
+        explain: str | Sequence[str] = (),
     ) -> dict:
         """Return the arguments of the constructor according to a config.
 
@@ -158,10 +158,11 @@ class VideoActionDetector:
             compile: likewise.
             batch_size: likewise.
             person_boxes: likewise.
+            explain: names of actions, or one, see :func:`~tubedet.inference.action_names_of`.
 
         Raises:
             UserError: if there is no such device, or the model needs person boxes and there are
-                none, or the other way round.
+                none, or the other way round; for an action that the model does not know.
         """
         check_person_boxes(cfg, person_boxes)
         if device is not None:
@@ -174,6 +175,8 @@ class VideoActionDetector:
             model = load_model(cfg)
         elif device is not None:
             model = model.to(device)
+        if explain:
+            check_explains(model)
         evaluation = ClipDatasetMapper.from_config(cfg, is_train=False)
         sampling = ("num_frames", "frame_stride", "frame_shift", "fps")
         shared = ("augmentations", *sampling, "min_decoded_side")
@@ -183,6 +186,7 @@ class VideoActionDetector:
             "compile": compile,
             "batch_size": batch_size,
             "person_boxes": person_boxes,
+            "explain": find_actions(names_and_origin(cfg, model)[0], explain),
             **{key: evaluation[key] for key in shared},
         }
 
@@ -298,7 +302,7 @@ class VideoActionDetector:
 
     def _steps(
         self, source: FrameSource, clips: KeyFrameClips, *, keep_frames: bool, images: bool
-    ) -> Generator[tuple[_ReadFrame | None, list[KeyFrameResult]], None, None]:
+    ) -> Generator[tuple[ReadFrame | None, list[KeyFrameResult]], None, None]:
         """Each frame as it is read with the results that it made possible; the rest at the end."""
         with self._opened_boxes(source, clips) as find_persons:
             yield from self._steps_with(find_persons, source, clips, keep_frames, images)
@@ -318,7 +322,7 @@ class VideoActionDetector:
         clips: KeyFrameClips,
         keep_frames: bool,
         images: bool,
-    ) -> Generator[tuple[_ReadFrame | None, list[KeyFrameResult]], None, None]:
+    ) -> Generator[tuple[ReadFrame | None, list[KeyFrameResult]], None, None]:
         keep_images = images or (self._person_boxes is not None and self._person_boxes.needs_images)
         indices = itertools.count()
         complete: list[KeyFrameClip] = []
@@ -333,7 +337,13 @@ class VideoActionDetector:
                     found.append(KeyFrameResult(next(indices), clip.time, instances, image))
             return found
 
-        read = self._read(source, clips.first_needed, keep_frames or keep_images)
+        read = read_frames(
+            source,
+            clips.first_needed,
+            self.augmentations,
+            min_decoded_side=self.min_decoded_side,
+            keep_stored=keep_frames or keep_images,
+        )
         with ReadAhead(read, num_bytes=lambda frame: frame.num_bytes) as frames:
             try:
                 for frame in frames:
@@ -354,17 +364,6 @@ class VideoActionDetector:
                 f"{source.path or source.name}: no frame from {clips.start:.3f} s on"
                 + ("" if math.isinf(clips.end) else f" and before {clips.end:.3f} s")
             )
-
-    def _read(self, source: FrameSource, start: float, keep_frames: bool) -> Iterator[_ReadFrame]:
-        """Read and resizes; runs in the thread that reads ahead."""
-        resize = None
-        for time, stored in source.stored_frames(start):
-            image = source.rgb(stored, min_short_side=self.min_decoded_side)
-            if resize is None:
-                resize = self.augmentations(T.AugInput(image))
-            resized = resize.apply_image(image)
-            num_bytes = resized.nbytes + (source.num_bytes(stored) if keep_frames else 0)
-            yield _ReadFrame(time, resized, stored if keep_frames else None, num_bytes)
 
     def _detect(
         self, clips: list[KeyFrameClip], source: FrameSource, find_persons: FindPersons | None

@@ -96,7 +96,8 @@ def write_video_results(
     The annotated video has the frames, the time stamps and the sound of the source. Each file takes
     its name at the end, when all of it is written, in place of an older one; after an exception
     before the end none appears. Memory does not grow with the length of the video. A warning says
-    how many frames were damaged.
+    how many frames were damaged. Actions which the detector explains are drawn as heat, see
+    :class:`~tubedet.inference.drawing.ActionVisualizer`.
 
     Args:
         detector: the model.
@@ -126,7 +127,7 @@ def write_video_results(
         VideoTimeError: if it takes longer than ``max_minutes``.
         OSError, ValueError: if an output cannot be written or an argument is wrong.
     """
-    visualizer = ActionVisualizer(action_names)
+    visualizer = ActionVisualizer(action_names, explained=detector.explained)
     summary = VideoSummary()
     over = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
     with contextlib.ExitStack() as stack:

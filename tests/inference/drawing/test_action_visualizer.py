@@ -105,3 +105,37 @@ def test_the_frame_of_the_caller_is_not_drawn_on():
 def test_remarks_are_dropped_from_names_where_they_stay_different():
     names = ["talk to (e.g., self)", "kick (an object)", "kick (a person)", "stand"]
     assert short_action_names(names) == ["talk to", "kick (an object)", "kick (a person)", "stand"]
+
+
+def test_heat_is_drawn_where_the_best_person_looks(labels):
+    """Two actions: of the first the second person has the best score, of the other the first."""
+    frame = np.full((240, 320, 3), 90, np.uint8)
+    boxes = [[100, 30, 140, 70], [200, 170, 235, 200], [0, 0, 20, 20]]
+    scores = [[0.9, 0.0, 0.1, 0.3], [0.6, 0.0, 0.2, 0.1], [0.1, 0.0, 0.4, 0.4]]
+    attention = torch.zeros(3, 2, 3, 4)
+    attention[0, 1, 0, 0] = 1.0  # upper left
+    attention[1, 0, 2, 3] = 0.5  # lower right
+    attention[2, :, 1, 1] = 1.0  # of a person who is not drawn
+    instances = _instances(scores, boxes, (240, 320), action_attention=attention)
+    instances.person_ids = torch.tensor([4, 7, 9])
+    visualizer = ActionVisualizer(_NAMES, min_short_side=96, explained=[2, 3])
+    drawing = visualizer.draw_detections(frame, instances, score_threshold=0.5)
+    # Three quarters of red for the first action, of a green for the other.
+    assert drawing[220, 310].tolist() == [214, 51, 51]
+    assert drawing[10, 10].tolist() == [51, 214, 99]
+    assert drawing[120, 120].tolist() == [90, 90, 90]
+    assert [lines for lines, _, _ in labels[:2]] == [["hand wave: #4 0.30"], ["watch: #7 0.20"]]
+    assert len(labels) == 4
+    # One line above the other in the lower left corner.
+    assert labels[0][1] == [0, 240, 0, 240] and 200 < labels[1][1][1] < 230
+    plain = ActionVisualizer(_NAMES, min_short_side=96).draw_detections(frame, instances)
+    assert (plain[10, 10] == 90).all() and (plain[220, 310] == 90).all()
+
+
+def test_without_a_drawn_person_there_is_no_heat(frame):
+    instances = _instances([[0.4, 0, 0, 0]], [[10, 20, 50, 90]])
+    instances.action_attention = torch.ones(1, 1, 3, 4)
+    drawing = ActionVisualizer(_NAMES, min_short_side=96, explained=[0]).draw_detections(
+        frame, instances, score_threshold=0.5
+    )
+    np.testing.assert_array_equal(drawing, frame)

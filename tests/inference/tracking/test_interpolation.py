@@ -50,3 +50,14 @@ def test_nobody():
 def test_a_fraction_outside_is_refused():
     with pytest.raises(ValueError, match="fraction"):
         interpolate_persons(persons([1], 0), None, 1.5)
+
+
+def test_attention_moves_with_the_person():
+    before, after = persons([7, 2], 0), persons([2, 8], 8)
+    before.action_attention = torch.tensor([3.0, 0.0]).view(2, 1, 1, 1).expand(-1, 1, 2, 3)
+    after.action_attention = torch.tensor([4.0, 5.0]).view(2, 1, 1, 1).expand(-1, 1, 2, 3)
+    found = interpolate_persons(before, after, 0.25)
+    assert found.person_ids.tolist() == [2, 7]
+    assert found.action_attention[:, 0, 1, 2].tolist() == [1.0, 3.0]
+    found = interpolate_persons(before, after, 0.75)
+    assert found.action_attention[:, 0, 0, 0].tolist() == [3.0, 5.0]

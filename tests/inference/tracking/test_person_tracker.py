@@ -174,3 +174,11 @@ def test_numbers_go_with_the_boxes_that_count():
     frame = key_frame(0, [person(10), person(90)], scores=[0.2, 0.9])
     frame.instances.person_ids = torch.tensor([7, 3])
     assert PersonTracker().update(frame).person_ids.tolist() == [3]
+
+
+def test_attention_goes_with_the_person_and_is_not_averaged():
+    for time, values in enumerate(([1.0, 2.0], [5.0, 6.0])):
+        frame = key_frame(time, [person(10), person(90)], scores=[0.2, 0.9])
+        frame.instances.action_attention = torch.tensor(values).view(2, 1, 1, 1)
+        persons = PersonTracker(smoothing=1.0).update(frame)
+        assert persons.action_attention.flatten().tolist() == values[1:]

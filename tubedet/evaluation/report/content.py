@@ -18,7 +18,7 @@ from tubedet.evaluation.error_analysis import analyse_errors
 from tubedet.evaluation.frame_matches import FrameMatches
 
 from .html_page import ProtocolFigure, ReportContent
-from .thumbnails import draw_thumbnails
+from .thumbnails import Paint, draw_thumbnails
 
 Records = Mapping[tuple[str, float], dict]
 
@@ -38,6 +38,7 @@ def ava_report_content(
     *,
     title: str,
     records: Records | None = None,
+    paint: Paint | None = None,
 ) -> ReportContent:
     """Evaluate under all protocols and analyses the errors under one.
 
@@ -47,6 +48,7 @@ def ava_report_content(
         protocol: Key of ``AVA_PROTOCOLS``.
         title: Heading of the report.
         records: Dataset dict of each (video id, seconds) for the thumbnails; None: no thumbnails.
+        paint: see :func:`~tubedet.evaluation.report.thumbnails.draw_thumbnails`.
 
     Returns:
         ReportContent: for :func:`tubedet.evaluation.report.html_page.write_html_report`.
@@ -75,7 +77,7 @@ def ava_report_content(
         "most, among those who do the action, is overlapped by half (IoU 0.5) and not yet detected."
     )
     assert matches is not None  # the protocol is one of them
-    return _content(matches, figures, title, rule, records)
+    return _content(matches, figures, title, rule, records, paint)
 
 
 def action_tube_report_content(
@@ -85,6 +87,7 @@ def action_tube_report_content(
     *,
     title: str,
     records: Records | None = None,
+    paint: Paint | None = None,
 ) -> ReportContent:
     """Evaluate under both protocols and analyses the errors of the frames under "voc".
 
@@ -95,6 +98,7 @@ def action_tube_report_content(
         title: Heading of the report.
         records: Dataset dict of each (video id, frame number) for the thumbnails; None: no
             thumbnails.
+        paint: see :func:`~tubedet.evaluation.report.thumbnails.draw_thumbnails`.
 
     Returns:
         ReportContent: for :func:`tubedet.evaluation.report.html_page.write_html_report`.
@@ -119,7 +123,7 @@ def action_tube_report_content(
         "and not yet detected."
     )
     matches = match_action_tubes(groundtruth, predictions, "voc")
-    return _content(matches, figures, title, rule, records)
+    return _content(matches, figures, title, rule, records, paint)
 
 
 def _content(
@@ -128,23 +132,26 @@ def _content(
     title: str,
     rule: str,
     records: Records | None,
+    paint: Paint | None,
 ) -> ReportContent:
     analysis = analyse_errors(matches)
     records = records or {}
-    facts = (
+    facts = [
         ("ground truth", matches.groundtruth.source),
         ("predictions", matches.predictions.source),
         ("key frames", f"{matches.num_key_frames:,}"),
         ("ground-truth boxes", f"{len(matches.gt_rows):,}"),
         ("detections", f"{len(matches.rows):,}"),
         ("classes", f"{len(analysis.classes)} of {len(matches.class_names)} with ground truth"),
-    )
+    ]
+    if paint is not None:
+        facts.append(("red in the pictures", "where the model looks for the action"))
     return ReportContent(
         title=title,
         facts=facts,
         protocol_figures=figures,
         analysis=analysis,
         rule=rule,
-        false_positive_pictures=draw_thumbnails(analysis.false_positives, records),
-        missed_pictures=draw_thumbnails(analysis.missed, records),
+        false_positive_pictures=draw_thumbnails(analysis.false_positives, records, paint=paint),
+        missed_pictures=draw_thumbnails(analysis.missed, records, paint=paint),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -16,12 +16,16 @@ logger = logging.getLogger(__name__)
 _BOX_RGB = (255, 196, 0)
 _JPEG_QUALITY = 80
 
+# From a key frame, uint8 (H, W, 3), RGB, its dataset dict and the example to what is shown.
+Paint = Callable[[np.ndarray, dict, Example], np.ndarray]
+
 
 def draw_thumbnails(
     examples: Sequence[Example],
     records: Mapping[tuple[str, float], dict],
     *,
     width: int = 280,
+    paint: Paint | None = None,
 ) -> list[bytes | None]:
     """Draw the box of each example into its key frame.
 
@@ -31,6 +35,8 @@ def draw_thumbnails(
             which ``video``, ``fps``, and ``frame_number`` or ``timestamp`` and ``start_second``
             are used.
         width: Of the pictures, pixels.
+        paint: Called with every key frame before the box is drawn, videos in order; None: nothing
+            is painted.
 
     Returns:
         list: a jpg per example; None where there is no record or its video cannot be read, which
@@ -50,7 +56,10 @@ def draw_thumbnails(
             continue
         try:
             reader = readers.open(record["video"], folder_fps=record["fps"])
-            pictures[index] = _drawn(read_key_frame(reader, record), example.box, width)
+            frame = read_key_frame(reader, record)
+            if paint is not None:
+                frame = paint(frame, record, example)
+            pictures[index] = _drawn(frame, example.box, width)
         except VideoError as error:
             failed[record["video"]] = error
     readers.close()

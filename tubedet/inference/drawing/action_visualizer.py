@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +10,10 @@ import cv2
 import numpy as np
 from detectron2.structures import BoxMode, Instances
 
+from tubedet.inference.action_names import short_action_names
+from tubedet.inference.attention import resized_attention
+
+from .heat import blend_heat, heat_colour
 from .overlay import OverlayVisualizer
 
 
@@ -20,6 +23,13 @@ class _Person(NamedTuple):
     box: np.ndarray
     lines: list[str]
     identity: int
+
+
+class _Caption(NamedTuple):
+    """A line at the lower left, and its colour."""
+
+    text: str
+    colour: tuple[float, float, float]
 
 
 class ActionVisualizer:
@@ -32,14 +42,23 @@ class ActionVisualizer:
         action_names: A names; name k is that of the 0-based action k.
         max_actions: labels per person; those of the lowest scores are left out.
         min_short_side: frames are enlarged until their short side has this many pixels.
+        explained: the 0-based actions whose attention detections have, in this order. Each is
+            drawn as heat of a colour of its own: that of the drawn person with the best score of
+            it, whom a line at the lower left names.
     """
 
     def __init__(
-        self, action_names: Sequence[str], *, max_actions: int = 4, min_short_side: int = 320
+        self,
+        action_names: Sequence[str],
+        *,
+        max_actions: int = 4,
+        min_short_side: int = 320,
+        explained: Sequence[int] = (),
     ):
         self.action_names = short_action_names(action_names)
         self.max_actions = max_actions
         self.min_short_side = min_short_side
+        self.explained = list(explained)
         self._canvas: OverlayVisualizer | None = None
 
     def draw_detections(
@@ -52,7 +71,8 @@ class ActionVisualizer:
             instances: the model's output for a key frame: ``pred_boxes`` (Q, 4) XYXY in pixels of
                 ``instances.image_size``, which may differ from the frame's, and ``action_scores``
                 (Q, A). A field ``person_ids`` (Q,) chooses the colours and is written, else the
-                row chooses them.
+                row chooses them. A field ``action_attention`` (Q, n, h, w) is that of the
+                actions explained.
             score_threshold: actions with a lower score are not written, persons without any
                 action left are not drawn.
 
@@ -73,7 +93,7 @@ class ActionVisualizer:
         boxes = boxes / (width, height, width, height)
         has_ids = instances.has("person_ids")
         identities = instances.person_ids.tolist() if has_ids else range(len(instances))
-        persons = []
+        persons, drawn = [], []
         # The surest person is drawn last, over the others. The order of persons in a video must not
         # depend on their scores: labels make room for earlier ones and would jump.
         order = identities if has_ids else scores.max(axis=1, initial=0.0)
@@ -85,7 +105,19 @@ class ActionVisualizer:
                 if has_ids:
                     lines[0] = f"#{identities[row]} {lines[0]}"
                 persons.append(_Person(boxes[row], lines, identities[row]))
-        return self._draw(frame_rgb, persons)
+                drawn.append(row)
+        if not (self.explained and drawn):
+            return self._draw(frame_rgb, persons)
+        captions, maps = [], []
+        for number, action in enumerate(self.explained):
+            row = max(drawn, key=lambda row: scores[row, action])
+            person = f"#{identities[row]} " if has_ids else ""
+            text = f"{self.action_names[action]}: {person}{scores[row, action]:.2f}"
+            captions.append(_Caption(text, heat_colour(number)))
+            attention = instances.action_attention[row, number]
+            maps.append(resized_attention(attention, *frame_rgb.shape[:2]))
+        frame_rgb = blend_heat(frame_rgb, maps, [caption.colour for caption in captions])
+        return self._draw(frame_rgb, persons, captions)
 
     def draw_annotations(self, frame_rgb: np.ndarray, annotations: list[dict]) -> np.ndarray:
         """Draw ground truth.
@@ -110,7 +142,9 @@ class ActionVisualizer:
             persons.append(_Person(box, lines, identity if identity >= 0 else row))
         return self._draw(frame_rgb, persons)
 
-    def _draw(self, frame_rgb: np.ndarray, persons: list[_Person]) -> np.ndarray:
+    def _draw(
+        self, frame_rgb: np.ndarray, persons: list[_Person], captions: Sequence[_Caption] = ()
+    ) -> np.ndarray:
         factor = max(1, -(-self.min_short_side // min(frame_rgb.shape[:2])))
         if factor > 1:
             frame_rgb = cv2.resize(
@@ -119,6 +153,10 @@ class ActionVisualizer:
         canvas = self._canvas_for(frame_rgb)
         height, width = frame_rgb.shape[:2]
         taken: list[np.ndarray] = []
+        corner = np.array([0.0, height, 0.0, height])
+        for caption in reversed(captions):
+            taken.append(canvas.draw_label([caption.text], corner, caption.colour))
+            corner[1::2] = taken[-1][1]
         for person in persons:
             box = person.box * (width, height, width, height)
             colour = identity_colour(person.identity)
@@ -133,20 +171,6 @@ class ActionVisualizer:
         else:
             self._canvas.output.reset_image(frame_rgb)
         return self._canvas
-
-
-def short_action_names(action_names: Sequence[str]) -> list[str]:
-    """Names without their remarks in parentheses, where they stay different from each other.
-
-    Args:
-        action_names: e.g. "talk to (e.g., self, a person, a group)", "kick (a person)".
-
-    Returns:
-        e.g. "talk to", and "kick (a person)" if "kick (an object)" is another action.
-    """
-    short = [name.partition(" (")[0] for name in action_names]
-    count = Counter(short)
-    return [s if count[s] == 1 else name for s, name in zip(short, action_names)]
 
 
 def identity_colour(identity: int) -> tuple[float, float, float]:

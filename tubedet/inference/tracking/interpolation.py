@@ -8,13 +8,14 @@ from detectron2.structures import Boxes, Instances
 def interpolate_persons(before: Instances, after: Instances | None, fraction: float) -> Instances:
     """Persons between two key frames.
 
-    Boxes, person probabilities and action scores of a person who is in both key frames move
-    linearly from one to the other. A person who is in one of them only stands still: until half way
-    if in the first one, from half way on if in the second one.
+    Boxes, person probabilities, action scores and attention of a person who is in both key frames
+    move linearly from one to the other. A person who is in one of them only stands still: until
+    half way if in the first one, from half way on if in the second one.
 
     Args:
         before: persons of the earlier key frame: ``pred_boxes`` XYXY pixels, ``scores``,
-            ``action_scores`` and ``person_ids``, see :meth:`PersonTracker.update`.
+            ``action_scores``, ``person_ids`` and perhaps ``action_attention``, see
+            :meth:`PersonTracker.update`.
         after: those of the later one; None: there is none, and ``before`` holds.
         fraction: how far the frame is from the earlier to the later one, in [0, 1].
 
@@ -38,6 +39,8 @@ def interpolate_persons(before: Instances, after: Instances | None, fraction: fl
         action_scores=first.action_scores.lerp(second.action_scores, fraction),
         person_ids=first.person_ids,
     )
+    if before.has("action_attention"):
+        both.action_attention = first.action_attention.lerp(second.action_attention, fraction)
     alone = before[~same.any(dim=1)] if fraction < 0.5 else after[~same.any(dim=0)]
     return _by_id(Instances.cat([both, alone]))
 

@@ -89,8 +89,8 @@ class PersonTracker:
         Returns:
             Instances: the N detections that count, in query order: ``pred_boxes`` (N, 4) cut at
             the borders of the frame, ``scores`` (N,), ``action_scores`` (N, A) smoothed, float32,
-            and ``person_ids`` (N,) int64. Rows that are not finite, or lie outside of the frame,
-            do not count.
+            and ``person_ids`` (N,) int64; ``action_attention`` where there is one. Rows that are
+            not finite, or lie outside of the frame, do not count.
         """
         persons = self._persons(result.instances)
         ids = self._given_ids(persons) if persons.has("person_ids") else self._link(persons)
@@ -114,6 +114,8 @@ class PersonTracker:
         )
         if instances.has("person_ids"):
             persons.person_ids = instances.person_ids.cpu()[kept]
+        if instances.has("action_attention"):
+            persons.action_attention = instances.action_attention.detach().float().cpu()[kept]
         return persons[boxes.nonempty()]
 
     def _given_ids(self, persons: Instances) -> list[int]:

@@ -163,11 +163,20 @@ class ClassQueryDetector(ClipDetector):
 
         Tensors of "all" frames are (B, F, Q, ...), those of the key frame (B, Q, ...).
         """
-        outputs = []
-        for layer in self._decode(clips, all_layers):
-            tensors = (layer.action_logits, layer.boxes, self.person_head(layer.queries))
-            outputs.append(LayerOutput(*map(self._by_clip, tensors)))
-        return outputs
+        return [self._output(layer) for layer in self._decode(clips, all_layers)]
+
+    @property
+    def explains_actions(self) -> bool:
+        """See :attr:`ClipModel.explains_actions`."""
+        return True
+
+    def predict_with_attention(self, clips: ClipBatch) -> tuple[LayerOutput, torch.Tensor]:
+        """See :meth:`ClipDetector.predict_with_attention`."""
+        (layer,) = self._decode(clips, all_layers=False, with_attention=True)
+        attention = self._by_clip(layer.class_attention)
+        if self.num_steps > 1:
+            attention = attention[:, self.num_steps // 2]
+        return self._output(layer), attention
 
     def class_attention(self, clips: ClipBatch) -> torch.Tensor:
         """Return where in its frame each class of a query looks, in the last decoder layer.
@@ -183,10 +192,13 @@ class ClassQueryDetector(ClipDetector):
         Raises:
             UserError: if the model detects persons alone.
         """
-        if self.person_only:
-            raise UserError("MODEL.PERSON_ONLY is True: without actions no class looks anywhere")
+        self.check_explains(())
         (layer,) = self._decode(clips, all_layers=False, with_attention=True)
         return self._by_clip(layer.class_attention)
+
+    def _output(self, layer: DecodedLayer) -> LayerOutput:
+        tensors = (layer.action_logits, layer.boxes, self.person_head(layer.queries))
+        return LayerOutput(*map(self._by_clip, tensors))
 
     def _by_clip(self, x: Any) -> Any:
         """(B · F, ...) -> (B, F, ...), unless F is the key frame alone."""

@@ -1,6 +1,7 @@
 """What all architectures share: from clips to losses or detections."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -120,12 +121,46 @@ class ClipDetector(ClipModel, ABC):
         if self.training:
             targets = [self._target(x, size) for x, size in zip(batched_inputs, clips.sizes)]
             return self.criterion(layers, targets)
+        return self._detections(layers[-1], batched_inputs, clips)
+
+    def explain(self, batched_inputs: list[dict], actions: Sequence[int]) -> list[dict]:
+        """See :meth:`ClipModel.explain`.
+
+        Weights of padded cells are left out; those of the others add up to one without padding.
+        No recording of a GPU (``cuda_graphs``) is made or replayed for it.
+        """
+        self.check_explains(actions)
+        clips = self.batch(batched_inputs)
+        layer, attention = self.predict_with_attention(clips)
+        results = self._detections(layer, batched_inputs, clips)
+        attention = attention[:, :, list(actions)]
+        padding = clips.mask_at(*attention.shape[-2:])
+        for result, maps, mask in zip(results, attention, padding):
+            height, width = (int((~mask).any(side).sum()) for side in (1, 0))
+            result["instances"].action_attention = maps[..., :height, :width]
+        return results
+
+    def predict_with_attention(self, clips: ClipBatch) -> tuple[LayerOutput, torch.Tensor]:
+        """Predict, and return the attention that :meth:`explain` tells about.
+
+        Args:
+            clips: normalised and padded.
+
+        Returns:
+            the last layer of :meth:`predict`, and (B, Q, A, H, W) of the key frame, which adds up
+            to one over a grid that covers the padded clip.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.predict_with_attention")
+
+    def _detections(
+        self, layer: LayerOutput, batched_inputs: list[dict], clips: ClipBatch
+    ) -> list[dict]:
         sizes = [
             (x.get("height", h), x.get("width", w))
             for x, (h, w) in zip(batched_inputs, clips.sizes)
         ]
         detections = detections_from_queries(
-            layers[-1],
+            layer,
             sizes,
             exclusive=self.exclusive,
             person_thresh=self.person_thresh,

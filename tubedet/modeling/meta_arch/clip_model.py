@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -61,6 +61,11 @@ class ClipModel(nn.Module):
         """Where inputs are moved to."""
         return self.pixel_mean.device
 
+    @property
+    def explains_actions(self) -> bool:
+        """Whether :meth:`explain` works for the architecture."""
+        return False
+
     def record_predictions(self) -> None:
         """Record predictions on GPUs from now on; the model is not trained any more."""
         self._recorded = RecordedPrediction()
@@ -100,6 +105,45 @@ class ClipModel(nn.Module):
             weights = itertools.chain(self.parameters(), self.buffers())
             return self._recorded(compute, clips, weights)
         return compute(clips, **options)
+
+    def explain(self, batched_inputs: list[dict], actions: Sequence[int]) -> list[dict]:
+        """Detect, and tell where in the frame actions of each person are looked for.
+
+        Args:
+            batched_inputs: those of inference.
+            actions: n columns of the action scores.
+
+        Returns:
+            those of inference, whose instances have ``action_attention`` (Q, n, h, w) too: the
+            weights with which action n of person Q reads the cells of a grid over the frame.
+
+        Raises:
+            UserError: if the architecture has no such weights, or not these actions.
+        """
+        self.check_explains(actions)
+        raise NotImplementedError(f"{type(self).__name__}.explain")
+
+    def check_explains(self, actions: Sequence[int]) -> None:
+        """Refuse actions that :meth:`explain` cannot tell about.
+
+        Args:
+            actions: columns of the action scores.
+
+        Raises:
+            UserError: for one that is not there, and for all if it works for none.
+        """
+        if self.person_only:
+            raise UserError("MODEL.PERSON_ONLY is True: without actions no class looks anywhere")
+        if not self.explains_actions:
+            raise UserError(
+                f"{type(self).__name__} cannot explain an action: it does not tell where it looks; "
+                "ClassQueryDetector does, with configs such as ClassQuery_CSN50_AVA22"
+            )
+        for action in actions:
+            if not 0 <= action < self.num_actions:
+                raise UserError(
+                    f"there is no action {action}; the model has 0 to {self.num_actions - 1}"
+                )
 
     def ground_truth(self, clip_input: dict) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the annotated boxes and actions of a training input.
