@@ -86,19 +86,15 @@ def test_one_video_whose_results_cannot_be_written(folder, tmp_path, capsys, mon
     process_video = many_videos.process_video
 
     def process_to_read_only(detector, action_names, job, results, detection):
-        if job.name == "second":
-            (tmp_path / "second").symlink_to(READ_ONLY)
-        try:
-            return process_video(detector, action_names, job, results, detection)
-        finally:
-            (tmp_path / "second").is_symlink() and (tmp_path / "second").unlink()
+        results = READ_ONLY if job.name == "second" else results
+        return process_video(detector, action_names, job, results, detection)
 
     monkeypatch.setattr(many_videos, "process_video", process_to_read_only)
     words = ("--inputs", folder / "list.txt", "--output", tmp_path)
     assert run_command("predict", arguments(folder, *words)) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines[-2].startswith(f"failed: {folder / 'second.mp4'}: ")
-    assert lines[-2].endswith(REASONS)
+    assert any(reason in lines[-2] for reason in REASONS)
     assert lines[-1] == f"1 of 3 videos failed ({tmp_path / 'failed.json'})"
     assert not any("Traceback" in line for line in lines)
     assert [(tmp_path / f"{name}/{name}.csv").is_file() for name in NAMES] == [True, False, True]
