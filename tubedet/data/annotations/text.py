@@ -17,7 +17,7 @@ from tubedet.errors import UserError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 # A megabyte of gzip can hold a gigabyte of spaces. Annotations have ratios of 5 to 40, and indented
-# json of persons who stand still up to 60.
+# json of persons who stand still up to 90.
 _MIN_UNPACKED_BYTES, _MAX_RATIO = 16 << 20, 100
 _Value = TypeVar("_Value")
 
