@@ -53,6 +53,16 @@ def test_packed_files(tmp_path, content, call):
     assert peak_of(path, call) < 160 * MEGABYTE
 
 
+def test_a_label_map_of_a_megabyte_takes_thirty(tmp_path):
+    """With a list of its tokens it took 230."""
+    path = tmp_path / "a.pbtxt"
+    fields = b"".join(b"%x:1 " % n for n in range(130_000))
+    path.write_bytes(b"item {" + fields)
+    assert 900_000 < path.stat().st_size < MEGABYTE
+    call = "tubedet.data.annotations.ava_csv.read_label_map(path)"
+    assert peak_of(path, call) < 48 * MEGABYTE
+
+
 def test_an_index_file_of_empty_lists_takes_no_more_than_itself(tmp_path):
     path = tmp_path / ".a.mp4.frames.json"
     path.write_bytes(b'{"a":[' + b"[]," * 4_000_000 + b"[]]}")

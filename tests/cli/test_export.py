@@ -142,6 +142,21 @@ def test_the_example_runs_a_file_on_its_device(tmp_path):
                 run(clips)
 
 
+def test_what_a_pt2_file_may_do_is_said_before_it_is_opened(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "of others.pt2"
+    path.write_bytes(b"\x80\x04")
+    said = []
+
+    def load(path, **options):
+        said.append(capsys.readouterr().err)
+        raise RuntimeError("opened")
+
+    monkeypatch.setattr(torch.export, "load", load)
+    with pytest.raises(RuntimeError, match="opened"):
+        runpy.run_path("tools/run_exported_model.py")["load"](str(path))
+    assert said == [f"{path}: a .pt2 file can run code of whoever made it; of others, take .onnx\n"]
+
+
 @pytest.mark.parametrize("rotation", [0, 90, 180, -90])
 def test_the_example_turns_videos_as_evaluation_does(tmp_path, rotation):
     example = runpy.run_path("tools/run_exported_model.py")

@@ -60,6 +60,21 @@ def test_warnings_alone_let_training_start(command, csv):
     assert command(csv(ROW * 2)) == 0
 
 
+def test_a_file_of_which_nothing_can_be_read_is_left_after_10_000_rows(
+    command, csv, capsys, tmp_path
+):
+    arguments = csv(ROW + "a,0902,x\n" * 10_000)
+    assert command([*arguments, "--json", "-", "--show", "2"]) == 1
+    assert json.loads(capsys.readouterr().out)["num_errors"] == 10_000
+    arguments = csv(ROW + "a,0902,x\n" * 220_000)  # 2 MB
+    assert command([*arguments, "--json", "-"]) == 1
+    stored = json.loads(capsys.readouterr().out)
+    assert stored["num_errors"] == 10_001
+    assert {problem["line"] for problem in stored["problems"]} == {None, *range(2, 10_002)}
+    (last,) = [problem["message"] for problem in stored["problems"] if problem["line"] is None]
+    assert last.endswith("more than 10,000 rows cannot be read; the others are not looked at")
+
+
 def test_json(command, csv, capsys, tmp_path):
     arguments = csv(ROW * 2 + "a,0902,0,0,1,1,99,0\n")
     assert command([*arguments, "--json", str(tmp_path / "out.json")]) == 1

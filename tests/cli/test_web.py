@@ -6,6 +6,7 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -110,3 +111,41 @@ def test_a_broken_gpu_ends_it_with_status_1(no_console_logger, tmp_path, monkeyp
     assert run_command("web", arguments, prog="web") == 1
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "error" in line)
     assert line == "web: error: cuda:0 works no more: CUDA error; start the page again"
+
+
+@pytest.mark.parametrize(
+    "options, is_warned",
+    [
+        ((), False),
+        (("--host", "localhost"), False),
+        (("--host", "::1"), False),
+        (("--host", "0.0.0.0"), True),
+        (("--host", "::"), True),
+        (("--host", "192.0.2.7"), True),
+        (("--host", "demo.example.org"), True),
+        (("--host", "0.0.0.0", "--auth-token", "a1" * 8), False),
+        (("--host", "0.0.0.0", "--auth-token", "--port", "7999"), False),
+    ],
+)
+def test_a_page_for_others_without_a_token_is_warned_of(
+    no_console_logger, tmp_path, monkeypatch, capsys, options, is_warned
+):
+    pytest.importorskip("gradio")
+    from tubedet.web import server
+
+    tokens = []
+    monkeypatch.setattr(server, "serve", lambda page, token, **others: tokens.append(token))
+    monkeypatch.setattr(web, "VideoActionDetector", lambda *arguments, **options: Mock())
+    monkeypatch.setattr(web, "action_names_of", lambda *arguments: ["walk"])
+    arguments = ["--config-file", _CONFIG, *options]
+    arguments += ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(tmp_path / "model.pth")]
+    (tmp_path / "model.pth").touch()
+    assert run_command("web", arguments) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
+    assert len(lines) == is_warned
+    for line in lines:
+        assert line.startswith(f"WARNING: everybody who reaches {options[1]} can use this page")
+        assert line.endswith("; --auth-token keeps others out")
+    (token,) = tokens
+    assert (token is None) == ("--auth-token" not in options)
+    assert token is None or len(token) >= 16

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import socket
 import threading
 import time
@@ -330,6 +331,30 @@ def test_a_full_disk_is_told_and_others_go_on(serve, film, monkeypatch, capfd):
         assert "The disk of this page is full. Try again" in json.dumps(detect(address, uploaded))
         assert list(work.iterdir()) == []
         assert "5 key frames" in json.dumps(detect(address, uploaded))
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_a_disk_that_is_full_when_results_are_handed_out(serve, film, monkeypatch, capfd):
+    copy, fulls = shutil.copy2, ["my film.mp4", "my film.csv"]
+
+    def copy_to_full_disk(source, target, **options):
+        if fulls and Path(source).name == fulls[0]:
+            fulls.pop(0)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+        return copy(source, target, **options)
+
+    with serve() as address:
+        _, content = upload(address, film)
+        (uploaded,) = json.loads(content)
+        served = Path(uploaded).parents[1]
+        monkeypatch.setattr(shutil, "copy2", copy_to_full_disk)
+        for left in (1, 0):
+            said = json.dumps(detect(address, uploaded))
+            assert "The disk of this page is full. Try again" in said and len(fulls) == left
+            assert list((served.parent / "work").iterdir()) == []
+        assert not list(served.rglob("*.csv"))
+        result = json.dumps(detect(address, uploaded))
+        assert "5 key frames" in result and "my film.csv" in result
     assert "Traceback" not in "".join(capfd.readouterr())
 
 

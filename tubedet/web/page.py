@@ -128,7 +128,9 @@ def make_page(
         outputs = [status, video, timeline, files]
 
         def run(path, threshold, rate, progress=gr.Progress()):  # noqa: B008  (gradio's way)
-            yield from _run(analysis, path, threshold, rate, progress, on_broken)
+            # Copied before they are handed out: gradio itself would print a trace of a full disk.
+            copied = video.move_resource_to_block_cache
+            yield from _run(analysis, path, threshold, rate, progress, on_broken, copied)
 
         detect.click(
             run,
@@ -149,6 +151,7 @@ def _run(
     rate: float,
     progress: gr.Progress,
     on_broken: Callable[[BrokenDeviceError], object],
+    copied: Callable[[Path], str | None],
 ) -> Iterator[tuple]:
     hidden = gr.update(visible=False)
     nothing = (None, _timeline_box(_EMPTY_TIMELINE), hidden)
@@ -163,12 +166,12 @@ def _run(
             every=1 / rate,
             progress=lambda fraction: progress(fraction, desc="Looking at the video"),
         ) as result:
-            # The page copies the files when they are handed out; after that they are removed.
+            shown, *rows = [copied(file) for file in (result.video, *result.files)]
             yield (
                 _message("done", result.summary),
-                str(result.video),
+                shown,
                 _timeline_box(result.timeline),
-                gr.update(value=[str(file) for file in result.files], visible=True),
+                gr.update(value=rows, visible=True),
             )
     except UserError as error:
         yield (_message("error", str(error)), *nothing)

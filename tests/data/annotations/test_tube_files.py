@@ -108,6 +108,7 @@ def _damage(data, *path, value):
         (("nframes", "wave/b"), "4", r"\['nframes'\]\['wave/b'\] is a str, expected int"),
         (("nframes", "wave/b"), 2, r"\['wave/b'\]\[1\]\[0\] has frames that do not .* at most 2"),
         (("resolution", "wave/b"), (240,), r"\['wave/b'\] is no \(height, width\)"),
+        (("nframes", "wave/b"), 10**6 + 1, "'wave/b' has 1000001 frames, at most 1000000 are"),
         (("gttubes", "wave/b"), {2: []}, "has the label 2, there are 2"),
         (("gttubes", "wave/b"), {1: [np.zeros((2, 4))]}, r"shape \(2, 4\), expected \(n, 5\)"),
         (("gttubes", "wave/b"), {1: [np.full((1, 5), np.nan)]}, "not finite"),
@@ -121,6 +122,17 @@ def _damage(data, *path, value):
 def test_damaged_act_file_names_file_video_and_key(tmp_path, path, value, message):
     with pytest.raises(AnnotationError, match=r"GT\.pkl.*" + message):
         read_act(tmp_path, _damage(ACT, *path, value=value))
+
+
+def test_all_videos_together_have_no_more_frames_than_their_file_may_state(tmp_path):
+    many = {**ACT, "nframes": dict.fromkeys(("run/a", "wave/b"), 510_000)}
+    assert len(read_act(tmp_path, many)) == 1
+    many["test_videos"] = [["run/a", "wave/b"]]
+    size = len(pickle.dumps(many, protocol=2))
+    most = 10**6 + 20 * size
+    assert 1_010_000 < most < 1_020_000
+    with pytest.raises(AnnotationError, match=f"states 1,020,000 frames, and at most {most:,} are"):
+        read_act(tmp_path, many)
 
 
 @pytest.mark.parametrize(
@@ -155,8 +167,9 @@ def _nested(depth):
         ("gttubes", {"wave/b": {2**64 - 1: []}}, "has the label 18446744073709551615, there"),
         ("nframes", {"wave/b": _nested(60)}, "is a tuple, expected int"),
         ("nframes", {"wave/b": -(10**5000)}, "at most a number of 16610 bits"),
+        ("nframes", {"wave/b": 10**5000}, "has a number of 16610 bits frames, at most 1000000"),
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_huge_values_do_not_flood_the_message(tmp_path, key, value, message):
     with pytest.raises(AnnotationError, match=message) as error:

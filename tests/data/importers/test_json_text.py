@@ -5,7 +5,9 @@ import tracemalloc
 import pytest
 
 from tubedet.data import AnnotationError
+from tubedet.data.annotations import text
 from tubedet.data.importers.json_file import read_json, read_json_object
+from tubedet.data.importers.json_text import json_text
 
 TEXT = '{"a": 1, "long": [ {"b": 1} , {"b": [2, "]"]}, {}], "c": {"long": [3]}, "empty": [ ]}'
 
@@ -101,3 +103,17 @@ def test_a_small_file_does_not_unpack_to_gigabytes(tmp_path):
     assert path.stat().st_size < 2**18
     with pytest.raises(AnnotationError, match=r"boxes.json: it unpacks to more than 2\d,"):
         read_json(path)
+
+
+def test_a_still_person_in_indented_json_packs_ninety_times(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "_MIN_UNPACKED_BYTES", 0)
+    place = {"bbox": [100.0, 200.0, 50.0, 80.0], "area": 4000.0, "segmentation": [], "iscrowd": 0}
+    entries = [{"image_id": number, "category_id": 1, **place} for number in range(5000)]
+    content = json.dumps({"annotations": entries}, indent=4).encode()
+    path = tmp_path / "a.json.gz"
+    path.write_bytes(gzip.compress(content, 9))
+    assert 80 < len(content) / path.stat().st_size < 100
+    assert json_text(path) == content.decode()
+    path.write_bytes(gzip.compress(content + b" " * 10 * len(content), 9))
+    with pytest.raises(AnnotationError, match="it unpacks to more than .* unpack it with gunzip"):
+        json_text(path)

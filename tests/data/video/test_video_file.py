@@ -189,6 +189,21 @@ def test_the_rate_is_an_exact_fraction(tmp_path, write_video):
         assert type(reader.rate) is Fraction and reader.rate == Fraction(30000, 1001)
 
 
+@pytest.mark.parametrize("scale, shown", [(15360, 50), (1536, 6), (1, 1)])
+def test_a_film_of_which_the_edit_list_shows_less(tmp_path, write_video, numbers_in, scale, shown):
+    """Its 50 frames are stored for 1.67 s; slower ones no longer fit, and no player shows them."""
+    path = Path(write_video(tmp_path / "film.mp4", 50))
+    content = bytearray(path.read_bytes())
+    place = content.index(b"mdhd") + 16  # units in a second
+    assert content[place : place + 4] == (15360).to_bytes(4)
+    content[place : place + 4] = scale.to_bytes(4)
+    path.write_bytes(content)
+    with VideoFileReader(path) as reader:
+        assert numbers_in(np.stack([frame for _, frame in reader])) == list(range(shown))
+        assert reader.num_frames == reader.count_frames() == shown
+        assert reader.duration == pytest.approx(50 / 30, abs=2e-3 if scale > 1 else 0.5)
+
+
 def test_titles_that_are_not_utf8_are_no_obstacle(tmp_path):
     path = write_video_with_sound(tmp_path / "film.mkv", odd_titles=True)
     with VideoFileReader(path) as reader:

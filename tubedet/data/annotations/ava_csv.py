@@ -28,7 +28,7 @@ _LINES_PER_CHUNK = 16384
 _SPARE_WIDTH = 24
 _MAX_UNIFORM_ID_WIDTH = 256  # the fast parser reserves that much for every row
 MAX_ACTION_ID = 100_000  # action lists become arrays with a column for each id up to the last
-# Characters; the label map of AVA has 4,000, and reading takes up to 230 times as much.
+# Characters; the label map of AVA has 4,000, and reading takes up to 40 times as much.
 MAX_LABEL_MAP = 1 << 20
 _COLUMNS = tuple(
     f"column {number} ({name})"

@@ -16,8 +16,9 @@ from typing import BinaryIO, NoReturn, TextIO, TypeVar
 from tubedet.errors import UserError
 
 _GZIP_MAGIC = b"\x1f\x8b"
-# A megabyte of gzip can hold a gigabyte of spaces. Annotations have ratios of 5 to 30.
-_MIN_UNPACKED_BYTES, _MAX_RATIO = 16 << 20, 50
+# A megabyte of gzip can hold a gigabyte of spaces. Annotations have ratios of 5 to 40, and indented
+# json of persons who stand still up to 90.
+_MIN_UNPACKED_BYTES, _MAX_RATIO = 16 << 20, 100
 _Value = TypeVar("_Value")
 
 

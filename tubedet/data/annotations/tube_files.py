@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from tubedet.files.pickle_names import brief
 from tubedet.files.restricted_pickle import PickleFileError, load_restricted_pickle
 
+from .stated_frames import check_frames_of_video, check_stated_frames
 from .text import AnnotationError, open_text
 
 # The largest file of the field, UCF101-24 in the format of ACT, has a few dozen megabytes.
@@ -224,7 +225,8 @@ def read_act_groundtruth(
         raise AnnotationError(
             f"{path}: 'labels' are {brief(pickle.labels)}, expected {list(action_names)}"
         )
-    return {video_id: pickle.video(video_id) for video_id in pickle.video_ids(subset, split)}
+    names = pickle.video_ids(subset, split)
+    return _checked_videos(((name, pickle.video(name)) for name in names), path)
 
 
 def read_corrected_ucf101(
@@ -248,11 +250,24 @@ def read_corrected_ucf101(
     """
     pickle = CorrectedUCF101(_load_pickle(path))
     test_videos = _read_test_list(test_list, known=pickle.video_ids, source=path)
-    return {
-        video_id: pickle.video(video_id, num_labels=len(action_names))
-        for video_id in pickle.video_ids
-        if (video_id in test_videos) == (subset == "test")
-    }
+    names = [name for name in pickle.video_ids if (name in test_videos) == (subset == "test")]
+    num_labels = len(action_names)
+    videos = ((name, pickle.video(name, num_labels=num_labels)) for name in names)
+    return _checked_videos(videos, path)
+
+
+def _checked_videos(
+    videos: Iterable[tuple[str, AnnotatedVideo]], path: str | PathLike
+) -> dict[str, AnnotatedVideo]:
+    """Collect videos by name; each of their frames becomes an element of the data set."""
+    found: dict[str, AnnotatedVideo] = {}
+    num_frames = 0
+    for video_id, video in videos:
+        check_frames_of_video(video_id, video.num_frames, path)
+        num_frames += max(0, video.num_frames)
+        check_stated_frames(num_frames, path)
+        found[video_id] = video
+    return found
 
 
 def _load_pickle(path: str | PathLike) -> _Checked:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from tubedet.data.annotations.stated_frames import check_frames_of_video, check_stated_frames
 from tubedet.data.annotations.text import AnnotationError
 from tubedet.data.annotations.tube_files import (
     ActionTube,
@@ -17,12 +18,10 @@ from tubedet.data.annotations.tube_files import (
 )
 
 from .labels import (
-    MOST_FRAMES,
     ImportFormat,
     ImportOptions,
     Labels,
     PersonBox,
-    check_stated_frames,
     is_box,
     is_video_name,
 )
@@ -57,11 +56,7 @@ def read_act_pickle(path: Path, options: ImportOptions) -> Labels:
     for video_id, video in videos:
         if not is_video_name(video_id):
             raise AnnotationError(f"{path}: {video_id[:80]!r} is no name of a video")
-        if video.num_frames > MOST_FRAMES:
-            raise AnnotationError(
-                f"{path}: {video_id!r} has {video.num_frames} frames, at most {MOST_FRAMES} are "
-                "expected"
-            )
+        check_frames_of_video(video_id, video.num_frames, path)
         num_frames += max(0, video.num_frames)
         check_stated_frames(num_frames, path)
         labels.looked_at |= {(video_id, number) for number in range(1, video.num_frames + 1)}

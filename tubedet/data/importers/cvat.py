@@ -5,11 +5,11 @@ from __future__ import annotations
 import xml.parsers.expat
 from pathlib import Path, PurePosixPath
 
+from tubedet.data.annotations.stated_frames import MOST_FRAMES
 from tubedet.data.annotations.text import AnnotationError
 
 from .cvat_shapes import SHAPES, enclosing_box, is_turned
 from .labels import (
-    MOST_FRAMES,
     Box,
     ImportFormat,
     ImportOptions,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tubedet.data.annotations.stated_frames import check_stated_frames
 from tubedet.data.annotations.text import AnnotationError
 
 from .json_file import read_json
 from .key_frame_tracks import place_at, upright_box, visible_frames, visible_ranges
 from .label_studio_tasks import Track, read_task
-from .labels import ImportFormat, ImportOptions, Labels, PersonBox, check_stated_frames, is_box
+from .labels import ImportFormat, ImportOptions, Labels, PersonBox, is_box
 from .merging import merge
 
 

@@ -6,6 +6,8 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tubedet.data.annotations.stated_frames import MOST_FRAMES
+
 from .json_file import Entry
 from .key_frame_tracks import KeyFrame
 from .label_studio_results import (
@@ -17,7 +19,7 @@ from .label_studio_results import (
     regions_of_min,
 )
 from .label_studio_videos import video_name
-from .labels import MOST_FRAMES, ImportOptions
+from .labels import ImportOptions
 
 _ANSWERS = ("labels", "choices", "text", "taxonomy")  # keys of what a control says
 

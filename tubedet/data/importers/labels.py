@@ -9,11 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tubedet.data.annotations.text import AnnotationError
-
 _LONGEST_FILE_NAME = 240  # without its ending
-MOST_FRAMES = 10**6  # of a video: ten hours
-_MOST_FRAMES_PER_BYTE = 20  # of a file of annotations, beyond those
 Moment = tuple[str, float]  # video id and time, see PersonBox
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 
@@ -142,24 +138,6 @@ class ImportFormat:
     read: Callable[[Path, ImportOptions], Labels]
     sign: Callable[[Path, str], str]
     options: frozenset[str] = frozenset()
-
-
-def check_stated_frames(num_frames: int, path: Path) -> None:
-    """Refuse more frames than a file of this size annotates: each of them takes memory.
-
-    Args:
-        num_frames: how many the file states, those of all its videos and tracks together.
-        path: the file.
-
-    Raises:
-        AnnotationError: if there are too many.
-    """
-    most = MOST_FRAMES + _MOST_FRAMES_PER_BYTE * path.stat().st_size
-    if num_frames > most:
-        raise AnnotationError(
-            f"{path}: it states {num_frames:,} frames, and at most {most:,} are expected in a file "
-            "of its size; export fewer videos at once"
-        )
 
 
 def is_video_name(text: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from tubedet.data.annotations.stated_frames import MOST_FRAMES
 from tubedet.data.annotations.text import (
     AnnotationError,
     csv_rows,
@@ -16,7 +17,7 @@ from tubedet.data.annotations.text import (
     whole_number,
 )
 
-from .labels import MOST_FRAMES, is_video_name
+from .labels import is_video_name
 
 _LARGEST_SIDE = 10**5
 _MAX_INI = 1 << 16  # characters

@@ -28,7 +28,7 @@ _SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tc
 _CARRIERS = ("tls", "httpproxy", "crypto", "hls")
 
 # Of a file, with its sound, subtitles and fonts. FFmpeg takes up to a megabyte to look into each.
-_MAX_STREAMS = 256
+MAX_STREAMS = 256
 
 
 def file_options() -> dict[str, str]:
@@ -36,7 +36,7 @@ def file_options() -> dict[str, str]:
     return {
         "format_whitelist": ",".join((*_CONTAINERS, *_NO_VIDEOS)),
         "protocol_whitelist": "file",
-        "max_streams": str(_MAX_STREAMS),
+        "max_streams": str(MAX_STREAMS),
     }
 
 

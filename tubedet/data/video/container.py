@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 from tubedet.errors import UserError
 from tubedet.files.urls import is_url
 
-from .accepted_media import file_options, url_options
+from .accepted_media import MAX_STREAMS, file_options, url_options
 from .pyav_versions import open_for_reading
 
 _NETWORK_TIMEOUT_SECONDS = 20.0
@@ -53,9 +53,11 @@ def open_video_container(
             reason = f"no answer for {_NETWORK_TIMEOUT_SECONDS:g} seconds"
         raise VideoError(f"{path}: cannot be opened as a video ({reason})") from error
     stream, file_format = video_stream(container), container.format.name
+    num_streams = len(container.streams)
     if stream is None:
         container.close()
-        raise VideoError(f"{path}: the file holds no video stream")
+        among = f" in its first {num_streams} streams" if num_streams >= MAX_STREAMS else ""
+        raise VideoError(f"{path}: the file holds no video stream{among}")
     if stream.codec_context is None:
         container.close()
         raise VideoError(f"{path}: there is no decoder for its video; convert it to mp4")

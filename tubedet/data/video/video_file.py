@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -106,9 +107,12 @@ class VideoFileReader(FrameDecoder):
 
         Good for progress bars; nothing else should rely on it.
         """
-        if self._stream.frames:
-            return self._stream.frames
-        return None if self.duration is None else round(self.duration * self.fps)
+        stored = self._stream.frames
+        if self.duration is None:
+            return stored or None
+        shown = self.duration * self.fps
+        # Mp4 counts what is stored, and its edit list may show less of that.
+        return min(stored, max(1, math.ceil(shown))) if stored else round(shown)
 
     def read(
         self, times: np.ndarray, *, tick: float | None = None, min_short_side: int | None = None
