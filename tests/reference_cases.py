@@ -44,6 +44,11 @@ class ReferenceCase:
             weights[key] = torch.from_numpy(np.array(value))
         return weights
 
+    def drawn_input(self, name: str) -> torch.Tensor:
+        """An input that is drawn by its name instead of stored: float32."""
+        shape, scale, *shift = self.meta["drawn_inputs"][name]
+        return scale * self.draw(f"in/{name}", shape) + sum(shift)
+
     def draw(self, key: str, shape) -> torch.Tensor:
         """Normal numbers that belong to a name: float32 of any shape."""
         seed = (zlib.crc32(key.encode()) + 7919 * self.meta["seed"]) % 2**32

@@ -19,6 +19,7 @@ NODES = {
     "DeformableTubeR": "DEFORMABLE_TUBER",
     "SeqFormer": "SEQFORMER",
     "SparseRCNN": "SPARSE_RCNN",
+    "ClassQueryDetector": "CLASS_QUERY",
 }
 SMALL = ["MODEL.DEVICE", "cpu", "MODEL.CSN.DEPTH", 26, "MODEL.CSN.WIDTH_MULTIPLIER", 0.125]
 
@@ -65,7 +66,7 @@ def test_a_comment_explains_every_key():
 
 @pytest.mark.parametrize("architecture", NODES)
 def test_an_architecture_reads_all_of_its_node_and_none_of_the_others(architecture, monkeypatch):
-    cfg = load_config(f"configs/Base-{architecture}.yaml", SMALL)
+    cfg = load_config(f"configs/Base-{architecture.removesuffix('Detector')}.yaml", SMALL)
     nodes = {id(getattr(cfg.MODEL, name)): name for name in (*NODES.values(), "CRITERION")}
     read = {name: set() for name in nodes.values()}
     look_up = yacs.config.CfgNode.__getattr__

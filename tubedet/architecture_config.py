@@ -13,6 +13,7 @@ def add_architecture_keys(cfg: CN) -> None:
     _add_deformable_tuber_keys(cfg)
     _add_seqformer_keys(cfg)
     _add_sparse_rcnn_keys(cfg)
+    _add_class_query_keys(cfg)
     _add_criterion_keys(cfg)
 
 
@@ -176,6 +177,45 @@ def _add_sparse_rcnn_keys(cfg: CN) -> None:
     cfg.MODEL.SPARSE_RCNN.PERSON_THRESH = 0.0
 
 
+def _add_class_query_keys(cfg: CN) -> None:
+    cfg.MODEL.CLASS_QUERY = CN()
+    # "key": NUM_QUERIES queries for the key frame (AVA).
+    # "all": NUM_QUERIES queries for every frame of the clip (JHMDB, UCF101-24).
+    cfg.MODEL.CLASS_QUERY.FRAMES = "key"
+    _add_transformer_keys(cfg.MODEL.CLASS_QUERY, num_queries=15, feedforward_dim=2048)
+    # Levels of the pyramid. A backbone that returns so many maps of HIDDEN_DIM channels
+    # is the pyramid; the maps of any other are projected, and strided convolutions add the rest.
+    cfg.MODEL.CLASS_QUERY.NUM_LEVELS = 4
+    # Points that each head of the encoder samples on each level.
+    cfg.MODEL.CLASS_QUERY.ENC_POINTS = 8
+    # Index of the level on whose height and width the decoder reads all of them. The third one has
+    # stride 16; a finer one takes more time and memory.
+    cfg.MODEL.CLASS_QUERY.GRID_LEVEL = 2
+    # Dropout of the class vectors, whose means are the action logits. Without any, classes learn
+    # only once other weights have moved.
+    cfg.MODEL.CLASS_QUERY.ACTION_DROPOUT = 0.5
+    # Initial probability of every independent action, set by the bias of the last norm of the class
+    # vectors. Published: 0.5; a small value saves the first iterations of a training from scratch.
+    cfg.MODEL.CLASS_QUERY.ACTION_PRIOR = 0.5
+    # The four keys that follow choose between what the released code computes, which its released
+    # weights need ("published", False), and what was meant ("right", True).
+    # What the encoder's offsets in (x, y, t) are divided by: (time, width, height) of the level as
+    # published, or (width, height, time).
+    cfg.MODEL.CLASS_QUERY.OFFSET_NORMALIZER = "published"
+    # Where the decoder reads the levels: from border to border of the outer cells as published,
+    # where the outermost samples get half, or from centre to centre of these.
+    cfg.MODEL.CLASS_QUERY.GRID_POSITIONS = "published"
+    # The time step whose position code frame j gets: j modulo the steps as published, or that of
+    # its time. It matters in padded clips only.
+    cfg.MODEL.CLASS_QUERY.TIME_CODE = "published"
+    # Hide padded cells from the attention of the classes.
+    cfg.MODEL.CLASS_QUERY.MASK_CLASSES = False
+    # Action scores are person x action probability (JHMDB, UCF101-24) instead of the latter (AVA).
+    cfg.MODEL.CLASS_QUERY.SCORE_TIMES_PERSON = False
+    # Action scores of a query are zero unless its person probability is above this.
+    cfg.MODEL.CLASS_QUERY.PERSON_THRESH = 0.0
+
+
 def _add_criterion_keys(cfg: CN) -> None:
     # Matching and losses of every architecture. These are TubeR's values; those of the others are
     # in configs/Base-*.yaml.
@@ -190,7 +230,8 @@ def _add_criterion_keys(cfg: CN) -> None:
     cfg.MODEL.CRITERION.L1_FORMAT = "cxcywh"
     # Losses on every decoder layer (stage) instead of the last one only.
     cfg.MODEL.CRITERION.AUX_LOSS = True
-    # Loss of independent actions: "bce" (mean over everything) or "focal" (per box).
+    # Loss of independent actions: "bce" (mean over everything), "focal" (per box) or "query_focal"
+    # (focal, mean over the actions and summed over the queries).
     cfg.MODEL.CRITERION.ACTION_LOSS = "bce"
     # Weight of loss_ce, the actions.
     cfg.MODEL.CRITERION.ACTION_LOSS_WEIGHT = 12.0
@@ -200,8 +241,16 @@ def _add_criterion_keys(cfg: CN) -> None:
     cfg.MODEL.CRITERION.GIOU_LOSS_WEIGHT = 2.0
     # Weight of loss_ce_b, the person (or visibility) decision of TubeR and DeformableTubeR.
     cfg.MODEL.CRITERION.PERSON_LOSS_WEIGHT = 1.0
-    # Factor on the action loss of matched queries ("bce" only).
+    # Factor on the action loss of matched queries ("bce" and "query_focal").
     cfg.MODEL.CRITERION.MATCHED_ACTION_WEIGHT = 10.0
+    # Independent actions: s moves the targets 1 and 0 to 1 - s / 2 and s / 2.
+    cfg.MODEL.CRITERION.LABEL_SMOOTHING = 0.0
+    # Independent actions are learned through the scores, person x action probability, which trains
+    # the person decision too (class-query detector on JHMDB and UCF101-24).
+    cfg.MODEL.CRITERION.ACTION_LOSS_OF_SCORES = False
+    # "query_focal" is the mean over the key frames of a batch (in tube mode over all frames)
+    # instead of their sum.
+    cfg.MODEL.CRITERION.ACTION_FRAME_MEAN = False
     # Share of the positive class in the focal loss and in the focal matching cost.
     cfg.MODEL.CRITERION.FOCAL_ALPHA = 0.25
     # Exponent of the focal loss and of the focal matching cost.

@@ -51,3 +51,32 @@ def test_persons_alone_are_their_own_action():
     prob = person[0].softmax(-1)[:, 1]
     torch.testing.assert_close(result.scores, prob)
     assert result.action_scores.tolist() == [[prob[0].item()], [0.0]]
+
+
+def test_scores_may_be_those_of_the_actions_alone():
+    actions, person = torch.tensor([[[0.0, 2.0], [1.0, -2.0]]]), torch.zeros(1, 2, 3)
+    (result,) = detections_from_queries(
+        LayerOutput(actions, BOXES, person),
+        [(10, 10)],
+        exclusive=False,
+        person_thresh=0.0,
+        score_times_person=False,
+    )
+    torch.testing.assert_close(result.action_scores, actions[0].sigmoid())
+    torch.testing.assert_close(result.scores, torch.full((2,), 1 / 3))
+
+
+def test_of_tubes_the_key_frame_is_reported():
+    boxes = BOXES[:, None].repeat(1, 5, 1, 1)
+    boxes[:, 2, :, 0] += 0.1
+    actions = torch.arange(5.0).view(1, 5, 1, 1).expand(1, 5, 2, 3)
+    (result,) = detections_from_queries(
+        LayerOutput(actions, boxes, torch.zeros(1, 5, 2, 3)),
+        [(100, 100)],
+        exclusive=False,
+        person_thresh=0.0,
+    )
+    expected = torch.tensor([[50.0, 30, 70, 70], [5, 40, 25, 60]])
+    torch.testing.assert_close(result.pred_boxes.tensor, expected)
+    score = torch.tensor(2.0).sigmoid() / 3
+    torch.testing.assert_close(result.action_scores, score.expand(2, 3))

@@ -11,8 +11,11 @@ from torch import nn
 
 from tubedet.engine import Trainer, load_model
 from tubedet.engine.freezing import freeze_parameters
+from tubedet.layers import MultiScaleDeformableAttention3d
 from tubedet.modeling import DeformableTubeR, TubeR, prepare_for_inference
 from tubedet.modeling.backbone.csn.execution import EXECUTIONS
+
+from .published_operators import gather_corners
 
 _TRITON = ("MODEL.CSN.TRITON", True)
 # Name -> config keys that switch to it. "published" also repeats equal work and computes what only
@@ -72,8 +75,14 @@ def build_for_detection(
 
 
 def _detect_as_published(model: nn.Module) -> None:
-    """Let a model repeat equal work, and predict with every decoder layer instead of the last."""
+    """Let a model repeat equal work, and predict with every decoder layer instead of the last.
+
+    Attention in space and time reads all samples of all queries at once.
+    """
     for module in model.modules():
+        if isinstance(module, MultiScaleDeformableAttention3d):
+            module.chunk_size = 0
+            module.read = gather_corners
         if hasattr(module, "repeat_equal_work"):
             module.repeat_equal_work = True
     predict = model.predict

@@ -1,5 +1,6 @@
 """Tables of key names, and renaming by them."""
 
+import logging
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,11 +18,14 @@ DETECTOR_MODULES = (
     "box_heads",
     "query_embed",
     "query_content",
+    "refpoint_embed",
     "init_proposal_features",
     "init_proposal_boxes",
     "head",
 )
 NOTHING = r"(?!)"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class ReleasedLayout:
         rules: (pattern, replacement) pairs, applied in this order to every key.
         ignored: pattern of the keys left out on purpose, matched before renaming.
         prefix: what keys may start with; removed first.
+        second_names: (pattern, replacement) pairs that make a key's other name of keys that name a
+            tensor once more. They are left out where the file has that other name.
+        new: pattern of what its checkpoints lack by design, within the backbone, such as the last
+            norm of a ViT that was trained as a classifier.
         modules: our modules that its checkpoints fill, see :data:`DETECTOR_MODULES`.
         renumber: for names that depend on all keys: given the keys after the rules, our names.
     """
@@ -43,6 +51,8 @@ class ReleasedLayout:
     rules: tuple[tuple[str, str | Callable], ...] = ()
     ignored: str = NOTHING
     prefix: str = ""
+    second_names: tuple[tuple[str, str], ...] = ()
+    new: str = NOTHING
     modules: tuple[str, ...] = DETECTOR_MODULES
     renumber: Callable[[Iterable[str]], dict[str, str]] | None = None
 
@@ -61,12 +71,15 @@ class NamedWeights:
         weights: by our names.
         names_in_file: the file's name of each of our names.
         ignored: keys of the file that are left out on purpose.
+        begins_anew: our names of what is trained anew whatever the file has, such as the classifier
+            of another label set.
     """
 
     layout: ReleasedLayout
     weights: dict[str, torch.Tensor]
     names_in_file: dict[str, str]
     ignored: list[str] = field(default_factory=list)
+    begins_anew: set[str] = field(default_factory=set)
 
     def rename(self, name: Callable[[str], str]) -> None:
         """Give every weight the name that ``name`` makes of its present one."""
@@ -78,6 +91,18 @@ class NamedWeights:
         for key in [key for key in self.weights if unwanted(key)]:
             del self.weights[key]
             self.ignored.append(self.names_in_file.pop(key))
+
+
+def apply_rules(key: str, rules: Iterable[tuple[str, str | Callable]]) -> str:
+    """Rename a key by (pattern, replacement) pairs, one after the other.
+
+    Args:
+        key: any name.
+        rules: see :class:`ReleasedLayout`.
+    """
+    for pattern, replacement in rules:
+        key = re.sub(pattern, replacement, key)
+    return key
 
 
 def convert_released(weights: dict[str, torch.Tensor], layout: ReleasedLayout) -> NamedWeights:
@@ -96,9 +121,12 @@ def convert_released(weights: dict[str, torch.Tensor], layout: ReleasedLayout) -
         if re.search(layout.ignored, ours):
             ignored.append(key)
             continue
-        for pattern, replacement in layout.rules:
-            ours = re.sub(pattern, replacement, ours)
-        renamed[key] = ours
+        if first := _first_name(key, weights, layout):
+            if not torch.equal(weights[key], weights[first]):
+                logger.warning(f"{key} and {first} are one tensor and differ; {first} is taken")
+            ignored.append(key)
+            continue
+        renamed[key] = apply_rules(ours, layout.rules)
     if layout.renumber:
         final = layout.renumber(renamed.values())
         renamed = {key: final.get(ours, ours) for key, ours in renamed.items()}
@@ -112,3 +140,12 @@ def convert_released(weights: dict[str, torch.Tensor], layout: ReleasedLayout) -
         names_in_file[ours] = key
     converted = {ours: weights[key] for ours, key in names_in_file.items()}
     return NamedWeights(layout, converted, names_in_file, ignored)
+
+
+def _first_name(key: str, weights: dict[str, torch.Tensor], layout: ReleasedLayout) -> str | None:
+    """Return under which other name the file has the tensor of a key; None: under no other."""
+    for pattern, replacement in layout.second_names:
+        first = re.sub(pattern, replacement, key)
+        if first != key and first in weights:
+            return first
+    return None

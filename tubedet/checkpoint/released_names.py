@@ -2,6 +2,7 @@
 
 import torch
 
+from .class_query_names import CLASS_QUERY
 from .key_layout import NamedWeights, ReleasedLayout, convert_released
 from .trunk_names import (
     CAFFE2,
@@ -10,6 +11,14 @@ from .trunk_names import (
     TORCHVISION,
     TUBER_TRUNK_RULES,
     refuse_other_networks,
+)
+from .vit_names import (
+    STMIXER,
+    VIDEOMAE,
+    VIT_ACTION_DETECTOR,
+    VIT_BODY,
+    VIT_CLASSIFIER,
+    join_attention_biases,
 )
 
 TUBEDET = ReleasedLayout(name="tubedet's names")
@@ -137,7 +146,10 @@ FORK_SPARSE_RCNN = ReleasedLayout(
     ignored=_FORK_IGNORED + r"|^input_proj\.",
 )
 
+# The first that fits counts.
 LAYOUTS = (
+    CLASS_QUERY,
+    STMIXER,
     FORK_D2_D3,
     FORK_D4,
     FORK_SEQFORMER,
@@ -151,6 +163,10 @@ LAYOUTS = (
     MMACTION,
     TORCHVISION,
     PYTORCHVIDEO,
+    VIDEOMAE,
+    VIT_CLASSIFIER,
+    VIT_ACTION_DETECTOR,
+    VIT_BODY,
 )
 
 
@@ -175,8 +191,11 @@ def to_tubedet_names(weights: dict[str, torch.Tensor]) -> NamedWeights:
         weights: as read from a checkpoint, with or without DistributedDataParallel's ``module.``.
 
     Raises:
-        CheckpointError: see :func:`released_layout` and :func:`convert_released`.
+        CheckpointError: see :func:`released_layout`, :func:`convert_released` and
+            :func:`join_attention_biases`.
     """
     if all(key.startswith("module.") for key in weights):
         weights = {key.removeprefix("module."): value for key, value in weights.items()}
-    return convert_released(weights, released_layout(weights))
+    named = convert_released(weights, released_layout(weights))
+    join_attention_biases(named)
+    return named

@@ -19,7 +19,7 @@ from tubedet.files.restricted_pickle import PickleFileError
 
 from .action_names import ACTION_NAMES, checked_action_names
 from .array_files import read_array_pickle, read_mat
-from .pickle_inspection import inspect_pickles
+from .pickle_inspection import UnreadObject, inspect_pickles, unread_mapping
 from .tensor_checks import array_fault, tensor_fault
 
 
@@ -40,11 +40,18 @@ _HARMLESS = [
     (OrderedDict, "detectron2.config.config.CfgNode"),
     (_numpy_scalar, "numpy.core.multiarray.scalar"),
     (_numpy_scalar, "numpy._core.multiarray.scalar"),
+    # Options and caches of a training; their content is not used.
+    (unread_mapping, "collections.defaultdict"),
+    *((UnreadObject, f"pathlib.{kind}Path") for kind in ("Posix", "PurePosix", "Windows")),
     np.dtype,
     *{type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")},
 ]
-# Where the weights are: ours and DETR's kind, mmaction2, pytorchvideo, Caffe2.
-_ENTRIES = ("model", "state_dict", "model_state", "blobs")
+_HARMLESS_NAMES = {
+    entry[1] if isinstance(entry, tuple) else f"{entry.__module__}.{entry.__qualname__}"
+    for entry in _HARMLESS
+}
+# Where the weights are: ours and DETR's kind, DeepSpeed, mmaction2, pytorchvideo, Caffe2.
+_ENTRIES = ("model", "module", "state_dict", "model_state", "blobs")
 # Beside them in ours: the moving average of the weights.
 AVERAGED = "model_ema"
 
@@ -81,8 +88,9 @@ def load_checkpoint_file(path: str, *, averaged: bool = True) -> dict:
     Raises:
         FileNotFoundError: if there is no such file.
         CheckpointError: if the file is no checkpoint, is cut off, unpacks to more than it holds,
-            or asks for Python objects beyond tensors, arrays, plain containers and a yacs config;
-            if a weight is NaN or infinite, complex, sparse, quantised, or has no numbers.
+            calls anything but what makes tensors, arrays and plain containers, or has an object of
+            an unknown class in the place of weights (beside them it is left unread); if a weight is
+            NaN or infinite, complex, sparse, quantised, or has no numbers.
     """
     try:
         data = _read(path)
@@ -93,6 +101,11 @@ def load_checkpoint_file(path: str, *, averaged: bool = True) -> dict:
             f"{path} cannot be read as a checkpoint: {_reason(error)}. Is the file complete? Only "
             "tensors and plain containers are accepted, and nothing in a file is executed."
         ) from error
+    if isinstance(data, UnreadObject):
+        raise CheckpointError(
+            f"{path} holds an object of a class that is unknown here, not a dict of weights; save "
+            "its state_dict()"
+        )
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} holds a {type(data).__name__}, not a dict of weights")
     for entry in _ENTRIES:
@@ -129,10 +142,11 @@ def _read(path: str):
     if ending in (".npy", ".npz"):
         raise ValueError(f"files of numpy ({ending}) are not read; save it with torch.save")
     _check_archive(path)
-    inspect_pickles(path)
+    stand_ins = inspect_pickles(path)
     if warning := torch_warning():
         log_first_n(logging.WARNING, warning, name=__name__)
-    with torch.serialization.safe_globals(_HARMLESS):
+    others = [(kind, name) for name, kind in stand_ins.items() if name not in _HARMLESS_NAMES]
+    with torch.serialization.safe_globals([*_HARMLESS, *others]):
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -38,6 +38,25 @@ TUBER_TRUNK_RULES = (
     (r"^(backbone\.res\d\.\d+\.)down_sample\.", r"\1shortcut."),
     (r"^backbone\.body\.out_fc\.", UNUSED_CLASSIFIER),
 )
+# The same the other way round: from our names to TubeR's.
+_PLACE_IN_TUBER = {"1": "1", "2": "3", "3": "4"}
+_KIND_IN_TUBER = {"conv": "conv", "norm": "bn"}
+TUBER_TRUNK_NAMES = (
+    (r"^backbone\.stem\.conv\.", "backbone.body.conv1."),
+    (r"^backbone\.stem\.norm\.", "backbone.body.bn1."),
+    (f"^{re.escape(UNUSED_CLASSIFIER)}", "backbone.body.out_fc."),
+    (
+        r"^backbone\.res(\d)\.(\d+)\.(conv|norm)([123])\.",
+        lambda m: (
+            f"backbone.body.layer{int(m[1]) - 1}.{m[2]}."
+            f"{_KIND_IN_TUBER[m[3]]}{_PLACE_IN_TUBER[m[4]]}."
+        ),
+    ),
+    (
+        r"^backbone\.res(\d)\.(\d+)\.shortcut\.",
+        lambda m: f"backbone.body.layer{int(m[1]) - 1}.{m[2]}.down_sample.",
+    ),
+)
 
 
 def _stage_names(keys: Iterable[str]) -> dict[str, str]:

@@ -1,32 +1,19 @@
 """TubeR's weights back under the names of the released code."""
 
-import re
-
 import torch
 
+from .key_layout import apply_rules
 from .released_names import TUBER
 from .safe_loading import CheckpointError
-from .trunk_names import UNUSED_CLASSIFIER
+from .trunk_names import TUBER_TRUNK_NAMES
 
-_POSITION = {"1": "1", "2": "3", "3": "4"}
-_KIND = {"conv": "conv", "norm": "bn"}
 # The released suffixes are swapped: _t attends in space, _s in time.
 _SUFFIX = {"spatial": "t", "temporal": "s"}
 _LAYER = {"attn": "self_attn", "norm": "norm1"}
 _UNCHANGED = ("transformer.encoder.", "transformer.decoder.", "query_embed.", "input_proj.")
 _ENCODER = r"^action_head\.context_encoder\."
 _RULES = (
-    (r"^backbone\.stem\.conv\.", "backbone.body.conv1."),
-    (r"^backbone\.stem\.norm\.", "backbone.body.bn1."),
-    (f"^{re.escape(UNUSED_CLASSIFIER)}", "backbone.body.out_fc."),
-    (
-        r"^backbone\.res(\d)\.(\d+)\.(conv|norm)([123])\.",
-        lambda m: f"backbone.body.layer{int(m[1]) - 1}.{m[2]}.{_KIND[m[3]]}{_POSITION[m[4]]}.",
-    ),
-    (
-        r"^backbone\.res(\d)\.(\d+)\.shortcut\.",
-        lambda m: f"backbone.body.layer{int(m[1]) - 1}.{m[2]}.down_sample.",
-    ),
+    *TUBER_TRUNK_NAMES,
     (r"^temporal_pooling\.query\.", "backbone.query_pool."),
     (r"^temporal_pooling\.layer\.", "backbone.pool_decoder.layers.0."),
     (r"^temporal_pooling\.norm\.", "backbone.pool_decoder.norm."),
@@ -60,12 +47,8 @@ def to_tuber_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """
     released = {}
     for key, value in weights.items():
-        theirs = key
-        for pattern, replacement in _RULES:
-            theirs = re.sub(pattern, replacement, theirs)
-        back = theirs
-        for pattern, replacement in TUBER.rules:
-            back = re.sub(pattern, replacement, back)
+        theirs = apply_rules(key, _RULES)
+        back = apply_rules(theirs, TUBER.rules)
         if back != key or (theirs == key and not key.startswith(_UNCHANGED)):
             raise CheckpointError(f"{key} has no name in the released TubeR; is it another model?")
         released[f"module.{theirs}"] = value

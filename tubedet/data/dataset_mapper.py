@@ -10,7 +10,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 
-from tubedet.data.datasets.action_tubes import tube_boxes
+from tubedet.data.datasets.action_tubes import annotated_frames, other_persons, tube_boxes
 from tubedet.data.datasets.custom import ensure_registered
 from tubedet.data.video.reader import VideoError, VideoReaderCache
 from tubedet.data.video.video_file import VideoFileReader
@@ -35,7 +35,11 @@ class ClipDatasetMapper:
     * ``instances`` (training only): :class:`Instances` of N persons with ``gt_boxes`` (XYXY in
       pixels of the clip, float32) and ``gt_actions`` (float32 (N, A), multi-hot). Data sets which
       are annotated frame by frame add ``gt_tubes`` (float32 (N, T, 4), XYXY in pixels of the clip,
-      NaN in frames where a person has no box).
+      NaN in frames where a person has no box), and beside ``instances``
+    * ``other_persons``: :class:`Instances` of the persons who are seen in other frames of the clip
+      alone, with ``gt_tubes`` and ``gt_actions``;
+    * ``frame_annotated``: bool array (T,), whether the video has a frame and the data set annotates
+      it. A clip that reaches beyond its video repeats the first or last frame.
 
     In training None is returned, and detectron2 then draws another key frame, when all boxes of a
     key frame fall outside of the random crop (as TubeR does) or when it cannot be read and
@@ -166,8 +170,10 @@ class ClipDatasetMapper:
         scale = frames.shape[1] / height  # below 1 if the frames were decoded at a reduced size
         boxes = _pixel_boxes(annotations, height, width) * scale
         tubes = None
+        others: list[dict] = []
         if self.is_train and "frame_number" in dataset_dict:
-            tubes = self._tubes(dataset_dict) * scale
+            others, tubes, mapped["frame_annotated"] = self._tubes(dataset_dict)
+            tubes = tubes * scale
         aug_input = ClipAugInput(frames, boxes=boxes, tubes=tubes, deferrable=self._deferrable)
         self.augmentations(aug_input)
         if self._deferrable:
@@ -177,7 +183,11 @@ class ClipDatasetMapper:
             channels_first = np.ascontiguousarray(aug_input.frames.transpose(3, 0, 1, 2))
             mapped["clip"] = torch.from_numpy(channels_first)
         if self.is_train:
-            mapped["instances"] = self._instances(annotations, aug_input, dataset_dict)
+            mapped["instances"], elsewhere = self._persons(
+                annotations, others, aug_input, dataset_dict
+            )
+            if elsewhere is not None:
+                mapped["other_persons"] = elsewhere
             if annotations and len(mapped["instances"]) == 0:
                 return None
         return mapped
@@ -234,12 +244,24 @@ class ClipDatasetMapper:
                 height, width = augmentation.largest_size(height, width)
         return height, width
 
-    def _tubes(self, dataset_dict: dict) -> np.ndarray:
-        """(N, T, 4) float64, the annotated boxes in the frames of the clip, stored pixels."""
+    def _tubes(self, dataset_dict: dict) -> tuple[list[dict], np.ndarray, np.ndarray]:
+        """Find what is annotated in all frames of the clip.
+
+        Returns:
+            annotations of M persons who are not in the key frame; float64 (N + M, T, 4), the boxes
+            of its N persons and of those, stored pixels; bool (T,), the annotated frames.
+        """
         ensure_registered(dataset_dict["dataset"])
         numbers = dataset_dict["frame_number"] + self._frame_offsets()
+        others = other_persons(dataset_dict, numbers)
+        everybody = {**dataset_dict, "annotations": dataset_dict["annotations"] + others}
         reader = self._readers.open(dataset_dict["video"], folder_fps=dataset_dict["fps"])
-        return tube_boxes(dataset_dict, numbers, num_stored=reader.count_frames())
+        num_stored = reader.count_frames()
+        return (
+            others,
+            tube_boxes(everybody, numbers, num_stored=num_stored),
+            annotated_frames(dataset_dict, numbers, num_stored=num_stored),
+        )
 
     def _frame_offsets(self) -> np.ndarray:
         """(T,) int, distances of the frames of a clip from the key frame, in stored frames."""
@@ -247,13 +269,32 @@ class ClipDatasetMapper:
             self.num_frames, frame_stride=self.frame_stride, frame_shift=self.frame_shift
         )
 
-    def _instances(
-        self, annotations: list[dict], aug_input: ClipAugInput, dataset_dict: dict
-    ) -> Instances:
-        height, width = aug_input.image.shape[:2]
+    def _persons(
+        self, annotations: list[dict], others: list[dict], aug_input: ClipAugInput, record: dict
+    ) -> tuple[Instances, Instances | None]:
+        """Return the persons of the key frame and, where there are tubes, those of other frames."""
+        size = height, width = aug_input.image.shape[:2]
         limits = {"height": height, "width": width}
         limits |= {"min_area": self.min_box_area, "min_share": self.min_box_share}
         boxes, visible = keep_visible_boxes(aug_input.boxes, **limits)
+        in_key_frame = torch.from_numpy(np.append(visible, np.zeros(len(others), bool)))
+        actions = self._actions(annotations + others, record)
+        instances = Instances(
+            size,
+            gt_boxes=Boxes(torch.from_numpy(boxes.astype(np.float32))),
+            gt_actions=actions[in_key_frame],
+        )
+        if aug_input.tubes is None:
+            return instances, None
+        tubes = torch.from_numpy(clip_tubes(aug_input.tubes, **limits).astype(np.float32))
+        instances.gt_tubes = tubes[in_key_frame]
+        elsewhere = Instances(
+            size, gt_tubes=tubes[~in_key_frame], gt_actions=actions[~in_key_frame]
+        )
+        return instances, elsewhere
+
+    def _actions(self, annotations: list[dict], dataset_dict: dict) -> torch.Tensor:
+        """Return the actions of persons, float32 (N, A), multi-hot."""
         actions = torch.zeros(len(annotations), self.num_actions)
         for row, annotation in enumerate(annotations):
             if not all(0 <= action < self.num_actions for action in annotation["actions"]):
@@ -263,15 +304,7 @@ class ClipDatasetMapper:
                     f"MODEL.NUM_ACTIONS is {self.num_actions}"
                 )
             actions[row, annotation["actions"]] = 1
-        instances = Instances(
-            (height, width),
-            gt_boxes=Boxes(torch.from_numpy(boxes.astype(np.float32))),
-            gt_actions=actions[torch.from_numpy(visible)],
-        )
-        if aug_input.tubes is not None:
-            tubes = clip_tubes(aug_input.tubes[visible], **limits)
-            instances.gt_tubes = torch.from_numpy(tubes.astype(np.float32))
-        return instances
+        return actions
 
 
 def _pixel_boxes(annotations: list[dict], height: int, width: int) -> np.ndarray:

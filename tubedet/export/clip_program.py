@@ -62,11 +62,13 @@ class ClipProgram(nn.Module):
             ``PERSON_THRESH``; float32, in query order, none dropped.
         """
         model = self.model
-        layer = model.predict(self._batch(clips))[-1]
+        layer = model.predict(self._batch(clips))[-1].of_key_frame()
         boxes = box_convert(at_least_float32(layer.boxes), "cxcywh", "xyxy")
         if model.clip_boxes:
             boxes = boxes.clamp(0, 1)
-        scores, all_action_scores = scores_from_queries(layer, model.exclusive)
+        scores, all_action_scores = scores_from_queries(
+            layer, model.exclusive, model.score_times_person
+        )
         action_scores = all_action_scores * (scores > model.person_thresh)[..., None]
         return boxes, scores, action_scores, all_action_scores
 

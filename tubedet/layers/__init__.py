@@ -1,9 +1,10 @@
 """Layers that know no config."""
 
-from .attention import MultiHeadAttention
+from .attention import MultiHeadAttention, PlainAttention
 from .batch_norm import FrozenBatchNorm3d, get_norm_3d
 from .boxes import generalized_iou
 from .deformable_attention import MultiScaleDeformableAttention
+from .deformable_attention_3d import MultiScaleDeformableAttention3d
 from .position_encoding import sine_encoding, sine_position_encoding_2d, sine_position_encoding_3d
 from .precision import (
     LayerNorm,
@@ -23,6 +24,8 @@ __all__ = [
     "LayerNorm",
     "MultiHeadAttention",
     "MultiScaleDeformableAttention",
+    "MultiScaleDeformableAttention3d",
+    "PlainAttention",
     "PreciseLinear",
     "as_autocast",
     "at_least_float32",

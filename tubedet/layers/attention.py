@@ -8,13 +8,77 @@ from torch import nn
 
 from tubedet.errors import UserError
 
-from .precision import as_autocast
+from .precision import as_autocast, at_least_float32
 
 # cuDNN's attention, which PyTorch may choose for half precision, fails on a larger batch.
 MAX_SEQUENCES = 65_535
 
 
-class MultiHeadAttention(nn.Module):
+class PlainAttention(nn.Module):
+    """Scaled dot-product attention of given queries, keys and values, and an output projection.
+
+    Attention dropout is on exactly when :attr:`dropout`, an ordinary dropout module, is in training
+    mode.
+
+    Args:
+        embed_dim: channels C of values and output.
+        num_heads: attention heads; must divide C.
+        dropout: dropout probability of the attention weights.
+
+    Raises:
+        UserError: if the heads do not divide the channels.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0):
+        super().__init__()
+        if embed_dim % num_heads:
+            raise UserError(f"{num_heads} attention heads do not divide {embed_dim} channels")
+        self.embed_dim = embed_dim
+        self.num_heads = num_heads
+        self.out_proj = nn.Linear(embed_dim, embed_dim)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        key_padding_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Attend with what is already projected; scores are divided by the root of D / heads.
+
+        Args:
+            query: (B, N, D), the channels of the heads one after the other.
+            key: (B, M, D).
+            value: (B, M, C).
+            key_padding_mask: bool (B, M), True on keys to ignore.
+
+        Returns:
+            (B, N, C).
+        """
+        q, k, v = map(self._by_head, (query, key, value))
+        mask = None if key_padding_mask is None else ~key_padding_mask[:, None, None, :]
+        dropout = self.dropout.p if self.dropout.training else 0.0
+        out = _attend(q, k, v, mask, dropout)
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+    def mean_weights(
+        self, query: torch.Tensor, key: torch.Tensor, key_padding_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the weights (B, N, M) with which :meth:`attend` reads, mean over the heads."""
+        q, k = self._by_head(query), self._by_head(key)
+        scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+        if key_padding_mask is not None:
+            scores = scores.masked_fill(key_padding_mask[:, None, None, :], -torch.inf)
+        return at_least_float32(scores).softmax(-1).mean(1)
+
+    def _by_head(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, N, D) -> (B, heads, N, D / heads)."""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+class MultiHeadAttention(PlainAttention):
     """Scaled dot-product attention with the parameters of :class:`torch.nn.MultiheadAttention`.
 
     Parameter names, shapes and initialisation are those of the PyTorch module (batch first), so
@@ -31,17 +95,10 @@ class MultiHeadAttention(nn.Module):
     """
 
     def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0):
-        super().__init__()
-        if embed_dim % num_heads:
-            raise UserError(f"{num_heads} attention heads do not divide {embed_dim} channels")
-        self.embed_dim = embed_dim
-        self.num_heads = num_heads
+        super().__init__(embed_dim, num_heads, dropout)
         self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dim))
-        self.out_proj = nn.Linear(embed_dim, embed_dim)
-        self.dropout = nn.Dropout(dropout)
         nn.init.xavier_uniform_(self.in_proj_weight)
-        nn.init.zeros_(self.out_proj.bias)
 
     def forward(
         self,
@@ -58,14 +115,8 @@ class MultiHeadAttention(nn.Module):
         Returns:
             (B, N, C).
         """
-        q, k, v = (
-            x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for x in self._projected(query, key, value)
-        )
-        mask = None if key_padding_mask is None else ~key_padding_mask[:, None, None, :]
-        dropout = self.dropout.p if self.dropout.training else 0.0
-        out = _attend(q, k, v, mask, dropout)
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+        q, k, v = self._projected(query, key, value)
+        return self.attend(q, k, v, key_padding_mask)
 
     def _projected(self, query, key, value):
         """Project the inputs; equal ones by one product."""

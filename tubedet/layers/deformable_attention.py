@@ -30,6 +30,9 @@ class MultiScaleDeformableAttention(nn.Module):
         UserError: if the heads do not divide the channels.
     """
 
+    # Of the maps: x, y.
+    num_axes = 2
+
     def __init__(self, dim: int, num_heads: int, num_levels: int, num_points: int):
         super().__init__()
         if dim % num_heads:
@@ -37,16 +40,15 @@ class MultiScaleDeformableAttention(nn.Module):
         self.num_heads = num_heads
         self.num_levels = num_levels
         self.num_points = num_points
-        self.sampling_offsets = nn.Linear(dim, num_heads * num_levels * num_points * 2)
+        self.sampling_offsets = nn.Linear(dim, num_heads * num_levels * num_points * self.num_axes)
         self.attention_weights = nn.Linear(dim, num_heads * num_levels * num_points)
         self.value_proj = nn.Linear(dim, dim)
         self.output_proj = nn.Linear(dim, dim)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform weights; head h looks into direction 2πh/heads, point p at p + 1 cells."""
-        angle = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
-        direction = torch.stack((angle.cos(), angle.sin()), dim=-1)
+        """Uniform weights; point p of a head looks p + 1 cells into the direction of the head."""
+        direction = self._directions()
         direction = direction / direction.abs().amax(-1, keepdim=True)
         distance = torch.arange(1.0, self.num_points + 1)
         ring = direction[:, None, None] * distance[:, None]
@@ -60,12 +62,17 @@ class MultiScaleDeformableAttention(nn.Module):
             nn.init.xavier_uniform_(projection.weight)
             nn.init.zeros_(projection.bias)
 
+    def _directions(self) -> torch.Tensor:
+        """Directions (heads, 2) of any length: 2πh/heads for head h."""
+        angle = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
+        return torch.stack((angle.cos(), angle.sin()), dim=-1)
+
     def forward(
         self,
         query: torch.Tensor,
         references: torch.Tensor,
         memory: torch.Tensor,
-        shapes: list[tuple[int, int]],
+        shapes: list[tuple[int, ...]],
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """:meth:`sample` and the output projection; (B, N, C)."""
@@ -76,7 +83,7 @@ class MultiScaleDeformableAttention(nn.Module):
         query: torch.Tensor,
         references: torch.Tensor,
         memory: torch.Tensor,
-        shapes: list[tuple[int, int]],
+        shapes: list[tuple[int, ...]],
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Gather values from the memory, without the output projection.

@@ -13,13 +13,21 @@ from .backbone import (
 from .clip_batch import ClipBatch
 from .losses import LayerOutput, SetCriterion
 from .matcher import HungarianMatcher
-from .meta_arch import ClipDetector, DeformableTubeR, SeqFormer, SparseRCNN, TubeR
+from .meta_arch import (
+    ClassQueryDetector,
+    ClipDetector,
+    DeformableTubeR,
+    SeqFormer,
+    SparseRCNN,
+    TubeR,
+)
 from .postprocessing import detections_from_queries
 from .preparation import prepare_for_inference
 from .targets import ClipTarget
 
 __all__ = [
     "CSN",
+    "ClassQueryDetector",
     "ClipBatch",
     "ClipDetector",
     "ClipShapeSpec",

@@ -7,7 +7,7 @@ number of boxes is averaged over the processes and never below one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -18,55 +18,15 @@ from detectron2.utils import comm
 from torch import nn
 from torchvision.ops import box_convert, sigmoid_focal_loss
 
-from tubedet.errors import UserError
-from tubedet.layers import at_least_float32, generalized_iou, to_device, without_autocast
+from tubedet.layers import generalized_iou, to_device, without_autocast
 
+from .action_loss import ActionLoss, logits_of_scores
+from .frame_targets import split_into_frames
+from .layer_output import LayerOutput, shapes_of
 from .matcher import HungarianMatcher
 from .targets import BatchTarget, ClipTarget
 
 PERSON, NO_OBJECT = 1, 2  # of the three person logits; index 0 is never a target
-ACTION_LOSSES = ("bce", "focal")
-
-
-@dataclass
-class LayerOutput:
-    """Predictions of one decoder layer for the queries that take part in the loss.
-
-    Attributes:
-        action_logits: (B, Q, A), or (B, Q, A + 1) with "no object" last for exclusive classes, or
-            None for persons alone.
-        boxes: (B, Q, 4), normalised cxcywh in the key frame.
-        person_logits: (B, Q, 3) for a person decision per query, (B, 2) for the visibility of
-            a person per clip, None for neither.
-        frame_boxes: (B, F, Q, 4), ``boxes`` in every frame the architecture predicts, or None.
-        is_proposal: whether these are proposals of an encoder, whose ``action_logits`` (B, Q, 1)
-            say "person".
-    """
-
-    action_logits: torch.Tensor | None
-    boxes: torch.Tensor
-    person_logits: torch.Tensor | None = None
-    frame_boxes: torch.Tensor | None = None
-    is_proposal: bool = False
-
-    @classmethod
-    def joined(cls, layers: list[LayerOutput]) -> LayerOutput:
-        """Stack layers of equal shapes: every tensor gets a first side L and at least float32."""
-        joined: dict = {"is_proposal": layers[0].is_proposal}
-        for name in _tensor_fields():
-            values = [getattr(layer, name) for layer in layers]
-            joined[name] = None if values[0] is None else at_least_float32(torch.stack(values))
-        return cls(**joined)
-
-
-def _tensor_fields() -> list[str]:
-    return [field.name for field in fields(LayerOutput) if field.name != "is_proposal"]
-
-
-def _shapes(layer: LayerOutput) -> list:
-    """Return what layers must have in common to be joined."""
-    values = [getattr(layer, name) for name in _tensor_fields()]
-    return [layer.is_proposal, *(None if x is None else (x.shape, x.dtype) for x in values)]
 
 
 @dataclass
@@ -111,15 +71,19 @@ class SetCriterion(nn.Module):
             independent sigmoid actions.
         weights: factor of "loss_ce" (actions), "loss_ce_b" (person or visibility), "loss_bbox"
             (L1) and "loss_giou".
-        action_loss: of independent actions. "bce": binary cross entropy, mean over everything
-            (TubeR). "focal": sigmoid focal loss, summed and divided by the number of boxes.
+        action_loss: of independent actions: "bce", "focal" or "query_focal", see
+            :class:`ActionLoss`.
         no_object_weight: class weight of "no object" in the softmax losses.
-        matched_action_weight: factor on the action loss of matched queries, "bce" only.
-        focal_alpha: of the focal loss and cost.
+        matched_action_weight: factor on the action loss of matched queries, not in "focal".
+        label_smoothing: of independent actions, see :class:`ActionLoss`.
+        action_loss_of_scores: independent actions are learned through the scores, person
+            probability × action probability, so that they train the person decision too.
+        action_frame_mean: see ``frame_mean`` of :class:`ActionLoss`.
+        focal_alpha: of the focal losses and cost.
         focal_gamma: likewise.
 
     Raises:
-        UserError: for an unknown ``action_loss``.
+        UserError: for what :class:`ActionLoss` refuses.
     """
 
     @configurable
@@ -132,20 +96,26 @@ class SetCriterion(nn.Module):
         action_loss: str = "bce",
         no_object_weight: float = 0.1,
         matched_action_weight: float = 1.0,
+        label_smoothing: float = 0.0,
+        action_loss_of_scores: bool = False,
+        action_frame_mean: bool = False,
         focal_alpha: float = 0.25,
         focal_gamma: float = 2.0,
     ):
         super().__init__()
-        if action_loss not in ACTION_LOSSES:
-            raise UserError(
-                f"MODEL.CRITERION.ACTION_LOSS is {action_loss!r}; choose one of {ACTION_LOSSES}"
-            )
         self.matcher = matcher
         self.exclusive = exclusive
         self.weights = weights
-        self.action_loss = action_loss
+        self.action_loss = ActionLoss(
+            kind=action_loss,
+            matched_weight=matched_action_weight,
+            label_smoothing=label_smoothing,
+            frame_mean=action_frame_mean,
+            focal_alpha=focal_alpha,
+            focal_gamma=focal_gamma,
+        )
+        self.action_loss_of_scores = action_loss_of_scores
         self.no_object_weight = no_object_weight
-        self.matched_action_weight = matched_action_weight
         self.focal_alpha = focal_alpha
         self.focal_gamma = focal_gamma
 
@@ -165,6 +135,9 @@ class SetCriterion(nn.Module):
             "action_loss": node.ACTION_LOSS,
             "no_object_weight": node.NO_OBJECT_WEIGHT,
             "matched_action_weight": node.MATCHED_ACTION_WEIGHT,
+            "label_smoothing": node.LABEL_SMOOTHING,
+            "action_loss_of_scores": node.ACTION_LOSS_OF_SCORES,
+            "action_frame_mean": node.ACTION_FRAME_MEAN,
             "focal_alpha": node.FOCAL_ALPHA,
             "focal_gamma": node.FOCAL_GAMMA,
         }
@@ -173,6 +146,9 @@ class SetCriterion(nn.Module):
         self, layers: list[LayerOutput], targets: list[ClipTarget]
     ) -> dict[str, torch.Tensor]:
         """Losses of all layers.
+
+        In tube mode every frame that counts is a clip of its own, see
+        :func:`~tubedet.modeling.frame_targets.split_into_frames`.
 
         Args:
             layers: first to last decoder layer, proposals before them.
@@ -183,8 +159,10 @@ class SetCriterion(nn.Module):
             earlier decoder layer l with the suffix ``_l``, those of proposals with ``_enc``.
         """
         device = layers[-1].boxes.device
+        if layers[-1].is_tube:
+            layers, targets = split_into_frames(layers, targets)
         with without_autocast(device):
-            groups = [list(group) for _, group in groupby(layers, _shapes)]
+            groups = [list(group) for _, group in groupby(layers, shapes_of)]
             joined = [LayerOutput.joined(group) for group in groups]
             batch = _batch_target(joined, targets)
             matches = self._match(joined, batch)
@@ -286,13 +264,13 @@ class SetCriterion(nn.Module):
             target.view(-1).index_fill_(0, matches.rows, 1.0)
         else:
             target.view(-1, logits.shape[-1])[matches.rows] = batch.actions[matches.columns]
-        if self.action_loss == "focal" or layer.is_proposal:
+        if layer.is_proposal:
             loss = sigmoid_focal_loss(logits, target, self.focal_alpha, self.focal_gamma)
             return {"loss_ce": loss.flatten(1).sum(1) / num_boxes}
-        weight = torch.ones_like(logits[..., :1])
-        weight.view(-1).index_fill_(0, matches.rows, self.matched_action_weight)
-        loss = F.binary_cross_entropy_with_logits(logits, target, weight, reduction="none")
-        return {"loss_ce": loss.flatten(1).mean(1)}
+        if self.action_loss_of_scores and layer.person_logits is not None:
+            person = layer.person_logits.softmax(-1)[..., PERSON]
+            logits = logits_of_scores(logits, person)
+        return {"loss_ce": self.action_loss(logits, target, matches.rows, num_boxes)}
 
     def _person_loss(self, layer, matches, batch):
         logits = layer.person_logits

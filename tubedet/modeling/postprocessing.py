@@ -6,7 +6,8 @@ from torchvision.ops import box_convert
 
 from tubedet.layers import at_least_float32, to_device
 
-from .losses import PERSON, LayerOutput
+from .layer_output import LayerOutput
+from .losses import PERSON
 
 
 def detections_from_queries(
@@ -15,6 +16,7 @@ def detections_from_queries(
     *,
     exclusive: bool,
     person_thresh: float,
+    score_times_person: bool = True,
     clip_boxes: bool = False,
 ) -> list[Instances]:
     """Turn the last layer's predictions into one :class:`Instances` per clip.
@@ -22,10 +24,11 @@ def detections_from_queries(
     Every query becomes a row, in query order; nothing is suppressed.
 
     Args:
-        output: last decoder layer, key-frame queries only.
+        output: last decoder layer; in tube mode the queries of the key frame are taken.
         image_sizes: (height, width) in which each clip's boxes are wanted, in pixels.
         exclusive: see :class:`SetCriterion`.
         person_thresh: action scores are zero unless the person probability is above this.
+        score_times_person: see below.
         clip_boxes: cut boxes at the borders of the image.
 
     Returns:
@@ -33,11 +36,13 @@ def detections_from_queries(
         ``action_scores`` (Q, A). Persons alone: the only action is "person". Exclusive actions:
         softmax without its last entry, "no object"; the person probability is what "no object"
         leaves. Independent actions of a layer with a person decision: sigmoid × person
-        probability, which is softmax index 1 (published post-processing of TubeR on AVA).
+        probability, which is softmax index 1 (published post-processing of TubeR on AVA), or
+        the sigmoid alone without ``score_times_person`` (class-query detector on AVA).
         Independent actions otherwise: sigmoid; a person is as probable as the person's most
         probable action.
     """
-    scores, action_scores = scores_from_queries(output, exclusive)
+    output = output.of_key_frame()
+    scores, action_scores = scores_from_queries(output, exclusive, score_times_person)
     action_scores = action_scores * (scores > person_thresh)[..., None]
     boxes = box_convert(at_least_float32(output.boxes), "cxcywh", "xyxy")
     corners = [(width, height, width, height) for height, width in image_sizes]
@@ -55,7 +60,9 @@ def detections_from_queries(
     return results
 
 
-def scores_from_queries(output: LayerOutput, exclusive: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def scores_from_queries(
+    output: LayerOutput, exclusive: bool, score_times_person: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Person probabilities (B, Q) and action scores (B, Q, A), at least float32.
 
     Arguments and rules are those of :func:`detections_from_queries`, without its threshold.
@@ -72,4 +79,5 @@ def scores_from_queries(output: LayerOutput, exclusive: bool) -> tuple[torch.Ten
         action_scores = actions.sigmoid()
         return action_scores.amax(-1), action_scores
     person = at_least_float32(output.person_logits).softmax(-1)[..., PERSON]
-    return person, actions.sigmoid() * person[..., None]
+    action_scores = actions.sigmoid()
+    return person, action_scores * person[..., None] if score_times_person else action_scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,12 +23,18 @@ class ClipTarget:
         frame_boxes: float (N, F, 4), normalised cxcywh in the F frames that an architecture
             predicts, the key frame at F // 2; None: only the key frame is annotated.
         frame_valid: bool (N, F), where ``frame_boxes`` holds a box.
+        frame_annotated: (F,), whether a frame is one of the video and annotated, with or without
+            persons; None: all are. Only tube mode asks.
+        others: persons who have a box in other frames alone, with ``frame_boxes`` and
+            ``frame_valid``; only tube mode learns them. None: nobody.
     """
 
     boxes: torch.Tensor
     actions: torch.Tensor
     frame_boxes: torch.Tensor | None = None
     frame_valid: torch.Tensor | None = None
+    frame_annotated: Sequence[bool] | None = None
+    others: ClipTarget | None = None
 
 
 @dataclass

@@ -5,7 +5,7 @@ from detectron2.structures import BoxMode
 
 from tubedet.data import ActionTube, register_action_tubes
 from tubedet.data.annotations.tube_files import AnnotatedVideo
-from tubedet.data.datasets.action_tubes import tube_boxes
+from tubedet.data.datasets.action_tubes import annotated_frames, other_persons, tube_boxes
 
 
 def _tube(label, frames, x, person_id):
@@ -78,6 +78,7 @@ def test_annotation_is_read_once_and_not_before_it_is_needed(registered):
     assert metadata.evaluator_type == "action_tubes" and reads == []
     assert metadata.tubes() == {"run/a": VIDEOS["run/a"].tubes, "b": VIDEOS["b"].tubes}
     assert metadata.num_frames() == {"run/a": 5, "b": 4}
+    assert metadata.key_frames() == {"run/a": None, "b": [2, 4]}
     DatasetCatalog.get(name)
     assert reads == [1]
 
@@ -93,3 +94,24 @@ def test_tube_boxes_follow_persons_and_stay_within_the_video(registered):
     # Of a video that is shorter than annotated, frame 3 is shown instead of frame 5.
     np.testing.assert_array_equal(tube_boxes(record, np.array([5]), num_stored=3)[1, 0, 0], 53)
     assert np.isnan(tube_boxes(record, np.array([9]), num_stored=9)).all()
+
+
+def test_persons_of_other_frames_have_their_actions(registered):
+    name, _ = registered
+    dicts = DatasetCatalog.get(name)
+    # Frame 4 shows nobody, frame 5 one of two persons.
+    everybody = [{"person_id": 0, "actions": [0, 2]}, {"person_id": 1, "actions": [1]}]
+    assert other_persons(dicts[3], np.array([2, 3, 4])) == everybody
+    assert other_persons(dicts[3], np.array([4, 5])) == everybody[1:]
+    assert other_persons(dicts[4], np.array([1, 3, 5])) == everybody[:1]
+
+
+def test_frames_are_annotated_within_the_video_or_where_the_file_says(registered):
+    name, _ = registered
+    dicts, numbers = DatasetCatalog.get(name), np.array([0, 1, 2, 4, 5, 6])
+    within = annotated_frames(dicts[0], numbers, num_stored=9)
+    assert within.tolist() == [False, True, True, True, True, False]
+    short = annotated_frames(dicts[0], numbers, num_stored=4)
+    assert short.tolist() == [False, True, True, True, False, False]
+    listed = annotated_frames(dicts[-1], numbers, num_stored=9)
+    assert listed.tolist() == [False, False, True, True, False, False]

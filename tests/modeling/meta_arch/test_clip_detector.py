@@ -1,5 +1,6 @@
 """What all architectures share, shown on a detector without parameters."""
 
+import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
@@ -83,6 +84,27 @@ def test_tubes_are_taken_in_the_frames_that_are_predicted(detector):
     instances.gt_tubes = tubes[None, :6]
     with pytest.raises(ValueError, match="6 frames, not a multiple of the 4"):
         detector._target({"instances": instances}, (50, 100))
+
+
+def test_tube_mode_knows_who_is_in_other_frames_and_which_frames_count(detector):
+    instances, others = _instances(), Instances((50, 100))
+    instances.gt_tubes = torch.rand(1, 8, 4)
+    others.gt_tubes = torch.full((2, 8, 4), float("nan"))
+    others.gt_tubes[1, 4:] = torch.tensor([10.0, 20.0, 30.0, 40.0])
+    others.gt_actions = torch.eye(3)[1:]
+    clip_input = {
+        "instances": instances,
+        "other_persons": others,
+        "frame_annotated": np.array([False, True, True, True, True, True, True, False]),
+    }
+    target = detector._target(clip_input, (50, 100))
+    assert list(target.frame_annotated) == [False, True, True, True]
+    assert target.others.frame_valid.tolist() == [[False] * 4, [False, False, True, True]]
+    assert target.others.actions.tolist() == torch.eye(3)[1:].tolist()
+    corners = box_convert(target.others.frame_boxes[1, 2], "cxcywh", "xyxy")
+    torch.testing.assert_close(corners, torch.tensor([0.1, 0.4, 0.3, 0.8]))
+    persons = _detector(person_only=True)._target(clip_input, (50, 100))
+    assert persons.others.actions.tolist() == [[1.0], [1.0]]
 
 
 def test_clips_are_padded_to_what_the_backbone_needs(detector):

@@ -29,9 +29,10 @@ def register_action_tubes(
     """Register a data set of action tubes under a name; nothing is opened.
 
     The metadata hold ``action_names`` (A names by 0-based class), ``exclusive_actions``,
-    ``evaluator_type`` "action_tubes", and two callables: ``tubes()`` gives the tubes of each video,
-    ``{video_id: [ActionTube]}``, and ``num_frames()`` the number of its last frame,
-    ``{video_id: n}``. Files are read once per process, when something is asked for.
+    ``evaluator_type`` "action_tubes", and three callables: ``tubes()`` gives the tubes of each
+    video, ``{video_id: [ActionTube]}``, ``num_frames()`` the number of its last frame,
+    ``{video_id: n}``, and ``key_frames()`` the numbers of its annotated frames, a list or None for
+    all of them. Files are read once per process, when something is asked for.
 
     Args:
         name: name for the configs, e.g. "jhmdb_split1_train".
@@ -55,6 +56,7 @@ def register_action_tubes(
         evaluator_type="action_tubes",
         tubes=functools.cache(lambda: {v: video.tubes for v, video in videos().items()}),
         num_frames=functools.cache(lambda: {v: video.num_frames for v, video in videos().items()}),
+        key_frames=functools.cache(lambda: {v: video.key_frames for v, video in videos().items()}),
     )
 
 
@@ -129,6 +131,46 @@ def tube_boxes(dataset_dict: dict, frame_numbers: np.ndarray, *, num_stored: int
                 found = tube.boxes_at(frame_numbers)
                 np.copyto(row, found, where=~np.isnan(found))
     return boxes
+
+
+def other_persons(dataset_dict: dict, frame_numbers: np.ndarray) -> list[dict]:
+    """Find persons who have a box in some of these frames but not in the key frame.
+
+    Args:
+        dataset_dict: as made by :func:`frame_dicts`; its data set must be registered.
+        frame_numbers: (T,) int, numbers of stored frames from 1; there need not be such frames.
+
+    Returns:
+        annotations with ``person_id`` and ``actions`` alone, in the order of the tubes.
+    """
+    metadata, video_id = MetadataCatalog.get(dataset_dict["dataset"]), dataset_dict["video_id"]
+    known = {annotation["person_id"] for annotation in dataset_dict["annotations"]}
+    actions: dict[int, set[int]] = {}
+    for tube in metadata.tubes()[video_id]:
+        if tube.person_id not in known and np.isin(tube.frames, frame_numbers).any():
+            actions.setdefault(tube.person_id, set()).add(tube.label)
+    return [{"person_id": key, "actions": sorted(labels)} for key, labels in actions.items()]
+
+
+def annotated_frames(
+    dataset_dict: dict, frame_numbers: np.ndarray, *, num_stored: int
+) -> np.ndarray:
+    """Tell which frames are there and annotated, with persons or without.
+
+    Args:
+        dataset_dict: as made by :func:`frame_dicts`; its data set must be registered.
+        frame_numbers: (T,) int, numbers of stored frames from 1; there need not be such frames.
+        num_stored: number of the stored frames.
+
+    Returns:
+        bool array (T,).
+    """
+    metadata, video_id = MetadataCatalog.get(dataset_dict["dataset"]), dataset_dict["video_id"]
+    key_frames = metadata.key_frames()[video_id]
+    if key_frames is not None:
+        return np.isin(frame_numbers, key_frames)
+    last = min(num_stored, metadata.num_frames()[video_id])
+    return (frame_numbers >= 1) & (frame_numbers <= last)
 
 
 def _persons_by_frame(tubes: list[ActionTube]) -> dict[int, list[dict]]:

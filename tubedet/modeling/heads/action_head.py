@@ -19,8 +19,13 @@ def heads_of_layers(heads: nn.ModuleList, num_layers: int) -> list[nn.Module]:
     return list(heads) if len(heads) == num_layers else [heads[0]] * num_layers
 
 
-def set_prior(classifier: nn.Linear, prior: float) -> None:
-    """Initialise a classifier's bias so that ``prior`` is every output's sigmoid at first."""
+def set_prior(classifier: nn.Linear | nn.LayerNorm, prior: float) -> None:
+    """Initialise a classifier's bias so that ``prior`` is every output's sigmoid at first.
+
+    Args:
+        classifier: a linear layer, or a norm whose outputs become one logit by their mean.
+        prior: a probability.
+    """
     nn.init.constant_(classifier.bias, math.log(prior / (1 - prior)))
 
 

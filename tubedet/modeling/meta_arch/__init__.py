@@ -1,9 +1,17 @@
 """Architectures in detectron2's META_ARCH_REGISTRY."""
 
+from .class_query import ClassQueryDetector
 from .clip_detector import ClipDetector
 from .deformable_tuber import DeformableTubeR
 from .seqformer import SeqFormer
 from .sparse_rcnn import SparseRCNN
 from .tuber import TubeR
 
-__all__ = ["ClipDetector", "DeformableTubeR", "SeqFormer", "SparseRCNN", "TubeR"]
+__all__ = [
+    "ClassQueryDetector",
+    "ClipDetector",
+    "DeformableTubeR",
+    "SeqFormer",
+    "SparseRCNN",
+    "TubeR",
+]

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import Backbone, build_backbone
+from detectron2.structures import Instances
 from torch import nn
 from torchvision.ops import box_convert
 
@@ -30,6 +31,7 @@ class ClipDetector(nn.Module, ABC):
             effect on a person detector.
         aux_loss: losses on all decoder layers.
         person_thresh: see :func:`detections_from_queries`.
+        score_times_person: likewise.
         criterion: computes the losses.
         cuda_graphs: prepared for inference, record what is launched on a GPU for each size of
             clips, and replay it; see :class:`RecordedPrediction`.
@@ -60,6 +62,7 @@ class ClipDetector(nn.Module, ABC):
         aux_loss: bool,
         person_thresh: float,
         criterion: SetCriterion,
+        score_times_person: bool = True,
         cuda_graphs: bool = False,
         pixel_mean: list[float],
         pixel_std: list[float],
@@ -72,6 +75,7 @@ class ClipDetector(nn.Module, ABC):
         self.num_outputs = self.num_actions + int(self.exclusive)
         self.aux_loss = aux_loss
         self.person_thresh = person_thresh
+        self.score_times_person = score_times_person
         self.criterion = criterion
         self.cuda_graphs = cuda_graphs
         self._recorded: RecordedPrediction | None = None
@@ -130,7 +134,9 @@ class ClipDetector(nn.Module, ABC):
                 ``instances`` with ``gt_boxes`` (XYXY pixels of the clip), ``gt_actions`` (N, A)
                 and, where tubes are annotated, ``gt_tubes`` float (N, T, 4) (XYXY pixels, NaN in
                 frames without a box); for inference optionally ``height`` and ``width``, the
-                size in which boxes are wanted (default: the clip's).
+                size in which boxes are wanted (default: the clip's). Tube mode also reads
+                ``frame_annotated`` and ``other_persons``, see
+                :class:`~tubedet.data.ClipDatasetMapper`.
 
         Returns:
             In training mode a dict of weighted scalar losses. Otherwise ``[{"instances": ...}]``,
@@ -162,6 +168,7 @@ class ClipDetector(nn.Module, ABC):
             sizes,
             exclusive=self.exclusive,
             person_thresh=self.person_thresh,
+            score_times_person=self.score_times_person,
             clip_boxes=self.clip_boxes,
         )
         return [{"instances": instances} for instances in detections]
@@ -178,25 +185,45 @@ class ClipDetector(nn.Module, ABC):
                 f"{name} has no 'instances'; was the mapper built with is_train=False?"
             )
         instances = clip_input["instances"]
-        gt_boxes = instances.gt_boxes.tensor
-        actions = gt_boxes.new_ones(len(gt_boxes), 1) if self.person_only else instances.gt_actions
+        actions = self._actions(instances)
+        target = ClipTarget(self._normalise(instances.gt_boxes.tensor, size), actions)
+        if self.num_steps > 1 and instances.has("gt_tubes"):
+            target.frame_boxes, target.frame_valid = self._tubes(instances, size, name)
+            annotated = clip_input.get("frame_annotated")
+            if annotated is not None:
+                target.frame_annotated = annotated[:: len(annotated) // self.num_steps]
+            others = clip_input.get("other_persons")
+            if others is not None and len(others):
+                nowhere = target.boxes.new_zeros(len(others), 4)
+                tubes = self._tubes(others, size, name)
+                target.others = ClipTarget(nowhere, self._actions(others), *tubes)
+        return target
+
+    def _actions(self, instances: Instances) -> torch.Tensor:
+        """Return the actions (N, A) of persons."""
+        if self.person_only:
+            boxes = instances.gt_tubes if instances.has("gt_tubes") else instances.gt_boxes.tensor
+            return boxes.new_ones(len(instances), 1)
+        actions = instances.gt_actions
         if actions.shape[-1] != self.num_actions:
             raise UserError(
                 f"'gt_actions' has {actions.shape[-1]} columns, MODEL.NUM_ACTIONS is "
                 f"{self.num_actions}"
             )
-        target = ClipTarget(self._normalise(gt_boxes, size), actions)
-        if self.num_steps > 1 and instances.has("gt_tubes"):
-            num_frames = instances.gt_tubes.shape[1]
-            if num_frames % self.num_steps:
-                raise UserError(
-                    f"'gt_tubes' of {name} has {num_frames} frames, not a multiple of the "
-                    f"{self.num_steps} in which the model predicts boxes"
-                )
-            tubes = instances.gt_tubes[:, :: num_frames // self.num_steps]
-            target.frame_valid = tubes.isfinite().all(-1)
-            target.frame_boxes = self._normalise(tubes.nan_to_num(), size)
-        return target
+        return actions
+
+    def _tubes(
+        self, instances: Instances, size: tuple[int, int], name: str
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised boxes (N, F, 4) in the frames that are predicted, and where there are any."""
+        num_frames = instances.gt_tubes.shape[1]
+        if num_frames % self.num_steps:
+            raise UserError(
+                f"'gt_tubes' of {name} has {num_frames} frames, not a multiple of the "
+                f"{self.num_steps} in which the model predicts boxes"
+            )
+        tubes = instances.gt_tubes[:, :: num_frames // self.num_steps]
+        return self._normalise(tubes.nan_to_num(), size), tubes.isfinite().all(-1)
 
     def _normalise(self, boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """(..., 4) XYXY pixels -> cxcywh as fractions of the unpadded clip."""

@@ -1,5 +1,6 @@
 """Encoders and decoders."""
 
+from .class_query import ClassQueryTransformer, DecodedLayer
 from .context_encoder import ContextEncoder
 from .deformable import DeformableEncoder, DeformableTransformer, deformable_arguments
 from .detr import DETRTransformer, TransformerDecoderLayer
@@ -8,8 +9,10 @@ from .level_tokens import LevelTokens
 from .seqformer_transformer import SeqFormerTransformer
 
 __all__ = [
+    "ClassQueryTransformer",
     "ContextEncoder",
     "DETRTransformer",
+    "DecodedLayer",
     "DeformableEncoder",
     "DeformableTransformer",
     "EncoderProposals",

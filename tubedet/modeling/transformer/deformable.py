@@ -5,7 +5,7 @@ Zhu et al., "Deformable DETR: Deformable Transformers for End-to-End Object Dete
 fundamentalvision/Deformable-DETR.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ class DeformableEncoderLayer(FeedForward):
         feedforward_dim: channels of the feed-forward layers.
         dropout: of the attended values, feed-forward and residuals.
         num_levels, num_points: see :class:`MultiScaleDeformableAttention`.
+        attention: makes the attention from width, heads, levels and points.
     """
 
     def __init__(
@@ -44,17 +45,35 @@ class DeformableEncoderLayer(FeedForward):
         dropout: float,
         num_levels: int,
         num_points: int,
+        attention: Callable[[int, int, int, int], nn.Module] = MultiScaleDeformableAttention,
     ):
         super().__init__(dim, feedforward_dim, dropout)
-        self.self_attn = MultiScaleDeformableAttention(dim, num_heads, num_levels, num_points)
+        self.self_attn = attention(dim, num_heads, num_levels, num_points)
         self.norm1 = LayerNorm(dim)
         self.norm2 = LayerNorm(dim)
 
     def forward(
-        self, x: torch.Tensor, references: torch.Tensor, levels: LevelTokens
+        self,
+        x: torch.Tensor,
+        references: torch.Tensor,
+        levels: LevelTokens,
+        wanted: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Cells (B, S, C), their references (B, S, L, 2) on every level -> (B, S, C)."""
-        attended = self.self_attn(x + levels.pos, references, x, levels.shapes, levels.mask)
+        """Encode the cells.
+
+        Args:
+            x: (B, S, C).
+            references: (B, S, L, n), places of the cells on every level.
+            levels: where the cells are.
+            wanted: int64 (N,), the cells to encode; all of them are looked at. None: all cells.
+
+        Returns:
+            (B, S or N, C).
+        """
+        query, memory = x + levels.pos, x
+        if wanted is not None:
+            query, references, x = (y.index_select(1, wanted) for y in (query, references, x))
+        attended = self.self_attn(query, references, memory, levels.shapes, levels.mask)
         x = self.norm1(x + self.dropout(attended))
         return self.norm2(self.feed_forward(x))
 
@@ -66,12 +85,21 @@ class DeformableEncoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(DeformableEncoderLayer(**layer) for _ in range(num_layers))
 
-    def forward(self, levels: LevelTokens) -> torch.Tensor:
-        """Encode the cells, each looking around its own place on every level: (B, S, C)."""
+    def forward(self, levels: LevelTokens, wanted: torch.Tensor | None = None) -> torch.Tensor:
+        """Encode the cells, each looking around its own place on every level.
+
+        Args:
+            levels: the cells.
+            wanted: int64 (N,), the cells that are needed afterwards; None: all.
+
+        Returns:
+            (B, S or N, C).
+        """
         references = levels.on_every_level(levels.centres())
         x = levels.tokens
-        for layer in self.layers:
-            x = layer(x, references, levels)
+        last = len(self.layers) - 1
+        for index, layer in enumerate(self.layers):
+            x = layer(x, references, levels, wanted if index == last else None)
         return x
 
 

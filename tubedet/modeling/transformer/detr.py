@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from tubedet.layers import LayerNorm, MultiHeadAttention, as_autocast
@@ -25,7 +24,7 @@ class FeedForward(nn.Module):
 
     def feed_forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., C) -> (..., C), the residual included."""
-        return x + self.dropout(self.linear2(self.dropout(F.relu(self.linear1(x)))))
+        return x + self.dropout(self.linear2(self.dropout(self.linear1(x).relu_())))
 
 
 class TransformerEncoderLayer(FeedForward):

@@ -1,0 +1,92 @@
+"""Key names of published video ViTs: bodies, classifiers, and detectors of given boxes.
+
+VideoMAE (MCG-NJU/VideoMAE, OpenGVLab/VideoMAEv2) and UMT (OpenGVLab/unmasked_teacher) share the
+names within the body. Files differ in what is around it, and in the last norm: a classifier that
+takes the mean of the tokens has none, so that a detector starts with a new one. The classifier's
+own ``fc_norm`` comes after the mean and is another operation.
+"""
+
+import re
+
+from .key_layout import NamedWeights, ReleasedLayout
+from .safe_loading import CheckpointError
+
+_BODY = r"(?=(patch_embed|blocks|norm)\.|pos_embed$)"
+# Where our backbones have a ViT: alone, or under a pyramid.
+BODY_PLACE = r"^backbone\.(body\.)?" + _BODY
+_PATCHES = "patch_embed.proj.weight"
+_ATTENTION = "blocks.0.attn.qkv.weight"
+_LAST_NORM = r"^norm\."
+
+VIDEOMAE = ReleasedLayout(
+    name="self-supervised VideoMAE's names",
+    signature=(f"encoder.{_PATCHES}", f"encoder.{_ATTENTION}"),
+    rules=((r"^encoder\." + _BODY, "backbone."),),
+    ignored=r"^(decoder\.|encoder_to_decoder\.|mask_token$)",
+    modules=(),
+)
+VIT_CLASSIFIER = ReleasedLayout(
+    name="a video ViT classifier's names",
+    signature=(_PATCHES, _ATTENTION, "fc_norm.weight"),
+    rules=((f"^{_BODY}", "backbone."),),
+    ignored=r"^(fc_norm|head)\.",
+    new=_LAST_NORM,
+    prefix="backbone.",
+    modules=(),
+)
+VIT_ACTION_DETECTOR = ReleasedLayout(
+    name="VideoMAE-Action-Detection's names",
+    signature=(_PATCHES, _ATTENTION, "norm.weight", "head.weight"),
+    rules=((f"^{_BODY}", "backbone."), (r"^head\.", "action_head.fc.")),
+    modules=(),
+)
+VIT_BODY = ReleasedLayout(
+    name="VideoMAE's names",
+    signature=(_PATCHES, _ATTENTION),
+    rules=((f"^{_BODY}", "backbone."),),
+    ignored=r"^head\.",
+    new=_LAST_NORM,
+    modules=(),
+)
+STMIXER = ReleasedLayout(
+    name="STMixer's names",
+    signature=("stm_head.init_spatial_queries.weight", "stm_head.init_temporal_queries.weight"),
+    rules=(
+        (r"^backbone\." + _BODY, "backbone.body."),
+        (r"^lateral_convs\.", "backbone.lateral_convs."),
+    ),
+    modules=("stm_head",),
+)
+
+
+def join_attention_biases(named: NamedWeights) -> None:
+    """Bring the attention of ViTs from elsewhere to the two biases that ours has.
+
+    A bias of the keys adds the same to all products of a query, which a softmax cancels, so that
+    of ``qkv.bias`` (3 D) the first and the last third are all that counts.
+
+    Args:
+        named: weights by our names, changed in place.
+
+    Raises:
+        CheckpointError: for attention by cosines (``attn.scale``), which is another operation.
+    """
+    place = re.compile(r"backbone\.(body\.)?blocks\.\d+\.attn\.")
+    for key in [key for key in named.weights if place.match(key)]:
+        if key.endswith(".attn.scale"):
+            raise CheckpointError(
+                f"{named.names_in_file[key]} is of attention by cosines (CosAttention of VideoMAE "
+                "v2), which the ViT here does not have; give weights of usual attention"
+            )
+        if not key.endswith(".attn.qkv.bias"):
+            continue
+        bias = named.weights[key]
+        stem = key.removesuffix("qkv.bias")
+        ours = [f"{stem}q_bias", f"{stem}v_bias"]
+        if bias.dim() != 1 or bias.numel() % 3 or named.weights.keys() & set(ours):
+            continue
+        name = named.names_in_file.pop(key)
+        del named.weights[key]
+        query, _, value = bias.chunk(3)
+        named.weights.update(zip(ours, (query, value)))
+        named.names_in_file.update(dict.fromkeys(ours, name))
