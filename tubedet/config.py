@@ -117,10 +117,10 @@ def _add_model_keys(cfg: CN) -> None:
     add_architecture_keys(cfg)
 
     cfg.MODEL.INIT = CN()
-    # Path, URL or released name of weights for the CSN alone, loaded before MODEL.WEIGHTS at the
-    # start of a run.
+    # Path, URL or released name of weights for the backbone alone (CSN, or ViT and its pyramid),
+    # loaded before MODEL.WEIGHTS at the start of a run.
     cfg.MODEL.INIT.BACKBONE = ""
-    # Likewise for everything but the CSN, such as a DETR or a person detector trained here.
+    # Likewise for everything but the backbone, such as a DETR or a person detector trained here.
     cfg.MODEL.INIT.TRANSFORMER = ""
     # Loading stops when a source fills a smaller share of the model, or of the part it is for.
     cfg.MODEL.INIT.MIN_MATCHED = 0.9

@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 from detectron2.modeling import build_model
+from small_class_queries import NODE, SMALL_VIT, model_of
 
 from tubedet.checkpoint import CheckpointError, TubedetCheckpointer
 from tubedet.engine import load_config
@@ -204,3 +205,107 @@ def test_averaged_weights_have_the_same_names(tmp_path):
     assert torch.equal(model.action_head.fc.weight, average.action_head.fc.weight[[2, 1, 0]])
     assert found.action_names == ["sit", "wave", "walk"]
     assert _load(str(path), model, None, for_training=False).action_names == NAMES
+
+
+QUERIES = "transformer.decoder.class_queries.weight"
+OWN = ["walk", "wave", "sit", "lie"]
+
+
+@pytest.mark.parametrize(
+    "names, rows",
+    [
+        (["lie", "stand", "Walk"], [3, None, 0]),
+        (["stand", "walk", "run", "jump", "lie"], [None, 0, None, None, 3]),
+        # As many, and some of them renamed: a name decides, not a place.
+        (["walk", "winken", "sit", "lie"], [0, None, 2, 3]),
+        (["sit", "lie"], [2, 3]),
+        (["a", "b", "c", "d"], [None] * 4),
+    ],
+)
+@pytest.mark.parametrize("part", ["model", "transformer"])
+def test_class_queries_of_actions_that_both_know_are_kept(tmp_path, said, names, rows, part):
+    saved = model_of(*SMALL_VIT)
+    path = _save(tmp_path, saved, OWN)
+    model = model_of(*SMALL_VIT, "MODEL.NUM_ACTIONS", len(names), seed=1)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    options = {"action_names": names, "min_matched": 1.0}
+    if part == "model":
+        checkpointer = TubedetCheckpointer(model, **options)
+        checkpointer.load(path)
+    else:
+        checkpointer = TubedetCheckpointer(model, transformer=path, **options)
+        checkpointer.resume_or_load("", resume=False)
+    found, report = model.state_dict()[QUERIES], checkpointer.report
+    for row, (name, source) in enumerate(zip(names, rows)):
+        expected = before[QUERIES][row] if source is None else saved.state_dict()[QUERIES][source]
+        assert torch.equal(found[row], expected), name
+    kept = sum(row is not None for row in rows)
+    if 0 < kept < len(rows):
+        assert report.kept_rows == {QUERIES: (kept, len(names))}
+        said_of_rows = f"{kept} of {len(names)} actions found by name, the others begin anew"
+        assert report.summary().endswith(said_of_rows) and said_of_rows in report.details()
+        assert report.to_json()["kept_rows"] == {QUERIES: [kept, len(names)]}
+        assert f"the queries of {kept} of {len(names)} actions are found by name" in said.text
+    else:
+        assert report.kept_rows == {}
+        assert (QUERIES in report.new) == (kept == 0 and part == "model")
+    assert not report.missing and not report.mismatched
+    key = "transformer.decoder.layers.1.ca_v_proj.weight"
+    assert torch.equal(model.state_dict()[key], saved.state_dict()[key])
+
+
+def test_class_queries_without_names_begin_anew_or_are_no_detector(tmp_path):
+    saved = model_of(*SMALL_VIT)
+    torch.save({"model": saved.state_dict()}, tmp_path / "old.pth")
+    model = model_of(*SMALL_VIT, "MODEL.NUM_ACTIONS", 2, seed=1)
+    before = model.state_dict()[QUERIES].clone()
+    with pytest.raises(CheckpointError, match=rf"{QUERIES} is \[4, 32\] in the file and \[2, 32\]"):
+        _load(str(tmp_path / "old.pth"), model, ["sit", "lie"], for_training=False)
+    checkpointer = TubedetCheckpointer(model, action_names=["sit", "lie"], min_matched=1.0)
+    checkpointer.load(str(tmp_path / "old.pth"))
+    assert torch.equal(model.state_dict()[QUERIES], before)
+    assert checkpointer.report.uncounted == {QUERIES} and checkpointer.report.share == 1.0
+    (row,) = [line for line in checkpointer.report.details().splitlines() if QUERIES in line]
+    assert row.split("  ")[0] == "new by design" and "[4, 32] in the file" in row
+
+
+def test_class_queries_of_a_detector_need_every_action(tmp_path):
+    path = _save(tmp_path, model_of(*SMALL_VIT), OWN)
+    model = model_of(*SMALL_VIT, "MODEL.NUM_ACTIONS", 2, seed=1)
+    with pytest.raises(CheckpointError, match="need a data set of actions that the file knows"):
+        _load(path, model, ["sit", "stand"], for_training=False)
+    _load(path, model, ["lie", "sit"], for_training=False)
+    saved = torch.load(path)["model"][QUERIES]
+    assert torch.equal(model.state_dict()[QUERIES], saved[[3, 2]])
+
+
+def test_anchors_of_one_frame_are_those_of_every_frame_and_back(tmp_path):
+    """Rows of a model for all frames are (query, frame), frames the fast ones."""
+    anchors = "refpoint_embed.weight"
+    tube = [*SMALL_VIT, f"{NODE}FRAMES", "all"]  # 3 queries in 8 frames
+    paths = {}
+    for name, options in (("key", SMALL_VIT), ("tube", tube)):
+        paths[name] = _save(tmp_path, model_of(*options), OWN, name=name)
+    weights = {name: torch.load(path)["model"][anchors] for name, path in paths.items()}
+    assert weights["key"].shape == (3, 4) and weights["tube"].shape == (24, 4)
+    five = [f"{NODE}NUM_QUERIES", 5]
+    for source, options, expected in (
+        ("tube", SMALL_VIT, weights["tube"].view(3, 8, 4)[:, 4]),
+        ("key", tube, weights["key"][:, None].expand(3, 8, 4).flatten(0, 1)),
+        ("tube", tube, weights["tube"]),
+        # Other numbers of queries: spread over those of the file; one query stays one in time.
+        ("key", [*SMALL_VIT, *five], weights["key"][[0, 0, 1, 2, 2]]),
+        ("key", [*tube, *five], weights["key"][[0, 0, 1, 2, 2]].repeat_interleave(8, 0)),
+        ("tube", [*SMALL_VIT, *five], weights["tube"][[2, 7, 12, 16, 21]]),
+    ):
+        for part in ({}, {"transformer": paths[source]}):
+            model = model_of(*options, seed=1)
+            checkpointer = TubedetCheckpointer(model, min_matched=1.0, **part)
+            if part:
+                checkpointer.resume_or_load("", resume=False)
+            else:
+                checkpointer.load(paths[source])
+            assert torch.equal(model.refpoint_embed.weight, expected)
+            shapes = (tuple(weights[source].shape), tuple(expected.shape))
+            resized = {} if shapes[0] == shapes[1] else {anchors: shapes}
+            assert checkpointer.report.resized == resized

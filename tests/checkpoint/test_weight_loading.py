@@ -6,6 +6,8 @@ import published_trunks
 import pytest
 import torch
 from detectron2.modeling import build_model
+from small_class_queries import SMALL_CSN, SMALL_VIT, model_of
+from small_vits import body
 
 from tubedet.checkpoint import CheckpointError, TubedetCheckpointer
 from tubedet.engine import load_config, load_model
@@ -191,3 +193,59 @@ def test_each_source_must_fill_its_part(tmp_path):
     torch.save(half, tmp_path / "half.pth")
     with pytest.raises(CheckpointError, match="% of the transformer found"):
         _load(_model("TubeR"), tmp_path / "half.pth")
+
+
+VIT = ["MODEL.VIT.SIZE", "custom", "MODEL.VIT.WIDTH", 16, "MODEL.VIT.DEPTH", 2]
+VIT += ["MODEL.VIT.NUM_HEADS", 2, "MODEL.VIT.MLP_WIDTH", 32, "MODEL.BACKBONE.NAME"]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "backbone", "place", "new"),
+    [
+        ("TubeR", "build_vit_backbone", "backbone.", 0),
+        ("DeformableTubeR", "build_vit_pyramid_backbone", "backbone.body.", 24),
+        ("SeqFormer", "build_vit_pyramid_backbone", "backbone.body.", 24),
+        ("SparseRCNN", "build_vit_pyramid_2d_backbone", "backbone.body.", 24),
+    ],
+)
+def test_a_vit_finds_its_place_in_every_architecture(architecture, backbone, place, new, tmp_path):
+    weights = {key: value for key, value in body().items() if not key.startswith("norm.")}
+    extra = {"fc_norm.weight": torch.zeros(16), "head.weight": torch.zeros(400, 16)}
+    torch.save({"module": {**weights, **extra}}, tmp_path / "k400.pth")
+    model = _model(architecture, *VIT, backbone)
+    norm = model.state_dict()[f"{place}norm.weight"].clone()
+    report = _load(model, tmp_path / "k400.pth", "backbone", min_matched=1.0)
+    own = model.state_dict()
+    for key, value in weights.items():
+        assert torch.equal(own[place + key], value)
+    assert torch.equal(own[f"{place}norm.weight"], norm)
+    assert len(report.matched) == 28 and len(report.new) == 2 + new
+    assert report.ignored == ["fc_norm.weight", "head.weight"] and not report.unexpected
+
+
+def test_the_second_stage_starts_from_the_transformer_of_another_backbone(tmp_path):
+    """As published: detectors with a ViT start from what was trained with a CSN."""
+    first, model = model_of(*SMALL_CSN), model_of(*SMALL_VIT, seed=1)
+    torch.save({"model": first.state_dict()}, tmp_path / "csn.pth")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    report = _load(model, tmp_path / "csn.pth", min_matched=1.0)
+    theirs, own = first.state_dict(), model.state_dict()
+    modules = ("transformer", "box_head", "person_head", "refpoint_embed")
+    for key, value in own.items():
+        expected = theirs if key.startswith(modules) else before
+        assert torch.equal(value, expected[key]), key
+    # The projections of the CSN's maps, of which a ViT has none.
+    assert {key.split(".")[0] for key in report.unexpected} == {"input_proj"}
+    assert {key.split(".")[0] for key in report.ignored} == {"backbone"}
+    with pytest.raises(CheckpointError, match="holds a CSN, but the model has a video ViT"):
+        TubedetCheckpointer(model, min_matched=0.0).load(str(tmp_path / "csn.pth"))
+
+
+def test_the_backbone_of_a_class_query_detector_brings_its_pyramid(tmp_path):
+    first = model_of(*SMALL_VIT)
+    torch.save({"model": first.state_dict()}, tmp_path / "first.pth")
+    model = _model("SeqFormer", *VIT, "build_vit_pyramid_backbone")
+    report = _load(model, tmp_path / "first.pth", "backbone", min_matched=1.0)
+    assert len(report.matched) == 30 + 24 and not report.new
+    for key, value in first.backbone.state_dict().items():
+        assert torch.equal(model.backbone.state_dict()[key], value)

@@ -10,6 +10,8 @@ import torch
 from detectron2.modeling import build_model
 from reference_cases import FIXTURES, ReferenceCase
 from safetensors.torch import load_file
+from small_class_queries import SMALL_CSN, SMALL_VIT, model_of
+from small_vits import body, model
 
 from tubedet.checkpoint import TubedetCheckpointer, to_tubedet_names
 from tubedet.cli.running import run_command
@@ -107,3 +109,97 @@ def test_what_cannot_be_converted_ends_with_one_line(tmp_path, capsys):
     for option in ("--overwrite", "--force"):
         assert main([str(tmp_path / "good.pth"), str(there), option]) == 0
     assert set(torch.load(there)["model"]) == {"box_head.layers.0.bias"}
+
+
+@pytest.mark.parametrize("options", [SMALL_CSN, SMALL_VIT])
+def test_a_class_query_detector_there_and_back_is_bit_equal(options, tmp_path, capsys):
+    ours = model_of(*options).state_dict()
+    torch.save({"model": ours}, tmp_path / "ours.pth")
+    released, back = tmp_path / "released.pth", tmp_path / "back.safetensors"
+    assert main([str(tmp_path / "ours.pth"), str(released), "--to", "class-query-official"]) == 0
+    assert "q_proj and decoder.cls_norm are zeros" in capsys.readouterr().out
+    names = torch.load(released)["model"]
+    # Three names of 2 blocks of 8 tensors, two of the 6 of the boxes, 6 that nothing uses.
+    assert len(names) == len(ours) + 2 * 16 + 6 + 6
+    assert all(name.startswith("module.") for name in names)
+    assert main([str(released), str(back)]) == 0
+    assert "released class-query names" in capsys.readouterr().out
+    found = load_file(back)
+    assert found.keys() == ours.keys()
+    assert all(torch.equal(found[key], ours[key]) for key in ours)
+
+
+def test_names_of_actions_are_kept_for_trainings_on_others(tmp_path, capsys):
+    torch.save({"model": model_of(*SMALL_VIT).state_dict()}, tmp_path / "in.pth")
+    (tmp_path / "map.txt").write_text("1: walk\n3: sit\n", encoding="utf-8")
+    arguments = [str(tmp_path / "in.pth"), str(tmp_path / "out.pth"), "--label-map"]
+    assert main([*arguments, str(tmp_path / "map.txt")]) == 0
+    # Four classes, of which three is the last that is named: it may be that of no object.
+    assert torch.load(tmp_path / "out.pth")["action_names"] == ["walk", "action 2", "sit"]
+    (tmp_path / "map.txt").write_text("1: walk\n4: sit\n", encoding="utf-8")
+    assert main([*arguments, str(tmp_path / "map.txt"), "--overwrite"]) == 0
+    expected = ["walk", "action 2", "action 3", "sit"]
+    assert torch.load(tmp_path / "out.pth")["action_names"] == expected
+    (tmp_path / "map.txt").write_text("1: walk\n5: sit\n", encoding="utf-8")
+    capsys.readouterr()
+    assert main([*arguments, str(tmp_path / "map.txt"), "--overwrite"]) == 2
+    assert "action with the id 5, but " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pyramid", [False, True])
+def test_the_body_of_a_vit_is_written_as_videomae_has_it(pyramid, tmp_path):
+    ours = model(3, pyramid=pyramid).state_dict()
+    others = {"box_head.layers.0.bias": torch.ones(2)} if pyramid else {}
+    torch.save({"model": {**ours, **others}}, tmp_path / "ours.pth")
+    assert main([str(tmp_path / "ours.pth"), str(tmp_path / "v.pth"), "--to", "videomae"]) == 0
+    place = "backbone.body." if pyramid else "backbone."
+    found = torch.load(tmp_path / "v.pth")["model"]
+    expected = {k.removeprefix(place): v for k, v in ours.items() if "lateral_convs" not in k}
+    assert found.keys() == expected.keys() and len(found) == 30
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_a_detector_of_given_boxes_is_written_with_its_classifier(tmp_path):
+    head = {"head.weight": torch.randn(80, 16), "head.bias": torch.randn(80)}
+    torch.save({"model": {**body(), **head}, "epoch": 29}, tmp_path / "in.pth")
+    assert main([str(tmp_path / "in.pth"), str(tmp_path / "ours.pth")]) == 0
+    ours = torch.load(tmp_path / "ours.pth")["model"]
+    assert torch.equal(ours["action_head.fc.weight"], head["head.weight"])
+    assert main([str(tmp_path / "ours.pth"), str(tmp_path / "back.pth"), "--to", "videomae"]) == 0
+    back = torch.load(tmp_path / "back.pth")["model"]
+    assert back.keys() == {*body(), *head}
+    assert all(torch.equal(back[key], value) for key, value in {**body(), **head}.items())
+
+
+@pytest.mark.parametrize("theirs, wanted", [(2, 1), (1, 2), (2, 2), (1, 4)])
+def test_tubelets_become_others_on_demand(theirs, wanted, tmp_path):
+    weights = body(tubelet=theirs)
+    torch.save({"module": weights}, tmp_path / "in.pth")
+    arguments = [str(tmp_path / "in.pth"), str(tmp_path / "out.pth"), "--tubelet", str(wanted)]
+    assert main(arguments) == 0
+    found = torch.load(tmp_path / "out.pth")["model"]["backbone.patch_embed.proj.weight"]
+    kernel = weights["patch_embed.proj.weight"]
+    assert found.shape == (16, 3, wanted, 16, 16)
+    # A clip that stands still gives the same tokens.
+    torch.testing.assert_close(found.sum(2), kernel.sum(2))
+    expected = kernel[:, :, 0] if theirs == wanted else kernel.sum(2) / wanted
+    torch.testing.assert_close(found[:, :, 0], expected)
+
+
+def test_what_is_not_there_cannot_be_written(tmp_path, capsys):
+    torch.save(body(tubelet=2), tmp_path / "vit.pth")
+    csn = published_trunks.random_csn(0, depth=26, width_multiplier=0.125)
+    torch.save(published_trunks.mmaction(csn), tmp_path / "csn.pth")
+    for source, arguments, reason in (
+        ("csn", ["--to", "videomae"], "there is no video ViT in these weights"),
+        ("csn", ["--tubelet", "1"], "there is no video ViT whose tubelets could be changed"),
+        ("vit", ["--tubelet", "4"], "tubelets of 2 frames cannot become those of 4"),
+        ("vit", ["--to", "class-query-official"], "backbone.patch_embed.proj.weight has no name"),
+    ):
+        assert main([str(tmp_path / f"{source}.pth"), str(tmp_path / "out.pth"), *arguments]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert reason in line
+        assert not (tmp_path / "out.pth").exists()
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "vit.pth"), str(tmp_path / "out.pth"), "--tubelet", "0"])
+    assert "--tubelet 0: give at least 1" in capsys.readouterr().err

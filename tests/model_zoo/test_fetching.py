@@ -176,3 +176,20 @@ def test_missing_weights_stop_before_a_model_is_built(release_cache, monkeypatch
     cfg = load_config("quick_schedules/TubeR_toy.yaml", [*CPU, "MODEL.WEIGHTS", "none.pth"])
     with pytest.raises(FileNotFoundError, match=r"none.pth does not exist"):
         load_model(cfg)
+
+
+def test_a_file_behind_a_page_is_put_in_its_place_by_hand(release_cache, release_server):
+    name = "ClassQuery_ViTB_AVA22"
+    path = release_cache / "by_hand" / f"{name}.pth"
+    with pytest.raises(UserError) as raised:
+        local_weights(name, "MODEL.WEIGHTS")
+    assert str(raised.value) == (
+        f"{name} is behind a page for browsers (licence CC-BY-NC-4.0, see "
+        "https://github.com/naver-ai/class-query-vad): download "
+        "https://drive.google.com/file/d/1CHh3raut--38qZ7lvBiqAQD3YPMGQFBX/view by hand to "
+        f"{path}, or set MODEL.WEIGHTS to the path of the file"
+    )
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"weights")
+    assert local_weights(name, "MODEL.WEIGHTS") == str(path)
+    assert release_server.requests == []

@@ -32,7 +32,9 @@ def no_network(monkeypatch):
 
 
 def test_the_papers_releases_and_what_trainings_start_from():
-    releases = {release.name: release for release in released_models()}
+    tuber = {find_release("detr-r50-e632da11").source, find_release("TubeR_CSN50_AVA21").source}
+    tuber.add(find_release("irCSN_50_ft_kinetics_from_ig65m_f233743920").source)
+    releases = {release.name: release for release in released_models() if release.source in tuber}
     assert {name: release.url for name, release in releases.items()} == {
         "TubeR_CSN50_AVA21": f"{TUBER_FILES}TubeR_CSN50_AVA21.pth",
         "TubeR_CSN152_AVA21": f"{TUBER_FILES}TubeR_CSN152_AVA21.pth",
@@ -51,6 +53,59 @@ def test_the_papers_releases_and_what_trainings_start_from():
         assert (release.part == "model") == (release.config is not None)
     figures = {name: release.published for name, release in releases.items() if "_AVA" in name}
     assert [float(text.split()[-1]) for text in figures.values()] == [27.2, 29.7, 31.1]
+
+
+def test_the_releases_of_vits_and_class_queries():
+    releases = {release.name: release for release in released_models()}
+    files = "https://huggingface.co/OpenGVLab/VideoMAE2/resolve/main/distill/"
+    assert releases["vit_b_k710_dl_from_giant"].url == f"{files}vit_b_k710_dl_from_giant.pth"
+    umt = releases["b16_ptk710_ftk710_ftava_f8_res224"]
+    assert umt.url.endswith(
+        "aliyuncs.com/umt/single_modality/b16_ptk710_ftk710_ftava_f8_res224.pth"
+    )
+    figures = {
+        "ClassQuery_CSN152_AVA22": 33.5,
+        "ClassQuery_ViTB_AVA22": 32.9,
+        "ClassQuery_ViTB_v2_AVA22": 38.4,
+    }
+    for name, figure in figures.items():
+        assert releases[name].published == f"frame-mAP@0.5 {figure}"
+    by_hand = [release for release in releases.values() if release.by_hand]
+    assert len(by_hand) == 8 + 2 + 2 + 5 + 3
+    licences = {
+        "naver-ai/class-query-vad": "CC-BY-NC-4.0",
+        "MCG-NJU/VideoMAE": "CC-BY-NC-4.0",
+        "MCG-NJU/VideoMAE-Action-Detection": "CC-BY-NC-4.0",
+        "MCG-NJU/STMixer": "unstated",
+        "OpenGVLab/VideoMAEv2": "MIT",
+        "OpenGVLab/unmasked_teacher": "MIT",
+        "amazon-science/tubelet-transformer": "Apache-2.0",
+        "facebookresearch/VMZ": "Apache-2.0",
+        "facebookresearch/detr": "Apache-2.0",
+    }
+    for release in releases.values():
+        assert release.licence == licences[release.source.removeprefix("https://github.com/")]
+        assert release.by_hand == release.url.startswith("https://drive.google.com/file/d/")
+        assert release.config is None or release.part == "model"
+    assert len({release.url for release in releases.values()}) == len(releases)
+
+
+@pytest.mark.parametrize(
+    "name, config, num_actions",
+    [
+        ("ClassQuery_CSN152_AVA22", "AVA/ClassQuery_CSN152_AVA22.yaml", 80),
+        ("ClassQuery_ViTB_v2_AVA22", "AVA/ClassQuery_ViTB_AVA22.yaml", 80),
+        ("ClassQuery_ViTB_JHMDB", "JHMDB/ClassQuery_ViTB_JHMDB.yaml", 21),
+        ("ClassQuery_ViTB_UCF24", "UCF101-24/ClassQuery_ViTB_UCF24.yaml", 24),
+    ],
+)
+def test_class_query_detectors_have_configs(name, config, num_actions):
+    assert find_release(name, detector=True).config == config
+    cfg = load_released_config(name)
+    assert (cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.NUM_ACTIONS) == (
+        "ClassQueryDetector",
+        num_actions,
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,6 +129,10 @@ def test_a_released_detector_has_a_config(name, depth, num_actions):
             "TubeR_CSN152_AVA21 or ",
         ),
         ("detr-r50-e632da11", "detr-r50-e632da11 is not a whole detector; known are TubeR_CSN50_"),
+        (
+            "VideoMAE_ViTS_AVA22",
+            "VideoMAE_ViTS_AVA22 has no config of its own here; did you mean",
+        ),
         ("weather", "known are TubeR_CSN50_AVA21, TubeR_CSN152_AVA21, "),
     ],
 )

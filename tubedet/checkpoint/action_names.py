@@ -79,6 +79,25 @@ def match_columns(
     return None, []
 
 
+def agreeing_places(theirs: Sequence[str], ours: Sequence[str]) -> dict[int, int]:
+    """Find the actions that two lists share.
+
+    Args:
+        theirs: names of actions; "action 3" in the third place stands for one without a name.
+        ours: other names.
+
+    Returns:
+        place in ``ours`` -> place in ``theirs`` of every name that both have once.
+    """
+    before, now = [plain_name(n) for n in theirs], [plain_name(n) for n in ours]
+    repeated = {n for names in (before, now) for n, count in Counter(names).items() if count > 1}
+    return {
+        place: before.index(name)
+        for place, name in enumerate(now)
+        if name in before and name not in repeated and name != f"action {place + 1}"
+    }
+
+
 def told_apart(theirs: Sequence[str], ours: Sequence[str], ours_from: str) -> str:
     """Say in a few words how two lists of names differ.
 

@@ -39,9 +39,9 @@ class TubedetCheckpointer(DetectionCheckpointer):
         model: as for ``DetectionCheckpointer``; may be wrapped in DistributedDataParallel.
         save_dir: folder for checkpoints.
         min_matched: smallest accepted :attr:`LoadReport.share`, of every source for its part.
-        backbone: path, URL or released name of weights for the CSN alone, see
+        backbone: path, URL or released name of weights for the backbone alone, see
             :meth:`resume_or_load`.
-        transformer: likewise for everything but the CSN.
+        transformer: likewise for everything but the backbone.
         action_names: names of the model's actions; None: unknown.
         actions_from: where they come from, for messages.
         for_training: a classifier of other actions may begin anew. Otherwise, for a model that

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from .action_names import match_columns, told_apart
+from .action_names import agreeing_places, match_columns, told_apart
 from .key_layout import NamedWeights
 from .safe_loading import CheckpointError
 
@@ -20,7 +20,10 @@ logger = logging.getLogger(__name__)
 Use = Literal["training", "resumed training", "detection"]
 _CLASSIFIER = re.compile(
     r"(action_head\.fc|action_heads\.\d+|head\..*\.class_logits)\.(weight|bias)$"
+    r"|transformer\.decoder\.class_queries\.weight$"
 ).match
+# A row is all that tells a class from the others, so those of known names are worth keeping.
+_CLASS_QUERIES = "transformer.decoder.class_queries.weight"
 PERSON = ["person"]
 
 
@@ -52,7 +55,7 @@ def arrange_classifier(
     if theirs is not None and ours is not None:
         difference = told_apart(theirs, ours, ours_from)
         if any(map(_CLASSIFIER, own)):
-            _arrange(named, keys, theirs, ours, difference, source, use)
+            _arrange(named, own, keys, theirs, ours, difference, source, use)
         elif list(ours) != PERSON and len(theirs) == len(ours):
             columns, _ = match_columns(theirs, ours)
             if columns != list(range(len(ours))):
@@ -60,10 +63,14 @@ def arrange_classifier(
                     f"{source}: {difference}, and the classifier of this architecture is not known "
                     "here; give the data set the file's actions in the file's order"
                 )
-    if use != "detection":
-        return
     for key in keys:
-        if key in own and named.weights[key].shape != own[key].shape:
+        if key not in own or key not in named.weights:
+            continue
+        if named.weights[key].shape == own[key].shape:
+            continue
+        if use == "training":
+            named.begins_anew.add(key)
+        if use == "detection":
             shapes = [list(tensor.shape) for tensor in (named.weights[key], own[key])]
             raise CheckpointError(
                 f"{source}: {key} is {shapes[0]} in the file and {shapes[1]} in the model, so "
@@ -72,8 +79,18 @@ def arrange_classifier(
             )
 
 
+def count_rows(weights: Mapping[str, torch.Tensor]) -> int:
+    """Return the number of rows of a detector's classifiers; 0: it has none.
+
+    Args:
+        weights: by our names.
+    """
+    return max((len(value) for key, value in weights.items() if _CLASSIFIER(key)), default=0)
+
+
 def _arrange(
     named: NamedWeights,
+    own: Mapping[str, torch.Tensor],
     keys: list[str],
     theirs: Sequence[str],
     ours: Sequence[str],
@@ -93,9 +110,12 @@ def _arrange(
             f"{source}: {difference}; evaluation and detection need a data set of actions that the "
             "file knows, or none (DATASETS.TEST, MODEL.NUM_ACTIONS)"
         )
-    if columns is None:
+    one_by_one = use == "training" and _CLASS_QUERIES in keys and _CLASS_QUERIES in own
+    if one_by_one and (columns is None or renamed):
+        _keep_agreeing(named, own[_CLASS_QUERIES], theirs, ours, f"{source}: {difference}")
+    elif columns is None:
         logger.warning(f"{source}: {difference}; the classifier of actions begins anew")
-        named.leave_out(set(keys).__contains__)
+        _begin_anew(named, keys)
     elif is_moved:
         logger.info(f"{source}: {difference}; rows of the classifier are matched by name")
         for key in keys:
@@ -106,9 +126,45 @@ def _arrange(
         logger.warning(f"{source}: {difference}; taken for the same: {pairs}{more}")
 
 
+def _begin_anew(named: NamedWeights, keys: Sequence[str]) -> None:
+    named.leave_out(set(keys).__contains__)
+    named.begins_anew |= set(keys)
+
+
+def _keep_agreeing(
+    named: NamedWeights,
+    own: torch.Tensor,
+    theirs: Sequence[str],
+    ours: Sequence[str],
+    difference: str,
+) -> None:
+    """Take the class queries of the actions whose names agree; the others stay as they began."""
+    value = named.weights[_CLASS_QUERIES]
+    _check_rows(value, len(theirs), f"{difference}; {_CLASS_QUERIES}")
+    places = agreeing_places(theirs, ours)
+    if not places or own.shape[1:] != value.shape[1:] or own.shape[0] < len(ours):
+        logger.warning(f"{difference}; the queries of all actions begin anew")
+        _begin_anew(named, [_CLASS_QUERIES])
+        return
+    logger.warning(
+        f"{difference}; the queries of {len(places)} of {len(ours)} actions are found by name, the "
+        "others begin anew"
+    )
+    started = own.detach().to("cpu", value.dtype, copy=True)
+    started[list(places)] = value[list(places.values())]
+    named.weights[_CLASS_QUERIES] = started
+    named.kept_rows[_CLASS_QUERIES] = len(places), len(ours)
+
+
 def _rows(value: torch.Tensor, columns: list[int], num_theirs: int, place: str) -> torch.Tensor:
     """Pick rows; "no object" is the last of exclusive actions."""
+    num_rows = _check_rows(value, num_theirs, place)
+    return value[columns + list(range(num_theirs, num_rows))]
+
+
+def _check_rows(value: torch.Tensor, num_theirs: int, place: str) -> int:
+    """Return the number of rows, if the names of a file fit them."""
     num_rows = value.shape[0] if value.dim() else 0
     if num_rows not in (num_theirs, num_theirs + 1):
         raise CheckpointError(f"{place} has {num_rows} rows, but the file names {num_theirs}")
-    return value[columns + list(range(num_theirs, num_rows))]
+    return num_rows

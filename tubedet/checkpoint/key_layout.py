@@ -73,6 +73,8 @@ class NamedWeights:
         ignored: keys of the file that are left out on purpose.
         begins_anew: our names of what is trained anew whatever the file has, such as the classifier
             of another label set.
+        kept_rows: of classifiers that are taken over in part: how many of the model's rows have the
+            file's numbers, and how many there are.
     """
 
     layout: ReleasedLayout
@@ -80,6 +82,7 @@ class NamedWeights:
     names_in_file: dict[str, str]
     ignored: list[str] = field(default_factory=list)
     begins_anew: set[str] = field(default_factory=set)
+    kept_rows: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def rename(self, name: Callable[[str], str]) -> None:
         """Give every weight the name that ``name`` makes of its present one."""
@@ -116,6 +119,7 @@ def convert_released(weights: dict[str, torch.Tensor], layout: ReleasedLayout) -
         CheckpointError: if two keys get the same name.
     """
     renamed, ignored = {}, []
+    differing: list[tuple[str, str]] = []
     for key in weights:
         ours = key.removeprefix(layout.prefix)
         if re.search(layout.ignored, ours):
@@ -123,10 +127,16 @@ def convert_released(weights: dict[str, torch.Tensor], layout: ReleasedLayout) -
             continue
         if first := _first_name(key, weights, layout):
             if not torch.equal(weights[key], weights[first]):
-                logger.warning(f"{key} and {first} are one tensor and differ; {first} is taken")
+                differing.append((first, key))
             ignored.append(key)
             continue
         renamed[key] = apply_rules(ours, layout.rules)
+    if differing:
+        first, second = differing[0]
+        logger.warning(
+            f"{len(differing)} tensors are in the file under several names with other numbers; "
+            f"those of {first} are taken, not of {second}, and so on"
+        )
     if layout.renumber:
         final = layout.renumber(renamed.values())
         renamed = {key: final.get(ours, ours) for key, ours in renamed.items()}

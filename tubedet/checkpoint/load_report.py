@@ -6,7 +6,7 @@ from math import prod
 
 from tabulate import tabulate
 
-_KINDS = ("matched", "another shape", "missing", "unused", "ignored")
+_KINDS = ("matched", "another shape", "missing", "new", "unused", "ignored")
 
 
 @dataclass
@@ -19,10 +19,14 @@ class LoadReport:
         part: what of the model it is meant for: "model", "backbone" or "transformer".
         matched: our keys that were loaded, with their numbers of elements.
         missing: our keys of that part that the file lacks, likewise.
+        new: our keys that such a file lacks by design, likewise; they do not lower the share.
         mismatched: our key -> (shape in the file, shape in the model).
-        uncounted: of these, the keys that do not lower the share, such as classifiers of another
-            label set in a source for the transformer.
-        resized: likewise, of queries that were cut or repeated; they are matched, too.
+        uncounted: of these, the keys that do not lower the share because they begin anew by design,
+            such as classifiers of another label set in a training.
+        resized: likewise, of queries and position tables that were cut, repeated or interpolated;
+            they are matched, too.
+        kept_rows: our keys of class queries -> (actions whose rows the file had by name, actions of
+            the model); the other rows begin anew.
         unexpected: keys of the file, by its own names, that fit nothing.
         ignored: keys of the file left out on purpose.
     """
@@ -32,9 +36,11 @@ class LoadReport:
     part: str = "model"
     matched: dict[str, int] = field(default_factory=dict)
     missing: dict[str, int] = field(default_factory=dict)
+    new: dict[str, int] = field(default_factory=dict)
     mismatched: dict[str, tuple[tuple, tuple]] = field(default_factory=dict)
     uncounted: set[str] = field(default_factory=set)
     resized: dict[str, tuple[tuple, tuple]] = field(default_factory=dict)
+    kept_rows: dict[str, tuple[int, int]] = field(default_factory=dict)
     unexpected: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
 
@@ -65,11 +71,13 @@ class LoadReport:
     def summary(self) -> str:
         """One line for the log."""
         resized = f" ({len(self.resized)} cut or repeated)" if self.resized else ""
+        new = f"{len(self.new)} new by design, " if self.new else ""
+        rows = "".join(f"; {_kept(*kept)}" for kept in self.kept_rows.values())
         return (
             f"{self.source} ({self.layout}): {self.share:.1%} of the {self.part} found; "
-            f"{len(self.matched)} tensors matched{resized}, {len(self.missing)} missing, "
+            f"{len(self.matched)} tensors matched{resized}, {len(self.missing)} missing, {new}"
             f"{len(self.mismatched)} of another shape, {len(self.unexpected)} unused, "
-            f"{len(self.ignored)} ignored on purpose"
+            f"{len(self.ignored)} not used by design{rows}"
         )
 
     def differences(self, limit: int = 3) -> str:
@@ -93,8 +101,9 @@ class LoadReport:
         """Numbers of tensors by top-level module and outcome, and the module's share.
 
         Returns:
-            {module: {"matched": n, "another shape": n, "missing": n, "unused": n, "ignored": n,
-            "share of parameters": 0 .. 1, or None for modules that only the file has}}.
+            {module: {"matched": n, "another shape": n, "missing": n, "new": n, "unused": n,
+            "ignored": n, "share of parameters": 0 .. 1, or None for modules of which the file
+            should have nothing}}.
         """
         counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_KINDS, 0))
         found: dict[str, int] = defaultdict(int)
@@ -103,6 +112,7 @@ class LoadReport:
             "matched": self.matched,
             "another shape": {key: prod(ours) for key, (_, ours) in self.mismatched.items()},
             "missing": self.missing,
+            "new": self.new,
             "unused": dict.fromkeys(self.unexpected, 0),
             "ignored": dict.fromkeys(self.ignored, 0),
         }
@@ -110,7 +120,7 @@ class LoadReport:
             for key, size in keys.items():
                 module = key.split(".")[0]
                 counts[module][kind] += 1
-                expected[module] += size
+                expected[module] += 0 if kind == "new" else size
                 found[module] += size if kind == "matched" else 0
         return {
             module: {
@@ -132,19 +142,19 @@ class LoadReport:
             )
             for module, row in self.modules().items()
         ]
-        shapes = "{} in the file, {} in the model"
         kinds = {
             "missing in the file": [(key, "") for key in self.missing],
+            "new by design": [
+                *((key, "") for key in self.new),
+                *(pair for pair in self._shapes(self.mismatched) if pair[0] in self.uncounted),
+            ],
             "another shape": [
-                (key, shapes.format(list(theirs), list(ours)))
-                for key, (theirs, ours) in self.mismatched.items()
+                pair for pair in self._shapes(self.mismatched) if pair[0] not in self.uncounted
             ],
-            "cut or repeated": [
-                (key, shapes.format(list(theirs), list(ours)))
-                for key, (theirs, ours) in self.resized.items()
-            ],
+            "cut or repeated": self._shapes(self.resized),
+            "rows by name": [(key, _kept(*kept)) for key, kept in self.kept_rows.items()],
             "not used": [(key, "") for key in self.unexpected],
-            "ignored on purpose": [(key, "") for key in self.ignored],
+            "not used by design": [(key, "") for key in self.ignored],
         }
         rows = []
         for kind, entries in kinds.items():
@@ -156,6 +166,13 @@ class LoadReport:
             + "\n\n"
             + tabulate(rows, headers=("what", "key", "shapes"), tablefmt="simple")
         )
+
+    @staticmethod
+    def _shapes(entries: dict[str, tuple[tuple, tuple]]) -> list[tuple[str, str]]:
+        return [
+            (key, f"{list(theirs)} in the file, {list(ours)} in the model")
+            for key, (theirs, ours) in entries.items()
+        ]
 
     def to_json(self) -> dict:
         """Everything, in what json can hold."""
@@ -173,7 +190,13 @@ class LoadReport:
             "modules": self.modules(),
             "matched": list(self.matched),
             "missing": list(self.missing),
+            "new": list(self.new),
             **shapes,
+            "kept_rows": {key: list(kept) for key, kept in self.kept_rows.items()},
             "unused": self.unexpected,
             "ignored": self.ignored,
         }
+
+
+def _kept(kept: int, rows: int) -> str:
+    return f"{kept} of {rows} actions found by name, the others begin anew"

@@ -8,6 +8,8 @@ own ``fc_norm`` comes after the mean and is another operation.
 
 import re
 
+import torch
+
 from .key_layout import NamedWeights, ReleasedLayout
 from .safe_loading import CheckpointError
 
@@ -17,6 +19,7 @@ BODY_PLACE = r"^backbone\.(body\.)?" + _BODY
 _PATCHES = "patch_embed.proj.weight"
 _ATTENTION = "blocks.0.attn.qkv.weight"
 _LAST_NORM = r"^norm\."
+_ACTIONS = "action_head.fc."  # of RoIActionDetector
 
 VIDEOMAE = ReleasedLayout(
     name="self-supervised VideoMAE's names",
@@ -90,3 +93,57 @@ def join_attention_biases(named: NamedWeights) -> None:
         query, _, value = bias.chunk(3)
         named.weights.update(zip(ours, (query, value)))
         named.names_in_file.update(dict.fromkeys(ours, name))
+
+
+def to_videomae_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rename the body of a video ViT to VideoMAE's names, the inverse of reading them.
+
+    Args:
+        weights: by our names, of a backbone or of a whole detector.
+
+    Returns:
+        the body's tensors; of a detector of given boxes, whose names are known, the classifier too.
+
+    Raises:
+        CheckpointError: if there is no such body.
+    """
+    released = {re.sub(BODY_PLACE, "", k): v for k, v in weights.items() if re.match(BODY_PLACE, k)}
+    if _PATCHES not in released:
+        raise CheckpointError("there is no video ViT in these weights; is it another model?")
+    others = {key: value for key, value in weights.items() if not re.match(BODY_PLACE, key)}
+    if set(others) == {f"{_ACTIONS}weight", f"{_ACTIONS}bias"}:
+        released |= {key.replace(_ACTIONS, "head.", 1): value for key, value in others.items()}
+    return released
+
+
+def with_tubelet(weights: dict[str, torch.Tensor], tubelet: int) -> dict[str, torch.Tensor]:
+    """Bring the patches of a video ViT to another number of frames.
+
+    A kernel of u frames is summed over them for one frame, and one of a frame is repeated and
+    divided by u, so that a clip that stands still gives the same tokens as before.
+
+    Args:
+        weights: by our names.
+        tubelet: frames of a patch, u.
+
+    Returns:
+        the same weights, but for the kernel of the patches.
+
+    Raises:
+        CheckpointError: if there is no video ViT, or neither number is one.
+    """
+    kernels = [key for key in weights if re.match(BODY_PLACE, key) and key.endswith(_PATCHES)]
+    if not kernels:
+        raise CheckpointError("there is no video ViT whose tubelets could be changed")
+    changed = dict(weights)
+    for key in kernels:
+        theirs = weights[key].shape[2]
+        if theirs == tubelet:
+            continue
+        if 1 not in (theirs, tubelet):
+            raise CheckpointError(
+                f"tubelets of {theirs} frames cannot become those of {tubelet}; one of the two is 1"
+            )
+        frame = weights[key].sum(2, keepdim=True)
+        changed[key] = frame.expand(-1, -1, tubelet, -1, -1) / tubelet
+    return changed

@@ -5,16 +5,14 @@ import re
 import torch
 from torch import nn
 
-from tubedet.modeling.backbone.csn.csn import BLOCKS_PER_STAGE, CSN, STAGES
-
 from .key_layout import NamedWeights
 from .load_report import LoadReport
 from .released_names import DETR
 from .safe_loading import CheckpointError
 from .tensor_checks import number_fault
+from .trunk_fitting import check_trunk, find_trunk, fit_positions, move_trunk, of_any_trunk
 from .trunk_names import UNUSED_CLASSIFIER
 
-_TRUNK = r"^backbone\.(bottom_up\.csn\.)?(?=(stem|res[2-5])\.)"
 # Rows are interchangeable queries: another number of them can be cut out or repeated.
 _QUERIES = (
     "query_embed.weight",
@@ -22,8 +20,10 @@ _QUERIES = (
     "init_proposal_features.weight",
     "init_proposal_boxes.weight",
 )
-# Of actions, in a module that otherwise knows nothing of them.
-_CLASSIFIER = r"^head\..*\.class_logits\."
+# The first anchors of the class-query detector: those of a query in all frames follow each other.
+_ANCHORS = "refpoint_embed.weight"
+# Of actions, in modules that otherwise know nothing of them.
+_CLASSIFIER = r"^head\..*\.class_logits\.|^transformer\.decoder\.class_queries\."
 _DETR_DECODER = "transformer.decoder.layers.0.cross_attn.in_proj_weight"
 _DEFORMABLE_DECODER = "transformer.decoder.layers.0.cross_attn.sampling_offsets.weight"
 
@@ -33,49 +33,60 @@ def load_weights(
 ) -> LoadReport:
     """Copy every tensor whose name and shape fit into the model, and report the rest.
 
-    A backbone goes where the model keeps its CSN, and a DETR's transformer into the one that finds
-    the queries' positions where the main one is deformable.
+    A backbone goes where the model keeps its CSN or ViT, and a DETR's transformer into the one that
+    finds the queries' positions where the main one is deformable.
 
     DETR's queries and, for the part "transformer", those of every file are cut to the model's
     number or repeated up to it. A DETR of images attends with a 2-D position code of 128 + 128
     channels (rows, columns) and TubeR with a 3-D one of 64 + 96 + 96 (time, rows, columns), so
     such a transformer is a start for training, not a detector that works at once.
 
+    Anchors of the class-query detector for one frame are those of every frame, and those for all
+    frames give their middle ones to one frame, whatever the part.
+
     Args:
         model: changed in place.
         named: changed, too.
         source: file name for messages and the report.
-        part: "model"; "backbone": the CSN alone; "transformer": everything else.
+        part: "model"; "backbone": CSN or ViT, with the pyramid on it; "transformer": everything
+            else.
 
     Raises:
-        CheckpointError: if the file's CSN has another depth or width than the model's, or its
+        CheckpointError: if the file's backbone is another than the model's, or its
             transformer is of another kind; if a weight is made of whole numbers, or too large for
             the model's precision.
     """
     own = model.state_dict()
     named.leave_out(lambda key: key.startswith(UNUSED_CLASSIFIER))
-    trunk = _find_trunk(model)
-    if trunk:
-        named.rename(lambda key: re.sub(_TRUNK, trunk[0], key))
-        in_trunk = re.compile(re.escape(trunk[0]) + r"(stem|res\d)\.").match
-    else:
-        in_trunk = re.compile(_TRUNK).match
+    trunk = find_trunk(model)
+    if part == "transformer":
+        named.leave_out(of_any_trunk)
+    move_trunk(named, trunk)
     if part == "backbone":
-        named.leave_out(lambda key: not in_trunk(key))
-        expected = {key for key in own if in_trunk(key)}
+        named.leave_out(lambda key: not (trunk.has(key) or of_any_trunk(key)))
+        check_trunk(named, own, trunk, source)
+        named.leave_out(lambda key: not trunk.has(key))
+        expected = {key for key in own if trunk.has(key)}
     elif part == "transformer":
-        named.leave_out(in_trunk)
         modules = _fit_transformer(named, own, source)
         expected = {
             key for key in own if key.split(".")[0] in modules and not re.search(_CLASSIFIER, key)
         }
     else:
         _fit_transformer(named, own, source)
+        check_trunk(named, own, trunk, source)
         expected = set(own)
-    if trunk:
-        _check_trunk(named, own, *trunk, source)
+    # Of maps that the model does not return.
+    named.leave_out(
+        lambda key: trunk.has(key) and ".lateral_convs." in f".{key}" and key not in own
+    )
 
-    report = LoadReport(source, named.layout.name, part, ignored=named.ignored)
+    report = LoadReport(
+        source, named.layout.name, part, ignored=named.ignored, kept_rows=named.kept_rows
+    )
+    if resized := fit_positions(named, trunk, source):
+        report.resized[f"{trunk.prefix}pos_embed"] = resized
+    num_steps = getattr(model, "num_steps", 1)  # of a class-query detector: frames with anchors
     resize = part == "transformer" or named.layout is DETR
     fitting = {}
     for key, value in named.weights.items():
@@ -85,9 +96,13 @@ def load_weights(
             continue
         shapes = (tuple(value.shape), tuple(own[key].shape))
         another_number = shapes[0] != shapes[1] and shapes[0][1:] == shapes[1][1:]
-        if resize and key in _QUERIES and another_number and value.numel():
-            value = value[torch.arange(shapes[1][0]) % shapes[0][0]]
-            report.resized[key] = shapes
+        if another_number and value.numel():
+            if key == _ANCHORS:
+                value = value[_anchor_rows(shapes[0][0], shapes[1][0], num_steps)]
+                report.resized[key] = shapes
+            elif resize and key in _QUERIES:
+                value = value[torch.arange(shapes[1][0]) % shapes[0][0]]
+                report.resized[key] = shapes
         if value.shape != own[key].shape:
             report.mismatched[key] = shapes
         else:
@@ -98,8 +113,11 @@ def load_weights(
                 report.matched[key] = value.numel()
     for key, value in own.items():
         if key in expected and key not in named.weights and not is_bookkeeping(key):
-            report.missing[key] = value.numel()
-    report.uncounted = {key for key in report.mismatched if key not in expected}
+            is_new = key in named.begins_anew or trunk.begins_anew(key, named)
+            (report.new if is_new else report.missing)[key] = value.numel()
+    report.uncounted = {
+        key for key in report.mismatched if key not in expected or key in named.begins_anew
+    }
     model.load_state_dict(fitting, strict=False)
     return report
 
@@ -109,21 +127,30 @@ def is_bookkeeping(key: str) -> bool:
     return key.endswith("num_batches_tracked")
 
 
+def _anchor_rows(num_theirs: int, num_ours: int, num_steps: int) -> torch.Tensor:
+    """Return which of a file's anchors start those of the model.
+
+    Args:
+        num_theirs: rows of the file, those of a query in its frames one after the other.
+        num_ours: likewise of the model.
+        num_steps: frames that the model has anchors for.
+    """
+    num_queries = num_ours // num_steps
+    # Evenly spread: in the middle frame of every query, or of the same number of queries each.
+    rows = (2 * torch.arange(num_queries) + 1) * num_theirs // (2 * num_queries)
+    return rows.repeat_interleave(num_steps)
+
+
 def _as_own(value: torch.Tensor, own: torch.Tensor, place: str) -> torch.Tensor:
     """Return a weight in the model's precision."""
     if own.is_floating_point() and not value.is_floating_point():
         raise CheckpointError(f"{place} holds whole numbers ({value.dtype}), not weights")
+    if value.dtype == own.dtype:
+        return value  # its numbers were looked at when the file was read
     value = value.to(own.dtype)
     if fault := number_fault(value):
         raise CheckpointError(f"{place} {fault} in the model's precision, {own.dtype}")
     return value
-
-
-def _find_trunk(model: nn.Module) -> tuple[str, CSN] | None:
-    for name, module in model.named_modules():
-        if isinstance(module, CSN):
-            return (f"{name}." if name else ""), module
-    return None
 
 
 def _fit_transformer(named: NamedWeights, own: dict, source: str) -> tuple[str, ...]:
@@ -141,33 +168,3 @@ def _fit_transformer(named: NamedWeights, own: dict, source: str) -> tuple[str, 
         "(MODEL.META_ARCHITECTURE); of such a file only the backbone can be used "
         "(MODEL.INIT.BACKBONE)"
     )
-
-
-def _check_trunk(named: NamedWeights, own: dict, prefix: str, csn: CSN, source: str) -> None:
-    """Stop at a CSN of another depth or width."""
-    theirs, ours = _blocks(named.weights, prefix), _blocks(own, prefix)
-    if any(theirs[stage] != ours[stage] for stage in theirs.keys() & ours.keys()):
-        found = tuple(theirs.get(stage, 0) for stage in STAGES)
-        depths = [depth for depth, blocks in BLOCKS_PER_STAGE.items() if blocks == found]
-        kind = f"CSN-{depths[0]}" if depths else "CSN of a depth unknown here"
-        raise CheckpointError(
-            f"{source} holds a {kind} (blocks per stage {found}), but MODEL.CSN.DEPTH is "
-            f"{csn.depth}"
-        )
-    for key, layer in (("stem.norm.weight", "stem"), ("res2.0.norm1.weight", "bottlenecks")):
-        key = prefix + key
-        if key in named.weights and key in own and named.weights[key].shape != own[key].shape:
-            raise CheckpointError(
-                f"{source} holds a CSN with {named.weights[key].numel()} channels in its {layer}, "
-                f"but the model's has {own[key].numel()} (MODEL.CSN.WIDTH_MULTIPLIER)"
-            )
-
-
-def _blocks(keys, prefix: str) -> dict[str, int]:
-    """Blocks of each stage that the keys have."""
-    blocks: dict[str, int] = {}
-    for key in keys:
-        match = re.match(re.escape(prefix) + r"(res\d)\.(\d+)\.", key)
-        if match:
-            blocks[match[1]] = max(blocks.get(match[1], 0), int(match[2]) + 1)
-    return blocks

@@ -1,7 +1,8 @@
-"""Renames the weights of any published checkpoint to tubedet's names, or a TubeR's back.
+"""Renames the weights of any published checkpoint to tubedet's names, or back to the released ones.
 
     python tools/convert_checkpoint.py irCSN_50_ft_kinetics.mat csn50.safetensors
     python tools/convert_checkpoint.py model_final.pth tuber.pth --to tuber-official
+    python tools/convert_checkpoint.py vit_b_k710.pth vit_b.safetensors --tubelet 1
 
 The names in the input say whose weights they are.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,11 +21,16 @@ from safetensors.torch import save
 from tubedet.checkpoint import (
     CheckpointError,
     load_checkpoint_file,
+    to_class_query_names,
     to_tubedet_names,
     to_tuber_names,
+    to_videomae_names,
 )
-from tubedet.checkpoint.action_names import ACTION_NAMES
+from tubedet.checkpoint.action_names import ACTION_NAMES, checked_action_names
+from tubedet.checkpoint.classifier_rows import count_rows
 from tubedet.checkpoint.key_layout import DETECTOR_MODULES
+from tubedet.checkpoint.vit_names import with_tubelet
+from tubedet.data.annotations.ava_csv import read_label_map
 from tubedet.errors import UserError
 from tubedet.files.atomic_writing import open_atomically
 from tubedet.files.urls import is_url
@@ -31,7 +38,14 @@ from tubedet.model_zoo import fetch_url, local_weights
 
 from .arguments import add_overwrite_argument
 
-_OUR_MODULES = tuple(f"{name}." for name in ("backbone.stem", "backbone.res2", *DETECTOR_MODULES))
+_BACKBONES = ("stem", "res2", "patch_embed", "body.patch_embed")
+_OUR_MODULES = tuple(f"{n}." for n in (*(f"backbone.{b}" for b in _BACKBONES), *DETECTOR_MODULES))
+_WRITERS: dict[str, Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]] = {
+    "tubedet": dict,
+    "tuber-official": to_tuber_names,
+    "class-query-official": to_class_query_names,
+    "videomae": to_videomae_names,
+}
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -45,9 +59,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", type=Path, help="file to write: .pth or .safetensors")
     parser.add_argument(
         "--to",
-        choices=("tubedet", "tuber-official"),
+        choices=tuple(_WRITERS),
         default="tubedet",
-        help="whose names to write (default: tubedet)",
+        help="whose names to write (default: tubedet); videomae: the body of a video ViT alone",
+    )
+    parser.add_argument(
+        "--tubelet",
+        type=int,
+        metavar="FRAMES",
+        help="frames of a ViT's patches: their kernel is summed, or repeated and divided",
+    )
+    parser.add_argument(
+        "--label-map",
+        metavar="FILE",
+        help="names of the actions, kept in the output, so that they can be matched by name",
     )
     add_overwrite_argument(parser, help="replace an existing output")
 
@@ -63,21 +88,28 @@ def check_arguments(options: argparse.Namespace) -> None:
     """
     if options.output.suffix not in (".pth", ".safetensors"):
         raise UserError(f"{options.output}: the output ends with .pth or .safetensors")
+    if options.tubelet is not None and options.tubelet < 1:
+        raise UserError(f"--tubelet {options.tubelet}: give at least 1")
 
 
-def convert(source: str, names: str) -> tuple[dict[str, torch.Tensor], str, list[str] | None]:
+def convert(
+    source: str, names: str, *, tubelet: int | None = None, label_map: str | None = None
+) -> tuple[dict[str, torch.Tensor], str, list[str] | None]:
     """Read and rename weights.
 
     Args:
         source: path or URL.
-        names: "tubedet" or "tuber-official".
+        names: whose names to write, as ``--to``.
+        tubelet: frames of the patches of a video ViT; None: as they are.
+        label_map: file with names of the actions, for a file without any or with others.
 
     Returns:
         tuple: weights by the names asked for; whose names the input has; names of its actions.
 
     Raises:
-        CheckpointError: if the input cannot be read, has names nobody is known to use, or has
-            none in the released TubeR.
+        CheckpointError: if the input cannot be read, has names nobody is known to use, has none
+            among those asked for, or has no patches that become those of ``tubelet``.
+        UserError: if the label map cannot be read, or has more actions than the weights.
         OSError: if there is no such file.
     """
     path = local_weights(source, "input")
@@ -90,10 +122,28 @@ def convert(source: str, names: str) -> tuple[dict[str, torch.Tensor], str, list
     named = to_tubedet_names(weights)
     if not any(key.startswith(_OUR_MODULES) for key in named.weights):
         raise CheckpointError(f"{source}: names such as {next(iter(weights), None)} are unknown")
-    converted = named.weights
-    if names == "tuber-official":
-        converted = to_tuber_names(converted)
-    return converted, named.layout.name, file.get(ACTION_NAMES)
+    actions = file.get(ACTION_NAMES)
+    if label_map is not None:
+        actions = _names_of_rows(named.weights, label_map, source)
+    try:
+        converted = named.weights if tubelet is None else with_tubelet(named.weights, tubelet)
+        return _WRITERS[names](converted), named.layout.name, actions
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from error
+
+
+def _names_of_rows(weights: dict[str, torch.Tensor], label_map: str, source: str) -> list[str]:
+    """Name every row of a classifier; "action 3" is an action without a name."""
+    names, num_rows = read_label_map(label_map), count_rows(weights)
+    if max(names) > num_rows:
+        raise UserError(
+            f"--label-map {label_map} has an action with the id {max(names)}, but {source} has a "
+            f"classifier of {num_rows} actions"
+        )
+    # The last row of exclusive actions is "no object".
+    num_actions = max(names) if max(names) == num_rows - 1 else num_rows
+    numbers = range(1, num_actions + 1)
+    return checked_action_names([names.get(number, f"action {number}") for number in numbers])
 
 
 def write(
@@ -153,10 +203,16 @@ def main(options: argparse.Namespace) -> int:
     """
     if options.output.exists() and not options.overwrite:
         raise FileExistsError(f"{options.output} exists; --overwrite replaces it")
-    weights, layout, action_names = convert(options.input, options.to)
+    weights, layout, action_names = convert(
+        options.input, options.to, tubelet=options.tubelet, label_map=options.label_map
+    )
     digest = write(weights, options.output, action_names)
     parameters = [v for key, v in weights.items() if key.rsplit(".")[-1] not in _STATISTICS]
     print(f"{options.input}: {layout}")
     print(f"{options.output}: {len(weights)} tensors, sha256 {digest}")
     print(f"parameters: {sum(value.numel() for value in parameters):,}")
+    if options.to == "class-query-official":
+        print(
+            "q_proj and decoder.cls_norm are zeros: the released code has them and never uses them"
+        )
     return 0

@@ -106,10 +106,10 @@ def fetch_release(release: ReleasedModel, *, key: str = "MODEL.WEIGHTS") -> str:
         path of the file.
 
     Raises:
-        UserError: if it cannot be fetched completely; the message has the URL and says where to put
-            the file. What was fetched of it is removed.
+        UserError: if it cannot be fetched completely, or by a browser alone; the message has the
+            URL and says where to put the file. What was fetched of it is removed.
     """
-    path = _cached_path(release.url)
+    path = _cached_path(release)
     by_hand = f"download {release.url} by hand to {path}, or set {key} to the path of the file"
     if os.path.isfile(path):
         size = os.path.getsize(path)
@@ -119,6 +119,11 @@ def fetch_release(release: ReleasedModel, *, key: str = "MODEL.WEIGHTS") -> str:
                 f"to fetch it again, or {by_hand}"
             )
         return path
+    if release.by_hand:
+        raise UserError(
+            f"{release.name} is behind a page for browsers (licence {release.licence}, see "
+            f"{release.source}): {by_hand}"
+        )
     try:
         num_bytes = _size_on_server(release.url)
         with _silent_iopath():
@@ -132,9 +137,11 @@ def fetch_release(release: ReleasedModel, *, key: str = "MODEL.WEIGHTS") -> str:
     return path
 
 
-def _cached_path(url: str) -> str:
-    """Where iopath keeps the file of a URL."""
-    return os.path.join(get_cache_dir(), urlparse(url).path.lstrip("/"))
+def _cached_path(release: ReleasedModel) -> str:
+    """Where iopath keeps a file, or where a person puts it."""
+    if release.by_hand:
+        return os.path.join(get_cache_dir(), "by_hand", f"{release.name}.pth")
+    return os.path.join(get_cache_dir(), urlparse(release.url).path.lstrip("/"))
 
 
 def _size_on_server(url: str) -> int | None:

@@ -5,38 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from dataclasses import dataclass
 
 from tubedet.errors import UserError
 
-
-@dataclass(frozen=True)
-class ReleasedModel:
-    """A published file of weights.
-
-    Attributes:
-        name: of the file without its ending; ``MODEL.WEIGHTS`` and ``MODEL.INIT`` take it.
-        url: of the file.
-        part: "model" for a whole detector; "backbone" or "transformer" for weights that a training
-            starts from, see ``MODEL.INIT``.
-        data: what it was trained on.
-        licence: what the publishing repository says.
-        source: address of that repository.
-        config: of a detector, a name for :func:`tubedet.model_zoo.get_config_file`.
-        published: figure that its authors report.
-        num_bytes: size of the file, if known.
-    """
-
-    name: str
-    url: str
-    part: str
-    data: str
-    licence: str
-    source: str
-    config: str | None = None
-    published: str | None = None
-    num_bytes: int | None = None
-
+from .release_table import RELEASES, ReleasedModel
 
 # Config key -> the part of a model that its weights are for.
 WEIGHT_KEYS = {
@@ -45,53 +17,7 @@ WEIGHT_KEYS = {
     "MODEL.INIT.TRANSFORMER": "transformer",
 }
 
-_TUBER = "https://github.com/amazon-science/tubelet-transformer"
-_TUBER_FILES = "https://yzaws-data-log.s3.amazonaws.com/shared/TubeR_cvpr22/"
-
-
-def _tuber(name: str, folder: str, published: str) -> ReleasedModel:
-    return ReleasedModel(
-        name=name,
-        url=f"{_TUBER_FILES}{name}.pth",
-        part="model",
-        data={"AVA21": "AVA v2.1", "AVA22": "AVA v2.2", "JHMDB": "JHMDB-21"}[name.split("_")[-1]],
-        licence="Apache-2.0",
-        source=_TUBER,
-        config=f"{folder}/{name}.yaml",
-        published=published,
-    )
-
-
-def _csn(name: str) -> ReleasedModel:
-    return ReleasedModel(
-        name=name,
-        url=f"{_TUBER_FILES}{name}.mat",
-        part="backbone",
-        data="IG-65M, then Kinetics-400",
-        licence="Apache-2.0",
-        source="https://github.com/facebookresearch/VMZ",
-    )
-
-
-_RELEASES = {
-    release.name: release
-    for release in (
-        _tuber("TubeR_CSN50_AVA21", "AVA", "frame-mAP@0.5 27.2"),
-        _tuber("TubeR_CSN152_AVA21", "AVA", "frame-mAP@0.5 29.7"),
-        _tuber("TubeR_CSN152_AVA22", "AVA", "frame-mAP@0.5 31.1"),
-        _tuber("TubeR_CSN152_JHMDB", "JHMDB", "video-mAP@0.2 87.4, video-mAP@0.5 82.3"),
-        _csn("irCSN_50_ft_kinetics_from_ig65m_f233743920"),
-        _csn("irCSN_152_ft_kinetics_from_ig65m_f126851907"),
-        ReleasedModel(
-            name="detr-r50-e632da11",
-            url="https://dl.fbaipublicfiles.com/detr/detr-r50-e632da11.pth",
-            part="transformer",
-            data="COCO",
-            licence="Apache-2.0",
-            source="https://github.com/facebookresearch/detr",
-        ),
-    )
-}
+_RELEASES = {release.name: release for release in RELEASES}
 
 
 def released_models() -> list[ReleasedModel]:
@@ -111,7 +37,10 @@ def find_release(name: str, *, detector: bool = False) -> ReleasedModel:
     """
     release = _RELEASES.get(name)
     if release is None or (detector and release.config is None):
-        fault = "is not a whole detector" if release else "is not the name of a released model"
+        fault = "is not the name of a released model"
+        if release:
+            is_whole = release.part == "model"
+            fault = "has no config of its own here" if is_whole else "is not a whole detector"
         raise UserError(f"{name} {fault}; {_advice(name, detector)}")
     return release
 
