@@ -19,6 +19,7 @@ from .meta_arch import (
     DeformableTubeR,
     SeqFormer,
     SparseRCNN,
+    STMixer,
     TubeR,
 )
 from .postprocessing import detections_from_queries
@@ -35,6 +36,7 @@ __all__ = [
     "DeformableTubeR",
     "HungarianMatcher",
     "LayerOutput",
+    "STMixer",
     "SeqFormer",
     "SetCriterion",
     "SparseRCNN",

@@ -2,6 +2,7 @@
 
 from .csn import CSN, ClipShapeSpec, build_csn_backbone
 from .csn_fpn import TimePooledCSN, build_csn_fpn_backbone
+from .lateral_pyramid import LateralPyramid, build_csn_lateral_backbone
 from .multi_level_projection import MultiLevelProjection
 from .step_pooling import StepPooling
 from .temporal_collapse import TemporalCollapse
@@ -17,6 +18,7 @@ from .vit import (
 __all__ = [
     "CSN",
     "ClipShapeSpec",
+    "LateralPyramid",
     "MapPooling",
     "MultiLevelProjection",
     "StepPooling",
@@ -28,6 +30,7 @@ __all__ = [
     "ViTPyramid",
     "build_csn_backbone",
     "build_csn_fpn_backbone",
+    "build_csn_lateral_backbone",
     "build_vit_backbone",
     "build_vit_pyramid_2d_backbone",
     "build_vit_pyramid_backbone",

@@ -5,6 +5,7 @@ from .clip_detector import ClipDetector
 from .deformable_tuber import DeformableTubeR
 from .seqformer import SeqFormer
 from .sparse_rcnn import SparseRCNN
+from .stmixer import STMixer
 from .tuber import TubeR
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "ClipDetector",
     "DeformableTubeR",
     "SeqFormer",
+    "STMixer",
     "SparseRCNN",
     "TubeR",
 ]

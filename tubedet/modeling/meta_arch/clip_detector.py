@@ -32,6 +32,7 @@ class ClipDetector(nn.Module, ABC):
         aux_loss: losses on all decoder layers.
         person_thresh: see :func:`detections_from_queries`.
         score_times_person: likewise.
+        fallback_topk: likewise.
         criterion: computes the losses.
         cuda_graphs: prepared for inference, record what is launched on a GPU for each size of
             clips, and replay it; see :class:`RecordedPrediction`.
@@ -63,6 +64,7 @@ class ClipDetector(nn.Module, ABC):
         person_thresh: float,
         criterion: SetCriterion,
         score_times_person: bool = True,
+        fallback_topk: int = 0,
         cuda_graphs: bool = False,
         pixel_mean: list[float],
         pixel_std: list[float],
@@ -76,6 +78,7 @@ class ClipDetector(nn.Module, ABC):
         self.aux_loss = aux_loss
         self.person_thresh = person_thresh
         self.score_times_person = score_times_person
+        self.fallback_topk = fallback_topk
         self.criterion = criterion
         self.cuda_graphs = cuda_graphs
         self._recorded: RecordedPrediction | None = None
@@ -169,6 +172,7 @@ class ClipDetector(nn.Module, ABC):
             exclusive=self.exclusive,
             person_thresh=self.person_thresh,
             score_times_person=self.score_times_person,
+            fallback_topk=self.fallback_topk,
             clip_boxes=self.clip_boxes,
         )
         return [{"instances": instances} for instances in detections]
