@@ -20,6 +20,7 @@ NODES = {
     "SeqFormer": "SEQFORMER",
     "SparseRCNN": "SPARSE_RCNN",
     "ClassQueryDetector": "CLASS_QUERY",
+    "STMixer": "STMIXER",
 }
 SMALL = ["MODEL.DEVICE", "cpu", "MODEL.CSN.DEPTH", 26, "MODEL.CSN.WIDTH_MULTIPLIER", 0.125]
 

@@ -58,6 +58,8 @@ STMIXER = ReleasedLayout(
         (r"^backbone\." + _BODY, "backbone.body."),
         (r"^lateral_convs\.", "backbone.lateral_convs."),
     ),
+    # The class weights of its loss.
+    ignored=r"^stm_head\.criterion\.",
     modules=("stm_head",),
 )
 

@@ -22,9 +22,9 @@ class ActionLoss:
     Args:
         kind: "bce": binary cross entropy, mean over everything (TubeR). "matched_bce": the same
             of the queries that have a box alone (STMixer); 0 where no clip of the process has any.
-            "focal": sigmoid focal loss, summed and divided by the number of boxes (Deformable DETR). "query_focal":
-            sigmoid focal loss, mean over the actions and summed over the queries (class-query
-            detector).
+            "focal": sigmoid focal loss, summed and divided by the number of boxes (Deformable
+            DETR). "query_focal": sigmoid focal loss, mean over the actions and summed over the
+            queries (class-query detector).
         matched_weight: factor on the queries that have a box; "bce" and "query_focal" only.
         label_smoothing: s moves the targets 1 and 0 to 1 − s / 2 and s / 2.
         frame_mean: "query_focal" is divided by the number of frames in which boxes are learned,

@@ -71,10 +71,7 @@ def test_generated_matrices_are_not_copied():
     with torch.autograd.graph.saved_tensors_hooks(lambda y: kept.append(y) or y, lambda y: y):
         mixing(x, query)
     generated = 9 * 4 * (16 * 16 + 32 * 128)
-    large = {
-        y.untyped_storage().data_ptr()
-        for y in kept
-        if y.untyped_storage().nbytes() // 4 == generated
-    }
+    storages = [y.untyped_storage() for y in kept]
+    large = {x.data_ptr() for x in storages if x.nbytes() // 4 == generated}
     assert len(large) == 1
     assert mixing.parameter_generator[0].out_features * 9 == generated

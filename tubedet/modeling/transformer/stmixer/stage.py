@@ -1,4 +1,4 @@
-"""One stage of STMixer's decoder: queries look at each other, sample, mix, and say what they see."""
+"""One stage of STMixer's decoder: queries look at each other, sample and mix, and then answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
