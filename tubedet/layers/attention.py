@@ -8,7 +8,7 @@ from torch import nn
 
 from tubedet.errors import UserError
 
-from .precision import as_autocast, at_least_float32, without_autocast
+from .precision import as_autocast, at_least_float32
 
 # cuDNN's attention, which PyTorch may choose for half precision, fails on a larger batch.
 MAX_SEQUENCES = 65_535
@@ -54,8 +54,8 @@ class PlainAttention(nn.Module):
             key: (B, M, D).
             value: (B, M, C).
             key_padding_mask: bool (B, M), True on keys to ignore.
-            bias: (B, heads, N, M), added to the scores; instead of a mask. Scores, weights and
-                their sum are then float32 at least, and the weights are kept for the gradient.
+            bias: (B, heads, N, M), added to the scores; instead of a mask. The sum and
+                the softmax are float32 at least, and the weights are kept for the gradient.
 
         Returns:
             (B, N, C).
@@ -167,10 +167,8 @@ def _attend_biased(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor, dropout: nn.Module
 ) -> torch.Tensor:
     """Attend (B, heads, N, D) by plain products: fused kernels give a bias no gradient."""
-    with without_autocast(q.device):
-        query, key, value = map(at_least_float32, (q, k, v))
-        scores = query @ key.transpose(-2, -1) * q.shape[-1] ** -0.5 + bias
-        return (dropout(scores.softmax(-1)) @ value).to(q.dtype)
+    scores = at_least_float32(q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5 + bias
+    return dropout(scores.softmax(-1)).to(v.dtype) @ v
 
 
 def _attend(
