@@ -96,9 +96,8 @@ def test_layer_norm_without_weights_normalises_several_sides_together():
     norm = LayerNorm((3, 4), elementwise_affine=False)
     assert not norm.state_dict()
     flat = x.flatten(1)
-    expected = (flat - flat.mean(1, keepdim=True)) / (flat.var(1, correction=0) + 1e-5).sqrt()[
-        :, None
-    ]
+    variance = flat.var(1, keepdim=True, correction=0)
+    expected = (flat - flat.mean(1, keepdim=True)) / (variance + 1e-5).sqrt()
     torch.testing.assert_close(norm(x).flatten(1), expected)
     with torch.autocast("cpu", torch.bfloat16):
         assert norm(x.float()).dtype == torch.bfloat16
