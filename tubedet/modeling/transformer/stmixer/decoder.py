@@ -57,7 +57,7 @@ class STMixerDecoder(nn.Module):
         """
         # Half precision cannot tell neighbouring cells apart; maps are cast once for all stages.
         maps = [at_least_float32(level) for level in maps]
-        batch, num_queries = len(maps[0]), self.init_spatial_queries.num_embeddings
+        batch, num_queries = maps[0].shape[0], self.init_spatial_queries.num_embeddings
         state = whole_clips(sides).expand(batch, num_queries, -1)
         spatial = self._start(self.init_spatial_queries, batch)
         temporal = self._start(self.init_temporal_queries, batch)
