@@ -3,6 +3,7 @@
 import published_trunks
 import torch
 
+from tubedet.modeling.backbone import SlowFast
 from tubedet.modeling.backbone.csn.csn import CSN
 
 # Name -> width, depth, hidden channels of the MLPs, patch size, number of parameters.
@@ -172,6 +173,15 @@ def stmixer_head(queries=100, stages=6, steps=8, actions=80):
 def stmixer(size="B"):
     """Shapes of a released STMixer file on a video ViT."""
     return {**_under("backbone", vit(size)), **pyramid(), **stmixer_head()}
+
+
+def stmixer_on_cnn(channels=(256, 512, 1024, 2048), steps=4, **trunk):
+    """Shapes of a released STMixer file on SlowOnly or SlowFast."""
+    with torch.device("meta"):
+        body = SlowFast(**trunk).state_dict()
+    shapes = {f"backbone.{key}": tuple(value.shape) for key, value in body.items()}
+    convs = {f"lateral_convs.{index}": (256, n, 1, 1, 1) for index, n in enumerate(channels)}
+    return {**shapes, **_affine(**convs), **stmixer_head(steps=steps)}
 
 
 def _backbone(body):

@@ -61,6 +61,33 @@ def add_vit_keys(cfg: CN) -> None:
     cfg.MODEL.VIT.OUT_FEATURES = ["p2", "p3", "p4", "p5"]
 
 
+def add_slowfast_keys(cfg: CN) -> None:
+    """Add the node of SlowFast.
+
+    Args:
+        cfg: changed in place.
+    """
+    # Of build_slowfast_backbone (maps of several strides) and build_slowfast_lateral_backbone (the
+    # same, of MODEL.FPN.OUT_CHANNELS channels and MODEL.STMIXER.NUM_STEPS time steps).
+    cfg.MODEL.SLOWFAST = CN()
+    # "slowfast", or "slow" for the slow pathway alone (SlowOnly), over all frames.
+    cfg.MODEL.SLOWFAST.PATHWAYS = "slowfast"
+    # 50 or 101.
+    cfg.MODEL.SLOWFAST.DEPTH = 50
+    # Channels of the slow stem, a multiple of 8. Published: 64.
+    cfg.MODEL.SLOWFAST.WIDTH = 64
+    # Frames of a clip for one of the slow pathway beside a fast one.
+    cfg.MODEL.SLOWFAST.RATIO = 4
+    # Time steps that the fusion of the fast into the slow pathway sees: 7, or 5 in R101-NL.
+    cfg.MODEL.SLOWFAST.FUSION_KERNEL = 7
+    # Non-local layers in res4 of depth 101 (R101-NL).
+    cfg.MODEL.SLOWFAST.NON_LOCAL = False
+    # Maps that are returned.
+    cfg.MODEL.SLOWFAST.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    # Norm after each convolution: "BN", "FrozenBN" (statistics and weights stay), "SyncBN" or "GN".
+    cfg.MODEL.SLOWFAST.NORM = "BN"
+
+
 def _add_tuber_keys(cfg: CN) -> None:
     cfg.MODEL.TUBER = CN()
     # "key_frame": NUM_QUERIES queries for the key frame (AVA).

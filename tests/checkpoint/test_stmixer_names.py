@@ -13,6 +13,9 @@ from tubedet.checkpoint.vit_names import STMIXER
 from tubedet.checkpoint.weight_loading import load_weights
 from tubedet.engine import load_config
 
+# Channels of SlowFast's maps.
+FAST = (288, 576, 1152, 2304)
+
 
 def test_a_complete_file_fills_the_model():
     shapes = released_tables.stmixer()
@@ -27,6 +30,36 @@ def test_a_complete_file_fills_the_model():
     assert not (report.missing or report.unexpected or report.mismatched or report.new)
     assert report.ignored == ["stm_head.criterion.empty_weight"]
     assert len(report.matched) == len(shapes) - 1 == len(model.state_dict())
+
+
+@pytest.mark.parametrize(
+    "config, table, num_parameters",
+    [
+        ("STMixer_SlowOnlyR50_AVA22", {"pathways": "slow"}, 184_495_476),
+        ("STMixer_SlowFastR50_AVA22", {"channels": FAST, "steps": 8}, 194_104_060),
+        (
+            "STMixer_SlowFastR101NL_AVA22",
+            {
+                "channels": FAST,
+                "steps": 8,
+                "depth": 101,
+                "fusion_kernel": 5,
+                "non_local": True,
+            },
+            219_617_660,
+        ),
+    ],
+)
+def test_complete_files_on_cnns_fill_their_models(config, table, num_parameters):
+    shapes = released_tables.stmixer_on_cnn(**table)
+    cfg = load_config(f"configs/AVA/{config}.yaml", ["MODEL.DEVICE", "meta"])
+    with torch.device("meta"):
+        model = build_model(cfg)
+    assert sum(p.numel() for p in model.parameters()) == num_parameters
+    report = load_weights(model, to_tubedet_names(released_tables.tensors(shapes)), source="x.pth")
+    assert not (report.missing or report.unexpected or report.mismatched or report.new)
+    counters = [key for key in shapes if key.endswith("num_batches_tracked")]
+    assert len(report.matched) + len(counters) == len(shapes) - 1
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])

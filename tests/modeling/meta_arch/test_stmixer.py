@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
-from reference_cases import assert_gradients_close, assert_relatively_close
+from reference_cases import assert_gradients_close, assert_relatively_close, assert_rows_close
 from small_detectors import small_batch, small_detector
 from stmixer_cases import stmixer_case
 from torchvision.ops import box_convert
@@ -16,7 +16,8 @@ from tubedet.modeling import ClipBatch, ClipTarget, detections_from_queries
 
 NODE = "MODEL.STMIXER."
 VIT = ["MODEL.BACKBONE.NAME", "build_vit_pyramid_backbone", "MODEL.VIT.SIZE", "custom"]
-RUNS = ("single", "padded")
+CASES = [("stmixer_vit", "single"), ("stmixer_vit", "padded")]
+CASES += [("stmixer_slowonly", "padded"), ("stmixer_slowfast", "single")]
 # Ours: as the published code calls it.
 TERMS = {"loss_ce": "loss_bce", "loss_ce_b": "loss_ce", "loss_bbox": "loss_bbox"}
 TERMS["loss_giou"] = "loss_giou"
@@ -27,14 +28,26 @@ def _model(*options):
     return build_model(load_config("configs/Base-STMixer.yaml", ["MODEL.DEVICE", "cpu", *options]))
 
 
+def _trunk(config):
+    """Options of the backbone of a case."""
+    if "ViT" in config["backbone"]:
+        vit = config["vit"]
+        options = [*VIT, "MODEL.VIT.WIDTH", vit["embed_dim"], "MODEL.VIT.DEPTH", vit["depth"]]
+        options += ["MODEL.VIT.NUM_HEADS", vit["num_heads"]]
+        return [*options, "MODEL.VIT.MLP_WIDTH", 4 * vit["embed_dim"]]
+    options = ["MODEL.BACKBONE.NAME", "build_slowfast_lateral_backbone"]
+    if config["backbone"] == "PySlowonly":
+        return [*options, "MODEL.SLOWFAST.PATHWAYS", "slow"]
+    options += ["MODEL.SLOWFAST.RATIO", config["slowfast_alpha"]]
+    return [*options, "MODEL.SLOWFAST.FUSION_KERNEL", config["fusion_kernel"]]
+
+
 def _published(name="stmixer_vit", dtype=torch.float64):
     """A case and a model with its weights, in evaluation mode."""
     case = stmixer_case(name)
     config = case.meta["config"]
-    vit = config["vit"]
-    options = [*VIT, "MODEL.VIT.WIDTH", vit["embed_dim"], "MODEL.VIT.DEPTH", vit["depth"]]
-    options += ["MODEL.VIT.NUM_HEADS", vit["num_heads"]]
-    options += ["MODEL.VIT.MLP_WIDTH", 4 * vit["embed_dim"]]
+    options = _trunk(config)
+    options += [f"{NODE}NUM_STEPS", config["temporal_points"]]
     options += ["MODEL.NUM_ACTIONS", config["actions"], "MODEL.FPN.OUT_CHANNELS", config["hidden"]]
     options += ["INPUT.CLIP.NUM_FRAMES", case.meta["num_frames"]]
     options += [f"{NODE}NUM_QUERIES", config["queries"], f"{NODE}NUM_STAGES", config["stages"]]
@@ -47,7 +60,8 @@ def _published(name="stmixer_vit", dtype=torch.float64):
     model = _model(*options).eval()
     named = to_tubedet_names(case.state_dict())
     assert named.ignored == ["stm_head.criterion.empty_weight"]
-    model.load_state_dict(named.weights)
+    missing, unexpected = model.load_state_dict(named.weights, strict=False)
+    assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing)
     return case, model.to(dtype)
 
 
@@ -87,9 +101,9 @@ def _pixel_boxes(layer, sizes):
     return corners * sides[:, None]
 
 
-@pytest.mark.parametrize("run", RUNS)
-def test_stages_matches_losses_and_gradients_are_the_published_ones(run):
-    case, model = _published()
+@pytest.mark.parametrize("name, run", CASES)
+def test_stages_matches_losses_and_gradients_are_the_published_ones(name, run):
+    case, model = _published(name)
     clips = _clips(case, model, run)
     layers = model.predict(clips, all_layers=True)
     targets = _targets(case, run, clips.sizes)
@@ -114,16 +128,25 @@ def test_stages_matches_losses_and_gradients_are_the_published_ones(run):
     start, end = f"{run}/grad/", "_idx"
     stored = [key for key in case.outputs.files if key.startswith(start) and key.endswith(end)]
     names = [key[len(start) : -len(end)] for key in stored]
-    assert len(names) == 7
+    assert len(names) >= 6
     ours = to_tubedet_names(dict.fromkeys(case.state_dict(), torch.zeros(1))).names_in_file
     parameters = {ours[name]: value for name, value in model.named_parameters()}
     gradients = torch.autograd.grad(mean, [parameters[name] for name in names])
     assert_gradients_close(case, run, dict(zip(names, gradients)), 1e-6)
 
 
-@pytest.mark.parametrize("run", RUNS)
-def test_detections_are_the_published_ones(run):
-    case, model = _published()
+@pytest.mark.parametrize("name, run", CASES[2:])
+def test_maps_of_cnns_are_the_published_ones(name, run):
+    case, model = _published(name)
+    with torch.no_grad():
+        maps = model.features(_clips(case, model, run))
+    for level, y in enumerate(maps.values()):
+        assert_rows_close(case, f"{run}/level{level}", y, 1e-7)
+
+
+@pytest.mark.parametrize("name, run", CASES)
+def test_detections_are_the_published_ones(name, run):
+    case, model = _published(name)
     clips = _clips(case, model, run)
     with torch.no_grad():
         (layer,) = model.predict(clips)
