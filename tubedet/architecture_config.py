@@ -225,6 +225,9 @@ def _add_class_query_keys(cfg: CN) -> None:
     # Initial probability of every independent action, set by the bias of the last norm of the class
     # vectors. Published: 0.5; a small value saves the first iterations of a training from scratch.
     cfg.MODEL.CLASS_QUERY.ACTION_PRIOR = 0.5
+    # Spread around 1 of the initial weights of that norm. Published: 0, where classes learn slowly
+    # at first; with 3 a training from scratch tells them apart in its first iterations.
+    cfg.MODEL.CLASS_QUERY.ACTION_SPREAD = 0.0
     # The four keys that follow choose between what the released code computes, which its released
     # weights need ("published", False), and what was meant ("right", True).
     # What the encoder's offsets in (x, y, t) are divided by: (time, width, height) of the level as

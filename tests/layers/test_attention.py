@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tubedet.layers import MultiHeadAttention
+from tubedet.layers import MultiHeadAttention, PlainAttention
 from tubedet.layers import attention as attention_module
 
 
@@ -150,3 +150,25 @@ def test_equal_inputs_are_projected_by_one_product(equal):
         "none": (x, y, z),
     }[equal]
     torch.testing.assert_close(attention(*inputs), attention(*(x.clone() for x in inputs)))
+
+
+def test_given_projections_of_another_width_are_attended_with():
+    """Queries and keys of 2 · C channels; weights by the formula, mean over the heads."""
+    torch.manual_seed(0)
+    attention = PlainAttention(8, 2).double()
+    query, key = torch.randn(3, 4, 16).double(), torch.randn(3, 5, 16).double()
+    value = torch.randn(3, 5, 8).double()
+    mask = torch.zeros(3, 5, dtype=torch.bool)
+    mask[1, 3:] = True
+    heads, weights = [], []
+    for head in range(2):
+        part = slice(8 * head, 8 * head + 8)
+        scores = query[..., part] @ key[..., part].transpose(1, 2) / 8**0.5
+        scores[1, :, 3:] = -torch.inf
+        weights.append(scores.softmax(-1))
+        heads.append(weights[-1] @ value[..., 4 * head : 4 * head + 4])
+    expected = attention.out_proj(torch.cat(heads, dim=-1))
+    torch.testing.assert_close(attention.attend(query, key, value, mask), expected)
+    found = attention.mean_weights(query, key, mask)
+    torch.testing.assert_close(found, ((weights[0] + weights[1]) / 2).detach())
+    assert not attention.out_proj.bias.any()

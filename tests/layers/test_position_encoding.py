@@ -5,7 +5,7 @@ import pytest
 import torch
 from reference_cases import BLOCKS, ReferenceCase
 
-from tubedet.layers import sine_position_encoding_2d, sine_position_encoding_3d
+from tubedet.layers import sine_encoding, sine_position_encoding_2d, sine_position_encoding_3d
 
 
 def test_values_by_the_formula():
@@ -20,6 +20,22 @@ def test_values_by_the_formula():
             phase = angle / 10000 ** (2 * (k // 2) / channels)
             expected.append(math.cos(phase) if k % 2 else math.sin(phase))
     torch.testing.assert_close(code[0, :, t, y, x], torch.tensor(expected), rtol=0, atol=1e-5)
+
+
+def test_without_pairs_every_channel_has_its_own_frequency():
+    """As in the released class-query models: i / n instead of 2 * (i // 2) / n."""
+    code = sine_encoding(torch.tensor([1.3]), 4, paired=False)[0]
+    expected = [
+        math.sin(1.3),
+        math.cos(1.3 / 10000 ** (1 / 4)),
+        math.sin(1.3 / 10000 ** (2 / 4)),
+        math.cos(1.3 / 10000 ** (3 / 4)),
+    ]
+    torch.testing.assert_close(code, torch.tensor(expected), rtol=0, atol=1e-6)
+    mask = torch.zeros(1, 1, 1, 1, dtype=torch.bool)
+    single = sine_position_encoding_3d(mask, 16, paired=False).flatten()
+    last = sine_encoding(torch.tensor(2 * math.pi), 6, paired=False)
+    torch.testing.assert_close(single[-6:], last, rtol=0, atol=1e-4)
 
 
 def test_padding_does_not_change_the_valid_part():

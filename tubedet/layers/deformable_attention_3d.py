@@ -101,10 +101,11 @@ class MultiScaleDeformableAttention3d(MultiScaleDeformableAttention):
         # read there, are at least float32.
         precise = torch.promote_types(value.dtype, torch.float32)
         rows = value.to(precise).unflatten(-1, (self.num_heads, -1))
-        batch, num_queries, _ = query.shape
-        size = max(self.chunk_size // batch, 1) if self.chunk_size else num_queries
-        if num_queries <= size:
+        # A program for any size is not cut into a number of chunks.
+        whole = not self.chunk_size or torch.compiler.is_compiling()
+        if whole or query.shape[0] * query.shape[1] <= self.chunk_size:
             return self._read_chunk(rows, query, references, shapes).to(value.dtype)
+        size = max(self.chunk_size // query.shape[0], 1)
         chunks = zip(query.split(size, dim=1), references.split(size, dim=1))
         recompute = torch.is_grad_enabled() and (rows.requires_grad or query.requires_grad)
         gathered = [

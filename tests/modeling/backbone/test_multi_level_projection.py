@@ -51,6 +51,21 @@ def test_keys_and_initialisation_are_the_published_ones():
         assert weight.abs().max() <= (6 / fans) ** 0.5
 
 
+def test_whole_clips_are_convolved_and_normed():
+    torch.manual_seed(0)
+    projection = MultiLevelProjection([8, 16], 64, 3, space_time=True)
+    assert projection[2][0].weight.shape == (64, 16, 3, 3, 3)
+    maps = [torch.randn(2, 8, 4, 5, 7), torch.randn(2, 16, 2, 3, 4)]
+    with torch.no_grad():
+        levels = projection(maps)
+        sizes = [(2, 64, 4, 5, 7), (2, 64, 2, 3, 4), (2, 64, 2, 2, 2)]
+        assert [tuple(x.shape) for x in levels] == sizes
+        conv, norm = projection[2]
+        clip = F.conv3d(maps[1], conv.weight, conv.bias, stride=(1, 2, 2), padding=1)
+        clip = F.group_norm(clip, 32, norm.weight, norm.bias, eps=1e-5)
+    torch.testing.assert_close(levels[2], clip)
+
+
 def test_more_maps_than_levels():
-    with pytest.raises(ValueError, match="names 2 maps, more than the 1 levels of NUM_LEVELS"):
+    with pytest.raises(ValueError, match="returns 2 maps, more than the 1 levels of NUM_LEVELS"):
         MultiLevelProjection([8, 16], 64, 1)

@@ -59,22 +59,24 @@ def test_every_parameter_has_a_gradient_after_a_training_step(options, tube_inpu
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
 
 
-def test_classes_learn_through_dropout_or_the_last_norm(clip_input):
-    def gradients(dropout):
-        model = _model("MODEL.CLASS_QUERY.ACTION_DROPOUT", dropout).train()
+def test_classes_learn_through_dropout_or_a_varied_norm(clip_input):
+    def gradients(dropout, spread):
+        options = ["MODEL.CLASS_QUERY.ACTION_DROPOUT", dropout]
+        model = _model(*options, "MODEL.CLASS_QUERY.ACTION_SPREAD", spread).train()
         sum(model([clip_input]).values()).backward()
         decoder = model.transformer.decoder
         return decoder.class_queries.weight.grad.abs().max(), decoder.cls_norm2.weight.grad
 
-    queries, norm = gradients(0.0)
-    assert queries < 1e-6 and norm.abs().max() > 1e-3
-    queries, _ = gradients(0.5)
-    assert queries > 1e-4
+    queries, norm = gradients(0.0, 0.0)
+    assert queries < 1e-6 and norm.abs().max() > 1e-4
+    assert gradients(0.5, 0.0)[0] > 1e-5
+    assert gradients(0.0, 3.0)[0] > 1e-4
 
 
 @pytest.mark.parametrize("prior", [0.5, 0.05])
 def test_action_scores_start_at_their_prior(prior, clip_input):
-    model = _model("MODEL.CLASS_QUERY.ACTION_PRIOR", prior).eval()
+    options = ["MODEL.CLASS_QUERY.ACTION_PRIOR", prior, "MODEL.CLASS_QUERY.ACTION_SPREAD", 0.0]
+    model = _model(*options).eval()
     with torch.no_grad():
         (result,) = model([clip_input])
     scores = result["instances"].action_scores
@@ -121,7 +123,7 @@ def test_of_tubes_the_key_frame_is_reported(tube_input):
         model.refpoint_embed.weight.normal_()
         (result,) = model([tube_input])
     layer = seen[0][-1]
-    assert layer.boxes.shape == (1, NUM_FRAMES, 6, 4)
+    assert layer.boxes.shape == (1, NUM_FRAMES, 4, 4)
     centre = result["instances"].pred_boxes.get_centers() / 48
     torch.testing.assert_close(centre, layer.boxes[0, NUM_FRAMES // 2, :, :2])
     assert not torch.allclose(centre, layer.boxes[0, 0, :, :2])
@@ -129,10 +131,17 @@ def test_of_tubes_the_key_frame_is_reported(tube_input):
 
 def test_the_smoothed_loss_of_a_fresh_model_is_known(clip_input):
     """All scores are 0.5: numbers by hand."""
-    model = _model("MODEL.CLASS_QUERY.ACTION_PRIOR", 0.5, "MODEL.CRITERION.LABEL_SMOOTHING", 0.1)
+    options = ["MODEL.CLASS_QUERY.ACTION_PRIOR", 0.5, "MODEL.CLASS_QUERY.ACTION_SPREAD", 0.0]
+    options += [
+        "MODEL.CRITERION.ACTION_LOSS",
+        "query_focal",
+        "MODEL.CRITERION.LABEL_SMOOTHING",
+        0.1,
+    ]
+    model = _model(*options, "MODEL.CRITERION.ACTION_LOSS_WEIGHT", 10.0)
     losses = model.train()([clip_input])
     focal = 0.25 * math.log(2)  # without the share of the class
     yes, no = ((0.25 * t + 0.75 * (1 - t)) * focal for t in (0.95, 0.05))
     matched, unmatched = (yes + 4 * no) / 5, no
-    expected = 10 * (2 * 10 * matched + 4 * unmatched)
+    expected = 10 * (2 * 10 * matched + 2 * unmatched)
     assert losses["loss_ce"].item() == pytest.approx(expected, rel=1e-4)

@@ -9,6 +9,7 @@ from benchmarking.model_variants import (
     build_for_training,
     chosen_variants,
 )
+from benchmarking.published_operators import gather_corners
 from benchmarking.random_clips import random_batch
 
 from tubedet.engine import load_config
@@ -32,6 +33,26 @@ def test_every_form_detects_the_same_and_the_prepared_one_with_fewer_modules():
         torch.testing.assert_close(detections[0], other, rtol=0, atol=1e-4)
     assert len(set(sizes[2:])) == 1 and sizes[2] < sizes[1] == sizes[0]
     assert num_layers[0] > 1 and set(num_layers[1:]) == {1}
+
+
+def test_the_published_class_query_detector_detects_the_same():
+    batch = random_batch(1, (8, 32, 40), num_actions=80)
+    models, detections = [], []
+    for variant in ("published", "straightforward"):
+        torch.manual_seed(0)
+        cfg = load_config("configs/quick_schedules/ClassQuery_toy.yaml", ["MODEL.DEVICE", "cpu"])
+        models.append(build_for_detection(cfg, variant))
+        torch.manual_seed(1)
+        torch.nn.init.normal_(models[-1].transformer.decoder.cls_norm2.weight)
+        with torch.inference_mode():
+            detections.append(models[-1](batch)[0]["instances"])
+    attention = [model.transformer.encoder.layers[0].self_attn for model in models]
+    assert attention[0].read is gather_corners and attention[0].chunk_size == 0
+    assert attention[1].read is not gather_corners
+    for name in ("scores", "action_scores"):
+        one, two = (found.get(name) for found in detections)
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-5)
+    assert detections[0].action_scores.std() > 1e-4
 
 
 @pytest.mark.parametrize("variant", TRAINING_VARIANTS)

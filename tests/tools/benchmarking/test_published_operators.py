@@ -17,4 +17,4 @@ def test_gathering_corners_equals_reading_rows():
     expected = read_rows(rows, places, weights, shapes)
     found = gather_corners(rows, places, weights, shapes)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    assert expected.std() > 0.5
+    assert expected.std() > 0.3

@@ -42,6 +42,9 @@ class ClassQueryDetector(ClipDetector):
         dropout: of all attention and feed-forward layers.
         action_dropout: see :class:`ClassQueryDecoder`.
         action_prior: initial probability of every independent action.
+        action_spread: standard deviation of the initial weights of the norm whose outputs become
+            the action logits by their mean. At 0 (published) no class vector has a gradient until
+            these weights or a dropout differ between channels.
         num_levels: levels of the pyramid. If the backbone returns so many maps of ``hidden_dim``
             channels, these are the levels. Otherwise its maps are projected and coarser levels
             added, see :class:`MultiLevelProjection`.
@@ -74,6 +77,7 @@ class ClassQueryDetector(ClipDetector):
         dropout: float,
         action_dropout: float,
         action_prior: float,
+        action_spread: float,
         num_levels: int,
         enc_points: int,
         offset_normalizer: str = "published",
@@ -118,6 +122,8 @@ class ClassQueryDetector(ClipDetector):
         )
         if not self.person_only and not self.exclusive:
             set_prior(self.transformer.decoder.cls_norm2, action_prior)
+        if not self.person_only:
+            nn.init.normal_(self.transformer.decoder.cls_norm2.weight, 1.0, action_spread)
         # Of "all", the anchors of a query in all frames follow each other.
         self.refpoint_embed = nn.Embedding(num_queries * self.num_steps, 4)
         self.box_head = BoxHead(hidden_dim)
@@ -141,6 +147,7 @@ class ClassQueryDetector(ClipDetector):
             "dropout": node.DROPOUT,
             "action_dropout": node.ACTION_DROPOUT,
             "action_prior": node.ACTION_PRIOR,
+            "action_spread": node.ACTION_SPREAD,
             "num_levels": node.NUM_LEVELS,
             "enc_points": node.ENC_POINTS,
             "offset_normalizer": node.OFFSET_NORMALIZER,

@@ -43,11 +43,13 @@ def interpolation_matrix(size: int, num_samples: int, positions: str) -> torch.T
     Returns:
         float64 (num_samples, size), on the host.
     """
-    ends = torch.linspace(-1, 1, num_samples, dtype=torch.float64)[:, None]
-    centre = (
-        ((ends + 1) * size - 1) / 2 if positions == "published" else (ends + 1) / 2 * (size - 1)
-    )
-    return (1 - (centre - torch.arange(size)).abs()).clamp(min=0)
+    share = torch.linspace(0, 1, num_samples, dtype=torch.float64)[:, None]
+    return (1 - (_place(share, size, positions) - torch.arange(size)).abs()).clamp(min=0)
+
+
+def _place(share: Any, size: int, positions: str) -> Any:
+    """Shares of a line, 0 .. 1, in cells: 0 is the centre of the first one."""
+    return share * size - 0.5 if positions == "published" else share * (size - 1)
 
 
 class FrameGrid:
@@ -141,6 +143,9 @@ class FrameGrid:
 
     def _time_steps(self, time, num_frames, frames):
         """Return the steps that frames read, and the weights (F, steps) with which they do."""
-        weights = interpolation_matrix(time, num_frames, self.positions)[frames]
-        steps = weights.any(0).nonzero()[:, 0]
-        return steps.tolist(), weights[:, steps]
+        # As interpolation_matrix, but in numbers: an exporter cannot look into tensors.
+        places = [_place(f / max(num_frames - 1, 1), time, self.positions) for f in frames]
+        rows = [[max(1 - abs(place - step), 0.0) for step in range(time)] for place in places]
+        steps = [step for step in range(time) if any(row[step] for row in rows)]
+        weights = [[row[step] for step in steps] for row in rows]
+        return steps, torch.tensor(weights, dtype=torch.float64)
