@@ -9,7 +9,7 @@ import torch
 from small_vits import TINY, body, load, model, tiny
 from torch import nn
 
-from tubedet.checkpoint import CheckpointError, to_tubedet_names
+from tubedet.checkpoint import CheckpointError, TubedetCheckpointer, to_tubedet_names
 from tubedet.checkpoint.vit_names import (
     STMIXER,
     VIDEOMAE,
@@ -129,6 +129,28 @@ def test_one_bias_for_three_loses_that_of_the_keys(tmp_path):
     assert not report.unexpected and not report.missing
     named = to_tubedet_names(weights)
     assert named.names_in_file["backbone.blocks.1.attn.v_bias"] == "blocks.1.attn.qkv.bias"
+
+
+def test_a_backbone_of_somebodys_own_keeps_its_biases(tmp_path):
+    block = nn.ModuleDict({"attn": nn.ModuleDict({"qkv": nn.Linear(4, 12)})})
+    own = nn.ModuleDict({"backbone": nn.ModuleDict({"blocks": nn.ModuleList([block])})})
+    weights = {key: torch.full_like(value, 3.0) for key, value in own.state_dict().items()}
+    torch.save({"model": weights}, tmp_path / "own.pth")
+    TubedetCheckpointer(own, min_matched=1.0).load(str(tmp_path / "own.pth"))
+    assert torch.equal(block["attn"]["qkv"].bias, torch.full((12,), 3.0))
+    # For a model with our ViT they are joined by whatever name the file came.
+    weights = {f"backbone.{key}": value for key, value in body().items()}
+    for index in range(2):
+        place = f"backbone.blocks.{index}.attn."
+        q, v = (weights.pop(f"{place}{kind}_bias") for kind in "qv")
+        weights[f"{place}qkv.bias"] = torch.cat((q, q, v))
+    module = model()
+    assert load(module, weights, tmp_path / "x.pth", min_matched=1.0).layout == "tubedet's names"
+    for key, value in module["backbone"].state_dict().items():
+        assert torch.equal(value, body()[key])
+    weights["backbone.blocks.1.attn.scale"] = torch.ones(2, 1, 1)
+    with pytest.raises(CheckpointError, match="x.pth: backbone.blocks.1.attn.scale is of"):
+        load(model(), weights, tmp_path / "x.pth")
 
 
 def test_attention_by_cosines_is_refused_by_name(tmp_path):

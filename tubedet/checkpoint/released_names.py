@@ -197,5 +197,6 @@ def to_tubedet_names(weights: dict[str, torch.Tensor]) -> NamedWeights:
     if all(key.startswith("module.") for key in weights):
         weights = {key.removeprefix("module."): value for key, value in weights.items()}
     named = convert_released(weights, released_layout(weights))
-    join_attention_biases(named)
+    if named.layout is not TUBEDET:  # by our names, it may be a backbone of somebody's own
+        join_attention_biases(named)
     return named

@@ -16,7 +16,7 @@ from tubedet.modeling.backbone.vit.position_table import resize_table
 
 from .key_layout import NamedWeights
 from .safe_loading import CheckpointError
-from .vit_names import BODY_PLACE
+from .vit_names import BODY_PLACE, join_attention_biases
 
 logger = logging.getLogger(__name__)
 
@@ -104,15 +104,21 @@ def of_any_trunk(key: str) -> bool:
     return bool(_ANY_TRUNK.match(key))
 
 
-def move_trunk(named: NamedWeights, trunk: Trunk) -> None:
+def move_trunk(named: NamedWeights, trunk: Trunk, source: str) -> None:
     """Rename the backbone's weights to where the model has it.
 
     Args:
         named: weights by our names, changed in place.
         trunk: of the model.
+        source: file name for messages.
+
+    Raises:
+        CheckpointError: see :func:`join_attention_biases`.
     """
     if trunk.network is None:
         return
+    if isinstance(trunk.network, ViT):
+        join_attention_biases(named, source)
     place = BODY_PLACE if isinstance(trunk.network, ViT) else _CSN_PLACE
     named.rename(lambda key: re.sub(place, trunk.prefix, key))
     if trunk.pyramid is not None:

@@ -65,7 +65,7 @@ STMIXER = ReleasedLayout(
 )
 
 
-def join_attention_biases(named: NamedWeights) -> None:
+def join_attention_biases(named: NamedWeights, source: str = "") -> None:
     """Bring the attention of ViTs from elsewhere to the two biases that ours has.
 
     A bias of the keys adds the same to all products of a query, which a softmax cancels, so that
@@ -73,6 +73,7 @@ def join_attention_biases(named: NamedWeights) -> None:
 
     Args:
         named: weights by our names, changed in place.
+        source: file name for messages, if the caller does not put it there.
 
     Raises:
         CheckpointError: for attention by cosines (``attn.scale``), which is another operation.
@@ -80,9 +81,11 @@ def join_attention_biases(named: NamedWeights) -> None:
     place = re.compile(r"backbone\.(body\.)?blocks\.\d+\.attn\.")
     for key in [key for key in named.weights if place.match(key)]:
         if key.endswith(".attn.scale"):
+            place_in_file = f"{source}: " if source else ""
             raise CheckpointError(
-                f"{named.names_in_file[key]} is of attention by cosines (CosAttention of VideoMAE "
-                "v2), which the ViT here does not have; give weights of usual attention"
+                f"{place_in_file}{named.names_in_file[key]} is of attention by cosines "
+                "(CosAttention of VideoMAE v2), which the ViT here does not have; give weights of "
+                "usual attention"
             )
         if not key.endswith(".attn.qkv.bias"):
             continue

@@ -66,7 +66,7 @@ def load_weights(
     trunk = find_trunk(model)
     if part == "transformer":
         named.leave_out(of_any_trunk)
-    move_trunk(named, trunk)
+    move_trunk(named, trunk, source)
     if part == "backbone":
         named.leave_out(lambda key: not (trunk.has(key) or of_any_trunk(key)))
         check_trunk(named, own, trunk, source)
