@@ -43,13 +43,14 @@ class Bottleneck(nn.Module):
         if project:
             self.branch1 = nn.Conv3d(in_channels, out_channels, 1, spatial, bias=False)
             self.branch1_bn = get_norm_3d(norm, out_channels, NORM_EPS)
-        over_time = {"kernel_size": (steps, 1, 1), "padding": (steps // 2, 0, 0)}
-        over_space = {"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": spatial}
+        time, padding = (steps, 1, 1), (steps // 2, 0, 0)
         self.branch2 = nn.ModuleDict(
             {
-                "a": nn.Conv3d(in_channels, mid_channels, bias=False, **over_time),
+                "a": nn.Conv3d(in_channels, mid_channels, time, 1, padding, bias=False),
                 "a_bn": get_norm_3d(norm, mid_channels, NORM_EPS),
-                "b": nn.Conv3d(mid_channels, mid_channels, bias=False, **over_space),
+                "b": nn.Conv3d(
+                    mid_channels, mid_channels, (1, 3, 3), spatial, (0, 1, 1), bias=False
+                ),
                 "b_bn": get_norm_3d(norm, mid_channels, NORM_EPS),
                 "c": nn.Conv3d(mid_channels, out_channels, 1, bias=False),
                 "c_bn": get_norm_3d(norm, out_channels, NORM_EPS),
