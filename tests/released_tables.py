@@ -3,6 +3,7 @@
 import published_trunks
 import torch
 
+from tubedet.modeling.backbone import SlowFast
 from tubedet.modeling.backbone.csn.csn import CSN
 
 # Name -> width, depth, hidden channels of the MLPs, patch size, number of parameters.
@@ -124,6 +125,63 @@ def class_query(name):
         shapes |= _under(f"transformer.decoder.cls_layers.{index}", classifying)
     shapes |= _under("transformer.decoder.layers.0", _affine(ca_qpos_proj=square))
     return {f"module.{key}": shape for key, shape in {**shapes, **_backbone(body)}.items()}
+
+
+def stmixer_head(queries=100, stages=6, steps=8, actions=80):
+    """Shapes of the decoder of a released STMixer file, with the class weights of its loss."""
+    c, hidden, spatial = 256, 2048, 32
+    stage = {
+        "iof_tau": (8,),
+        **_affine(
+            samplingmixing__offset_generator__0=(384, c),
+            human_cls_fcs__0=(c, c),
+            human_cls_fcs__1=(c,),
+            human_fc_cls=(2, c),
+            reg_fcs__0=(c, c),
+            reg_fcs__1=(c,),
+            fc_reg=(4, c),
+            action_cls_fcs__0=(2 * c, 2 * c),
+            action_cls_fcs__1=(2 * c,),
+            fc_action=(actions, 2 * c),
+        ),
+    }
+    for branch, points in {"s": spatial, "t": steps}.items():
+        mixing = f"samplingmixing__adaptive_mixing_{branch}__"
+        attention = f"attention_{branch}.attn"
+        stage |= {
+            f"{attention}.in_proj_{k}": n for k, n in (("weight", (768, c)), ("bias", (768,)))
+        }
+        stage |= _affine(
+            **{
+                f"attention_{branch}__attn__out_proj": (c, c),
+                f"attention_norm_{branch}": (c,),
+                f"samplingmixing__norm_{branch}": (c,),
+                f"{mixing}parameter_generator__0": (4 * (64 * 64 + points * 4 * points), c),
+                f"{mixing}out_proj": (c, 4 * 4 * points * 64),
+                f"ffn_{branch}__layers__0__0": (hidden, c),
+                f"ffn_{branch}__layers__1": (c, hidden),
+                f"ffn_norm_{branch}": (c,),
+            }
+        )
+    shapes = {f"init_{kind}_queries.weight": (queries, c) for kind in ("spatial", "temporal")}
+    shapes["criterion.empty_weight"] = (2,)
+    for index in range(stages):
+        shapes |= _under(f"decoder_stages.{index}", stage)
+    return _under("stm_head", shapes)
+
+
+def stmixer(size="B"):
+    """Shapes of a released STMixer file on a video ViT."""
+    return {**_under("backbone", vit(size)), **pyramid(), **stmixer_head()}
+
+
+def stmixer_on_cnn(channels=(256, 512, 1024, 2048), steps=4, **trunk):
+    """Shapes of a released STMixer file on SlowOnly or SlowFast."""
+    with torch.device("meta"):
+        body = SlowFast(**trunk).state_dict()
+    shapes = {f"backbone.{key}": tuple(value.shape) for key, value in body.items()}
+    convs = {f"lateral_convs.{index}": (256, n, 1, 1, 1) for index, n in enumerate(channels)}
+    return {**shapes, **_affine(**convs), **stmixer_head(steps=steps)}
 
 
 def _backbone(body):

@@ -11,6 +11,7 @@ from tubedet.engine import load_config
 TUBER = ["MODEL.TUBER.ENC_LAYERS", 1, "MODEL.TUBER.DEC_LAYERS", 2]
 DEFORMABLE = ["MODEL.DEFORMABLE_TUBER.ENC_LAYERS", 1, "MODEL.DEFORMABLE_TUBER.DEC_LAYERS", 2]
 SEQFORMER = ["MODEL.SEQFORMER.ENC_LAYERS", 1, "MODEL.SEQFORMER.DEC_LAYERS", 2]
+STMIXER = ["MODEL.STMIXER.NUM_STAGES", 2]
 TWO_LEVELS = ["MODEL.DEFORMABLE_TUBER.NUM_LEVELS", 3]
 TUBELETS = ["MODEL.TUBER.QUERY_TYPE", "tubelet", "MODEL.EXCLUSIVE_ACTIONS", True]
 ARCHITECTURES = {
@@ -25,6 +26,7 @@ ARCHITECTURES = {
     "SeqFormer": ("SeqFormer_toy", [*SEQFORMER, "MODEL.SEQFORMER.NUM_LEVELS", 3]),
     "SparseRCNN": ("Sparse_toy", ["MODEL.SPARSE_RCNN.NUM_STAGES", 2]),
     "RoI": ("RoI_toy", []),
+    "STMixer": ("STMixer_toy", STMIXER),
 }
 # Those that find persons themselves; the others are given boxes.
 QUERY_DETECTORS = [name for name in ARCHITECTURES if name != "RoI"]
@@ -41,6 +43,7 @@ VIT_ARCHITECTURES = {
         [*DEFORMABLE, *VIT_BLOCKS, "MODEL.DEFORMABLE_TUBER.CONTEXT_ACTIONS", True],
     ),
     "SeqFormer_ViT": ("SeqFormer_ViT_toy", [*SEQFORMER, *VIT_BLOCKS]),
+    "STMixer_ViT": ("STMixer_ViT_toy", [*STMIXER, *VIT_BLOCKS]),
     "SparseRCNN_ViT": ("Sparse_ViT_toy", [*ONE_STAGE, *VIT_BLOCKS]),
 }
 

@@ -21,6 +21,7 @@ NODES = {
     "SparseRCNN": "SPARSE_RCNN",
     "RoIActionDetector": "ROI_ACTION",
     "ClassQueryDetector": "CLASS_QUERY",
+    "STMixer": "STMIXER",
 }
 # Where nothing is matched and no box is predicted.
 ACTION_LOSS = {"ACTION_LOSS", "ACTION_LOSS_WEIGHT", "FOCAL_ALPHA", "FOCAL_GAMMA"}

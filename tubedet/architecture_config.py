@@ -15,6 +15,7 @@ def add_architecture_keys(cfg: CN) -> None:
     _add_sparse_rcnn_keys(cfg)
     _add_roi_action_keys(cfg)
     _add_class_query_keys(cfg)
+    _add_stmixer_keys(cfg)
     _add_criterion_keys(cfg)
 
 
@@ -59,6 +60,33 @@ def add_vit_keys(cfg: CN) -> None:
     cfg.MODEL.VIT.MASK_PADDING = False
     # Maps of the pyramid: "p2", "p3", "p4", "p5" of 1/4, 1/2, 1 and 2 patches a cell.
     cfg.MODEL.VIT.OUT_FEATURES = ["p2", "p3", "p4", "p5"]
+
+
+def add_slowfast_keys(cfg: CN) -> None:
+    """Add the node of SlowFast.
+
+    Args:
+        cfg: changed in place.
+    """
+    # Of build_slowfast_backbone (maps of several strides) and build_slowfast_lateral_backbone (the
+    # same, of MODEL.FPN.OUT_CHANNELS channels and MODEL.STMIXER.NUM_STEPS time steps).
+    cfg.MODEL.SLOWFAST = CN()
+    # "slowfast", or "slow" for the slow pathway alone (SlowOnly), over all frames.
+    cfg.MODEL.SLOWFAST.PATHWAYS = "slowfast"
+    # 50 or 101.
+    cfg.MODEL.SLOWFAST.DEPTH = 50
+    # Channels of the slow stem, a multiple of 8. Published: 64.
+    cfg.MODEL.SLOWFAST.WIDTH = 64
+    # Frames of a clip for one of the slow pathway beside a fast one.
+    cfg.MODEL.SLOWFAST.RATIO = 4
+    # Time steps that the fusion of the fast into the slow pathway sees: 7, or 5 in R101-NL.
+    cfg.MODEL.SLOWFAST.FUSION_KERNEL = 7
+    # Non-local layers in res4 of depth 101 (R101-NL).
+    cfg.MODEL.SLOWFAST.NON_LOCAL = False
+    # Maps that are returned.
+    cfg.MODEL.SLOWFAST.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    # Norm after each convolution: "BN", "FrozenBN" (statistics and weights stay), "SyncBN" or "GN".
+    cfg.MODEL.SLOWFAST.NORM = "BN"
 
 
 def _add_tuber_keys(cfg: CN) -> None:
@@ -267,6 +295,36 @@ def _add_class_query_keys(cfg: CN) -> None:
     cfg.MODEL.CLASS_QUERY.PERSON_THRESH = 0.0
 
 
+def _add_stmixer_keys(cfg: CN) -> None:
+    # Channels are MODEL.FPN.OUT_CHANNELS.
+    cfg.MODEL.STMIXER = CN()
+    # Queries: the most persons that a clip can have.
+    cfg.MODEL.STMIXER.NUM_QUERIES = 100
+    # Stages in a row, each refining the boxes of the one before.
+    cfg.MODEL.STMIXER.NUM_STAGES = 6
+    # Heads of the attention among the queries.
+    cfg.MODEL.STMIXER.NUM_HEADS = 8
+    # Hidden channels of the feed-forward layers.
+    cfg.MODEL.STMIXER.FEEDFORWARD_DIM = 2048
+    # Groups of channels, each of which samples points of its own.
+    cfg.MODEL.STMIXER.NUM_GROUPS = 4
+    # Points that a query samples in each group, in space and scale and at the same place in time.
+    cfg.MODEL.STMIXER.NUM_POINTS = 32
+    # Points, and time steps, that come out of a mixing for each that comes in.
+    cfg.MODEL.STMIXER.OUT_MULTIPLIER = 4
+    # Time steps to which the maps of build_csn_lateral_backbone are pooled. Those of a ViT keep
+    # their own. The shapes of the mixing over time depend on it.
+    cfg.MODEL.STMIXER.NUM_STEPS = 4
+    # Initial probability of every independent action, set by the classifier's bias.
+    cfg.MODEL.STMIXER.ACTION_PRIOR = 0.01
+    # Action scores are person x action probability instead of the latter, as published.
+    cfg.MODEL.STMIXER.SCORE_TIMES_PERSON = False
+    # Action scores of a query are zero unless its person probability is above this.
+    cfg.MODEL.STMIXER.PERSON_THRESH = 0.6
+    # In a clip without any such query, so many of the most probable persons keep their scores.
+    cfg.MODEL.STMIXER.FALLBACK_TOPK = 3
+
+
 def _add_criterion_keys(cfg: CN) -> None:
     # Matching and losses of every architecture. These are TubeR's values; those of the others are
     # in configs/Base-*.yaml.
@@ -281,8 +339,9 @@ def _add_criterion_keys(cfg: CN) -> None:
     cfg.MODEL.CRITERION.L1_FORMAT = "cxcywh"
     # Losses on every decoder layer (stage) instead of the last one only.
     cfg.MODEL.CRITERION.AUX_LOSS = True
-    # Loss of independent actions: "bce" (mean over everything), "focal" (per box) or "query_focal"
-    # (focal, mean over the actions and summed over the queries).
+    # Loss of independent actions: "bce" (mean over everything), "matched_bce" (mean over
+    # the queries with a box), "focal" (per box) or "query_focal" (focal, mean over the actions and
+    # summed over the queries).
     cfg.MODEL.CRITERION.ACTION_LOSS = "bce"
     # Weight of loss_ce, the actions.
     cfg.MODEL.CRITERION.ACTION_LOSS_WEIGHT = 12.0
@@ -290,7 +349,7 @@ def _add_criterion_keys(cfg: CN) -> None:
     cfg.MODEL.CRITERION.BBOX_LOSS_WEIGHT = 5.0
     # Weight of loss_giou of the boxes.
     cfg.MODEL.CRITERION.GIOU_LOSS_WEIGHT = 2.0
-    # Weight of loss_ce_b, the person (or visibility) decision of TubeR and DeformableTubeR.
+    # Weight of loss_ce_b, the person (or visibility) decision of an architecture that has one.
     cfg.MODEL.CRITERION.PERSON_LOSS_WEIGHT = 1.0
     # Factor on the action loss of matched queries ("bce" and "query_focal").
     cfg.MODEL.CRITERION.MATCHED_ACTION_WEIGHT = 10.0

@@ -3,7 +3,11 @@
 import torch
 from detectron2.config import CfgNode as CN
 
-from tubedet.architecture_config import add_architecture_keys, add_vit_keys
+from tubedet.architecture_config import (
+    add_architecture_keys,
+    add_slowfast_keys,
+    add_vit_keys,
+)
 
 
 def add_tubedet_config(cfg: CN) -> None:
@@ -115,6 +119,7 @@ def _add_model_keys(cfg: CN) -> None:
     cfg.MODEL.CSN.TRITON = False
 
     add_vit_keys(cfg)
+    add_slowfast_keys(cfg)
     add_architecture_keys(cfg)
 
     cfg.MODEL.INIT = CN()

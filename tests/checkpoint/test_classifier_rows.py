@@ -17,6 +17,15 @@ for _node in ("TUBER", "DEFORMABLE_TUBER", "SEQFORMER"):
     SMALL += [f"MODEL.{_node}.ENC_LAYERS", 1, f"MODEL.{_node}.DEC_LAYERS", 2]
 SMALL += ["MODEL.SPARSE_RCNN.NUM_PROPOSALS", 6, "MODEL.SPARSE_RCNN.NUM_STAGES", 2]
 SMALL += ["MODEL.SPARSE_RCNN.FEEDFORWARD_DIM", 64, "MODEL.SPARSE_RCNN.DYNAMIC_DIM", 8]
+SMALL += [
+    "MODEL.STMIXER.NUM_QUERIES",
+    6,
+    "MODEL.STMIXER.NUM_STAGES",
+    2,
+    "MODEL.STMIXER.NUM_STEPS",
+    1,
+]
+SMALL += ["MODEL.STMIXER.FEEDFORWARD_DIM", 64, "MODEL.STMIXER.NUM_POINTS", 4]
 # The classifiers of each architecture.
 CLASSIFIERS = {
     "TubeR": ["action_head.fc"],
@@ -24,6 +33,7 @@ CLASSIFIERS = {
     "SeqFormer": ["action_heads.0", "action_heads.1"],
     "SparseRCNN": ["head.head_series.0.class_logits", "head.head_series.1.class_logits"],
     "RoIActionDetector": ["action_head.fc"],
+    "STMixer": ["stm_head.decoder_stages.0.fc_action", "stm_head.decoder_stages.1.fc_action"],
 }
 NAMES = ["walk", "wave", "sit"]
 

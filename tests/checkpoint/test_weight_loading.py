@@ -19,6 +19,15 @@ for _node in ("TUBER", "DEFORMABLE_TUBER", "SEQFORMER"):
     SMALL += [f"MODEL.{_node}.ENC_LAYERS", 1, f"MODEL.{_node}.DEC_LAYERS", 2]
 SMALL += ["MODEL.SPARSE_RCNN.NUM_PROPOSALS", 6, "MODEL.SPARSE_RCNN.NUM_STAGES", 2]
 SMALL += ["MODEL.SPARSE_RCNN.FEEDFORWARD_DIM", 64, "MODEL.SPARSE_RCNN.DYNAMIC_DIM", 8]
+SMALL += [
+    "MODEL.STMIXER.NUM_QUERIES",
+    6,
+    "MODEL.STMIXER.NUM_STAGES",
+    2,
+    "MODEL.STMIXER.NUM_STEPS",
+    1,
+]
+SMALL += ["MODEL.STMIXER.FEEDFORWARD_DIM", 64, "MODEL.STMIXER.NUM_POINTS", 4]
 D3 = ["MODEL.DEFORMABLE_TUBER.DETR_FIRST", True]
 
 
@@ -60,9 +69,12 @@ def _detr(num_queries=100, prefix=""):
         ("DeformableTubeR", "backbone."),
         ("SeqFormer", "backbone."),
         ("SparseRCNN", "backbone.bottom_up.csn."),
+        ("STMixer", "backbone.body."),
     ],
 )
-@pytest.mark.parametrize("source", ["TubeR", "SparseRCNN", "released TubeR", "mmaction2"])
+@pytest.mark.parametrize(
+    "source", ["TubeR", "SparseRCNN", "STMixer", "released TubeR", "mmaction2"]
+)
 def test_a_backbone_finds_its_place(architecture, prefix, source, tmp_path):
     csn = published_trunks.random_csn(5, depth=26, width_multiplier=0.125)
     if source == "mmaction2":
@@ -70,7 +82,8 @@ def test_a_backbone_finds_its_place(architecture, prefix, source, tmp_path):
     elif source == "released TubeR":
         weights = {**published_trunks.tuber(csn), "module.class_embed_b.weight": torch.zeros(3, 32)}
     else:
-        trunk = "backbone." if source == "TubeR" else "backbone.bottom_up.csn."
+        places = {"SparseRCNN": "backbone.bottom_up.csn.", "STMixer": "backbone.body."}
+        trunk = places.get(source, "backbone.")
         weights = {trunk + key: value for key, value in csn.state_dict().items()}
         weights |= {"person_head.weight": torch.zeros(3, 32)}
     torch.save({"model": weights}, tmp_path / "x.pth")

@@ -11,7 +11,7 @@ from tubedet.engine.step_trainer import StepTrainer
 
 # Casts of the small architectures, outside of the CSN and the batch. Deformable attention reads in
 # float32, which takes up to eight of them in each layer.
-CASTS = {"D2": 90, "two_stage": 90, "D3": 90, "D4": 90, "SeqFormer": 90}
+CASTS = {"D2": 90, "two_stage": 90, "D3": 90, "D4": 90, "SeqFormer": 90, "STMixer": 90}
 OTHER_CASTS = 60
 
 

@@ -76,6 +76,17 @@ def test_a_traced_vit_takes_any_batch_and_size(hidden):
     assert max(d.largest for d in found) <= FORMATS["torch_export"].tolerance
 
 
+def test_a_traced_stmixer_takes_any_batch_and_size():
+    _, model = small_detector("STMixer", opts=["MODEL.STMIXER.NUM_STAGES", 1])
+    shape = ClipShape.of(prepare_for_inference(model), 8, None, None)
+    module = trace_detector(model, shape).module()
+    cases = [(1, (48, 64)), (3, (64, 48))]
+    with torch.no_grad():
+        found = compare(module, model, shape, cases)
+    assert [d.shape for d in found] == [(b, 3, 8, *size) for b, size in cases]
+    assert max(d.largest for d in found) <= FORMATS["torch_export"].tolerance
+
+
 def test_a_vit_in_onnx_gives_the_models_numbers(tmp_path):
     pytest.importorskip("onnxscript"), pytest.importorskip("onnxruntime")
     opts = ["MODEL.VIT.DEPTH", 1, "MODEL.TUBER.DEC_LAYERS", 1]

@@ -25,6 +25,28 @@ def test_equals_pytorchs_module(masked):
     torch.testing.assert_close(ours(q, k, v, mask), expected, rtol=0, atol=1e-12)
 
 
+def test_a_bias_is_added_to_the_scores_and_gets_a_gradient():
+    ours, theirs = _pair(16, 4)
+    x = torch.randn(2, 3, 16, dtype=torch.float64)
+    bias = torch.randn(2, 4, 3, 3, dtype=torch.float64, requires_grad=True)
+    found, (expected, _) = ours(x, x, x, bias=bias), theirs(x, x, x, attn_mask=bias.flatten(0, 1))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    gradients = [torch.autograd.grad(y.square().sum(), bias)[0] for y in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
+    assert gradients[0].abs().max() > 1e-3
+
+
+def test_a_bias_is_not_rounded_under_autocast():
+    attention, x = MultiHeadAttention(4, 1), torch.zeros(1, 2, 4)
+    kept = []
+    attention.dropout.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    bias = torch.tensor([0.0, 0.001]).expand(1, 1, 2, 2)  # 1.001 is 1 in bfloat16
+    with torch.autocast("cpu", torch.bfloat16):
+        out = attention(x, x, x, bias=bias)
+    assert out.dtype == torch.bfloat16 and kept[0].dtype == torch.float32
+    torch.testing.assert_close(kept[0], bias.softmax(-1))
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_many_sequences_are_attended_to_in_parts(masked, monkeypatch):
     attention, _ = _pair(16, 4)

@@ -89,3 +89,15 @@ def test_only_float32_is_cast_and_only_under_autocast():
         assert as_autocast(x.long()).dtype == torch.int64
     meta = torch.empty(3, device="meta")
     assert as_autocast(meta) is meta
+
+
+def test_layer_norm_without_weights_normalises_several_sides_together():
+    x = torch.randn(5, 3, 4, dtype=torch.float64)
+    norm = LayerNorm((3, 4), elementwise_affine=False)
+    assert not norm.state_dict()
+    flat = x.flatten(1)
+    variance = flat.var(1, keepdim=True, correction=0)
+    expected = (flat - flat.mean(1, keepdim=True)) / (variance + 1e-5).sqrt()
+    torch.testing.assert_close(norm(x).flatten(1), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert norm(x.float()).dtype == torch.bfloat16

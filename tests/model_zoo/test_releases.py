@@ -108,6 +108,13 @@ def test_class_query_detectors_have_configs(name, config, num_actions):
     )
 
 
+def test_stmixers_have_their_config():
+    for name in ("STMixer_ViTB_AVA22", "STMixer_ViTB_v2_AVA22"):
+        cfg = load_released_config(name)
+        assert (cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.WEIGHTS) == ("STMixer", name)
+        assert cfg.MODEL.PIXEL_MEAN == [114.75] * 3 and cfg.INPUT.CLIP.ROUND_LONG_SIDE
+
+
 @pytest.mark.parametrize(
     "name, depth, num_actions", [("TubeR_CSN50_AVA21", 50, 80), ("TubeR_CSN152_JHMDB", 152, 21)]
 )

@@ -45,6 +45,23 @@ def test_smoothing_serves_the_cross_entropy_too():
     assert found.tolist() == pytest.approx([expected] * 2)
 
 
+def test_matched_bce_is_a_mean_over_the_queries_with_a_box():
+    logits = LOGITS.clone().requires_grad_()
+    found = ActionLoss("matched_bce", matched_weight=10)(logits, TARGET, ROWS, num_boxes=7.0)
+    assert found.tolist() == pytest.approx([(_bce(1.1, 0) + _bce(0.2, 1)) / 2] * 2)
+    (gradient,) = torch.autograd.grad(found.sum(), logits)
+    assert not gradient[:, :, 0].any() and gradient[:, :, 1].all()
+
+
+def test_matched_bce_of_no_box_is_zero_and_has_a_gradient():
+    logits = LOGITS.clone().requires_grad_()
+    nothing = torch.zeros(0, dtype=torch.long)
+    found = ActionLoss("matched_bce")(logits, 0 * TARGET, nothing, num_boxes=1.0)
+    assert found.tolist() == [0, 0]
+    (gradient,) = torch.autograd.grad(found.sum(), logits)
+    assert not gradient.any()
+
+
 def test_focal_is_divided_by_the_boxes_and_knows_no_factor():
     found = ActionLoss("focal", matched_weight=10, focal_alpha=0.3, focal_gamma=1.5)(
         LOGITS, TARGET, ROWS, num_boxes=4.0

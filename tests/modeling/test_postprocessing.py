@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from tubedet.modeling import LayerOutput, detections_from_queries
@@ -80,3 +81,32 @@ def test_of_tubes_the_key_frame_is_reported():
     torch.testing.assert_close(result.pred_boxes.tensor, expected)
     score = torch.tensor(2.0).sigmoid() / 3
     torch.testing.assert_close(result.action_scores, score.expand(2, 3))
+
+
+def test_two_person_logits_begin_with_the_person():
+    person = torch.tensor([[[3.0, 0.0], [0.0, 1.0]]])
+    (result,) = detections_from_queries(
+        LayerOutput(None, BOXES, person), [(10, 10)], exclusive=False, person_thresh=0.5
+    )
+    torch.testing.assert_close(result.scores, torch.tensor([3.0, -1.0]).sigmoid())
+    assert result.action_scores[1].item() == 0
+
+
+@pytest.mark.parametrize("number, kept", [(0, []), (1, [2]), (2, [0, 2]), (9, [0, 1, 2])])
+def test_the_best_queries_stand_in_where_none_is_above_the_threshold(number, kept):
+    # The second clip has a query above the threshold, which is then the only one.
+    scores = torch.tensor([[0.4, 0.1, 0.5], [0.2, 0.7, 0.5]])
+    person = torch.stack((scores.logit(), torch.zeros(2, 3)), dim=-1)
+    actions = torch.zeros(2, 3, 2)
+    first, second = detections_from_queries(
+        LayerOutput(actions, torch.rand(2, 3, 4), person),
+        [(10, 10)] * 2,
+        exclusive=False,
+        person_thresh=0.6,
+        score_times_person=False,
+        fallback_topk=number,
+    )
+    assert first.action_scores.any(-1).nonzero()[:, 0].tolist() == kept
+    assert second.action_scores.tolist() == [[0, 0], [0.5, 0.5], [0, 0]]
+    assert len(first) == 3
+    torch.testing.assert_close(first.scores, scores[0])

@@ -17,7 +17,7 @@ FOLDED = (FoldedStem, FoldedBottleneck)
 # The others accept the number of frames they were built for only, or one with as many steps.
 ANY_LENGTH = ("TubeR", "decode", "tubelets", "persons", "SparseRCNN")
 CASES = [(name, 8) for name in QUERY_DETECTORS]
-CASES += [(name, 5) for name in QUERY_DETECTORS if name != "SeqFormer"]
+CASES += [(name, 5) for name in QUERY_DETECTORS if name not in ("SeqFormer", "STMixer")]
 CASES += [(name, 1) for name in ANY_LENGTH]
 
 

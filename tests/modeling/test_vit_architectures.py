@@ -55,7 +55,7 @@ def test_a_training_step_gives_every_parameter_a_gradient(name, half):
 def test_detections_have_the_size_that_is_asked_for(name):
     cfg, model = small_detector(name)
     unit = model.backbone.size_divisibility
-    assert unit == (8 if name in ("TubeR_ViT", "SparseRCNN_ViT") else 16)
+    assert unit == (8 if name in ("TubeR_ViT", "SparseRCNN_ViT", "STMixer_ViT") else 16)
     inputs = [
         {"clip": torch.randint(0, 256, (3, 8, *size), dtype=torch.uint8), "height": 90, "width": 70}
         for size in SIZES

@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 # the model is used as it is, or goes on with an optimiser that knows its rows.
 Use = Literal["training", "resumed training", "detection"]
 _CLASSIFIER = re.compile(
-    r"(action_head\.fc|action_heads\.\d+|head\..*\.class_logits)\.(weight|bias)$"
+    r"(action_head\.fc|action_heads\.\d+|head\..*\.class_logits"
+    r"|stm_head\..*\.fc_action)\.(weight|bias)$"
     r"|transformer\.decoder\.class_queries\.weight$"
 ).match
 # A row is all that tells a class from the others, so those of known names are worth keeping.

@@ -22,6 +22,7 @@ DETECTOR_MODULES = (
     "init_proposal_features",
     "init_proposal_boxes",
     "head",
+    "stm_head",
 )
 NOTHING = r"(?!)"
 

@@ -21,9 +21,10 @@ from .vit_names import BODY_PLACE, join_attention_biases
 logger = logging.getLogger(__name__)
 
 # Where our models have the networks; what follows is the same in all of them.
-_CSN_PLACE = r"^backbone\.(bottom_up\.csn\.)?(?=(stem|res[2-5])\.)"
+_CSN_PLACE = r"^backbone\.(bottom_up\.csn\.|body\.)?(?=(stem|res[2-5])\.)"
 _PYRAMID_PLACE = r"^backbone\.(?=lateral_convs\.)"
-_ANY_TRUNK = re.compile("|".join((_CSN_PLACE, BODY_PLACE, _PYRAMID_PLACE)))
+_SLOWFAST_PLACE = r"^backbone\.(body\.)?(?=s[1-5](_fuse)?\.)"
+_ANY_TRUNK = re.compile("|".join((_CSN_PLACE, BODY_PLACE, _SLOWFAST_PLACE, _PYRAMID_PLACE)))
 _WITHIN_CSN = re.compile(r"(stem|res\d)\.")
 _WITHIN_VIT = re.compile(r"(patch_embed|blocks|norm)\.|pos_embed$")
 _POSITIONS = "pos_embed"

@@ -56,8 +56,11 @@ STMIXER = ReleasedLayout(
     signature=("stm_head.init_spatial_queries.weight", "stm_head.init_temporal_queries.weight"),
     rules=(
         (r"^backbone\." + _BODY, "backbone.body."),
+        (r"^backbone\.(?=s[1-5](_fuse)?\.)", "backbone.body."),  # SlowFast, SlowOnly
         (r"^lateral_convs\.", "backbone.lateral_convs."),
     ),
+    # The class weights of its loss.
+    ignored=r"^stm_head\.criterion\.",
     modules=("stm_head",),
 )
 

@@ -19,11 +19,16 @@ _QUERIES = (
     "query_content.weight",
     "init_proposal_features.weight",
     "init_proposal_boxes.weight",
+    "stm_head.init_spatial_queries.weight",
+    "stm_head.init_temporal_queries.weight",
 )
 # The first anchors of the class-query detector: those of a query in all frames follow each other.
 _ANCHORS = "refpoint_embed.weight"
 # Of actions, in modules that otherwise know nothing of them.
-_CLASSIFIER = r"^head\..*\.class_logits\.|^transformer\.decoder\.class_queries\."
+_CLASSIFIER = (
+    r"^head\..*\.class_logits\.|^transformer\.decoder\.class_queries\."
+    r"|^stm_head\..*(_t\.|temporal|action)"
+)
 _DETR_DECODER = "transformer.decoder.layers.0.cross_attn.in_proj_weight"
 _DEFORMABLE_DECODER = "transformer.decoder.layers.0.cross_attn.sampling_offsets.weight"
 

@@ -45,6 +45,7 @@ class PlainAttention(nn.Module):
         key: torch.Tensor,
         value: torch.Tensor,
         key_padding_mask: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Attend with what is already projected; scores are divided by the root of D / heads.
 
@@ -53,11 +54,16 @@ class PlainAttention(nn.Module):
             key: (B, M, D).
             value: (B, M, C).
             key_padding_mask: bool (B, M), True on keys to ignore.
+            bias: (B, heads, N, M), added to the scores; instead of a mask. The sum and
+                the softmax are float32 at least, and the weights are kept for the gradient.
 
         Returns:
             (B, N, C).
         """
         q, k, v = map(self._by_head, (query, key, value))
+        if bias is not None:
+            out = _attend_biased(q, k, v, bias, self.dropout)
+            return self.out_proj(out.transpose(1, 2).flatten(2))
         mask = None if key_padding_mask is None else ~key_padding_mask[:, None, None, :]
         dropout = self.dropout.p if self.dropout.training else 0.0
         out = _attend(q, k, v, mask, dropout)
@@ -106,17 +112,19 @@ class MultiHeadAttention(PlainAttention):
         key: torch.Tensor,
         value: torch.Tensor,
         key_padding_mask: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Attend from ``query`` (B, N, C) to ``key`` and ``value`` (B, M, C).
 
         Args:
             key_padding_mask: bool (B, M), True on keys to ignore.
+            bias: see :meth:`attend`.
 
         Returns:
             (B, N, C).
         """
         q, k, v = self._projected(query, key, value)
-        return self.attend(q, k, v, key_padding_mask)
+        return self.attend(q, k, v, key_padding_mask, bias)
 
     def _projected(self, query, key, value):
         """Project the inputs; equal ones by one product."""
@@ -153,6 +161,14 @@ class MultiHeadAttention(PlainAttention):
         value = torch.bmm(pooled.transpose(0, 1), w_value.unflatten(0, heads).transpose(1, 2))
         value = value + b_value.unflatten(0, heads)[:, None] * weights.sum(1).t()[..., None]
         return self.out_proj(value.transpose(0, 1).flatten(1))
+
+
+def _attend_biased(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor, dropout: nn.Module
+) -> torch.Tensor:
+    """Attend (B, heads, N, D) by plain products: fused kernels give a bias no gradient."""
+    scores = at_least_float32(q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5 + bias
+    return dropout(scores.softmax(-1)).to(v.dtype) @ v
 
 
 def _attend(

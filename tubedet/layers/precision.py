@@ -78,5 +78,7 @@ class LayerNorm(nn.LayerNorm):
         """(..., C) -> (..., C)."""
         x = as_autocast(x)
         with without_autocast(x.device):
+            if not self.elementwise_affine:
+                return F.layer_norm(x, self.normalized_shape, eps=self.eps)
             weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
             return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)

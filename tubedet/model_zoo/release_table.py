@@ -136,10 +136,11 @@ def _stmixer(name: str, file_id: str) -> ReleasedModel:
     return ReleasedModel(
         name=name,
         url=_on_drive(file_id),
-        part="backbone",
+        part="model",
         data="AVA v2.2",
         licence="unstated",
         source=_STMIXER,
+        config="AVA/STMixer_ViTB_AVA22.yaml",
         by_hand=True,
     )
 

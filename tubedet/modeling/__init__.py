@@ -21,6 +21,7 @@ from .meta_arch import (
     RoIActionDetector,
     SeqFormer,
     SparseRCNN,
+    STMixer,
     TubeR,
 )
 from .postprocessing import detections_from_queries
@@ -39,6 +40,7 @@ __all__ = [
     "HungarianMatcher",
     "LayerOutput",
     "RoIActionDetector",
+    "STMixer",
     "SeqFormer",
     "SetCriterion",
     "SparseRCNN",

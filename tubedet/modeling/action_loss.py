@@ -10,7 +10,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from tubedet.errors import UserError
 
-ACTION_LOSSES = ("bce", "focal", "query_focal")
+ACTION_LOSSES = ("bce", "matched_bce", "focal", "query_focal")
 # Scores this near to 0 or 1 get no gradient; so do those of the published class-query detector.
 _SCORE_EDGE = 1e-5
 
@@ -20,10 +20,11 @@ class ActionLoss:
     """How far the action logits of all queries are from those of their persons.
 
     Args:
-        kind: "bce": binary cross entropy, mean over everything (TubeR). "focal": sigmoid focal
-            loss, summed and divided by the number of boxes (Deformable DETR). "query_focal":
-            sigmoid focal loss, mean over the actions and summed over the queries (class-query
-            detector).
+        kind: "bce": binary cross entropy, mean over everything (TubeR). "matched_bce": the same
+            of the queries that have a box alone (STMixer); 0 where no clip of the process has any.
+            "focal": sigmoid focal loss, summed and divided by the number of boxes (Deformable
+            DETR). "query_focal": sigmoid focal loss, mean over the actions and summed over the
+            queries (class-query detector).
         matched_weight: factor on the queries that have a box; "bce" and "query_focal" only.
         label_smoothing: s moves the targets 1 and 0 to 1 − s / 2 and s / 2.
         frame_mean: "query_focal" is divided by the number of frames in which boxes are learned,
@@ -69,11 +70,17 @@ class ActionLoss:
             matched_rows: int64, the queries with a box, of those of all layers and clips in a row.
             num_boxes: by which "focal" is divided.
         """
+        num_layers = len(logits)
         if self.label_smoothing:
             target = target * (1 - self.label_smoothing) + self.label_smoothing / 2
         if self.kind == "focal":
             loss = sigmoid_focal_loss(logits, target, self.focal_alpha, self.focal_gamma)
             return loss.flatten(1).sum(1) / num_boxes
+        if self.kind == "matched_bce":
+            logits, target = (x.flatten(0, -2)[matched_rows] for x in (logits, target))
+            loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+            per_layer = loss.numel() // num_layers
+            return loss.view(num_layers, per_layer).sum(1) / max(per_layer, 1)
         weight = torch.ones_like(logits[..., :1])
         weight.view(-1).index_fill_(0, matched_rows, self.matched_weight)
         if self.kind == "bce":

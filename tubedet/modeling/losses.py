@@ -26,7 +26,9 @@ from .layer_output import LayerOutput, shapes_of
 from .matcher import HungarianMatcher
 from .targets import BatchTarget, ClipTarget
 
-PERSON, NO_OBJECT = 1, 2  # of the three person logits; index 0 is never a target
+# Of the person logits "no object" is the last, and what is before these two is never a target:
+# TubeR has three of them, STMixer two.
+PERSON = -2
 
 
 @dataclass
@@ -71,10 +73,10 @@ class SetCriterion(nn.Module):
             independent sigmoid actions.
         weights: factor of "loss_ce" (actions), "loss_ce_b" (person or visibility), "loss_bbox"
             (L1) and "loss_giou".
-        action_loss: of independent actions: "bce", "focal" or "query_focal", see
-            :class:`ActionLoss`.
+        action_loss: of independent actions, see ``kind`` of :class:`ActionLoss`.
         no_object_weight: class weight of "no object" in the softmax losses.
-        matched_action_weight: factor on the action loss of matched queries, not in "focal".
+        matched_action_weight: factor on the action loss of matched queries, in "bce" and
+            "query_focal".
         label_smoothing: of independent actions, see :class:`ActionLoss`.
         action_loss_of_scores: independent actions are learned through the scores, person
             probability × action probability, so that they train the person decision too.
@@ -280,7 +282,8 @@ class SetCriterion(nn.Module):
             visible = batch.visible.expand(len(logits), -1)
             loss = F.cross_entropy(logits.flatten(0, 1), visible.flatten(), reduction="none")
             return {"loss_ce_b": loss.view(len(logits), -1).mean(1)}
-        return {"loss_ce_b": self._cross_entropy(logits, matches.rows, PERSON)}
+        person = logits.shape[-1] + PERSON
+        return {"loss_ce_b": self._cross_entropy(logits, matches.rows, person)}
 
     def _cross_entropy(self, logits, rows, labels):
         """Softmax loss (L,) of (L, B, Q, K) logits, "no object" being the last of the K classes.

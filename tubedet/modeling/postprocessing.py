@@ -17,6 +17,7 @@ def detections_from_queries(
     exclusive: bool,
     person_thresh: float,
     score_times_person: bool = True,
+    fallback_topk: int = 0,
     clip_boxes: bool = False,
 ) -> list[Instances]:
     """Turn the last layer's predictions into one :class:`Instances` per clip.
@@ -29,6 +30,8 @@ def detections_from_queries(
         exclusive: see :class:`SetCriterion`.
         person_thresh: action scores are zero unless the person probability is above this.
         score_times_person: see below.
+        fallback_topk: in a clip without any query above ``person_thresh``, so many of the most
+            probable persons count as above it.
         clip_boxes: cut boxes at the borders of the image.
 
     Returns:
@@ -36,14 +39,18 @@ def detections_from_queries(
         ``action_scores`` (Q, A). Persons alone: the only action is "person". Exclusive actions:
         softmax without its last entry, "no object"; the person probability is what "no object"
         leaves. Independent actions of a layer with a person decision: sigmoid × person
-        probability, which is softmax index 1 (published post-processing of TubeR on AVA), or
-        the sigmoid alone without ``score_times_person`` (class-query detector on AVA).
+        probability, which is the softmax's last but one (published post-processing of TubeR on
+        AVA), or the sigmoid alone without ``score_times_person`` (class-query detector and STMixer
+        on AVA).
         Independent actions otherwise: sigmoid; a person is as probable as the person's most
         probable action.
     """
     output = output.of_key_frame()
     scores, action_scores = scores_from_queries(output, exclusive, score_times_person)
-    action_scores = action_scores * (scores > person_thresh)[..., None]
+    kept = scores > person_thresh
+    if fallback_topk:
+        kept = kept | (_best(scores, fallback_topk) & ~kept.any(-1, keepdim=True))
+    action_scores = action_scores * kept[..., None]
     boxes = box_convert(at_least_float32(output.boxes), "cxcywh", "xyxy")
     corners = [(width, height, width, height) for height, width in image_sizes]
     corner = to_device(torch.tensor(corners, dtype=boxes.dtype), boxes.device)[:, None]
@@ -58,6 +65,12 @@ def detections_from_queries(
         instances.action_scores = action_scores[b]
         results.append(instances)
     return results
+
+
+def _best(scores: torch.Tensor, number: int) -> torch.Tensor:
+    """Return bool (B, Q), the largest scores (B, Q) of each clip."""
+    best = scores.topk(min(number, scores.shape[-1])).indices
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(-1, best, True)
 
 
 def scores_from_queries(

@@ -8,6 +8,7 @@ from small_detectors import QUERY_DETECTORS, small_detector
 from tubedet.modeling import ClipBatch
 from tubedet.modeling.heads import BoxHead
 from tubedet.modeling.transformer import DeformableTransformer
+from tubedet.modeling.transformer.stmixer import stage
 
 
 @pytest.fixture
@@ -28,6 +29,12 @@ def made(monkeypatch):
         tensors.extend((deltas, boxes))
         return apply_deltas(transform, deltas, boxes)
 
+    def keep_states(state, delta):
+        tensors.extend((state, delta))
+        return refine_state(state, delta)
+
+    refine_state = stage.refine_state
+    monkeypatch.setattr(stage, "refine_state", keep_states)
     monkeypatch.setattr(BoxHead, "delta", kept(delta))
     monkeypatch.setattr(DeformableTransformer, "first_references", kept(first_references))
     monkeypatch.setattr(Box2BoxTransform, "apply_deltas", keep_deltas)

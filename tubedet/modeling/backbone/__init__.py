@@ -2,7 +2,9 @@
 
 from .csn import CSN, ClipShapeSpec, build_csn_backbone
 from .csn_fpn import TimePooledCSN, build_csn_fpn_backbone
+from .lateral_pyramid import LateralPyramid, build_csn_lateral_backbone
 from .multi_level_projection import MultiLevelProjection
+from .slowfast import SlowFast, build_slowfast_backbone, build_slowfast_lateral_backbone
 from .step_pooling import StepPooling
 from .temporal_collapse import TemporalCollapse
 from .temporal_pooling import TEMPORAL_POOLING_TYPES, MapPooling, TemporalPooling
@@ -17,8 +19,10 @@ from .vit import (
 __all__ = [
     "CSN",
     "ClipShapeSpec",
+    "LateralPyramid",
     "MapPooling",
     "MultiLevelProjection",
+    "SlowFast",
     "StepPooling",
     "TEMPORAL_POOLING_TYPES",
     "TemporalCollapse",
@@ -28,6 +32,9 @@ __all__ = [
     "ViTPyramid",
     "build_csn_backbone",
     "build_csn_fpn_backbone",
+    "build_csn_lateral_backbone",
+    "build_slowfast_backbone",
+    "build_slowfast_lateral_backbone",
     "build_vit_backbone",
     "build_vit_pyramid_2d_backbone",
     "build_vit_pyramid_backbone",

@@ -18,15 +18,17 @@ class StepPooling(nn.Module):
 
     Args:
         num_steps: T'. Maps with as many steps are returned as they are.
+        key: the config key that says so, for messages.
 
     Raises:
         UserError: if ``num_steps`` is not positive.
     """
 
-    def __init__(self, num_steps: int):
+    def __init__(self, num_steps: int, key: str = "MODEL.SEQFORMER.NUM_STEPS"):
         super().__init__()
         if num_steps < 1:
-            raise UserError(f"MODEL.SEQFORMER.NUM_STEPS is {num_steps}; it must be at least 1")
+            raise UserError(f"{key} is {num_steps}; it must be at least 1")
+        self.key = key
         self.num_steps = num_steps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -37,7 +39,7 @@ class StepPooling(nn.Module):
         """
         if x.shape[2] % self.num_steps:
             raise UserError(
-                f"a backbone map has {x.shape[2]} time steps, which MODEL.SEQFORMER.NUM_STEPS "
+                f"a backbone map has {x.shape[2]} time steps, which {self.key} "
                 f"{self.num_steps} does not divide; change it, INPUT.CLIP.NUM_FRAMES or "
                 "MODEL.CSN.TEMPORAL_STRIDES, or MODEL.VIT.TUBELET of a ViT"
             )

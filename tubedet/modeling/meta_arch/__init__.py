@@ -7,6 +7,7 @@ from .deformable_tuber import DeformableTubeR
 from .roi_action_detector import RoIActionDetector
 from .seqformer import SeqFormer
 from .sparse_rcnn import SparseRCNN
+from .stmixer import STMixer
 from .tuber import TubeR
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "DeformableTubeR",
     "RoIActionDetector",
     "SeqFormer",
+    "STMixer",
     "SparseRCNN",
     "TubeR",
 ]

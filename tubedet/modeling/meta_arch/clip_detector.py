@@ -32,6 +32,7 @@ class ClipDetector(ClipModel, ABC):
         aux_loss: losses on all decoder layers.
         person_thresh: see :func:`detections_from_queries`.
         score_times_person: likewise.
+        fallback_topk: likewise.
         criterion: computes the losses.
         **model: see :class:`ClipModel`.
 
@@ -55,6 +56,7 @@ class ClipDetector(ClipModel, ABC):
         person_thresh: float,
         criterion: SetCriterion,
         score_times_person: bool = True,
+        fallback_topk: int = 0,
         **model: Any,
     ):
         super().__init__(num_actions=num_actions, person_only=person_only, **model)
@@ -63,6 +65,7 @@ class ClipDetector(ClipModel, ABC):
         self.aux_loss = aux_loss
         self.person_thresh = person_thresh
         self.score_times_person = score_times_person
+        self.fallback_topk = fallback_topk
         self.criterion = criterion
 
     @staticmethod
@@ -165,6 +168,7 @@ class ClipDetector(ClipModel, ABC):
             exclusive=self.exclusive,
             person_thresh=self.person_thresh,
             score_times_person=self.score_times_person,
+            fallback_topk=self.fallback_topk,
             clip_boxes=self.clip_boxes,
         )
         return [{"instances": instances} for instances in detections]

@@ -7,6 +7,7 @@ from .detr import DETRTransformer, TransformerDecoderLayer
 from .encoder_proposals import EncoderProposals
 from .level_tokens import LevelTokens
 from .seqformer_transformer import SeqFormerTransformer
+from .stmixer import STMixerDecoder
 
 __all__ = [
     "ClassQueryTransformer",
@@ -17,6 +18,7 @@ __all__ = [
     "DeformableTransformer",
     "EncoderProposals",
     "LevelTokens",
+    "STMixerDecoder",
     "SeqFormerTransformer",
     "TransformerDecoderLayer",
     "deformable_arguments",
