@@ -55,5 +55,7 @@ def test_group_norm_keeps_the_clips_of_a_batch_apart():
 
 
 def test_unknown_norm_is_named():
-    with pytest.raises(ValueError, match="MODEL.CSN.NORM or COLLAPSE_NORM is 'LN'"):
+    with pytest.raises(
+        ValueError, match="MODEL.CSN.NORM, MODEL.SLOWFAST.NORM or COLLAPSE_NORM is 'LN'"
+    ):
         get_norm_3d("LN", 4)

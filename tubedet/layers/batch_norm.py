@@ -87,7 +87,7 @@ def get_norm_3d(name: str, num_features: int, eps: float = CSN_NORM_EPS) -> nn.M
     }
     if name not in norms:
         raise UserError(
-            f"NORM of MODEL.CSN or MODEL.SLOWFAST, or COLLAPSE_NORM, is {name!r}; choose one of "
+            f"MODEL.CSN.NORM, MODEL.SLOWFAST.NORM or COLLAPSE_NORM is {name!r}; choose one of "
             f"{sorted(norms)}"
         )
     return norms[name](num_features, eps=eps)
