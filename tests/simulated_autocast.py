@@ -11,7 +11,7 @@ from unittest.mock import patch
 import torch
 from torch.utils._pytree import tree_map
 
-HALF = """conv1d conv2d conv3d convolution _convolution addmm addmv
+HALF = """conv1d conv2d conv3d convolution _convolution conv_transpose3d.input addmm addmv
 matmul einsum mm mv linear baddbmm bmm scaled_dot_product_attention prelu""".split()
 FULL = """exp log log2 log1p reciprocal rsqrt pow.Tensor_Scalar pow.Tensor_Tensor pow.Scalar
 softplus layer_norm native_layer_norm group_norm nll_loss l1_loss smooth_l1_loss mse_loss kl_div

@@ -152,6 +152,7 @@ class SimulatedGPU(TorchDispatchMode):
             ("_lazy_init", lambda: None),
             ("Event", lambda: _Event(self)),
             ("current_stream", lambda device: None),
+            ("is_current_stream_capturing", lambda: False),
         ):
             self._stack.enter_context(patch.object(torch.cuda, name, value))
         for module in ("torch.nn.utils.clip_grad", "torch.optim.optimizer"):
@@ -188,6 +189,7 @@ class SimulatedGPU(TorchDispatchMode):
         if packet is aten._to_copy and on_gpu and not _moving:
             device = None  # a cast: the core names the device that it has been told
         to_gpu = device is not None and torch.device(device).type == "cuda"
+        to_gpu |= packet is aten.new_empty_strided and _stores_gradient()
         if kwargs.get("device") is not None:
             kwargs["device"] = torch.device("cpu")
         if kwargs.pop("pin_memory", None):
@@ -253,6 +255,12 @@ class _Event:
 
     def synchronize(self) -> None:
         self.gpu.synchronisations[_place()] += 1
+
+
+def _stores_gradient() -> bool:
+    """Whether a gradient gets the strides of its parameter; the core takes that for a CPU's."""
+    node = torch._C._current_autograd_node()
+    return node is not None and node.name() == "torch::autograd::AccumulateGrad"
 
 
 def _is_tensor(x) -> bool:

@@ -13,6 +13,8 @@ DEFORMABLE = ["MODEL.DEFORMABLE_TUBER.ENC_LAYERS", 1, "MODEL.DEFORMABLE_TUBER.DE
 SEQFORMER = ["MODEL.SEQFORMER.ENC_LAYERS", 1, "MODEL.SEQFORMER.DEC_LAYERS", 2]
 STMIXER = ["MODEL.STMIXER.NUM_STAGES", 2]
 TWO_LEVELS = ["MODEL.DEFORMABLE_TUBER.NUM_LEVELS", 3]
+CLASS_QUERY = ["MODEL.CLASS_QUERY.ENC_LAYERS", 1, "MODEL.CLASS_QUERY.DEC_LAYERS", 2]
+ALL_FRAMES = ["MODEL.CLASS_QUERY.FRAMES", "all"]
 TUBELETS = ["MODEL.TUBER.QUERY_TYPE", "tubelet", "MODEL.EXCLUSIVE_ACTIONS", True]
 ARCHITECTURES = {
     "TubeR": ("TubeR_toy", TUBER),
@@ -25,6 +27,8 @@ ARCHITECTURES = {
     "D4": ("D4_TubeR_toy", [*DEFORMABLE, *TWO_LEVELS]),
     "SeqFormer": ("SeqFormer_toy", [*SEQFORMER, "MODEL.SEQFORMER.NUM_LEVELS", 3]),
     "SparseRCNN": ("Sparse_toy", ["MODEL.SPARSE_RCNN.NUM_STAGES", 2]),
+    "ClassQuery": ("ClassQuery_toy", CLASS_QUERY),
+    "ClassQueryTubes": ("ClassQuery_toy", [*CLASS_QUERY, *ALL_FRAMES]),
     "RoI": ("RoI_toy", []),
     "STMixer": ("STMixer_toy", STMIXER),
 }
@@ -32,6 +36,8 @@ ARCHITECTURES = {
 QUERY_DETECTORS = [name for name in ARCHITECTURES if name != "RoI"]
 # On a video ViT and its pyramid.
 VIT_BLOCKS = ["MODEL.VIT.DEPTH", 2, "MODEL.VIT.WIDTH", 32, "MODEL.VIT.MLP_WIDTH", 64]
+VIT_BODY = ["MODEL.BACKBONE.NAME", "build_vit_backbone", "MODEL.VIT.SIZE", "custom"]
+VIT_BODY += ["MODEL.VIT.NUM_HEADS", 4, "MODEL.VIT.PATCH_SIZE", 8, *VIT_BLOCKS]
 # With the weights of these tests further stages would move all boxes out of the clip.
 ONE_STAGE = ["MODEL.SPARSE_RCNN.NUM_STAGES", 1, "MODEL.SPARSE_RCNN.NUM_REG", 1]
 ONE_STAGE += ["MODEL.SPARSE_RCNN.DYNAMIC_DIM", 16]
@@ -45,7 +51,10 @@ VIT_ARCHITECTURES = {
     "SeqFormer_ViT": ("SeqFormer_ViT_toy", [*SEQFORMER, *VIT_BLOCKS]),
     "STMixer_ViT": ("STMixer_ViT_toy", [*STMIXER, *VIT_BLOCKS]),
     "SparseRCNN_ViT": ("Sparse_ViT_toy", [*ONE_STAGE, *VIT_BLOCKS]),
+    "ClassQuery_ViT": ("ClassQuery_ViT_toy", [*CLASS_QUERY, *VIT_BLOCKS]),
 }
+# Given boxes on the body alone.
+ROI_VIT = {"RoI_ViT": ("RoI_toy", VIT_BODY)}
 
 
 class StridedBackbone(nn.Module):
@@ -80,8 +89,8 @@ def with_varied_weights(model):
 
 
 def small_config(name, opts=(), device="cpu"):
-    """The config of one of :data:`ARCHITECTURES` or :data:`VIT_ARCHITECTURES`."""
-    config, changes = {**ARCHITECTURES, **VIT_ARCHITECTURES}[name]
+    """The config of a detector in one of the dictionaries above."""
+    config, changes = {**ARCHITECTURES, **VIT_ARCHITECTURES, **ROI_VIT}[name]
     changes = ["MODEL.DEVICE", str(device), *changes, *opts]
     return load_config(f"configs/quick_schedules/{config}.yaml", changes)
 

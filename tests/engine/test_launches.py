@@ -4,7 +4,7 @@ import pytest
 import torch
 from detectron2.utils.events import EventStorage
 from simulated_gpu import DEVICE, SimulatedGPU
-from small_detectors import ARCHITECTURES, small_detector
+from small_detectors import ARCHITECTURES, ROI_VIT, VIT_ARCHITECTURES, small_detector
 
 from tubedet.engine.optimizer import build_optimizer
 from tubedet.engine.step_trainer import StepTrainer
@@ -12,7 +12,20 @@ from tubedet.engine.step_trainer import StepTrainer
 # Casts of the small architectures, outside of the CSN and the batch. Deformable attention reads in
 # float32, which takes up to eight of them in each layer.
 CASTS = {"D2": 90, "two_stage": 90, "D3": 90, "D4": 90, "SeqFormer": 90, "STMixer": 90}
+# Their decoders attend five times a layer and resample every level.
+CASTS |= {"ClassQuery": 110, "ClassQueryTubes": 110}
 OTHER_CASTS = 60
+# A CPU pools the steps of its maps in full precision only.
+POOLS_STEPS = "SeqFormer_ViT"
+# Of a video ViT and its pyramid, whose attention has no kernel of its own here.
+VIT_CASTS = 60
+NAMES = [*ARCHITECTURES, *VIT_ARCHITECTURES, *ROI_VIT]
+WITH_VIT = {**VIT_ARCHITECTURES, **ROI_VIT}
+
+
+def _small(name):
+    """A detector with a CSN in short; ViTs are whole."""
+    return small_detector(name, own_backbone=name in WITH_VIT)
 
 
 def _batch(make_clip_input, cfg):
@@ -25,7 +38,7 @@ def _batch(make_clip_input, cfg):
 
 def _trained(gpu, name, make_clip_input, *, num_steps=1, amp_dtype=None):
     """A trainer after some steps, and its total losses; counts are those of the last step."""
-    cfg, model = small_detector(name, own_backbone=False)
+    cfg, model = _small(name)
     model = gpu.move(model.train())
     batch = _batch(make_clip_input, cfg)
     trainer = StepTrainer(
@@ -46,15 +59,17 @@ def _trained(gpu, name, make_clip_input, *, num_steps=1, amp_dtype=None):
     return trainer, totals
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_host_waits_for_the_matching_costs_and_the_losses_alone(name, make_clip_input):
     with SimulatedGPU() as gpu:
         _trained(gpu, name, make_clip_input)
         places = {place.split(":")[0]: count for place, count in gpu.synchronisations.items()}
-    matches = 0 if name == "RoI" else 1  # where boxes are given, nothing is matched
+    matches = 0 if name.startswith("RoI") else 1  # where boxes are given, nothing is matched
     assert places.pop("modeling/matcher.py", 0) == matches
     assert places == {"layers/transfers.py": 1}
-    assert gpu.copies["to the host"] == 1 + matches and gpu.copies["to the GPU"] <= 3
+    assert gpu.copies["to the host"] == 1 + matches
+    # The last one says which frames of a tube count.
+    assert gpu.copies["to the GPU"] <= (4 if name == "ClassQueryTubes" else 3)
 
 
 def test_float16_adds_no_wait(make_clip_input):
@@ -65,12 +80,29 @@ def test_float16_adds_no_wait(make_clip_input):
     assert trainer.grad_scaler.is_enabled()
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != POOLS_STEPS])
 def test_casts_in_bfloat16(name, make_clip_input):
     with SimulatedGPU() as gpu:
         _trained(gpu, name, make_clip_input, amp_dtype=torch.bfloat16)
         casts = sum(n for place, n in gpu.casts.items() if "clip_batch" not in place)
-    assert casts <= CASTS.get(name, OTHER_CASTS)
+    most = CASTS.get(name.removesuffix("_ViT"), OTHER_CASTS)
+    assert casts <= most + (VIT_CASTS if name in WITH_VIT else 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_a_detection_neither_waits_nor_copies(name, make_clip_input):
+    """So that it can be recorded, from the clips on the GPU to the raw predictions."""
+    with SimulatedGPU() as gpu:
+        cfg, model = _small(name)
+        model = gpu.move(model.eval())
+        clips = model.batch(_batch(make_clip_input, cfg))
+        compute = model.feature_maps if name.startswith("RoI") else model.predict
+        for amp in (False, True)[: 1 if name == POOLS_STEPS else 2]:
+            gpu.reset()
+            with torch.autocast("cuda", torch.bfloat16, enabled=amp):
+                assert compute(clips)
+            assert gpu.launches and not gpu.synchronisations and not gpu.copies
 
 
 def test_losses_are_those_of_the_cpu(make_clip_input):

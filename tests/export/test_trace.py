@@ -96,3 +96,16 @@ def test_a_vit_in_onnx_gives_the_models_numbers(tmp_path):
     run = FORMATS["onnx"].open(tmp_path / "model.onnx")
     (found,) = compare(run, model, shape, [(3, (48, 64))])
     assert found.largest <= FORMATS["onnx"].tolerance
+
+
+@pytest.mark.parametrize("name", ["ClassQuery", "ClassQueryTubes"])
+def test_a_class_query_detector_in_onnx_gives_the_models_numbers(name, tmp_path):
+    """Its trilinear reading is GridSample with five axes, which opset 20 has."""
+    pytest.importorskip("onnxscript"), pytest.importorskip("onnxruntime")
+    _, model = small_detector(name, opts=["MODEL.CLASS_QUERY.DEC_LAYERS", 1])
+    model = prepare_for_inference(model)
+    shape = ClipShape(8, 2, (48, 64))
+    FORMATS["onnx"].write(trace_detector(model, shape), tmp_path / "model.onnx", {})
+    run = FORMATS["onnx"].open(tmp_path / "model.onnx")
+    (found,) = compare(run, model, shape, [(2, (48, 64))])
+    assert found.largest <= FORMATS["onnx"].tolerance

@@ -15,7 +15,7 @@ from tubedet.engine import Trainer
 pytestmark = pytest.mark.gpu
 
 WITHOUT_DROPOUT = ["MODEL.SPARSE_RCNN.DROPOUT", 0.0, "MODEL.TUBER.ACTION_DROPOUT", 0.0]
-for _node in ("TUBER", "DEFORMABLE_TUBER", "SEQFORMER"):
+for _node in ("TUBER", "DEFORMABLE_TUBER", "SEQFORMER", "CLASS_QUERY"):
     WITHOUT_DROPOUT += [f"MODEL.{_node}.DROPOUT", 0.0]
 # Nor other random numbers.
 WITHOUT_DROPOUT += ["MODEL.ROI_ACTION.JITTER_OUTWARD", (0.0, 0.0)]

@@ -14,7 +14,7 @@ from tubedet.export.verification import detections
 pytestmark = pytest.mark.gpu
 
 
-@pytest.mark.parametrize("name", ["TubeR", "D2", "SeqFormer", "SparseRCNN"])
+@pytest.mark.parametrize("name", ["TubeR", "D2", "SeqFormer", "SparseRCNN", "ClassQuery"])
 def test_a_file_for_the_device_gives_the_models_numbers(name, device, tmp_path):
     cfg = small_config(name, device=device)
     torch.manual_seed(3)

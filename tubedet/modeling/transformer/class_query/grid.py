@@ -31,7 +31,9 @@ class FrameMemory:
     shape: tuple[int, int]
 
 
-def interpolation_matrix(size: int, num_samples: int, positions: str) -> torch.Tensor:
+def interpolation_matrix(
+    size: int, num_samples: int, positions: str, device: torch.device | None = None
+) -> torch.Tensor:
     """Return the weights with which evenly spaced samples read a line of cells linearly.
 
     Args:
@@ -39,12 +41,14 @@ def interpolation_matrix(size: int, num_samples: int, positions: str) -> torch.T
         num_samples: samples, from one end of the line to the other.
         positions: "right": the ends are the centres of the outer cells. "published": they are the
             outer borders of these cells. There is nothing outside, so these samples get half.
+        device: where it is computed.
 
     Returns:
-        float64 (num_samples, size), on the host.
+        float64 (num_samples, size).
     """
-    share = torch.linspace(0, 1, num_samples, dtype=torch.float64)[:, None]
-    return (1 - (_place(share, size, positions) - torch.arange(size)).abs()).clamp(min=0)
+    share = torch.linspace(0, 1, num_samples, dtype=torch.float64, device=device)[:, None]
+    cells = torch.arange(size, device=device)
+    return (1 - (_place(share, size, positions) - cells).abs()).clamp(min=0)
 
 
 def _place(share: Any, size: int, positions: str) -> Any:
@@ -54,6 +58,8 @@ def _place(share: Any, size: int, positions: str) -> Any:
 
 class FrameGrid:
     """Resamples all levels to frames of the clip, each on the grid of one level.
+
+    All that it needs is computed where the maps are: a GPU waits for no copy, and can record it.
 
     Args:
         level: index of that level; published: 2, of stride 16.
@@ -76,7 +82,11 @@ class FrameGrid:
         self.time_code = time_code
 
     def wanted_cells(
-        self, shapes: list[tuple[int, ...]], num_frames: int, frames: list[int]
+        self,
+        shapes: list[tuple[int, ...]],
+        num_frames: int,
+        frames: list[int],
+        device: torch.device | None = None,
     ) -> torch.Tensor:
         """Return which cells of a pyramid in a row :meth:`resample` will read.
 
@@ -84,16 +94,17 @@ class FrameGrid:
             shapes: (time, height, width) of each level.
             num_frames: frames T of the clip.
             frames: those that are wanted.
+            device: where the numbers are computed.
 
         Returns:
-            int64 (N,), on the host.
+            int64 (N,).
         """
         cells, start = [], 0
         for time, height, width in shapes:
-            steps, _ = self._time_steps(time, num_frames, frames)
-            plane = torch.arange(height * width)
-            cells += [start + step * height * width + plane for step in steps]
-            start += time * height * width
+            steps = self._time_steps(time, num_frames, frames)
+            plane, first = height * width, start + steps.start * height * width
+            cells.append(torch.arange(len(steps) * plane, device=device) + first)
+            start += time * plane
         return torch.cat(cells)
 
     def resample(
@@ -114,16 +125,18 @@ class FrameGrid:
         num_steps, *grid = shapes[self.level]
         maps, start = [], 0
         for time, height, width in shapes:
-            steps, in_time = self._time_steps(time, num_frames, frames)
-            sides = zip((height, width), grid)
-            by_row, by_column = (
-                interpolation_matrix(side, samples, self.positions) for side, samples in sides
+            steps = self._time_steps(time, num_frames, frames)
+            sides = zip((time, height, width), (num_frames, *grid))
+            by_time, by_row, by_column = (
+                interpolation_matrix(side, samples, self.positions, cells.device)
+                for side, samples in sides
             )
+            in_time = _rows(by_time[:, steps.start : steps.stop], frames)
             number = len(steps) * height * width
             x = cells[:, start : start + number].unflatten(1, (len(steps), height, width))
             start += number
             in_time, by_row, by_column = (
-                matrix.to(x.device, x.dtype) for matrix in (in_time, by_row, by_column)
+                matrix.to(x.dtype) for matrix in (in_time, by_row, by_column)
             )
             x = by_column @ x  # (B, steps, height, grid width, C)
             x = by_row @ x.flatten(3)
@@ -136,16 +149,21 @@ class FrameGrid:
         first = sum(math.prod(shape) for shape in shapes[: self.level])
         own = slice(first, first + math.prod(shapes[self.level]))
         pos, mask = (
-            x[:, own].unflatten(1, (num_steps, -1))[:, codes].flatten(0, 1)
+            _rows(x[:, own].unflatten(1, (num_steps, -1)).transpose(0, 1), codes)
+            .transpose(0, 1)
+            .flatten(0, 1)
             for x in (levels.pos, levels.mask)
         )
         return FrameMemory(memory, pos, mask, (grid[0], grid[1]))
 
     def _time_steps(self, time, num_frames, frames):
-        """Return the steps that frames read, and the weights (F, steps) with which they do."""
+        """Return the range of steps that frames read."""
         # As interpolation_matrix, but in numbers: an exporter cannot look into tensors.
         places = [_place(f / max(num_frames - 1, 1), time, self.positions) for f in frames]
-        rows = [[max(1 - abs(place - step), 0.0) for step in range(time)] for place in places]
-        steps = [step for step in range(time) if any(row[step] for row in rows)]
-        weights = [[row[step] for step in steps] for row in rows]
-        return steps, torch.tensor(weights, dtype=torch.float64)
+        steps = [t for t in range(time) if any(abs(place - t) < 1 for place in places)]
+        return range(steps[0], steps[-1] + 1)
+
+
+def _rows(x: torch.Tensor, numbers: list[int]) -> torch.Tensor:
+    """Return some rows of a tensor; a list as an index would have to be copied to a GPU."""
+    return torch.stack([x[number] for number in numbers])

@@ -7,7 +7,7 @@ Liu et al., "DAB-DETR: Dynamic Anchor Boxes are Better Queries for DETR", ICLR 2
 import torch
 from torch import nn
 
-from tubedet.layers import LayerNorm, PlainAttention, at_least_float32
+from tubedet.layers import LayerNorm, PlainAttention, as_autocast, at_least_float32
 from tubedet.modeling.transformer.detr import FeedForward
 
 from .grid import FrameMemory
@@ -117,7 +117,8 @@ class LocalizingLayer(FeedForward):
         query, position = self._queries(content, query_pos, sine)
         place = self._by_head(self.ca_kpos_proj(memory.pos))  # (N, S, heads, D)
         by_place = position if self.ca_qpos_proj is None else position + query
-        weight, bias = self._by_head(self.ca_kcontent_proj.weight.t()), self.ca_kcontent_proj.bias
+        weight = self._by_head(self.ca_kcontent_proj.weight.t())
+        bias = as_autocast(self.ca_kcontent_proj.bias)
         asked = torch.einsum("nqhd,chd->nqhc", query, weight)
         scores = asked @ own.transpose(-2, -1)  # (N, Q, heads, S)
         scores = scores + torch.einsum("nqhd,nshd->nqhs", by_place, place)
@@ -126,7 +127,7 @@ class LocalizingLayer(FeedForward):
         scores = scores.masked_fill(memory.mask[:, None, None], -torch.inf)
         weights = self.cross_attn.dropout(scores.softmax(-1)).to(own.dtype)
         read = weights @ own  # (N, Q, heads, C)
-        weight, bias = self.ca_v_proj.weight, self.ca_v_proj.bias
+        weight, bias = self.ca_v_proj.weight, as_autocast(self.ca_v_proj.bias)
         value = torch.einsum("nqhc,hdc->nqhd", read, weight.unflatten(0, (self.num_heads, -1)))
         value = value + self._by_head(bias) * weights.sum(-1, keepdim=True)
         return self.cross_attn.out_proj(value.flatten(2))

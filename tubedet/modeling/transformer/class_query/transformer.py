@@ -140,8 +140,7 @@ class ClassQueryTransformer(nn.Module):
             for x, mask in zip(maps, in_time)
         ]
         levels = LevelTokens.from_maps(maps, positions, in_time, self.level_embed)
-        wanted = self.grid.wanted_cells(levels.shapes, num_frames, frames)
-        wanted = wanted.to(levels.tokens.device)
+        wanted = self.grid.wanted_cells(levels.shapes, num_frames, frames, levels.tokens.device)
         if self.repeat_equal_work:
             cells = self.encoder(levels).index_select(1, wanted)
         else:
