@@ -49,7 +49,8 @@ def said(caplog, monkeypatch):
 def _model(architecture="TubeR", seed=0, opts=()):
     """All weights of a module differ, also those that begin with the same value."""
     torch.manual_seed(seed)
-    model = build_model(load_config(f"configs/Base-{architecture}.yaml", [*SMALL, *opts]))
+    name = architecture.removesuffix("Detector")
+    model = build_model(load_config(f"configs/Base-{name}.yaml", [*SMALL, *opts]))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
     return model

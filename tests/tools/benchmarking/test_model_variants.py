@@ -43,7 +43,7 @@ def test_the_published_class_query_detector_detects_the_same():
         cfg = load_config("configs/quick_schedules/ClassQuery_toy.yaml", ["MODEL.DEVICE", "cpu"])
         models.append(build_for_detection(cfg, variant))
         torch.manual_seed(1)
-        torch.nn.init.normal_(models[-1].transformer.decoder.cls_norm2.weight)
+        torch.nn.init.normal_(models[-1].transformer.decoder.cls_norm2.weight, std=30.0)
         with torch.inference_mode():
             detections.append(models[-1](batch)[0]["instances"])
     attention = [model.transformer.encoder.layers[0].self_attn for model in models]
@@ -52,7 +52,8 @@ def test_the_published_class_query_detector_detects_the_same():
     for name in ("scores", "action_scores"):
         one, two = (found.get(name) for found in detections)
         torch.testing.assert_close(one, two, rtol=0, atol=1e-5)
-    assert detections[0].action_scores.std() > 1e-4
+    scores = detections[0].action_scores
+    assert scores.std() > 0.01 * scores.mean()
 
 
 @pytest.mark.parametrize("variant", TRAINING_VARIANTS)
