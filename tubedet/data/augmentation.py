@@ -235,7 +235,25 @@ class ResizeShortSide(T.Augmentation):
         return size
 
 
-class RandomSquareCrop(T.Augmentation):
+class RandomPlaceCrop(T.Augmentation):
+    """Crops a window at a random place; the subclasses say how large it is."""
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        """Draw the place; the transform is a ``CropTransform``."""
+        height, width = image.shape[:2]
+        crop_height, crop_width = self.largest_size(height, width)
+        if (crop_height, crop_width) == (height, width):
+            return T.NoOpTransform()
+        left = np.random.randint(width - crop_width + 1)
+        top = np.random.randint(height - crop_height + 1)
+        return T.CropTransform(left, top, crop_width, crop_height, width, height)
+
+    def largest_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) of the window in frames of a size, pixels."""
+        raise NotImplementedError(f"{type(self).__name__}.largest_size")
+
+
+class RandomSquareCrop(RandomPlaceCrop):
     """Crops a square at a random place, as VideoMAE-Action-Detection and UMT do.
 
     Args:
@@ -251,22 +269,12 @@ class RandomSquareCrop(T.Augmentation):
             raise UserError(f"the side of the crop must be positive, got {side}")
         self._init(locals())
 
-    def get_transform(self, image: np.ndarray) -> T.Transform:
-        """Draw the place; the transform is a ``CropTransform``."""
-        height, width = image.shape[:2]
-        crop_height, crop_width = self.largest_size(height, width)
-        if (crop_height, crop_width) == (height, width):
-            return T.NoOpTransform()
-        left = np.random.randint(width - crop_width + 1)
-        top = np.random.randint(height - crop_height + 1)
-        return T.CropTransform(left, top, crop_width, crop_height, width, height)
-
     def largest_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) of what is left of frames of a size, pixels."""
         return min(self.side, height), min(self.side, width)
 
 
-class RandomAspectPreservingCrop(T.Augmentation):
+class RandomAspectPreservingCrop(RandomPlaceCrop):
     """Crops a window with the aspect ratio of the frame at a random place, as TubeR does.
 
     Args:
@@ -282,16 +290,6 @@ class RandomAspectPreservingCrop(T.Augmentation):
         if short_side < 1:
             raise UserError(f"the short side of the crop must be positive, got {short_side}")
         self._init(locals())
-
-    def get_transform(self, image: np.ndarray) -> T.Transform:
-        """Draw the place; the transform is a ``CropTransform``."""
-        height, width = image.shape[:2]
-        crop_height, crop_width = self.largest_size(height, width)
-        if (crop_height, crop_width) == (height, width):
-            return T.NoOpTransform()
-        left = np.random.randint(width - crop_width + 1)
-        top = np.random.randint(height - crop_height + 1)
-        return T.CropTransform(left, top, crop_width, crop_height, width, height)
 
     def largest_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) of what is left of frames of a size, pixels."""

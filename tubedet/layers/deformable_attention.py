@@ -101,15 +101,9 @@ class MultiScaleDeformableAttention(nn.Module):
             (B, N, C).
         """
         batch, num_queries, _ = query.shape
-        value = self.value_proj(memory)
-        if mask is not None:
-            value = value.masked_fill(mask[..., None], 0)
-        dtype = value.dtype
-        # Half precision cannot tell neighbouring cells of a map apart: locations, and what is
-        # read there, are at least float32.
-        precise = torch.promote_types(dtype, torch.float32)
-        value = value.to(precise).unflatten(-1, (self.num_heads, -1)).permute(0, 2, 3, 1)
-        value = value.flatten(0, 1)
+        rows, dtype = self._rows(memory, mask)
+        precise = rows.dtype
+        value = rows.permute(0, 2, 3, 1).flatten(0, 1)
         points = (self.num_heads, self.num_levels, self.num_points)
         weights = self.attention_weights(query).unflatten(-1, (self.num_heads, -1))
         weights = weights.softmax(-1, dtype=precise).unflatten(-1, points[1:])
@@ -126,6 +120,18 @@ class MultiScaleDeformableAttention(nn.Module):
             gathered = gathered + (sampled * weight[:, None]).sum(2)
         gathered = gathered.view(batch, -1, num_queries).transpose(1, 2)
         return gathered.to(dtype)
+
+    def _rows(self, memory, mask):
+        """Values (B, S, heads, C / heads) to read, at least float32, and the type of results.
+
+        Half precision cannot tell neighbouring cells of a map apart: locations, and what is read
+        there, are at least float32.
+        """
+        value = self.value_proj(memory)
+        if mask is not None:
+            value = value.masked_fill(mask[..., None], 0)
+        precise = torch.promote_types(value.dtype, torch.float32)
+        return value.to(precise).unflatten(-1, (self.num_heads, -1)), value.dtype
 
     def _grids(self, offsets, references, shapes):
         """Return sampling locations (B, N, heads, L, P, 2) in grid_sample's -1 .. 1."""

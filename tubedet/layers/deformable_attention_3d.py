@@ -94,17 +94,11 @@ class MultiScaleDeformableAttention3d(MultiScaleDeformableAttention):
         Returns:
             (B, N, C).
         """
-        value = self.value_proj(memory)
-        if mask is not None:
-            value = value.masked_fill(mask[..., None], 0)
-        # Half precision cannot tell neighbouring cells of a map apart: locations, and what is
-        # read there, are at least float32.
-        precise = torch.promote_types(value.dtype, torch.float32)
-        rows = value.to(precise).unflatten(-1, (self.num_heads, -1))
+        rows, dtype = self._rows(memory, mask)
         # A program for any size is not cut into a number of chunks.
         whole = not self.chunk_size or torch.compiler.is_compiling()
         if whole or query.shape[0] * query.shape[1] <= self.chunk_size:
-            return self._read_chunk(rows, query, references, shapes).to(value.dtype)
+            return self._read_chunk(rows, query, references, shapes).to(dtype)
         size = max(self.chunk_size // query.shape[0], 1)
         chunks = zip(query.split(size, dim=1), references.split(size, dim=1))
         recompute = torch.is_grad_enabled() and (rows.requires_grad or query.requires_grad)
@@ -121,7 +115,7 @@ class MultiScaleDeformableAttention3d(MultiScaleDeformableAttention):
             else self._read_chunk(rows, *chunk, shapes)
             for chunk in chunks
         ]
-        return torch.cat(gathered, dim=1).to(value.dtype)
+        return torch.cat(gathered, dim=1).to(dtype)
 
     def read(
         self,
