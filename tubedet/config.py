@@ -5,6 +5,7 @@ from detectron2.config import CfgNode as CN
 
 from tubedet.architecture_config import (
     add_architecture_keys,
+    add_memory_keys,
     add_slowfast_keys,
     add_vit_keys,
 )
@@ -120,6 +121,7 @@ def _add_model_keys(cfg: CN) -> None:
 
     add_vit_keys(cfg)
     add_slowfast_keys(cfg)
+    add_memory_keys(cfg)
     add_architecture_keys(cfg)
 
     cfg.MODEL.INIT = CN()

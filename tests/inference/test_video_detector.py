@@ -15,6 +15,8 @@ from tubedet.data.video.sources import open_frame_source
 from tubedet.data.video.video_file import VideoFileReader
 from tubedet.engine import load_config
 from tubedet.inference import VideoActionDetector
+from tubedet.inference.clip_inputs import clip_inputs
+from tubedet.inference.key_frame_clips import KeyFrameClip
 
 CLIPS = Path(__file__).resolve().parents[2] / "../shared/data/clips"
 CONFIG = "configs/quick_schedules/TubeR_toy.yaml"
@@ -296,8 +298,10 @@ def test_clips_for_a_gpu_lie_in_pinned_memory(kind, monkeypatch):
         return empty(*args, **options)
 
     monkeypatch.setattr(torch, "empty", noted_empty)
-    detector = SimpleNamespace(_detect_clips=SimpleNamespace(device=torch.device(kind)))
     frames = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
-    clip = VideoActionDetector._channels_first(detector, frames)
+    source = SimpleNamespace(height=4, width=5, name="film")
+    key_frame = KeyFrameClip(1.5, frames, None)
+    (model_input,) = clip_inputs([key_frame], source, torch.device(kind))
+    clip = model_input["clip"]
     assert made == [kind == "cuda"]
     assert clip.is_contiguous() and np.array_equal(clip.numpy(), frames.transpose(3, 0, 1, 2))

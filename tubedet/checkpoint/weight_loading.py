@@ -5,6 +5,8 @@ import re
 import torch
 from torch import nn
 
+from tubedet.modeling.memory_weights import READER
+
 from .key_layout import NamedWeights
 from .load_report import LoadReport
 from .released_names import DETR
@@ -12,6 +14,9 @@ from .safe_loading import CheckpointError
 from .tensor_checks import number_fault
 from .trunk_fitting import check_trunk, find_trunk, fit_positions, move_trunk, of_any_trunk
 from .trunk_names import UNUSED_CLASSIFIER
+
+# What reads long-term context; it begins anew on weights that know none, and they on it.
+_READER = f"{READER}."
 
 # Rows are interchangeable queries: another number of them can be cut out or repeated.
 _QUERIES = (
@@ -63,6 +68,8 @@ def load_weights(
     """
     own = model.state_dict()
     named.leave_out(lambda key: key.startswith(UNUSED_CLASSIFIER))
+    named.leave_out(lambda key: key.startswith(_READER) and key not in own)
+    has_reader = any(key.startswith(_READER) for key in named.weights)
     trunk = find_trunk(model)
     if part == "transformer":
         named.leave_out(of_any_trunk)
@@ -119,6 +126,7 @@ def load_weights(
     for key, value in own.items():
         if key in expected and key not in named.weights and not is_bookkeeping(key):
             is_new = key in named.begins_anew or trunk.begins_anew(key, named)
+            is_new = is_new or (key.startswith(_READER) and not has_reader)
             (report.new if is_new else report.missing)[key] = value.numel()
     report.uncounted = {
         key for key in report.mismatched if key not in expected or key in named.begins_anew

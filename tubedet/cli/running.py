@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "compute the figures of a file of predictions"),
     "demo": ("demo", "detect actions in videos, follow the persons and draw them"),
     "predict": ("predict", "detect actions in many videos, in several processes"),
+    "build-memory": ("build_memory", "write what a model sees in data sets, for long-term context"),
     "validate": ("validate", "report every problem of data sets"),
     "visualize": ("visualize", "draw the ground truth of a data set"),
     "convert": ("convert", "rename the weights of published checkpoints"),
@@ -60,7 +61,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         "tubedet", description="Spatio-temporal action detection: who is where, doing what, when."
     )
     parser.add_argument("--version", action="version", version=f"tubedet {__version__}")
-    listed = "\n".join(f"  {name:<11}{summary}" for name, (_, summary) in COMMANDS.items())
+    listed = "\n".join(f"  {name:<14}{summary}" for name, (_, summary) in COMMANDS.items())
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = f"commands:\n{listed}\n\ntubedet COMMAND --help lists the options of a command."
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="see below")

@@ -11,6 +11,7 @@ from detectron2.data import transforms as T
 
 from tubedet.data.datasets.action_tubes import annotated_frames, other_persons, tube_boxes
 from tubedet.data.datasets.custom import ensure_registered
+from tubedet.data.memory_store import MemoryStore
 from tubedet.data.video.reader import VideoError, VideoReaderCache
 from tubedet.data.video.video_file import VideoFileReader
 from tubedet.errors import UserError
@@ -56,7 +57,9 @@ class ClipDatasetMapper:
     * ``proposals`` (where the dataset dict has ``proposal_boxes``, detectron2's key for boxes that
       are given): :class:`Instances` with ``proposal_boxes`` (XYXY in pixels of the clip, float32)
       and ``scores`` (float32 (n,), of ``proposal_scores``, or 1), those of boxes that the clip
-      shows.
+      shows;
+    * ``memory`` and ``memory_offsets`` (with a ``memory_store``): what was seen around the key
+      frame, float16 (M, D), and when, float32 (M,), in seconds from the key frame.
 
     In training None is returned, and detectron2 then draws another key frame, when all boxes of a
     key frame fall outside of the random crop (as TubeR does) or when it cannot be read and
@@ -87,6 +90,8 @@ class ClipDatasetMapper:
             then ``frames``, uint8 (T, H, W, 3), and ``deferred``, the transforms that they lack.
         ground_truth_boxes: without ``proposal_boxes``, the annotated boxes take their place in
             evaluation.
+        memory_store: folder of a :class:`~tubedet.data.memory_store.MemoryStore`; None: no memory.
+        memory_span: seconds before and after the key frame that are read from it.
     """
 
     @configurable
@@ -107,6 +112,8 @@ class ClipDatasetMapper:
         min_decoded_side: int | None = None,
         augment_on_device: bool = False,
         ground_truth_boxes: bool = False,
+        memory_store: str | None = None,
+        memory_span: tuple[float, float] = (0.0, 0.0),
     ):
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
@@ -122,11 +129,13 @@ class ClipDatasetMapper:
         self._deferrable = DEFERRABLE if augment_on_device and is_train else ()
         self.ground_truth_boxes = ground_truth_boxes and not is_train
         self._readers = VideoReaderCache(max_open_videos)
+        self._memories = None if memory_store is None else MemoryStore(memory_store)
+        self.memory_span = memory_span
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
         """Return the arguments of the constructor according to a config."""
-        clip = cfg.INPUT.CLIP
+        clip, memory = cfg.INPUT.CLIP, cfg.MODEL.MEMORY
         short_sides = cfg.INPUT.MIN_SIZE_TRAIN if is_train else (cfg.INPUT.MIN_SIZE_TEST,)
         augmentations = build_clip_augmentations(
             is_train=is_train,
@@ -159,6 +168,8 @@ class ClipDatasetMapper:
             "min_decoded_side": max(short_sides),
             "augment_on_device": clip.AUGMENT_ON_DEVICE,
             "ground_truth_boxes": cfg.TEST.GROUND_TRUTH_BOXES,
+            "memory_store": memory.STORE if memory.ENABLED else None,
+            "memory_span": (memory.WINDOW, 0 if memory.PAST_ONLY else memory.WINDOW),
         }
 
     def __call__(self, dataset_dict: dict) -> dict | None:
@@ -212,6 +223,8 @@ class ClipDatasetMapper:
         if scores is not None:
             limits = smallest if self.is_train else {"min_area": 0.0}
             mapped["proposals"] = given_instances(given, scores, aug_input, **limits)
+        if self._memories is not None:
+            mapped.update(self._memory_around(dataset_dict))
         if self.is_train:
             actions = multi_hot_actions(annotations + others, self.num_actions, dataset_dict)
             mapped["instances"], elsewhere = annotated_instances(
@@ -274,6 +287,15 @@ class ClipDatasetMapper:
             if hasattr(augmentation, "largest_size"):
                 height, width = augmentation.largest_size(height, width)
         return height, width
+
+    def _memory_around(self, dataset_dict: dict) -> dict:
+        assert self._memories is not None
+        (time,) = stored_times(
+            np.array([dataset_dict["timestamp"]]), start_second=dataset_dict["start_second"]
+        )
+        before, after = self.memory_span
+        found = self._memories.around(dataset_dict["video_id"], time, before=before, after=after)
+        return {"memory": found.vectors, "memory_offsets": (found.times - time).float()}
 
     def _tubes(self, dataset_dict: dict) -> tuple[list[dict], np.ndarray, np.ndarray]:
         """Find what is annotated in all frames of the clip.

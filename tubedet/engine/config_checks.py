@@ -17,6 +17,7 @@ from tubedet.errors import UserError
 
 from .data_checks import check_distinct_results, check_same_actions
 from .evaluation_precision import evaluation_dtype
+from .memory_checks import check_memory_config
 
 # The least values of these keys.
 _MODEL_NUMBERS = {
@@ -101,6 +102,7 @@ def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> No
         check_same_actions([*trained, *cfg.DATASETS.TEST])
     if cfg.MODEL.META_ARCHITECTURE == "RoIActionDetector":
         _check_given_boxes(cfg, eval_only=eval_only)
+    check_memory_config(cfg)
     if eval_only:
         return
     if not cfg.DATASETS.TRAIN:

@@ -39,6 +39,7 @@ from .dataset_lists import evenly_sampled, read_key_frames
 from .evaluation_precision import AMP_DTYPES, EvaluatedModel, evaluation_dtype
 from .freezing import freeze_parameters
 from .lr_schedule import build_lr_scheduler
+from .memory_checks import check_memory_store
 from .metrics_file import METRICS, WrittenEvaluation, forget_iterations, has_evaluation
 from .model_actions import checkpointed_actions
 from .model_loading import build_checkpointer
@@ -130,6 +131,8 @@ class Trainer(DefaultTrainer):
             is_final = os.path.basename(self.checkpointer.resumed_from) == "model_final.pth"
             if self.start_iter == self.max_iter and not is_final:
                 self.checkpointer.save("model_final", iteration=self.iter)
+        datasets = [*self.cfg.DATASETS.TRAIN, *self.cfg.DATASETS.TEST]
+        check_memory_store(self.cfg, self._trainer.model, datasets)
         if resume and comm.is_main_process():  # what is computed again is written again
             first = self.start_iter if self.checkpointer.resumed_from else -1
             forget_iterations(os.path.join(self.cfg.OUTPUT_DIR, METRICS), first)
@@ -299,6 +302,7 @@ class Trainer(DefaultTrainer):
             **checkpointed_actions(cfg, cfg.DATASETS.TEST),
         )
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+        check_memory_store(cfg, model, cfg.DATASETS.TEST)
         results = cls.test(cfg, model, evaluators)
         if comm.is_main_process():
             verify_results(cfg, results)

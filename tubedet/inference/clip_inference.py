@@ -11,7 +11,7 @@ from torch import nn
 
 from tubedet.engine.evaluation_precision import on_cpu
 from tubedet.errors import UserError
-from tubedet.modeling.meta_arch.clip_model import ClipModel
+from tubedet.modeling.meta_arch.clip_model import ClipModel, Observation
 
 
 class ClipInference:
@@ -68,19 +68,48 @@ class ClipInference:
         Returns:
             The model's output for each, on the CPU, in float32.
         """
-        num_clips = len(inputs)
-        if self._is_compiled:
-            # Another batch size would be compiled anew.
-            inputs = [*inputs, *list(inputs[-1:]) * (self.batch_size - num_clips)]
-        autocast: contextlib.AbstractContextManager = contextlib.nullcontext()
-        if self._amp_dtype is not None:
-            autocast = torch.autocast(self.device.type, dtype=self._amp_dtype)
-        with torch.inference_mode(), autocast:
+        with torch.inference_mode(), self._autocast():
             if self.explained and isinstance(self.model, ClipModel):
-                outputs = self.model.explain(list(inputs), self.explained)
+                outputs = self.model.explain(self._filled(inputs), self.explained)
             else:
-                outputs = self.model(inputs)
-        return [_in_float32(output["instances"]) for output in on_cpu(outputs[:num_clips])]
+                outputs = self.model(self._filled(inputs))
+        return _instances(outputs[: len(inputs)])
+
+    def observe(self, inputs: Sequence[dict]) -> list[Observation]:
+        """See :meth:`ClipModel.observe`; in one forward pass.
+
+        Args:
+            inputs: at most ``batch_size`` inputs of the model.
+        """
+        assert isinstance(self.model, ClipModel)  # which alone have a memory
+        with torch.inference_mode(), self._autocast():
+            return self.model.observe(self._filled(inputs))[: len(inputs)]
+
+    def conclude(
+        self, observations: list[Observation], memories: Sequence[dict]
+    ) -> list[Instances]:
+        """See :meth:`ClipModel.conclude`.
+
+        Args:
+            observations: of some clips.
+            memories: around each.
+
+        Returns:
+            as of a call.
+        """
+        assert isinstance(self.model, ClipModel)
+        with torch.inference_mode(), self._autocast():
+            return _instances(self.model.conclude(observations, memories))
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        if self._amp_dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self._amp_dtype)
+
+    def _filled(self, inputs: Sequence[dict]) -> list[dict]:
+        """Return a full batch where the model is compiled: another size would be compiled anew."""
+        missing = self.batch_size - len(inputs) if self._is_compiled else 0
+        return [*inputs, *list(inputs[-1:]) * missing]
 
 
 def check_explains(model: nn.Module, actions: Sequence[int] = ()) -> None:
@@ -98,6 +127,10 @@ def check_explains(model: nn.Module, actions: Sequence[int] = ()) -> None:
             f"{type(model).__name__} cannot explain an action: it is no architecture of tubedet"
         )
     model.check_explains(actions)
+
+
+def _instances(outputs: list[dict]) -> list[Instances]:
+    return [_in_float32(output["instances"]) for output in on_cpu(outputs)]
 
 
 def _in_float32(instances: Instances) -> Instances:

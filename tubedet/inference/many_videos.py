@@ -16,6 +16,7 @@ import tqdm
 from detectron2.config import CfgNode
 
 from tubedet.console_log import log_to_console
+from tubedet.data.memory_store import SUFFIX
 from tubedet.data.video.container import MAX_PIXELS
 from tubedet.data.video.sources import open_frame_source
 from tubedet.errors import USER_ERRORS, UserError
@@ -24,6 +25,7 @@ from .action_names import action_names_of
 from .device_faults import BrokenDeviceError, device_faults_told_apart, is_broken
 from .person_box_options import PersonBoxOptions
 from .ray_actors import process_videos_with_ray
+from .remembered_detection import model_to_remember
 from .result_folder import ResultFolder, check_settings
 from .result_settings import result_settings
 from .video_detector import VideoActionDetector
@@ -32,7 +34,11 @@ from .video_results import VideoOutputs, write_video_results
 from .worker_processes import Reports, devices_of_processes, run_worker_processes
 
 RESULT_SUFFIXES = {"csv": ".csv", "jsonl": ".jsonl", "coco": ".coco.json", "mp4": ".mp4"}
+# What `tubedet build-memory` writes instead.
+MEMORY = "memory"
+_SUFFIXES = {**RESULT_SUFFIXES, MEMORY: SUFFIX}
 _OUTPUTS = {"csv": "predictions", "jsonl": "json_lines", "coco": "coco", "mp4": "video"}
+_OUTPUTS[MEMORY] = "memory"
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class VideoDetection:
     Attributes:
         cfg: the config.
         output: absolute path of the :class:`.ResultFolder`.
-        formats: what is written, of :data:`RESULT_SUFFIXES`.
+        formats: what is written, of :data:`RESULT_SUFFIXES`, or :data:`MEMORY` alone.
         every: seconds between key frames.
         amp: see :class:`~tubedet.inference.clip_inference.ClipInference`.
         batch_size: likewise.
@@ -190,8 +196,12 @@ def make_process(detection: VideoDetection, device: str) -> Callable[[VideoJob, 
         torch.cuda.set_device(device)
     with device_faults_told_apart(device):
         boxes = detection.person_boxes
+        model = None
+        if MEMORY in detection.formats:
+            model = model_to_remember(detection.cfg, device)
         detector = VideoActionDetector(
             detection.cfg,
+            model=model,
             device=device,
             amp=detection.amp,
             batch_size=detection.batch_size,
@@ -254,13 +264,13 @@ def process_video(
         VideoError: if the video cannot be read.
         OSError: if a result cannot be written.
     """
-    with open_frame_source(job.source, max_pixels=detection.max_pixels) as source:
+    with open_frame_source(job.source, fps=job.fps, max_pixels=detection.max_pixels) as source:
         summary = write_video_results(
             detector,
             source,
             VideoOutputs(
                 **{
-                    _OUTPUTS[name]: folder / (job.name + RESULT_SUFFIXES[name])
+                    _OUTPUTS[name]: folder / (job.name + _SUFFIXES[name])
                     for name in detection.formats
                 }
             ),

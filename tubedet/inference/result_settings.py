@@ -23,6 +23,7 @@ _SPEED_ONLY = (
     "MODEL.CUDA_GRAPHS",
     "MODEL.VIT.CHECKPOINTING",
     "MODEL.DEVICE",
+    "MODEL.MEMORY.STORE",
     "MODEL.WEIGHTS",
 )
 # A hash of the names that the config gives to the actions; earlier versions had none.

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import math
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,37 +17,30 @@ from detectron2.structures import Instances
 from torch import nn
 
 from tubedet.data.dataset_mapper import ClipDatasetMapper
+from tubedet.data.memory_store import MemoryBuilder
 from tubedet.data.read_ahead import ReadAhead
 from tubedet.data.video.sources import FrameSource, open_frame_source
 from tubedet.data.video.video_file import VideoError
 from tubedet.engine.config_checks import check_device
-from tubedet.engine.config_loading import load_released_config
+from tubedet.engine.config_loading import configurable_by_name
 from tubedet.engine.evaluation_precision import AMP_DTYPES
 from tubedet.engine.model_loading import load_model
+from tubedet.errors import UserError
 from tubedet.modeling import prepare_for_inference
+from tubedet.modeling.memory_reader import MemoryReader
 
 from .action_names import find_actions, names_and_origin
 from .clip_inference import ClipInference, check_explains
+from .clip_inputs import clip_inputs
 from .key_frame_clips import KeyFrameClip, KeyFrameClips
 from .key_frame_results import DetectedFrame, KeyFrameResult
 from .person_boxes import as_box_source
 from .person_boxes.sources import FindPersons, check_person_boxes
 from .read_frames import ReadFrame, read_frames
+from .remembered_detection import RememberedDetection, remembered_persons
 from .waiting_frames import WaitingFrames
 
 Source = str | os.PathLike | int | Iterable[np.ndarray] | FrameSource
-
-
-def _configurable_by_name(init: Callable) -> Callable:
-    """Let a ``@configurable`` constructor take the name of a released model as its config."""
-
-    @functools.wraps(init)
-    def init_by_name(self, *args, **kwargs):
-        if args and isinstance(args[0], str):
-            args = (load_released_config(args[0]), *args[1:])
-        init(self, *args, **kwargs)
-
-    return init_by_name
 
 
 class VideoActionDetector:
@@ -91,6 +83,9 @@ class VideoActionDetector:
             and, perhaps, a score. None: for models that find persons.
         explain: columns of actions whose attention results have, see :class:`.KeyFrameResult`. It
             comes with the detections, in the same pass. :meth:`from_config` takes their names.
+        remembered: arguments of a :class:`~tubedet.data.memory_store.MemoryBuilder`, for a model
+            with long-term context: it then reads what was seen around each key frame of the pass,
+            see :class:`.RememberedDetection`.
 
     Attributes:
         device: where the model runs.
@@ -101,7 +96,7 @@ class VideoActionDetector:
             model cannot explain these actions.
     """
 
-    @_configurable_by_name
+    @configurable_by_name
     @configurable
     def __init__(
         self,
@@ -118,6 +113,7 @@ class VideoActionDetector:
         batch_size: int = 1,
         person_boxes: Any = None,
         explain: Sequence[int] = (),
+        remembered: dict | None = None,
     ):
         self._person_boxes = as_box_source(person_boxes)
         self._detect_clips = ClipInference(
@@ -133,6 +129,13 @@ class VideoActionDetector:
         self.frame_shift = frame_shift
         self.fps = fps
         self.min_decoded_side = min_decoded_side
+        self._remembered = remembered
+        self._reader: MemoryReader | None = getattr(self.model, "memory_reader", None)
+        if self._reader is not None and explain:
+            raise UserError(
+                "actions are explained clip by clip, without long-term context; set "
+                "MODEL.MEMORY.ENABLED to False for it"
+            )
 
     @classmethod
     def from_config(
@@ -187,6 +190,7 @@ class VideoActionDetector:
             "batch_size": batch_size,
             "person_boxes": person_boxes,
             "explain": find_actions(names_and_origin(cfg, model)[0], explain),
+            "remembered": remembered_persons(cfg),
             **{key: evaluation[key] for key in shared},
         }
 
@@ -242,7 +246,17 @@ class VideoActionDetector:
             VideoError, ValueError: see :meth:`__call__`.
         """
         clips = self._key_frame_clips(every, start, end)
-        return self._detected_frames(*self._opened(source), clips)
+        opened, owned = self._opened(source)
+        if self._reader is not None and self._reader.seconds_after and not opened.is_repeatable:
+            raise UserError(
+                f"frames of {opened.name} come once, and would wait {self._reader.window} s for "
+                "what is seen after them; set MODEL.MEMORY.PAST_ONLY to True"
+            )
+        return self._detected_frames(opened, owned, clips)
+
+    def memory_builder(self) -> MemoryBuilder:
+        """Return what chooses what is remembered of one video."""
+        return MemoryBuilder(**(self._remembered or {}))
 
     def _key_frame_clips(self, every: float, start: float, end: float | None) -> KeyFrameClips:
         return KeyFrameClips(
@@ -326,16 +340,31 @@ class VideoActionDetector:
         keep_images = images or (self._person_boxes is not None and self._person_boxes.needs_images)
         indices = itertools.count()
         complete: list[KeyFrameClip] = []
+        remembered = self._remembered_detection()
 
-        def results(min_clips: int) -> list[KeyFrameResult]:
-            found = []
+        def results(min_clips: int, is_last: bool = False) -> list[KeyFrameResult]:
+            found: list[tuple[Any, Instances]] = []
             while len(complete) >= min_clips:
                 batch = complete[: self.batch_size]
                 del complete[: self.batch_size]
-                for clip, instances in zip(batch, self._detect(batch, source, find_persons)):
-                    image = np.ascontiguousarray(source.rgb(clip.key_frame)) if images else None
-                    found.append(KeyFrameResult(next(indices), clip.time, instances, image))
-            return found
+                inputs = clip_inputs(batch, source, self.device, self._person_boxes, find_persons)
+                keys = [
+                    (
+                        clip.time,
+                        np.ascontiguousarray(source.rgb(clip.key_frame)) if images else None,
+                    )
+                    for clip in batch
+                ]
+                if remembered is None:
+                    found += zip(keys, self._detect_clips(inputs))
+                else:
+                    found += remembered.add(keys, [clip.time for clip in batch], inputs)
+            if is_last and remembered is not None:
+                found += remembered.finish()
+            return [
+                KeyFrameResult(next(indices), time, instances, image)
+                for (time, image), instances in found
+            ]
 
         read = read_frames(
             source,
@@ -353,45 +382,19 @@ class VideoActionDetector:
                     if clips.is_complete:
                         break
             except VideoError:
-                yield None, results(1)
+                yield None, results(1, is_last=True)
                 raise
         for clip in clips.finish():
             complete.append(clip)
             yield None, results(self.batch_size)
-        yield None, results(1)
+        yield None, results(1, is_last=True)
         if next(indices) == 0:
             raise VideoError(
                 f"{source.path or source.name}: no frame from {clips.start:.3f} s on"
                 + ("" if math.isinf(clips.end) else f" and before {clips.end:.3f} s")
             )
 
-    def _detect(
-        self, clips: list[KeyFrameClip], source: FrameSource, find_persons: FindPersons | None
-    ) -> list[Instances]:
-        inputs: list[dict] = [
-            {
-                "clip": self._channels_first(clip.clip),
-                "height": source.height,
-                "width": source.width,
-                "video_id": source.name,
-                "timestamp": clip.time,
-            }
-            for clip in clips
-        ]
-        if find_persons is not None:
-            assert self._person_boxes is not None
-            for clip, model_input in zip(clips, inputs):
-                image = None
-                if self._person_boxes.needs_images:
-                    image = np.ascontiguousarray(source.rgb(clip.key_frame))
-                persons = find_persons(clip.time, image)
-                model_input["proposals"] = persons.instances(*clip.clip.shape[1:3])
-        return self._detect_clips(inputs)
-
-    def _channels_first(self, frames: np.ndarray) -> torch.Tensor:
-        """Return (T, H, W, 3) as (3, T, H, W), in memory from which a GPU copies by itself."""
-        pixels = frames.transpose(3, 0, 1, 2)
-        on_gpu = self._detect_clips.device.type == "cuda"
-        clip = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=on_gpu)
-        np.copyto(clip.numpy(), pixels)
-        return clip
+    def _remembered_detection(self) -> RememberedDetection | None:
+        if self._reader is None:
+            return None
+        return RememberedDetection(self._detect_clips, self._reader, self.memory_builder())

@@ -37,10 +37,12 @@ class VideoJob:
     Attributes:
         name: of its results; no other video of the list has it, upper and lower case being equal.
         source: absolute path of a video file or of a folder of frames, or a URL.
+        fps: frames per second of a folder of frames; None: 30, and for all else its own.
     """
 
     name: str
     source: str
+    fps: float | None = None
 
 
 def read_video_list(path: str | PathLike) -> list[VideoJob]:

@@ -21,6 +21,7 @@ from tubedet.inference.writers.coco_json import CocoJsonWriter
 from tubedet.inference.writers.csv_writer import PredictionCsvWriter
 from tubedet.inference.writers.json_lines import JsonLinesWriter
 from tubedet.inference.writers.key_frame_writer import KeyFrameWriter
+from tubedet.inference.writers.memory_file import MemoryWriter
 
 from .drawing import ActionVisualizer
 from .tracking import PersonTracker, tracked_frames
@@ -40,12 +41,14 @@ class VideoOutputs:
         predictions: csv of what the model said, see :class:`PredictionCsvWriter`.
         json_lines: see :class:`JsonLinesWriter`.
         coco: see :class:`CocoJsonWriter`.
+        memory: see :class:`MemoryWriter`; for a model whose detections have features.
     """
 
     video: str | PathLike | None = None
     predictions: str | PathLike | None = None
     json_lines: str | PathLike | None = None
     coco: str | PathLike | None = None
+    memory: str | PathLike | None = None
 
 
 class VideoTimeError(VideoError):
@@ -135,7 +138,7 @@ def write_video_results(
         if frames is not source:
             stack.enter_context(frames)
         stack.callback(_warn_of_damage, frames)
-        opened = _key_frame_writers(outputs, name or frames.name, action_names)
+        opened = _key_frame_writers(outputs, name or frames.name, action_names, detector)
         writers = [stack.enter_context(writer) for writer in opened]
         video = None
         if outputs.video is not None:
@@ -188,8 +191,8 @@ def _warn_of_damage(source: FrameSource) -> None:
 
 
 def _key_frame_writers(
-    outputs: VideoOutputs, name: str, action_names: Sequence[str]
-) -> Iterator[KeyFrameWriter]:
+    outputs: VideoOutputs, name: str, action_names: Sequence[str], detector: VideoActionDetector
+) -> Iterator[KeyFrameWriter | MemoryWriter]:
     """Open the files with one entry per key frame, each when it is asked for."""
     if outputs.predictions is not None:
         yield PredictionCsvWriter(outputs.predictions, name)
@@ -197,6 +200,9 @@ def _key_frame_writers(
         yield JsonLinesWriter(outputs.json_lines, name, action_names)
     if outputs.coco is not None:
         yield CocoJsonWriter(outputs.coco, name, action_names)
+    if outputs.memory is not None:
+        fingerprint: Any = detector.model.fingerprint
+        yield MemoryWriter(outputs.memory, detector.memory_builder(), fingerprint)
 
 
 class _Step(NamedTuple):

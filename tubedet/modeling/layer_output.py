@@ -27,6 +27,8 @@ class LayerOutput:
         frame_boxes: (B, F, Q, 4), ``boxes`` in every frame the architecture predicts, or None.
         is_proposal: whether these are proposals of an encoder, whose ``action_logits`` (B, Q, 1)
             say "person".
+        action_features: (B, Q, D), of which the action logits are made; None if nobody asked for
+            them, see :attr:`~tubedet.modeling.ClipModel.gives_features`.
     """
 
     action_logits: torch.Tensor | None
@@ -34,6 +36,7 @@ class LayerOutput:
     person_logits: torch.Tensor | None = None
     frame_boxes: torch.Tensor | None = None
     is_proposal: bool = False
+    action_features: torch.Tensor | None = None
 
     @property
     def is_tube(self) -> bool:
@@ -65,11 +68,20 @@ class LayerOutput:
     @classmethod
     def joined(cls, layers: list[LayerOutput]) -> LayerOutput:
         """Stack layers of equal shapes: every tensor gets a first side L and at least float32."""
-        joined: dict = {"is_proposal": layers[0].is_proposal}
+        return cls._merged(layers, lambda values: at_least_float32(torch.stack(values)))
+
+    @classmethod
+    def batched(cls, layers: list[LayerOutput]) -> LayerOutput:
+        """Return the clips of several layers of equal numbers of queries as one batch."""
+        return cls._merged(layers, torch.cat)
+
+    @classmethod
+    def _merged(cls, layers, merge) -> LayerOutput:
+        merged: dict = {"is_proposal": layers[0].is_proposal}
         for name in tensor_fields():
             values = [getattr(layer, name) for layer in layers]
-            joined[name] = None if values[0] is None else at_least_float32(torch.stack(values))
-        return cls(**joined)
+            merged[name] = None if values[0] is None else merge(values)
+        return cls(**merged)
 
 
 def tensor_fields() -> list[str]:

@@ -35,15 +35,14 @@ def detections_from_queries(
         clip_boxes: cut boxes at the borders of the image.
 
     Returns:
-        Instances with ``pred_boxes`` (Q, 4) XYXY pixels, ``scores`` (Q,) person probability and
-        ``action_scores`` (Q, A). Persons alone: the only action is "person". Exclusive actions:
-        softmax without its last entry, "no object"; the person probability is what "no object"
-        leaves. Independent actions of a layer with a person decision: sigmoid × person
-        probability, which is the softmax's last but one (published post-processing of TubeR on
-        AVA), or the sigmoid alone without ``score_times_person`` (class-query detector and STMixer
-        on AVA).
-        Independent actions otherwise: sigmoid; a person is as probable as the person's most
-        probable action.
+        Instances with ``pred_boxes`` (Q, 4) XYXY pixels, ``scores`` (Q,) person probability,
+        ``action_scores`` (Q, A) and, where the layer has them, ``action_features`` (Q, D).
+        Persons alone: the only action is "person". Exclusive actions: softmax without its last
+        entry, "no object"; the person probability is what "no object" leaves. Independent actions
+        of a layer with a person decision: sigmoid × person probability, which is the softmax's last
+        but one (published post-processing of TubeR on AVA), or the sigmoid alone without
+        ``score_times_person`` (class-query detector and STMixer on AVA). Independent actions
+        otherwise: sigmoid; a person is as probable as the person's most probable action.
     """
     output = output.of_key_frame()
     scores, action_scores = scores_from_queries(output, exclusive, score_times_person)
@@ -63,6 +62,8 @@ def detections_from_queries(
         instances.pred_boxes = Boxes(boxes[b])
         instances.scores = scores[b]
         instances.action_scores = action_scores[b]
+        if output.action_features is not None:
+            instances.action_features = output.action_features[b]
         results.append(instances)
     return results
 

@@ -93,6 +93,16 @@ class ContextActionHead(nn.Module):
         Returns:
             logits (L, B, Q, num_outputs).
         """
+        return self.classify(self.gather(queries, features, mask))
+
+    def classify(self, gathered: torch.Tensor) -> torch.Tensor:
+        """Return the action logits (..., num_outputs) of what was gathered, (..., C)."""
+        return self.fc(self.dropout(gathered))
+
+    def gather(
+        self, queries: torch.Tensor, features: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Let the queries look at the clip; arguments as of the head, (L, B, Q, C) out."""
         features = self.context_proj(features)
         context_mask = mask if self.mask_context else None
         if self.repeat_equal_work:
@@ -110,7 +120,5 @@ class ContextActionHead(nn.Module):
             token_mask = context_mask.flatten(1).repeat(1, features.shape[2])
         gathered = self.cross_attn(stacked, context, context, token_mask)
         if self.repeat_equal_work:
-            gathered = gathered.view_as(queries)
-        else:
-            gathered = gathered.unflatten(1, (len(queries), -1)).transpose(0, 1)
-        return self.fc(self.dropout(gathered))
+            return gathered.view_as(queries)
+        return gathered.unflatten(1, (len(queries), -1)).transpose(0, 1)

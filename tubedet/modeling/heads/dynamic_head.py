@@ -5,7 +5,7 @@ Sun et al., "Sparse R-CNN: End-to-End Object Detection with Learnable Proposals"
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from detectron2.modeling.box_regression import Box2BoxTransform
@@ -98,6 +98,22 @@ class DynamicConv(nn.Module):
         return self.norm3(self.out_layer(x.flatten(1))).relu_()
 
 
+class StageOutput(NamedTuple):
+    """What a stage makes of R proposals.
+
+    Attributes:
+        logits: (B, R, K).
+        boxes: (B, R, 4), refined, float32 XYXY pixels that may leave the image.
+        proposals: (B, R, C), for the next stage.
+        features: (B, R, C), of which the logits are made.
+    """
+
+    logits: torch.Tensor
+    boxes: torch.Tensor
+    proposals: torch.Tensor
+    features: torch.Tensor
+
+
 class DynamicHeadStage(FeedForward):
     """One refinement of all proposals, with a classifier and a box regressor of its own.
 
@@ -138,27 +154,24 @@ class DynamicHeadStage(FeedForward):
 
     def forward(
         self, proposals: torch.Tensor, boxes: torch.Tensor, regions: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> StageOutput:
         """Refine the proposals by what their boxes show.
 
         Args:
             proposals: features (B, R, C).
             boxes: (B, R, 4) XYXY pixels.
             regions: features (B·R, P, C) in the boxes.
-
-        Returns:
-            logits (B, R, K); refined boxes (B, R, 4), float32 XYXY pixels that may leave the
-            image; proposals (B, R, C) for the next stage.
         """
         attended = self.self_attn(proposals, proposals, proposals)
         x = self.norm1(proposals + self.dropout(attended))
         gathered = self.inst_interact(x.flatten(0, 1), regions).view_as(x)
         x = self.norm2(x + self.dropout(gathered))
         x = self.norm3(self.feed_forward(x))
-        logits = self.class_logits(self.cls_module(x))
+        features = self.cls_module(x)
+        logits = self.class_logits(features)
         deltas = self.bboxes_delta(self.reg_module(x))
         refined = self.box_transform.apply_deltas(deltas.flatten(0, 1), boxes.flatten(0, 1))
-        return logits, refined.view_as(boxes), x
+        return StageOutput(logits, refined.view_as(boxes), x, features)
 
 
 class DynamicHead(nn.Module):
@@ -230,7 +243,7 @@ class DynamicHead(nn.Module):
 
     def forward(
         self, levels: list[torch.Tensor], boxes: torch.Tensor, proposals: torch.Tensor
-    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    ) -> list[StageOutput]:
         """Refine the proposals in all stages.
 
         Gradients pass from stage to stage through the proposals' features, not their boxes.
@@ -241,17 +254,16 @@ class DynamicHead(nn.Module):
             proposals: first features (B, R, C).
 
         Returns:
-            of every stage logits (B, R, K) and boxes (B, R, 4), float32 XYXY pixels.
+            what each stage makes of them.
         """
         # ROIAlign rounds the boxes to the maps' dtype: half precision would be off by pixels.
         levels = [level.to(boxes.dtype) for level in levels]
-        outputs = []
+        outputs: list[StageOutput] = []
         for stage in self.head_series:
             regions = self.box_pooler(levels, boxes.detach())
             regions = regions.flatten(2).transpose(1, 2)
-            logits, boxes, proposals = stage(proposals, boxes, regions)
-            outputs.append((logits, boxes))
-            boxes = boxes.detach()
+            outputs.append(stage(proposals, boxes, regions))
+            boxes, proposals = outputs[-1].boxes.detach(), outputs[-1].proposals
         return outputs
 
 

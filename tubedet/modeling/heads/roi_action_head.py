@@ -103,7 +103,14 @@ class RoIActionHead(nn.Module):
         Returns:
             logits (n, A).
         """
-        features = torch.cat([x.amax((2, 3)) for x in self.align(maps, regions)], 1)
+        return self.classify(self.features(maps, regions))
+
+    def features(self, maps: Sequence[torch.Tensor], regions: torch.Tensor) -> torch.Tensor:
+        """Return what is within boxes, (n, D); arguments as of the head."""
+        return torch.cat([x.amax((2, 3)) for x in self.align(maps, regions)], 1)
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the logits (n, A) of features (n, D)."""
         return self.fc(self.dropout(features))[:, self.first_column :]
 
     def align(self, maps: Sequence[torch.Tensor], regions: torch.Tensor) -> list[torch.Tensor]:

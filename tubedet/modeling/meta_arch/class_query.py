@@ -129,6 +129,7 @@ class ClassQueryDetector(ClipDetector):
         self.box_head = BoxHead(hidden_dim)
         self.box_head.start_at_references()
         self.person_head = nn.Linear(hidden_dim, 3)
+        self.add_memory_reader(hidden_dim)
 
     @classmethod
     def from_config(cls, cfg):
@@ -196,9 +197,14 @@ class ClassQueryDetector(ClipDetector):
         (layer,) = self._decode(clips, all_layers=False, with_attention=True)
         return self._by_clip(layer.class_attention)
 
-    def _output(self, layer: DecodedLayer) -> LayerOutput:
+    def _output(self, layer: Any) -> LayerOutput:
         tensors = (layer.action_logits, layer.boxes, self.person_head(layer.queries))
-        return LayerOutput(*map(self._by_clip, tensors))
+        output = LayerOutput(*map(self._by_clip, tensors))
+        if self.gives_features:
+            # The vectors of the classes, each as much as its share of the probability.
+            shares = layer.action_logits.softmax(-1)[..., None]
+            output.action_features = self._by_clip((shares * layer.class_vectors).sum(-2))
+        return output
 
     def _by_clip(self, x: Any) -> Any:
         """(B · F, ...) -> (B, F, ...), unless F is the key frame alone."""

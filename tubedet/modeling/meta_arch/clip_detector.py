@@ -1,7 +1,8 @@
 """What all architectures share: from clips to losses or detections."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,13 +14,14 @@ from torchvision.ops import box_convert
 from tubedet.errors import UserError
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.losses import LayerOutput, SetCriterion
+from tubedet.modeling.memory_reader import memory_arguments
 from tubedet.modeling.postprocessing import detections_from_queries
 from tubedet.modeling.targets import ClipTarget
 
-from .clip_model import ClipModel, input_name
+from .clip_model import ClipModel, Observation, input_name
 
 
-class ClipDetector(ClipModel, ABC):
+class ClipDetector(ClipModel):
     """Batches clips, calls :meth:`predict`, and computes losses or detections from it.
 
     Args:
@@ -82,6 +84,7 @@ class ClipDetector(ClipModel, ABC):
             "cuda_graphs": cfg.MODEL.CUDA_GRAPHS,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
+            "memory": memory_arguments(cfg),
         }
 
     @abstractmethod
@@ -120,11 +123,36 @@ class ClipDetector(ClipModel, ABC):
             ValueError: in training mode, for an input without ``instances``.
         """
         clips = self.batch(batched_inputs)
-        layers = self.computed(self.predict, clips, all_layers=self.training and self.aux_loss)
+        # Without a gradient, earlier layers have nothing to learn.
+        all_layers = self.training and self.aux_loss and self.memory_reader is None
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.memory_reader is None):
+            layers = self.computed(self.predict, clips, all_layers=all_layers)
         if self.training:
             targets = [self._target(x, size) for x, size in zip(batched_inputs, clips.sizes)]
-            return self.criterion(layers, targets)
-        return self._detections(layers[-1], batched_inputs, clips)
+            return self.criterion([self._remembered(x, batched_inputs) for x in layers], targets)
+        sizes = _wanted_sizes(batched_inputs, clips)
+        return self._detections(self._remembered(layers[-1], batched_inputs), sizes)
+
+    def observe(self, batched_inputs: list[dict]) -> list[Observation]:
+        """See :meth:`ClipModel.observe`."""
+        clips = self.batch(batched_inputs)
+        layer = self.computed(self.predict, clips)[-1]
+        return [
+            Observation(layer.mapped(lambda value, b=b: value[b : b + 1].clone()), Instances(size))
+            for b, size in enumerate(_wanted_sizes(batched_inputs, clips))
+        ]
+
+    def conclude(self, observations: list[Observation], inputs: Sequence[dict]) -> list[dict]:
+        """See :meth:`ClipModel.conclude`."""
+        layer = LayerOutput.batched([observation.layer for observation in observations])
+        sizes = [observation.instances.image_size for observation in observations]
+        return self._detections(self._remembered(layer, inputs), sizes)
+
+    def _remembered(self, layer: LayerOutput, inputs: Sequence[dict]) -> LayerOutput:
+        """Return a layer with what the memories around the clips add to its action logits."""
+        if self.memory_reader is None:
+            return layer
+        return replace(layer, action_logits=self.memory_reader.change(layer, inputs))
 
     def explain(self, batched_inputs: list[dict], actions: Sequence[int]) -> list[dict]:
         """See :meth:`ClipModel.explain`.
@@ -135,7 +163,8 @@ class ClipDetector(ClipModel, ABC):
         self.check_explains(actions)
         clips = self.batch(batched_inputs)
         layer, attention = self.predict_with_attention(clips)
-        results = self._detections(layer, batched_inputs, clips)
+        layer = self._remembered(layer, batched_inputs)
+        results = self._detections(layer, _wanted_sizes(batched_inputs, clips))
         attention = attention[:, :, list(actions)]
         padding = clips.mask_at(*attention.shape[-2:])
         for result, maps, mask in zip(results, attention, padding):
@@ -155,13 +184,7 @@ class ClipDetector(ClipModel, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__}.predict_with_attention")
 
-    def _detections(
-        self, layer: LayerOutput, batched_inputs: list[dict], clips: ClipBatch
-    ) -> list[dict]:
-        sizes = [
-            (x.get("height", h), x.get("width", w))
-            for x, (h, w) in zip(batched_inputs, clips.sizes)
-        ]
+    def _detections(self, layer: LayerOutput, sizes: list[tuple[int, int]]) -> list[dict]:
         detections = detections_from_queries(
             layer,
             sizes,
@@ -210,3 +233,9 @@ class ClipDetector(ClipModel, ABC):
         boxes = boxes.to(self.pixel_mean.dtype)
         scale = boxes.new_tensor([width, height, width, height])
         return box_convert(boxes / scale, "xyxy", "cxcywh")
+
+
+def _wanted_sizes(batched_inputs: list[dict], clips: ClipBatch) -> list[tuple[int, int]]:
+    return [
+        (x.get("height", h), x.get("width", w)) for x, (h, w) in zip(batched_inputs, clips.sizes)
+    ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,9 +16,25 @@ from torch import nn
 from tubedet.errors import UserError
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.graph_capture import RecordedPrediction
+from tubedet.modeling.layer_output import LayerOutput
+from tubedet.modeling.memory_reader import MemoryReader
+from tubedet.modeling.memory_weights import READER
 
 
-class ClipModel(nn.Module):
+@dataclass
+class Observation:
+    """What a model sees in one clip, before it looks at the memory around it.
+
+    Attributes:
+        layer: the last layer, with B = 1.
+        instances: of the size in which boxes are wanted, with what else is known of the persons.
+    """
+
+    layer: LayerOutput
+    instances: Instances
+
+
+class ClipModel(nn.Module, ABC):
     """Holds a backbone and the statistics of its pixels, and makes batches of clips.
 
     Args:
@@ -27,12 +45,21 @@ class ClipModel(nn.Module):
             clips, and replay it; see :class:`RecordedPrediction`.
         pixel_mean: of RGB on 0..255.
         pixel_std: likewise.
+        memory: arguments of a :class:`MemoryReader`, whose model is trained no further, but for the
+            reader; None: no long-term context.
 
     Attributes:
         action_names: those of the checkpoint, see :func:`tubedet.load_model`; None: unknown.
+        memory_reader: what changes action logits by the memory around a clip; None: nothing.
+        gives_features: whether detections have ``action_features``, (Q, D) a clip, the vectors that
+            actions are read from and memories consist of.
+        fingerprint: what identifies the weights that memories are made with, where it is known,
+            see :func:`~tubedet.modeling.memory_weights.base_fingerprint`.
     """
 
     action_names: list[str] | None = None
+    fingerprint: str | None = None
+    gives_features = False
     pixel_mean: torch.Tensor
     pixel_std: torch.Tensor
 
@@ -45,8 +72,16 @@ class ClipModel(nn.Module):
         cuda_graphs: bool = False,
         pixel_mean: list[float],
         pixel_std: list[float],
+        memory: dict | None = None,
     ):
         super().__init__()
+        if memory is not None and person_only:
+            raise UserError(
+                "MODEL.MEMORY is for actions, but MODEL.PERSON_ONLY is True; set one of them to "
+                "False"
+            )
+        self._memory = memory
+        self.memory_reader: MemoryReader | None = None
         self.backbone = backbone
         self.person_only = person_only
         self.num_actions = 1 if person_only else num_actions
@@ -55,6 +90,56 @@ class ClipModel(nn.Module):
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             value = torch.tensor([v / 255 for v in values]).view(3, 1, 1, 1)
             self.register_buffer(name, value, persistent=False)
+
+    def add_memory_reader(self, feature_dim: int) -> None:
+        """Add what reads memories, if there is to be one, and freeze all else; called at the end.
+
+        Args:
+            feature_dim: channels D of the features of persons.
+        """
+        if self._memory is None:
+            return
+        for parameter in self.parameters():
+            parameter.requires_grad = False
+        self.memory_reader = MemoryReader(feature_dim=feature_dim, **self._memory)
+        self.gives_features = True
+
+    def train(self, mode: bool = True) -> ClipModel:
+        """Set the mode; beside a memory reader, the rest stays as it is for evaluation."""
+        super().train(mode)
+        if self.memory_reader is not None:
+            for name, child in self.named_children():
+                child.train(mode and name == READER)
+        return self
+
+    def with_features(
+        self, layers: list[LayerOutput], features: Iterable[torch.Tensor | None]
+    ) -> list[LayerOutput]:
+        """Return the layers with the features (B, Q, D) of each, if detections are to have them."""
+        if not self.gives_features:
+            return layers
+        return [replace(layer, action_features=x) for layer, x in zip(layers, features)]
+
+    @abstractmethod
+    def observe(self, batched_inputs: list[dict]) -> list[Observation]:
+        """Do all that needs no memory, for each clip.
+
+        Args:
+            batched_inputs: those of inference.
+        """
+
+    @abstractmethod
+    def conclude(self, observations: list[Observation], inputs: Sequence[dict]) -> list[dict]:
+        """Detect in what was observed; ``model(inputs)`` does both in one.
+
+        Args:
+            observations: of some clips, of one number of queries or given boxes each.
+            inputs: for each what is known of the memory around it, see
+                :meth:`MemoryReader.forward`; an empty dict: nothing.
+
+        Returns:
+            the results of inference.
+        """
 
     @property
     def device(self) -> torch.device:

@@ -162,6 +162,7 @@ class DeformableTubeR(ClipDetector):
             self.action_heads = nn.ModuleList(
                 _classifier(hidden_dim, self.num_outputs, prior) for _ in range(num_sets)
             )
+        self.add_memory_reader(hidden_dim)
 
     @classmethod
     def from_config(cls, cfg):
@@ -225,17 +226,18 @@ class DeformableTubeR(ClipDetector):
         wanted = slice(None) if all_layers else slice(-1, None)
         queries, boxes = queries[wanted], boxes[wanted]
         action_logits: Iterable[torch.Tensor | None] = [None] * len(queries)
+        action_features = queries
         if self.action_head is not None:
-            action_logits = self.action_head(queries, maps[-1], masks[len(maps) - 1])
+            action_features = self.action_head.gather(queries, maps[-1], masks[len(maps) - 1])
+            action_logits = self.action_head.classify(action_features)
         elif self.action_heads is not None:
             heads = heads_of_layers(self.action_heads, self.dec_layers)[wanted]
             action_logits = [head(x) for head, x in zip(heads, queries)]
         person_logits: Iterable[torch.Tensor | None] = [None] * len(queries)
         if self.person_head is not None:
             person_logits = self.person_head(queries)
-        for actions, layer_boxes, persons in zip(action_logits, boxes, person_logits):
-            outputs.append(LayerOutput(actions, layer_boxes, persons))
-        return outputs
+        layers = [LayerOutput(*layer) for layer in zip(action_logits, boxes, person_logits)]
+        return outputs + self.with_features(layers, action_features)
 
 
 def _check_options(box_refine: bool, two_stage: bool, detr_first: bool, aux_loss: bool) -> None:

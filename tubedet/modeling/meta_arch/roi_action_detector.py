@@ -8,6 +8,7 @@ The head and the rules for boxes are those of VideoMAE-Action-Detection
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,8 +22,10 @@ from tubedet.modeling.box_action_loss import LOSSES, REDUCTIONS, box_action_loss
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.given_boxes import GivenBoxes
 from tubedet.modeling.heads import RoIActionHead
+from tubedet.modeling.layer_output import LayerOutput
+from tubedet.modeling.memory_reader import memory_arguments
 
-from .clip_model import ClipModel
+from .clip_model import ClipModel, Observation
 
 
 @META_ARCH_REGISTRY.register()
@@ -117,6 +120,7 @@ class RoIActionDetector(ClipModel):
             dropout=dropout,
             action_prior=0.5 if exclusive else action_prior,
         )
+        self.add_memory_reader(sum(shapes[name].channels for name in self.in_features))
 
     @classmethod
     def from_config(cls, cfg):
@@ -129,6 +133,7 @@ class RoIActionDetector(ClipModel):
             "cuda_graphs": cfg.MODEL.CUDA_GRAPHS,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
+            "memory": memory_arguments(cfg),
             "in_features": roi.IN_FEATURES,
             "boxes": GivenBoxes(
                 inclusive_pixels=roi.INCLUSIVE_PIXELS,
@@ -179,6 +184,10 @@ class RoIActionDetector(ClipModel):
         """
         if self.training:
             return self._losses(batched_inputs)
+        return self.conclude(self.observe(batched_inputs), batched_inputs)
+
+    def observe(self, batched_inputs: list[dict]) -> list[Observation]:
+        """See :meth:`ClipModel.observe`."""
         clips = self.batch(batched_inputs)
         results, regions = [], []
         for x, size in zip(batched_inputs, clips.sizes):
@@ -189,16 +198,35 @@ class RoIActionDetector(ClipModel):
             )
             results.append(_given(proposals[kept], boxes, size, stored))
             regions.append(region)
-        logits = at_least_float32(self.action_logits(clips, regions))
-        scores = logits.softmax(1) if self.exclusive else logits.sigmoid()
+        features = self.box_features(clips, regions)
+        logits = at_least_float32(self.action_head.classify(features))
         rows = [len(region) for region in regions]
-        for instances, action_scores in zip(results, scores.split(rows)):
+        observations = []
+        for instances, own_logits, own in zip(results, logits.split(rows), features.split(rows)):
             for name, value in instances.get_fields().items():
                 instances.set(name, _on_device(value, self.device))
+            boxes = instances.pred_boxes.tensor[None]
+            layer = LayerOutput(own_logits[None], boxes, action_features=own[None])
+            observations.append(Observation(layer, instances))
+        return observations
+
+    def conclude(self, observations: list[Observation], inputs: Sequence[dict]) -> list[dict]:
+        """See :meth:`ClipModel.conclude`; the numbers of boxes may differ."""
+        results = []
+        for observation, clip_input in zip(observations, inputs, strict=True):
+            layer = observation.layer
+            instances = observation.instances[:]  # which may be concluded from once more
+            logits: Any = layer.action_logits
+            if self.memory_reader is not None:
+                logits = self.memory_reader.change(layer, [clip_input])
+            scores = (logits.softmax(-1) if self.exclusive else logits.sigmoid())[0]
             if self.score_times_box:
-                action_scores = action_scores * instances.scores[:, None].to(scores.dtype)
-            instances.action_scores = action_scores
-        return [{"instances": instances} for instances in results]
+                scores = scores * instances.scores[:, None].to(scores.dtype)
+            instances.action_scores = scores
+            if self.gives_features and layer.action_features is not None:
+                instances.action_features = layer.action_features[0]
+            results.append({"instances": instances})
+        return results
 
     def action_logits(self, clips: ClipBatch, regions: list[torch.Tensor]) -> torch.Tensor:
         """Classify regions of clips.
@@ -211,12 +239,16 @@ class RoIActionDetector(ClipModel):
         Returns:
             logits (n + n' + ..., A), in this order.
         """
+        return self.action_head.classify(self.box_features(clips, regions))
+
+    def box_features(self, clips: ClipBatch, regions: list[torch.Tensor]) -> torch.Tensor:
+        """Return what is within regions, (n + n' + ..., D); arguments as of the logits."""
         maps = self.computed(self.feature_maps, clips)
         rows = [
             torch.cat((boxes.new_full((len(boxes), 1), index), boxes), 1)
             for index, boxes in enumerate(regions)
         ]
-        return self.action_head(maps, to_device(torch.cat(rows), self.device))
+        return self.action_head.features(maps, to_device(torch.cat(rows), self.device))
 
     def feature_maps(self, clips: ClipBatch) -> list[torch.Tensor]:
         """Return the maps that boxes are aligned to, (B, C, H', W') each, pooled in time."""
@@ -234,7 +266,13 @@ class RoIActionDetector(ClipModel):
                 given, scores = proposals.proposal_boxes.tensor, proposals.scores.flatten()
             chosen.append(self.boxes.for_training(boxes, actions, given, scores, size))
         regions, labels = zip(*chosen)
-        logits = self.action_logits(clips, list(regions))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.memory_reader is None):
+            features = self.box_features(clips, list(regions))
+            logits = self.action_head.classify(features)
+        if self.memory_reader is not None:
+            rows = [len(region) for region in regions]
+            pairs = zip(features.split(rows), batched_inputs)
+            logits = logits + torch.cat([self.memory_reader(x[None], [y])[0] for x, y in pairs])
         actions = to_device(torch.cat(labels), self.device)
         return {"loss_ce": self.loss_weight * box_action_loss(logits, actions, **self.loss)}
 

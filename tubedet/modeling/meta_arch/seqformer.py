@@ -103,6 +103,7 @@ class SeqFormer(ClipDetector):
             if not self.exclusive:
                 set_prior(action_head, action_prior)
             box_head.start_at_references(size_logit=-2.0 if index == 0 else 0.0)
+        self.add_memory_reader(hidden_dim)
 
     @classmethod
     def from_config(cls, cfg):
@@ -144,7 +145,7 @@ class SeqFormer(ClipDetector):
         )
         action_heads = heads_of_layers(self.action_heads, self.dec_layers)
         wanted = slice(None) if all_layers else slice(-1, None)
-        return [
+        layers = [
             LayerOutput(
                 action_logits=action_head(instances),
                 boxes=frame_boxes[:, self.num_steps // 2],
@@ -154,6 +155,7 @@ class SeqFormer(ClipDetector):
                 queries[wanted], boxes[wanted], action_heads[wanted]
             )
         ]
+        return self.with_features(layers, queries[wanted])
 
     def _check_num_frames(self, num_frames: int) -> None:
         stride, rest = divmod(num_frames, self.num_steps)

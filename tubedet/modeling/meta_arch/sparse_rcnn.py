@@ -107,6 +107,7 @@ class SparseRCNN(ClipDetector):
             canonical_box_size=canonical_box_size,
             action_prior=None if self.exclusive else action_prior,
         )
+        self.add_memory_reader(dim)
 
     @classmethod
     def from_config(cls, cfg):
@@ -154,7 +155,8 @@ class SparseRCNN(ClipDetector):
         )
         if not all_layers:
             stages = stages[-1:]
-        return [
-            LayerOutput(action_logits=logits, boxes=box_convert(boxes / size, "xyxy", "cxcywh"))
-            for logits, boxes in stages
+        layers = [
+            LayerOutput(stage.logits, box_convert(stage.boxes / size, "xyxy", "cxcywh"))
+            for stage in stages
         ]
+        return self.with_features(layers, [stage.features for stage in stages])

@@ -95,6 +95,7 @@ class STMixer(ClipDetector):
             for decoder_stage in self.stm_head.decoder_stages:
                 classifier: Any = decoder_stage.fc_action
                 set_prior(classifier, action_prior)
+        self.add_memory_reader(2 * dim)
 
     @classmethod
     def from_config(cls, cfg):
@@ -139,7 +140,7 @@ class STMixer(ClipDetector):
         sides = filled(clips.sizes)[:, None]
         padded_sides = filled([tuple(clips.tensor.shape[-2:])])[0]
         stages = self.stm_head(maps, sides, padded_sides, all_stages=all_layers)
-        return [
+        layers = [
             LayerOutput(
                 action_logits=stage.action_logits,
                 boxes=box_fractions(stage.state, sides),
@@ -147,3 +148,4 @@ class STMixer(ClipDetector):
             )
             for stage in stages
         ]
+        return self.with_features(layers, [stage.action_features for stage in stages])

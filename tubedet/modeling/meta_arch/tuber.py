@@ -124,6 +124,7 @@ class TubeR(ClipDetector):
                 mask_context=mask_context,
                 repeat_equal_work=repeat_equal_work,
             )
+        self.add_memory_reader(hidden_dim)
 
     @classmethod
     def from_config(cls, cfg):
@@ -154,6 +155,8 @@ class TubeR(ClipDetector):
         for layer in layers:
             if layer.action_logits is not None:
                 layer.action_logits = layer.action_logits[:, rows]
+            if layer.action_features is not None:
+                layer.action_features = layer.action_features[:, rows]
             layer.boxes = layer.boxes[:, rows]
             if not self.exclusive and layer.person_logits is not None:
                 layer.person_logits = layer.person_logits[:, rows]
@@ -182,11 +185,14 @@ class TubeR(ClipDetector):
 
         boxes = self.box_head(queries)
         action_logits: Iterable[torch.Tensor | None] = [None] * len(queries)
+        gathered = queries
         if self.action_head is not None:
-            action_logits = self.action_head(queries, features, mask)
+            gathered = self.action_head.gather(queries, features, mask)
+            action_logits = self.action_head.classify(gathered)
         person_logits: Iterable[torch.Tensor | None] = [None] * len(queries)
         if self.person_head is not None and self.exclusive:
             person_logits = [self.person_head(features.mean((2, 3, 4)))] * len(queries)
         elif self.person_head is not None:
             person_logits = self.person_head(queries)
-        return [LayerOutput(*layer) for layer in zip(action_logits, boxes, person_logits)]
+        layers = [LayerOutput(*layer) for layer in zip(action_logits, boxes, person_logits)]
+        return self.with_features(layers, gathered)

@@ -23,12 +23,14 @@ class DecodedLayer:
         queries: (N, Q, C), normed.
         boxes: (N, Q, 4), cxcywh as fractions of the unpadded clip.
         action_logits: (N, Q, K); None without classes.
+        class_vectors: (N, Q, K, C), of which they are made; None without classes.
         class_attention: (N, Q, K, H, W), where each class looks; None if it was not asked for.
     """
 
     queries: torch.Tensor
     boxes: torch.Tensor
     action_logits: torch.Tensor | None = None
+    class_vectors: torch.Tensor | None = None
     class_attention: torch.Tensor | None = None
 
 
@@ -175,7 +177,7 @@ class ClassQueryDecoder(nn.Module):
         logits = None
         if classes is not None:
             logits = self.action_dropout(self.cls_norm2(classes)).mean(-1)
-        return DecodedLayer(queries, box_head.refine(queries, refined), logits)
+        return DecodedLayer(queries, box_head.refine(queries, refined), logits, classes)
 
     def _code(self, anchors):
         """Sine code (N, Q, 2 · C) of the anchors, in the order y, x, width, height."""

@@ -28,6 +28,7 @@ class StageOutput:
         temporal: likewise; None in a detector of persons.
         person_logits: (B, N, 2), person and no object; None if they were not asked for.
         action_logits: (B, N, K); None in a detector of persons, and as ``person_logits``.
+        action_features: (B, N, 2 · C), of which they are made; None likewise.
     """
 
     state: torch.Tensor
@@ -35,6 +36,7 @@ class StageOutput:
     temporal: torch.Tensor | None
     person_logits: torch.Tensor | None = None
     action_logits: torch.Tensor | None = None
+    action_features: torch.Tensor | None = None
 
 
 class SamplingMixing(nn.Module):
@@ -192,7 +194,8 @@ class STMixerStage(nn.Module):
             output.person_logits = self.human_fc_cls(self.human_cls_fcs(spatial))
             if temporal is not None:
                 both = torch.cat((spatial, temporal), dim=-1)
-                output.action_logits = self.fc_action(self.action_cls_fcs(both))
+                output.action_features = self.action_cls_fcs(both)
+                output.action_logits = self.fc_action(output.action_features)
         return output
 
     def _attend(self, branch, x, code, bias):
