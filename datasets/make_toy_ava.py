@@ -2,7 +2,9 @@
 """Writes a small data set of drawn people in the format of AVA.
 
 The videos are real mp4 files and the annotations have the files and the format of AVA v2.1. Written
-to $DETECTRON2_DATASETS/ava_toy it is the data sets `ava_toy_train` and `ava_toy_val`.
+to $DETECTRON2_DATASETS/ava_toy it is the data sets `ava_toy_train` and `ava_toy_val`. With
+--long-term, some actions can only be told from what was seen 10 s before: `ava_toy_long_train` and
+`ava_toy_long_val` in ava_toy_long.
 """
 
 import argparse
@@ -12,7 +14,7 @@ import multiprocessing
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -20,14 +22,18 @@ from typing import NamedTuple
 
 import av
 import numpy as np
-from toy_ava.film import FPS, HEIGHT, KEY_SECONDS, NUM_FRAMES, START_SECOND, WIDTH, Film
+from toy_ava.film import FPS, HEIGHT, KEY_SECONDS, START_SECOND, WIDTH, Film, num_frames
+from toy_ava.long_term import LONG_KEY_SECONDS, UNSCRIPTED_SECONDS, write_script
 from tqdm import tqdm
 
 _MARK = "README.txt"
 _LOCK = "unfinished.lock"
-_GENERATOR_VERSION = 1  # raise it whenever the same arguments give other videos or annotations
+# To be raised whenever the same arguments give other videos or annotations.
+_GENERATOR_VERSION = 1
+_LONG_TERM_VERSION = 1
 _ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _SPLITS = ("train", "val")
+_LONG_TERM_STREAM = 1  # keeps random numbers of scripts apart from those of videos
 _LABEL_MAPS = Path(__file__).resolve().parents[1] / "tubedet" / "data" / "datasets" / "label_maps"
 _LABEL_MAP_NAMES = (
     "ava_action_list_v2.1.pbtxt",
@@ -44,6 +50,36 @@ class OutputError(Exception):
     """The output folder cannot be used as it is."""
 
 
+class _Kind(NamedTuple):
+    """What differs between the data sets.
+
+    Attributes:
+        folder: name of the folder in $DETECTRON2_DATASETS.
+        num_videos: of training and validation.
+        key_seconds: the annotated seconds.
+        free_seconds: those that may be empty or excluded.
+        version: what the file that marks a finished set says.
+    """
+
+    folder: str
+    num_videos: tuple[int, int]
+    key_seconds: range
+    free_seconds: Sequence[int]
+    version: dict[str, int]
+
+
+_PLAIN = _Kind(
+    "ava_toy", (120, 20), KEY_SECONDS, KEY_SECONDS, {"generator_version": _GENERATOR_VERSION}
+)
+_LONG_TERM = _Kind(
+    "ava_toy_long",
+    (100, 20),
+    LONG_KEY_SECONDS,
+    UNSCRIPTED_SECONDS,
+    {"generator_version": _GENERATOR_VERSION, "long_term_version": _LONG_TERM_VERSION},
+)
+
+
 class _VideoPlan(NamedTuple):
     """What a worker needs to make one video; equal plans give equal videos."""
 
@@ -53,10 +89,17 @@ class _VideoPlan(NamedTuple):
     video_id: str
     empty_second: int | None
     path: Path
+    key_seconds: range
+    script: dict[int, int]
 
 
 def make_toy_ava(
-    output: Path, seed: int = 0, train_videos: int = 120, val_videos: int = 20, jobs: int = 2
+    output: Path,
+    seed: int = 0,
+    train_videos: int | None = None,
+    val_videos: int | None = None,
+    jobs: int = 2,
+    long_term: bool = False,
 ) -> bool:
     """Write the toy data set to `output`, all of it or nothing.
 
@@ -66,9 +109,10 @@ def make_toy_ava(
     Args:
         output: folder to make; it may exist if it is empty or holds the same toy data set.
         seed: source of everything random, >= 0. The set does not depend on `jobs`.
-        train_videos: number of training videos, each of len(KEY_SECONDS) key frames.
-        val_videos: number of validation videos.
+        train_videos: number of training videos; None: 120, or 100 with `long_term`.
+        val_videos: number of validation videos; None: 20.
         jobs: number of processes.
+        long_term: Make the set whose actions depend on what was seen 10 s before.
 
     Returns:
         True if the data set was written, False if it was there already.
@@ -78,6 +122,9 @@ def make_toy_ava(
             process.
         ValueError: an argument is out of range.
     """
+    kind = _LONG_TERM if long_term else _PLAIN
+    train_videos = kind.num_videos[0] if train_videos is None else train_videos
+    val_videos = kind.num_videos[1] if val_videos is None else val_videos
     for name, value, low in (
         ("seed", seed, 0),
         ("train_videos", train_videos, 1),
@@ -91,7 +138,7 @@ def make_toy_ava(
         "seed": seed,
         "train_videos": train_videos,
         "val_videos": val_videos,
-        "generator_version": _GENERATOR_VERSION,
+        **kind.version,
     }
     mark = _README.format(arguments=json.dumps(arguments))
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -99,7 +146,7 @@ def make_toy_ava(
         return False
     output.parent.mkdir(parents=True, exist_ok=True)
     with _unfinished_folder(output) as folder:
-        _write_data_set(folder, seed, {"train": train_videos, "val": val_videos}, jobs)
+        _write_data_set(folder, kind, seed, {"train": train_videos, "val": val_videos}, jobs)
         (folder / _MARK).write_text(mark)
     return True
 
@@ -148,7 +195,9 @@ def _unfinished_folder(output: Path) -> Iterator[Path]:
         os.replace(folder, output)
 
 
-def _write_data_set(folder: Path, seed: int, num_videos: dict[str, int], jobs: int) -> None:
+def _write_data_set(
+    folder: Path, kind: _Kind, seed: int, num_videos: dict[str, int], jobs: int
+) -> None:
     annotations, videos = folder / "annotations", folder / "videos"
     annotations.mkdir()
     videos.mkdir()
@@ -156,12 +205,19 @@ def _write_data_set(folder: Path, seed: int, num_videos: dict[str, int], jobs: i
     excluded, plans = {}, []
     for split in _SPLITS:
         rng = np.random.default_rng([seed, _SPLITS.index(split)])
-        empty_second, excluded_second = rng.choice(KEY_SECONDS, 2, replace=False).tolist()
+        empty_second, excluded_second = rng.choice(kind.free_seconds, 2, replace=False).tolist()
         split_ids = [ids.pop() for _ in range(num_videos[split])]
         excluded[split] = (split_ids[-1], excluded_second)
         plans += [
             _VideoPlan(
-                seed, split, i, video_id, None if i else empty_second, videos / f"{video_id}.mp4"
+                seed,
+                split,
+                i,
+                video_id,
+                None if i else empty_second,
+                videos / f"{video_id}.mp4",
+                kind.key_seconds,
+                _script(seed, split, i) if kind is _LONG_TERM else {},
             )
             for i, video_id in enumerate(split_ids)
         ]
@@ -181,21 +237,28 @@ def _write_data_set(folder: Path, seed: int, num_videos: dict[str, int], jobs: i
         )
         _write_lines(annotations / f"ava_file_names_{split}_v2.1.txt", sorted(names))
     _write_lines(
-        annotations / "ava_included_timestamps_v2.1.txt", [f"{s:04d}" for s in KEY_SECONDS]
+        annotations / "ava_included_timestamps_v2.1.txt", [f"{s:04d}" for s in kind.key_seconds]
     )
+    info = f"{HEIGHT},{WIDTH},{FPS},{START_SECOND},{num_frames(kind.key_seconds)}"
     _write_lines(
         annotations / "video_info.csv",
         ["video_id,height,width,fps,start_second,num_frames"]
-        + sorted(f"{p.video_id},{HEIGHT},{WIDTH},{FPS},{START_SECOND},{NUM_FRAMES}" for p in plans),
+        + sorted(f"{plan.video_id},{info}" for plan in plans),
     )
     for name in _LABEL_MAP_NAMES:
         shutil.copyfile(_LABEL_MAPS / name, annotations / name)
 
 
+def _script(seed: int, split: str, index: int) -> dict[int, int]:
+    """Return the script of a video; each two differ in the cues only, so no second tells them."""
+    rng = np.random.default_rng([seed, _SPLITS.index(split), index // 2, _LONG_TERM_STREAM])
+    return write_script(rng, swap_cues=index % 2 == 1)
+
+
 def _make_video(plan: _VideoPlan) -> list[str]:
     """Encode one video and return its rows of the annotation csv."""
     rng = np.random.default_rng([plan.seed, _SPLITS.index(plan.split), plan.index])
-    film = Film(rng, plan.empty_second)
+    film = Film(rng, plan.empty_second, plan.key_seconds, plan.script)
     rows = [
         f"{plan.video_id},{second:04d},{','.join(f'{edge:.3f}' for edge in box)},{action},{person}"
         for second, box, actions, person in film.annotations()
@@ -241,10 +304,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         argparse.Namespace: the options.
     """
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--output", type=Path, required=True, help="folder to make")
+    parser.add_argument(
+        "--output", type=Path, help="folder to make (default: the set's in $DETECTRON2_DATASETS)"
+    )
+    parser.add_argument(
+        "--long-term", action="store_true", help="make the set whose actions need a long memory"
+    )
     parser.add_argument("--seed", type=int, default=0, help="source of everything random")
-    parser.add_argument("--train-videos", type=int, default=120, help="number of training videos")
-    parser.add_argument("--val-videos", type=int, default=20, help="number of validation videos")
+    parser.add_argument("--train-videos", type=int, help="number of training videos")
+    parser.add_argument("--val-videos", type=int, help="number of validation videos")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="number of processes")
     return parser.parse_args(arguments)
 
@@ -252,14 +320,16 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     args = parse_arguments(arguments)
+    root = Path(os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets")))
+    output = args.output or root / (_LONG_TERM if args.long_term else _PLAIN).folder
     try:
         written = make_toy_ava(
-            args.output, args.seed, args.train_videos, args.val_videos, args.jobs
+            output, args.seed, args.train_videos, args.val_videos, args.jobs, args.long_term
         )
     except (OutputError, ValueError) as error:
         print(f"make_toy_ava.py: error: {error}", file=sys.stderr)
         return 2
-    print(f"{'Wrote' if written else 'Reusing'} the toy data set in {args.output}")
+    print(f"{'Wrote' if written else 'Reusing'} the toy data set in {output}")
     return 0
 
 

@@ -1,23 +1,31 @@
 """A toy film: shots with backgrounds and figures, its frames and its annotations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
 from toy_ava.figure import Capsule, Figure, bounding_box, draw
-from toy_ava.motion import CROUCH, FALL_DOWN, GET_UP, STAND, WALK, Performance, perform
+from toy_ava.motion import (
+    CROUCH,
+    FALL_DOWN,
+    GET_UP,
+    LISTEN,
+    STAND,
+    TALK,
+    WALK,
+    Performance,
+    perform,
+)
 
 WIDTH, HEIGHT, FPS = 96, 96, 15
 START_SECOND = 900  # the time of the first stored frame, as in AVA
 KEY_SECONDS = range(902, 914)
-NUM_FRAMES = 15 * FPS  # the last key frame is followed by almost two seconds
 
 # The action around key second t fills frames -8..+6, the middle of t-0.5 s and t+0.5 s to half a
 # frame, and the frames which 8 samples with a stride of 2 take.
 _FRAMES_BEFORE_KEY = 8
-_SEGMENTS = range(START_SECOND, START_SECOND + NUM_FRAMES // FPS + 1)
 _SUPERSAMPLING = 2
 _SHOT_SECONDS = (2, 5)
 # Shares of the pose classes; after each fall comes a getting up.
@@ -26,6 +34,11 @@ _WAVE_DECK = [True] * 3 + [False] * 2
 _FIGURE_COUNTS, _FIGURE_COUNT_SHARES = (1, 2, 3), (0.86, 0.12, 0.02)
 # Body heights as fractions of the frame height, by the number of figures in the shot.
 _BODY_HEIGHTS = {1: (0.52, 0.66), 2: (0.45, 0.54), 3: (0.3, 0.35)}
+
+
+def num_frames(key_seconds: range) -> int:
+    """Count the frames of a film; the last key frame is followed by almost two seconds."""
+    return (key_seconds.stop + 1 - START_SECOND) * FPS
 
 
 @dataclass
@@ -42,7 +55,9 @@ class _Role:
         pose = performance.pose(offset / FPS)
         frame = offset + _FRAMES_BEFORE_KEY
         before = self.performances.get(second - 1)
-        if before is not None and frame < 2:
+        # Nothing of the second before is visible at what a cue has decided.
+        is_blended = before is not None and performance.action not in (LISTEN, TALK)
+        if is_blended and frame < 2:
             last = before.pose((FPS - _FRAMES_BEFORE_KEY + frame) / FPS)
             pose = last.blend(pose, (frame + 1) / 3)
         return self.figure.capsules(pose, performance.facing)
@@ -60,18 +75,29 @@ class Film:
     Args:
         rng: source of everything random; equal states give equal films.
         empty_second: a key second at which nobody is in the frame, or None.
+        key_seconds: the seconds that are annotated.
+        script: action ids of seconds at which everybody does the same; other seconds are random.
     """
 
-    def __init__(self, rng: np.random.Generator, empty_second: int | None = None):
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        empty_second: int | None = None,
+        key_seconds: range = KEY_SECONDS,
+        script: Mapping[int, int] | None = None,
+    ):
         self._rng = rng
+        self._key_seconds = key_seconds
+        self._script = script or {}
         self._actions = _endless_deck(_DECK, rng)
         self._waves = _endless_deck(_WAVE_DECK, rng)
         self._next_person = 0
         self._shot_of_second: dict[int, _Shot] = {}
-        second = _SEGMENTS.start
-        while second < _SEGMENTS.stop:
+        segments = range(START_SECOND, key_seconds.stop + 2)
+        second = segments.start
+        while second < segments.stop:
             seconds = int(rng.integers(_SHOT_SECONDS[0], _SHOT_SECONDS[1] + 1))
-            stop = min(second + seconds, _SEGMENTS.stop)
+            stop = min(second + seconds, segments.stop)
             if second == empty_second:
                 stop = second + 1
             elif empty_second is not None and second < empty_second:
@@ -81,8 +107,8 @@ class Film:
             second = stop
 
     def frames(self) -> Iterator[np.ndarray]:
-        """Return the NUM_FRAMES frames (HEIGHT, WIDTH, 3) uint8 RGB in order."""
-        for index in range(NUM_FRAMES):
+        """Return the frames (HEIGHT, WIDTH, 3) uint8 RGB in order."""
+        for index in range(num_frames(self._key_seconds)):
             segment, frame = divmod(index + _FRAMES_BEFORE_KEY, FPS)
             second = START_SECOND + segment
             shot = self._shot_of_second[second]
@@ -93,7 +119,7 @@ class Film:
 
     def annotations(self) -> Iterator[tuple[int, tuple[float, ...], list[int], int]]:
         """(key second, box as fractions, action ids, person id) of every visible figure."""
-        for second in KEY_SECONDS:
+        for second in self._key_seconds:
             for role in self._shot_of_second[second].roles:
                 box = bounding_box(role.capsules(second, 0), WIDTH, HEIGHT)
                 yield second, box, role.performances[second].action_ids, role.person_id
@@ -122,7 +148,7 @@ class Film:
         x = float(rng.uniform(low, high))
         facing, tilt_sign = int(rng.choice([-1, 1])), 1
         for second in seconds:
-            action = next(self._actions)
+            action = self._script.get(second) or next(self._actions)
             waves = action in (STAND, WALK) and next(self._waves)
             speed = 0.0
             if action == WALK:

@@ -9,8 +9,11 @@ from toy_ava.figure import Pose
 
 # Ids of the official AVA label map.
 CROUCH, FALL_DOWN, GET_UP, STAND, WALK, HAND_WAVE = 3, 5, 6, 12, 14, 69
+BEND, DANCE = 1, 4
+LISTEN, TALK = 74, 79  # drawn alike, with a standing figure
 
 _LYING = 1.5  # tilt of a body on the ground, radians
+_FREQUENCIES = {WALK: (1.2, 1.6), CROUCH: (0.6, 0.9), BEND: (0.6, 0.9), DANCE: (1.0, 1.4)}
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,8 @@ class Performance:
     """One second of one figure, centred on a key frame.
 
     Attributes:
-        action: pose class, one of CROUCH, FALL_DOWN, GET_UP, STAND, WALK.
+        action: pose class, one of CROUCH, FALL_DOWN, GET_UP, STAND, WALK, BEND, DANCE; or LISTEN or
+            TALK.
         waves: whether the figure waves a hand at the same time.
         x: middle of the body in pixels at the key frame.
         facing: +1 or -1; the side the figure looks (and walks) to.
@@ -53,6 +57,8 @@ class Performance:
     @property
     def action_ids(self) -> list[int]:
         """Ids of all labels of this second, the pose class first."""
+        if self.action in (LISTEN, TALK):
+            return [STAND, self.action]
         return [self.action, HAND_WAVE] if self.waves else [self.action]
 
     def pose(self, time: float) -> Pose:
@@ -61,6 +67,8 @@ class Performance:
             pose = self._upright(self.frozen_from, 0.0)
         elif self.action in (FALL_DOWN, GET_UP):
             pose = self._falling(time if self.action == FALL_DOWN else -time)
+        elif self.action in _GESTURES:
+            pose = _GESTURES[self.action](self.frequency * time + self.phase)
         else:
             pose = self._upright(self.action, time)
         if self.raised:
@@ -101,7 +109,7 @@ def perform(
     """Draw the free parameters of one second of an action."""
     # A raised arm does not mean waving: many figures which do not wave hold one up as well.
     holds_arm = rng.random() < {STAND: 0.4, WALK: 0.4, CROUCH: 0.1}.get(action, 0.0)
-    frequency = {WALK: (1.2, 1.6), CROUCH: (0.6, 0.9)}.get(action, (1.0, 1.0))
+    frequency = _FREQUENCIES.get(action, (1.0, 1.0))
     side = str(rng.choice(["near", "far"]))
     # Standing figures hold postures of all the moving ones, so that one picture does not tell.
     frozen_from = int(rng.choice([WALK, CROUCH], p=[0.8, 0.2]))
@@ -162,3 +170,41 @@ def _bent(amount: float, arm: float) -> Pose:
         shoulder_far=arm - 0.15,
         elbow_far=0.4,
     )
+
+
+def _bow(cycle: float) -> Pose:
+    """Straight legs; the torso goes down to the front and some way up again."""
+    lean = 1.15 - 0.3 * cos(2 * pi * cycle)
+    return Pose(
+        x=0.0, lean=lean, shoulder_near=0.2, elbow_near=0.1, shoulder_far=-0.1, elbow_far=0.1
+    )
+
+
+def _dance(cycle: float) -> Pose:
+    """Spread legs; both arms are up, spread, and swing from side to side."""
+    swing = 0.35 * sin(2 * pi * cycle)
+    return Pose(
+        x=0.0,
+        lean=0.4 * swing,
+        hip_near=0.3,
+        hip_far=-0.3,
+        shoulder_near=pi - 0.65 + swing,
+        shoulder_far=pi + 0.65 + swing,
+    )
+
+
+def _converse(cycle: float) -> Pose:
+    """Straight legs; both forearms are held out and move up and down in turn."""
+    swing = 0.35 * sin(2 * pi * cycle)
+    return Pose(
+        x=0.0,
+        hip_near=0.1,
+        hip_far=-0.1,
+        shoulder_near=0.6,
+        elbow_near=1.1 + swing,
+        shoulder_far=0.6,
+        elbow_far=1.1 - swing,
+    )
+
+
+_GESTURES = {BEND: _bow, DANCE: _dance, LISTEN: _converse, TALK: _converse}

@@ -11,7 +11,7 @@ They live under ``$DETECTRON2_DATASETS`` (default: ``./datasets``), in this layo
                     video_info.csv                                    (optional)
     ava/frames/<video id>/<video id>_000001.jpg ...                   either frames at 30 fps
     ava/videos/<video id>.{mp4,mkv,webm,avi}                          or video files
-    ava_toy/                                                          the same layout
+    ava_toy/, ava_toy_long/                                           the same layout
     jhmdb/JHMDB-GT.pkl
           Frames/<class>/<video>/00001.png ...                        either frames
           videos/<class>/<video>.avi                                  or video files
@@ -55,6 +55,7 @@ _HOW_TO_GET_TOY = (
     "Data sets are looked for in $DETECTRON2_DATASETS ({root}). Make the toy data set with: "
     'python datasets/make_toy_ava.py --output "{folder}"'
 )
+_HOW_TO_GET_LONG_TOY = _HOW_TO_GET_TOY.replace(".py ", ".py --long-term ")
 _HOW_TO_GET_JHMDB = (
     "{path} does not exist. Data sets are looked for in $DETECTRON2_DATASETS ({root}); the section "
     "JHMDB-21 of docs/datasets.md says where to get this one."
@@ -112,9 +113,9 @@ def ava_files(root: str, *, split: str, version: str, how_to_get: str = "") -> A
 
 
 def register_all_ava(datasets_root: str) -> None:
-    """Register ``ava_v2.1_*``, ``ava_v2.2_*`` and ``ava_toy_*``, each with ``train`` and ``val``.
+    """Register ``ava_v2.1_*``, ``ava_v2.2_*``, ``ava_toy_*`` and ``ava_toy_long_*``.
 
-    Nothing has to exist yet: a missing file is an error when the data set is used.
+    Each has ``train`` and ``val``. Nothing has to exist yet: a missing file is an error when the data set is used.
 
     Args:
         datasets_root: value of ``$DETECTRON2_DATASETS``.
@@ -123,13 +124,14 @@ def register_all_ava(datasets_root: str) -> None:
         ("ava_v2.1", "ava", "v2.1", _HOW_TO_GET_AVA),
         ("ava_v2.2", "ava", "v2.2", _HOW_TO_GET_AVA),
         ("ava_toy", "ava_toy", "v2.1", _HOW_TO_GET_TOY),
+        ("ava_toy_long", "ava_toy_long", "v2.1", _HOW_TO_GET_LONG_TOY),
     ):
         root = os.path.join(datasets_root, folder)
         for split in ("train", "val"):
             hint = how_to_get.format(
                 root=datasets_root,
                 version=version,
-                folder=root if prefix == "ava_toy" else os.path.join(root, "annotations"),
+                folder=root if prefix.startswith("ava_toy") else os.path.join(root, "annotations"),
             )
             files = ava_files(root, split=split, version=version, how_to_get=hint)
             register_ava(f"{prefix}_{split}", files)
