@@ -33,7 +33,6 @@ _GENERATOR_VERSION = 1
 _LONG_TERM_VERSION = 1
 _ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _SPLITS = ("train", "val")
-_LONG_TERM_STREAM = 1  # keeps random numbers of scripts apart from those of videos
 _LABEL_MAPS = Path(__file__).resolve().parents[1] / "tubedet" / "data" / "datasets" / "label_maps"
 _LABEL_MAP_NAMES = (
     "ava_action_list_v2.1.pbtxt",
@@ -217,7 +216,7 @@ def _write_data_set(
                 None if i else empty_second,
                 videos / f"{video_id}.mp4",
                 kind.key_seconds,
-                _script(seed, split, i) if kind is _LONG_TERM else {},
+                write_script(seed, _SPLITS.index(split), i) if kind is _LONG_TERM else {},
             )
             for i, video_id in enumerate(split_ids)
         ]
@@ -247,12 +246,6 @@ def _write_data_set(
     )
     for name in _LABEL_MAP_NAMES:
         shutil.copyfile(_LABEL_MAPS / name, annotations / name)
-
-
-def _script(seed: int, split: str, index: int) -> dict[int, int]:
-    """Return the script of a video; each two differ in the cues only, so no second tells them."""
-    rng = np.random.default_rng([seed, _SPLITS.index(split), index // 2, _LONG_TERM_STREAM])
-    return write_script(rng, swap_cues=index % 2 == 1)
 
 
 def _make_video(plan: _VideoPlan) -> list[str]:

@@ -1,5 +1,6 @@
 import csv
 import fcntl
+import hashlib
 import shutil
 import sys
 from collections import Counter, defaultdict
@@ -126,6 +127,15 @@ def test_videos_are_h264_at_15_fps_with_close_key_pictures(toy):
 def test_the_same_arguments_give_the_same_files_with_any_number_of_processes(toy, tmp_path):
     generator.make_toy_ava(tmp_path / "again", **_ARGUMENTS, jobs=1)
     assert _contents(tmp_path / "again") == _contents(toy)
+
+
+def test_the_set_stays_as_it_was(toy):
+    arguments = '{"seed": 3, "train_videos": 2, "val_videos": 1, "generator_version": 1}'
+    assert (toy / "README.txt").read_text().splitlines()[-1] == arguments
+    files = sorted(p for p in (toy / "annotations").iterdir() if p.suffix in (".csv", ".txt"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    assert len(files) == 8
+    assert digest == "fb0ddcfe548b355096f6dc712dc43a8eccf848d484f7c9f4ce9ffdd6ca368e1d"
 
 
 def test_another_seed_gives_other_videos(toy):

@@ -11,7 +11,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 import tubedet
 from tubedet.data.datasets.builtin import UCF101_24_ACTIONS, ava_files, load_ucf101_24
 
-NAMES = [f"ava_{v}_{split}" for v in ("v2.1", "v2.2", "toy") for split in ("train", "val")]
+NAMES = [
+    f"ava_{v}_{split}" for v in ("v2.1", "v2.2", "toy", "toy_long") for split in ("train", "val")
+]
 LABEL_MAPS = Path(tubedet.__file__).parent / "data/datasets/label_maps"
 
 
@@ -24,7 +26,7 @@ def test_all_names_are_registered_with_their_metadata(name):
     root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
     split = name.rsplit("_", 1)[1]
     version = "v2.2" if "v2.2" in name else "v2.1"
-    folder = "ava_toy" if "toy" in name else "ava"
+    folder = name.rsplit("_", 1)[0] if "toy" in name else "ava"
     annotations = Path(root, folder, "annotations")
     assert Path(metadata.groundtruth_csv) == annotations / f"ava_{split}_{version}.csv"
     assert Path(metadata.exclusions_csv) == (
@@ -79,7 +81,8 @@ def test_missing_data_say_where_they_belong_and_how_to_get_them(tmp_path):
     code = (
         "import tubedet.data\n"
         "from detectron2.data import DatasetCatalog\n"
-        "for name in ('ava_v2.2_val', 'ava_toy_train', 'jhmdb_split2_test', 'ucf101_24_test'):\n"
+        "for name in ('ava_v2.2_val', 'ava_toy_train', 'ava_toy_long_val', 'jhmdb_split2_test',\n"
+        "    'ucf101_24_test'):\n"
         "    try:\n"
         "        DatasetCatalog.get(name)\n"
         "    except FileNotFoundError as error:\n"
@@ -95,10 +98,11 @@ def test_missing_data_say_where_they_belong_and_how_to_get_them(tmp_path):
         cwd=Path(tubedet.__file__).parents[2],
         check=True,
     )
-    real, toy, jhmdb, ucf = result.stdout.splitlines()
+    real, toy, long_toy, jhmdb, ucf = result.stdout.splitlines()
     assert str(root / "ava/annotations/ava_val_v2.2.csv") in real
     assert "$DETECTRON2_DATASETS" in real and "ava_v2.2.zip" in real
     assert f'make_toy_ava.py --output "{root}/ava_toy"' in toy
+    assert f'make_toy_ava.py --long-term --output "{root}/ava_toy_long"' in long_toy
     assert f"{root}/jhmdb/JHMDB-GT.pkl" in jhmdb and "docs/datasets.md" in jhmdb
     assert f"{root}/ucf101_24/pyannot.pkl" in ucf and "UCF101v2-GT.pkl" in ucf
 

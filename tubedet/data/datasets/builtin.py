@@ -115,7 +115,8 @@ def ava_files(root: str, *, split: str, version: str, how_to_get: str = "") -> A
 def register_all_ava(datasets_root: str) -> None:
     """Register ``ava_v2.1_*``, ``ava_v2.2_*``, ``ava_toy_*`` and ``ava_toy_long_*``.
 
-    Each has ``train`` and ``val``. Nothing has to exist yet: a missing file is an error when the data set is used.
+    Each has ``train`` and ``val``. Nothing has to exist yet: a missing file is an error when the
+    data set is used.
 
     Args:
         datasets_root: value of ``$DETECTRON2_DATASETS``.
