@@ -19,36 +19,6 @@ def add_architecture_keys(cfg: CN) -> None:
     _add_criterion_keys(cfg)
 
 
-def add_memory_keys(cfg: CN) -> None:
-    """Add the node of long-term context, which every architecture has.
-
-    Args:
-        cfg: changed in place.
-    """
-    cfg.MODEL.MEMORY = CN()
-    # Persons read what was seen around the clip. All but the layers that read is frozen: train a
-    # model, write what it sees with `tubedet build-memory`, then train these layers.
-    cfg.MODEL.MEMORY.ENABLED = False
-    # Folder written by `tubedet build-memory`, for trainings and evaluations on data sets. Videos
-    # that are detected in need none.
-    cfg.MODEL.MEMORY.STORE = ""
-    # Seconds before and after the key frame.
-    cfg.MODEL.MEMORY.WINDOW = 30
-    # Read only what was before the key frame, as live video needs it.
-    cfg.MODEL.MEMORY.PAST_ONLY = False
-    # What is stored of each second: the surest persons of at least this probability.
-    cfg.MODEL.MEMORY.PERSONS_PER_SECOND = 5
-    cfg.MODEL.MEMORY.PERSON_THRESH = 0.5
-    # Learned queries of the two steps that compress what was read.
-    cfg.MODEL.MEMORY.NUM_QUERIES = [16, 32]
-    # Channels of the layers that read.
-    cfg.MODEL.MEMORY.HIDDEN_DIM = 256
-    cfg.MODEL.MEMORY.NUM_HEADS = 8
-    cfg.MODEL.MEMORY.FEEDFORWARD_DIM = 1024
-    # Of attention weights, feed-forward layers and residuals.
-    cfg.MODEL.MEMORY.DROPOUT = 0.1
-
-
 def add_vit_keys(cfg: CN) -> None:
     """Add the node of the video ViTs.
 

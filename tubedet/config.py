@@ -5,7 +5,6 @@ from detectron2.config import CfgNode as CN
 
 from tubedet.architecture_config import (
     add_architecture_keys,
-    add_memory_keys,
     add_slowfast_keys,
     add_vit_keys,
 )
@@ -121,7 +120,7 @@ def _add_model_keys(cfg: CN) -> None:
 
     add_vit_keys(cfg)
     add_slowfast_keys(cfg)
-    add_memory_keys(cfg)
+    _add_memory_keys(cfg)
     add_architecture_keys(cfg)
 
     cfg.MODEL.INIT = CN()
@@ -132,6 +131,34 @@ def _add_model_keys(cfg: CN) -> None:
     cfg.MODEL.INIT.TRANSFORMER = ""
     # Loading stops when a source fills a smaller share of the model, or of the part it is for.
     cfg.MODEL.INIT.MIN_MATCHED = 0.9
+
+
+def _add_memory_keys(cfg: CN) -> None:
+    cfg.MODEL.MEMORY = CN()
+    # Persons read what was seen around the clip. All but the layers that read is frozen: train a
+    # model, write what it sees with `tubedet build-memory`, then train these layers.
+    cfg.MODEL.MEMORY.ENABLED = False
+    # Folder written by `tubedet build-memory`, for trainings and evaluations on data sets. Videos
+    # that are detected in need none.
+    cfg.MODEL.MEMORY.STORE = ""
+    # Seconds before and after the key frame.
+    cfg.MODEL.MEMORY.WINDOW = 30
+    # Read only what was before the key frame, as live video needs it.
+    cfg.MODEL.MEMORY.PAST_ONLY = False
+    # Most persons of a second that are remembered, the surest ones.
+    cfg.MODEL.MEMORY.PERSONS_PER_SECOND = 5
+    # Their least probability.
+    cfg.MODEL.MEMORY.PERSON_THRESH = 0.5
+    # Learned queries of the two steps that compress what was read.
+    cfg.MODEL.MEMORY.NUM_QUERIES = [16, 32]
+    # Channels of the layers that read.
+    cfg.MODEL.MEMORY.HIDDEN_DIM = 256
+    # Their attention heads.
+    cfg.MODEL.MEMORY.NUM_HEADS = 8
+    # Hidden channels of their feed-forward layers.
+    cfg.MODEL.MEMORY.FEEDFORWARD_DIM = 1024
+    # Of attention weights, feed-forward layers and residuals.
+    cfg.MODEL.MEMORY.DROPOUT = 0.1
 
 
 def _add_proposal_keys(cfg: CN) -> None:

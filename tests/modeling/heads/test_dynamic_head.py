@@ -87,8 +87,8 @@ def test_every_stage_equals_the_published(case, head):
 
     regions = seen[0][0][2].transpose(1, 2).unflatten(2, (7, 7))
     assert_close(regions[:, :4], case.outputs["out/roi_stage0_channels0to3"], 1e-6)
-    for i, (logits, refined) in enumerate(outputs):
-        (_, given_boxes, _), (_, _, features) = seen[i]
+    for i, (logits, refined, *_) in enumerate(outputs):
+        (_, given_boxes, _), (_, _, features, _) = seen[i]
         levels = assign_boxes_to_levels([Boxes(b) for b in given_boxes], 2, 5, 224, 4)
         assert levels.view(2, -1).tolist() == case.outputs["out/levels"][i].tolist()
         assert_close(logits, case.outputs["out/logits"][i], 1e-5)
@@ -98,7 +98,7 @@ def test_every_stage_equals_the_published(case, head):
 
     total = sum(
         (logits * inputs["grad_logits"][i]).sum() + (refined * inputs["grad_boxes"][i]).sum()
-        for i, (logits, refined) in enumerate(outputs)
+        for i, (logits, refined, *_) in enumerate(outputs)
     )
     total.backward()
     parameters = dict(head.named_parameters(prefix="head"))
@@ -151,7 +151,7 @@ def test_half_precision_maps_keep_float32_boxes(case, head):
     boxes = torch.from_numpy(case.outputs["out/proposal_boxes"])
     proposals = case.state_dict()["init_proposal_features.weight"].expand(2, -1, -1)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        (logits, refined), *_ = head([x.bfloat16() for x in levels], boxes, proposals)
+        (logits, refined, *_), *_ = head([x.bfloat16() for x in levels], boxes, proposals)
     assert logits.dtype == torch.bfloat16 and refined.dtype == torch.float32
     expected = case.outputs["out/boxes"][0]
     np.testing.assert_allclose(refined, expected, rtol=0, atol=0.01 * np.abs(expected).max())
