@@ -1,11 +1,12 @@
 r"""Write what a model sees in each second of the videos of data sets, for long-term context.
 
-    tubedet build-memory --config-file configs/AVA/TubeR_CSN50_AVA21.yaml --output memories \
+    tubedet build-memory --config-file configs/long_term/TubeR_CSN50_AVA21.yaml --output memories \
         --num-gpus 8 MODEL.WEIGHTS base.pth
 
 DIR gets a folder for each video of DATASETS.TRAIN and DATASETS.TEST, or of --datasets. A training
 with MODEL.MEMORY.ENABLED True, MODEL.MEMORY.STORE DIR and the same MODEL.WEIGHTS then trains the
-layers that read it, and nothing else. After an interruption of any kind the same command goes on.
+layers that read it, and nothing else. Here it is the same whether MODEL.MEMORY.ENABLED is set. After
+an interruption of any kind the same command goes on.
 """
 
 from __future__ import annotations
