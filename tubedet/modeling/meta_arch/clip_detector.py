@@ -123,9 +123,9 @@ class ClipDetector(ClipModel):
             ValueError: in training mode, for an input without ``instances``.
         """
         clips = self.batch(batched_inputs)
-        # Without a gradient, earlier layers have nothing to learn.
+        # Earlier layers that are frozen have nothing to learn.
         all_layers = self.training and self.aux_loss and self.memory_reader is None
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.memory_reader is None):
+        with self.without_gradients():
             layers = self.computed(self.predict, clips, all_layers=all_layers)
         if self.training:
             targets = [self._target(x, size) for x, size in zip(batched_inputs, clips.sizes)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -111,6 +112,10 @@ class ClipModel(nn.Module, ABC):
             for name, child in self.named_children():
                 child.train(mode and name == READER)
         return self
+
+    def without_gradients(self) -> contextlib.AbstractContextManager:
+        """Return the context of what is frozen: all but a memory reader, nothing without one."""
+        return contextlib.nullcontext() if self.memory_reader is None else torch.no_grad()
 
     def with_features(
         self, layers: list[LayerOutput], features: Iterable[torch.Tensor | None]

@@ -266,7 +266,7 @@ class RoIActionDetector(ClipModel):
                 given, scores = proposals.proposal_boxes.tensor, proposals.scores.flatten()
             chosen.append(self.boxes.for_training(boxes, actions, given, scores, size))
         regions, labels = zip(*chosen)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.memory_reader is None):
+        with self.without_gradients():
             features = self.box_features(clips, list(regions))
             logits = self.action_head.classify(features)
         if self.memory_reader is not None:
