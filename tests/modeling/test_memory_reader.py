@@ -149,9 +149,11 @@ def test_every_architecture_starts_as_its_base_and_trains_the_reader_alone(name)
     assert not model.backbone.training and model.memory_reader.training
 
 
-def test_a_detector_of_persons_has_no_memory():
+def test_persons_and_tubes_have_no_memory():
     with pytest.raises(UserError, match="MODEL.MEMORY is for actions, but MODEL.PERSON_ONLY"):
         small_detector("persons", opts=READER)
+    with pytest.raises(UserError, match="MODEL.CLASS_QUERY.FRAMES is 'all'; choose 'key'"):
+        small_detector("ClassQueryTubes", opts=READER)
 
 
 def test_reading_layers_train_under_autocast_and_are_prepared_for_it():

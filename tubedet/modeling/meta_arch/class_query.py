@@ -129,6 +129,11 @@ class ClassQueryDetector(ClipDetector):
         self.box_head = BoxHead(hidden_dim)
         self.box_head.start_at_references()
         self.person_head = nn.Linear(hidden_dim, 3)
+        if self.num_steps > 1 and self.has_memory:
+            raise UserError(
+                "MODEL.MEMORY is for key frames at seconds, but MODEL.CLASS_QUERY.FRAMES is 'all'; "
+                "choose 'key', or set MODEL.MEMORY.ENABLED to False"
+            )
         self.add_memory_reader(hidden_dim)
 
     @classmethod

@@ -92,6 +92,11 @@ class ClipModel(nn.Module, ABC):
             value = torch.tensor([v / 255 for v in values]).view(3, 1, 1, 1)
             self.register_buffer(name, value, persistent=False)
 
+    @property
+    def has_memory(self) -> bool:
+        """Whether the model has a memory reader, or will have one when it is complete."""
+        return self._memory is not None
+
     def add_memory_reader(self, feature_dim: int) -> None:
         """Add what reads memories, if there is to be one, and freeze all else; called at the end.
 
