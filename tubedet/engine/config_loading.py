@@ -1,7 +1,8 @@
 """Configs from yaml files and the command line, checked before any work is done."""
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import yaml
 from detectron2.config import CfgNode, get_cfg
@@ -79,6 +80,22 @@ def load_released_config(name: str) -> CfgNode:
     release = find_release(name, detector=True)
     assert release.config is not None  # a whole detector has one
     return load_config(get_config_file(release.config), ["MODEL.WEIGHTS", name])
+
+
+def configurable_by_name(init: Callable) -> Callable:
+    """Let a ``@configurable`` constructor take the name of a released model as its config.
+
+    Args:
+        init: the constructor.
+    """
+
+    @functools.wraps(init)
+    def init_by_name(self, *args, **kwargs):
+        if args and isinstance(args[0], str):
+            args = (load_released_config(args[0]), *args[1:])
+        init(self, *args, **kwargs)
+
+    return init_by_name
 
 
 def weight_sources(cfg: CfgNode) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import math
 import os
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
-from detectron2.structures import Instances
 from torch import nn
 
 from tubedet.data.dataset_mapper import ClipDatasetMapper
@@ -22,33 +20,24 @@ from tubedet.data.read_ahead import ReadAhead
 from tubedet.data.video.sources import FrameSource, open_frame_source
 from tubedet.data.video.video_file import VideoError
 from tubedet.engine.config_checks import check_device
-from tubedet.engine.config_loading import load_released_config
+from tubedet.engine.config_loading import configurable_by_name
 from tubedet.engine.evaluation_precision import AMP_DTYPES
 from tubedet.engine.model_loading import load_model
 from tubedet.modeling import prepare_for_inference
 
 from .action_names import find_actions, names_and_origin
 from .clip_inference import ClipInference, check_explains
-from .key_frame_clips import KeyFrameClip, KeyFrameClips
+from .detected_video import DetectedVideo
+from .key_frame_clips import KeyFrameClips
 from .key_frame_results import DetectedFrame, KeyFrameResult
 from .person_boxes import as_box_source
 from .person_boxes.sources import FindPersons, check_person_boxes
 from .read_frames import ReadFrame, read_frames
+from .waiting_clips import WaitingClips
 from .waiting_frames import WaitingFrames
+from .whole_video import VideoResult, detect_whole_video
 
 Source = str | os.PathLike | int | Iterable[np.ndarray] | FrameSource
-
-
-def _configurable_by_name(init: Callable) -> Callable:
-    """Let a ``@configurable`` constructor take the name of a released model as its config."""
-
-    @functools.wraps(init)
-    def init_by_name(self, *args, **kwargs):
-        if args and isinstance(args[0], str):
-            args = (load_released_config(args[0]), *args[1:])
-        init(self, *args, **kwargs)
-
-    return init_by_name
 
 
 class VideoActionDetector:
@@ -91,8 +80,11 @@ class VideoActionDetector:
             and, perhaps, a score. None: for models that find persons.
         explain: columns of actions whose attention results have, see :class:`.KeyFrameResult`. It
             comes with the detections, in the same pass. :meth:`from_config` takes their names.
+        action_names: A names of the model's actions, which results have; empty: none are known.
+            :meth:`from_config` takes those of :func:`~tubedet.inference.action_names_of`.
 
     Attributes:
+        action_names: as a list.
         device: where the model runs.
         explained: the columns of ``explain``.
 
@@ -101,7 +93,7 @@ class VideoActionDetector:
             model cannot explain these actions.
     """
 
-    @_configurable_by_name
+    @configurable_by_name
     @configurable
     def __init__(
         self,
@@ -118,6 +110,7 @@ class VideoActionDetector:
         batch_size: int = 1,
         person_boxes: Any = None,
         explain: Sequence[int] = (),
+        action_names: Sequence[str] = (),
     ):
         self._person_boxes = as_box_source(person_boxes)
         self._detect_clips = ClipInference(
@@ -126,6 +119,7 @@ class VideoActionDetector:
         self.explained = self._detect_clips.explained
         self.model = self._detect_clips.model
         self.device = self._detect_clips.device
+        self.action_names = list(action_names)
         self.batch_size = batch_size
         self.augmentations = T.AugmentationList(augmentations)
         self.num_frames = num_frames
@@ -180,13 +174,15 @@ class VideoActionDetector:
         evaluation = ClipDatasetMapper.from_config(cfg, is_train=False)
         sampling = ("num_frames", "frame_stride", "frame_shift", "fps")
         shared = ("augmentations", *sampling, "min_decoded_side")
+        action_names = names_and_origin(cfg, model)[0]
         return {
             "model": prepare_for_inference(model, AMP_DTYPES.get(amp or "")),
             "amp": amp,
             "compile": compile,
             "batch_size": batch_size,
             "person_boxes": person_boxes,
-            "explain": find_actions(names_and_origin(cfg, model)[0], explain),
+            "explain": find_actions(action_names, explain),
+            "action_names": action_names,
             **{key: evaluation[key] for key in shared},
         }
 
@@ -223,6 +219,46 @@ class VideoActionDetector:
         """
         clips = self._key_frame_clips(every, start, end)
         return self._results(*self._opened(source), clips, images)
+
+    def detect(
+        self,
+        source: Source,
+        *,
+        every: float = 1.0,
+        start: float = 0.0,
+        end: float | None = None,
+        person_threshold: float = 0.5,
+        smoothing: float = 1.0,
+        progress: Callable[[float], object] | None = None,
+    ) -> VideoResult:
+        """Detect in a whole video, follow its persons, and keep what was found.
+
+        Memory grows with the number of persons at key frames: no frame is kept.
+
+        Args:
+            source: see :meth:`__call__`.
+            every: likewise.
+            start: likewise.
+            end: likewise.
+            person_threshold: lowest probability of a person who is followed and kept.
+            smoothing: of the action scores, see :class:`~tubedet.inference.tracking.PersonTracker`.
+            progress: called with the time of every key frame.
+
+        Raises:
+            VideoError, ValueError: see :meth:`__call__`.
+        """
+        opened, owned = self._opened(source)
+        with owned:
+            return detect_whole_video(
+                self,
+                opened,
+                every=every,
+                start=start,
+                end=end,
+                person_threshold=person_threshold,
+                smoothing=smoothing,
+                progress=progress,
+            )
 
     def frames(
         self, source: Source, *, every: float = 1.0, start: float = 0.0, end: float | None = None
@@ -323,75 +359,40 @@ class VideoActionDetector:
         keep_frames: bool,
         images: bool,
     ) -> Generator[tuple[ReadFrame | None, list[KeyFrameResult]], None, None]:
-        keep_images = images or (self._person_boxes is not None and self._person_boxes.needs_images)
-        indices = itertools.count()
-        complete: list[KeyFrameClip] = []
-
-        def results(min_clips: int) -> list[KeyFrameResult]:
-            found = []
-            while len(complete) >= min_clips:
-                batch = complete[: self.batch_size]
-                del complete[: self.batch_size]
-                for clip, instances in zip(batch, self._detect(batch, source, find_persons)):
-                    image = np.ascontiguousarray(source.rgb(clip.key_frame)) if images else None
-                    found.append(KeyFrameResult(next(indices), clip.time, instances, image))
-            return found
-
+        waiting = WaitingClips(
+            self._detect_clips,
+            source,
+            DetectedVideo.of_source(
+                source, action_names=self.action_names, explained=self.explained, fps=self.fps
+            ),
+            batch_size=self.batch_size,
+            find_persons=find_persons,
+            find_in_images=self._person_boxes is not None and self._person_boxes.needs_images,
+            images=images,
+            pin_memory=self.device.type == "cuda",
+        )
         read = read_frames(
             source,
             clips.first_needed,
             self.augmentations,
             min_decoded_side=self.min_decoded_side,
-            keep_stored=keep_frames or keep_images,
+            keep_stored=keep_frames or waiting.need_stored,
         )
         with ReadAhead(read, num_bytes=lambda frame: frame.num_bytes) as frames:
             try:
                 for frame in frames:
-                    stored = frame.stored if keep_images else None
-                    complete += clips.add(frame.time, frame.resized, stored)
-                    yield frame, results(self.batch_size)
+                    stored = frame.stored if waiting.need_stored else None
+                    yield frame, waiting.add(clips.add(frame.time, frame.resized, stored))
                     if clips.is_complete:
                         break
             except VideoError:
-                yield None, results(1)
+                yield None, waiting.finish()
                 raise
         for clip in clips.finish():
-            complete.append(clip)
-            yield None, results(self.batch_size)
-        yield None, results(1)
-        if next(indices) == 0:
+            yield None, waiting.add([clip])
+        yield None, waiting.finish()
+        if waiting.num_results == 0:
             raise VideoError(
                 f"{source.path or source.name}: no frame from {clips.start:.3f} s on"
                 + ("" if math.isinf(clips.end) else f" and before {clips.end:.3f} s")
             )
-
-    def _detect(
-        self, clips: list[KeyFrameClip], source: FrameSource, find_persons: FindPersons | None
-    ) -> list[Instances]:
-        inputs: list[dict] = [
-            {
-                "clip": self._channels_first(clip.clip),
-                "height": source.height,
-                "width": source.width,
-                "video_id": source.name,
-                "timestamp": clip.time,
-            }
-            for clip in clips
-        ]
-        if find_persons is not None:
-            assert self._person_boxes is not None
-            for clip, model_input in zip(clips, inputs):
-                image = None
-                if self._person_boxes.needs_images:
-                    image = np.ascontiguousarray(source.rgb(clip.key_frame))
-                persons = find_persons(clip.time, image)
-                model_input["proposals"] = persons.instances(*clip.clip.shape[1:3])
-        return self._detect_clips(inputs)
-
-    def _channels_first(self, frames: np.ndarray) -> torch.Tensor:
-        """Return (T, H, W, 3) as (3, T, H, W), in memory from which a GPU copies by itself."""
-        pixels = frames.transpose(3, 0, 1, 2)
-        on_gpu = self._detect_clips.device.type == "cuda"
-        clip = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=on_gpu)
-        np.copyto(clip.numpy(), pixels)
-        return clip
