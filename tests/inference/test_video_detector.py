@@ -1,6 +1,5 @@
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -287,17 +286,20 @@ def test_batches_and_options(film, cfg, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
-def test_clips_for_a_gpu_lie_in_pinned_memory(kind, monkeypatch):
+def test_clips_for_a_gpu_lie_in_pinned_memory(kind, cfg, monkeypatch):
     made = []
     empty = torch.empty
 
-    def noted_empty(*args, pin_memory, **options):
-        made.append(pin_memory)
+    def noted_empty(*args, pin_memory=None, **options):
+        if pin_memory is not None:
+            made.append(pin_memory)
         return empty(*args, **options)
 
+    detector, model = recording_detector(cfg)
+    detector.device = torch.device(kind)
     monkeypatch.setattr(torch, "empty", noted_empty)
-    detector = SimpleNamespace(_detect_clips=SimpleNamespace(device=torch.device(kind)))
-    frames = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
-    clip = VideoActionDetector._channels_first(detector, frames)
+    frames = np.arange(10 * 8 * 8 * 3).reshape(10, 8, 8, 3).astype(np.uint8)
+    with open_frame_source(frames, fps=10) as source:
+        assert len(list(detector(source))) == 1
     assert made == [kind == "cuda"]
-    assert clip.is_contiguous() and np.array_equal(clip.numpy(), frames.transpose(3, 0, 1, 2))
+    assert model.inputs[0]["clip"].is_contiguous() and len(model.inputs[0]["clip"]) == 3

@@ -26,6 +26,7 @@ class DetectedVideo:
         action_names: A names; empty if none are known.
         explained: the 0-based actions whose attention results have.
         person_threshold: lowest probability of the persons that results show and give out.
+        score_threshold: lowest score of the actions that results show.
         fps: rate of the clips, whose key frames :meth:`frame` returns.
         folder_fps: rate of a folder of frames.
         max_pixels: largest frame of a file.
@@ -36,6 +37,7 @@ class DetectedVideo:
     action_names: tuple[str, ...] = ()
     explained: tuple[int, ...] = ()
     person_threshold: float = 0.5
+    score_threshold: float = 0.5
     fps: float = 30.0
     folder_fps: float = 30.0
     max_pixels: int = MAX_PIXELS

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import supervision
 
 
+_UNKNOWN_VIDEO = DetectedVideo("")
+
+
 @dataclass(frozen=True, repr=False)
 class KeyFrameResult:
     """What was detected at one key frame. A notebook shows it as a picture with a table.
@@ -69,13 +72,21 @@ class KeyFrameResult:
             UserError: if there are not A of them.
         """
         num_actions = self.instances.action_scores.shape[1]
-        names = self.video.action_names if self.video else ()
+        names = self._shared.action_names
         if names and len(names) != num_actions:
             raise UserError(
                 f"{num_actions} action scores per person, but {len(names)} action names: "
                 "give the detector the names of its model's actions"
             )
         return names or tuple(numbered_actions(num_actions))
+
+    def shown_score(self, score_threshold: float | None = None) -> float:
+        """Return the lowest score of an action that is shown.
+
+        Args:
+            score_threshold: the lowest score, if it is given; None: that of ``video``, or 0.5.
+        """
+        return self._shared.score_threshold if score_threshold is None else score_threshold
 
     def persons(self, person_threshold: float | None = None) -> Instances:
         """Return the detections that count.
@@ -88,7 +99,7 @@ class KeyFrameResult:
             with boxes cut at the borders of the frame.
         """
         if person_threshold is None:
-            person_threshold = self.video.person_threshold if self.video else 0.5
+            person_threshold = self._shared.person_threshold
         return counted_persons(self.instances, person_threshold)
 
     def read_image(self) -> np.ndarray:
@@ -115,7 +126,7 @@ class KeyFrameResult:
         self,
         image: np.ndarray | None = None,
         *,
-        score_threshold: float = 0.5,
+        score_threshold: float | None = None,
         person_threshold: float | None = None,
         max_actions: int = 4,
     ) -> np.ndarray:
@@ -123,8 +134,8 @@ class KeyFrameResult:
 
         Args:
             image: the frame, uint8 (H, W, 3), RGB; None: see :meth:`read_image`.
-            score_threshold: lowest score of an action that is written. Persons without any are
-                left out.
+            score_threshold: lowest score of an action that is written; None: that of ``video``, or
+                0.5. Persons without any are left out.
             person_threshold: see :meth:`persons`.
             max_actions: labels per person.
 
@@ -158,8 +169,7 @@ class KeyFrameResult:
             ``y1``, ``x2``, ``y2`` in pixels, ``person_score``, ``action`` (its name), ``action_id``
             (from 1, as AVA has it) and ``score``. Of a person, the surest action comes first.
         """
-        name = self.video.name if self.video else ""
-        persons = self.persons(person_threshold)
+        name, persons = self._shared.name, self.persons(person_threshold)
         return person_action_rows(name, self.time, persons, self.action_names, min_score)
 
     def to_dataframe(
@@ -187,8 +197,7 @@ class KeyFrameResult:
             min_score: actions with a lower score are left out.
             person_threshold: see :meth:`persons`.
         """
-        name = self.video.name if self.video else ""
-        persons = self.persons(person_threshold)
+        name, persons = self._shared.name, self.persons(person_threshold)
         return key_frame_record(name, self.time, persons, self.action_names, min_score=min_score)
 
     def to_json(self, *, min_score: float = 0.05, person_threshold: float | None = None) -> str:
@@ -204,14 +213,14 @@ class KeyFrameResult:
     def to_supervision(
         self,
         *,
-        score_threshold: float = 0.5,
+        score_threshold: float | None = None,
         person_threshold: float | None = None,
         max_actions: int = 1,
     ) -> supervision.Detections:
         """Return the persons as detections of the package supervision.
 
         Args:
-            score_threshold: lowest score of an action.
+            score_threshold: lowest score of an action; None: that of ``video``, or 0.5.
             person_threshold: see :meth:`persons`.
             max_actions: of a person, the surest ones. Each is a detection, as supervision has one
                 class per box.
@@ -228,9 +237,13 @@ class KeyFrameResult:
             self.time,
             self.persons(person_threshold),
             self.action_names,
-            score_threshold=score_threshold,
+            score_threshold=self.shown_score(score_threshold),
             max_actions=max_actions,
         )
+
+    @property
+    def _shared(self) -> DetectedVideo:
+        return self.video or _UNKNOWN_VIDEO
 
 
 @dataclass(frozen=True, repr=False)

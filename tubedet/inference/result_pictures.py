@@ -27,14 +27,13 @@ _LONGEST_SIDE = 640  # pixels of a picture in a notebook
 _JPEG_QUALITY = 80
 _MAX_TABLE_ROWS = 20
 _MAX_TABLE_ACTIONS = 4
-_MIN_SCORE = 0.5  # of an action that is drawn and listed in a notebook
 
 
 def draw_key_frame(
     result: KeyFrameResult,
     image: np.ndarray,
     *,
-    score_threshold: float = _MIN_SCORE,
+    score_threshold: float | None = None,
     person_threshold: float | None = None,
     max_actions: int = 4,
 ) -> np.ndarray:
@@ -46,7 +45,8 @@ def draw_key_frame(
         max_actions=max_actions,
         explained=explained if persons.has("action_attention") else (),
     )
-    return visualizer.draw_detections(image, persons, score_threshold=score_threshold)
+    shown_score = result.shown_score(score_threshold)
+    return visualizer.draw_detections(image, persons, score_threshold=shown_score)
 
 
 def key_frame_html(result: KeyFrameResult) -> str:
@@ -61,7 +61,7 @@ def key_frame_html(result: KeyFrameResult) -> str:
     persons = result.persons()
     actions: dict[int, list[tuple[str, float]]] = {row: [] for row in range(len(persons))}
     names = short_action_names(result.action_names)
-    for row, action, score in person_actions(persons, _MIN_SCORE, _MAX_TABLE_ACTIONS):
+    for row, action, score in person_actions(persons, result.shown_score(), _MAX_TABLE_ACTIONS):
         actions[row].append((names[action], score))
     has_ids = persons.has("person_ids")
     rows = [
@@ -84,8 +84,10 @@ def video_html(result: VideoResult) -> str:
     """
     rows = []
     tracks = result.tracks()
+    names = dict(zip(result.action_names, short_action_names(result.action_names)))
     for track in sorted(tracks, key=len, reverse=True):
-        actions = list(track.actions(_MIN_SCORE).items())[:_MAX_TABLE_ACTIONS]
+        actions = list(track.actions(result.video.score_threshold).items())[:_MAX_TABLE_ACTIONS]
+        actions = [(names[name], score) for name, score in actions]
         times = f"{track.start:.1f} to {track.end:.1f}", str(len(track))
         rows.append((f"#{track.person_id}", *times, _action_text(actions)))
     title = f"{result.video.name}: {_count(len(result), 'key frame')}"
@@ -94,14 +96,14 @@ def video_html(result: VideoResult) -> str:
     title += f", {_count(len(tracks), 'person')}"
     picture = ""
     if result:
-        shown = max(result, key=lambda r: len(person_actions(r.persons(), _MIN_SCORE)))
+        shown = max(result, key=lambda r: len(person_actions(r.persons(), r.shown_score())))
         picture = _picture(shown)
-    heads = ("person", "seconds", "key frames", "actions, mean scores")
+    heads = ("person", "seconds", "key frames", "actions, highest scores")
     return _page(title, picture, _table(heads, rows))
 
 
 def draw_timeline(
-    result: VideoResult, axes: Axes | None, *, score_threshold: float, max_rows: int
+    result: VideoResult, axes: Axes | None, *, score_threshold: float | None, max_rows: int
 ) -> Axes:
     """Draw who does what when; arguments are those of :meth:`VideoResult.plot`."""
     if axes is None:
@@ -112,7 +114,7 @@ def draw_timeline(
     for key_frame in result:
         persons = key_frame.instances
         ids = person_ids(persons)
-        for row, action, score in person_actions(persons, score_threshold):
+        for row, action, score in person_actions(persons, key_frame.shown_score(score_threshold)):
             bars.setdefault((ids[row], int(action)), []).append((key_frame.time, score))
     longest = sorted(bars, key=lambda row: len(bars[row]), reverse=True)[:max_rows]
     names = short_action_names(result.action_names)
@@ -120,7 +122,7 @@ def draw_timeline(
     for number, (person_id, action) in enumerate(sorted(longest)):
         times, scores = zip(*bars[person_id, action])
         spans = [(max(time - half, 0.0), min(time, half) + half) for time in times]
-        colours = [(*identity_colour(person_id), min(score, 1.0)) for score in scores]
+        colours = [(*identity_colour(person_id), 0.2 + 0.8 * min(score, 1.0)) for score in scores]
         axes.broken_barh(spans, (number - 0.4, 0.8), facecolors=colours)
     axes.set_yticks(range(len(longest)), [f"#{i} {names[action]}" for i, action in sorted(longest)])
     axes.set_ylim(max(len(longest), 1) - 0.5, -0.5)

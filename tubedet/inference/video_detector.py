@@ -84,7 +84,6 @@ class VideoActionDetector:
             :meth:`from_config` takes those of :func:`~tubedet.inference.action_names_of`.
 
     Attributes:
-        action_names: as a list.
         device: where the model runs.
         explained: the columns of ``explain``.
 
@@ -228,6 +227,7 @@ class VideoActionDetector:
         start: float = 0.0,
         end: float | None = None,
         person_threshold: float = 0.5,
+        score_threshold: float = 0.5,
         smoothing: float = 1.0,
         progress: Callable[[float], object] | None = None,
     ) -> VideoResult:
@@ -241,6 +241,7 @@ class VideoActionDetector:
             start: likewise.
             end: likewise.
             person_threshold: lowest probability of a person who is followed and kept.
+            score_threshold: lowest score of an action that results show; lower ones are kept.
             smoothing: of the action scores, see :class:`~tubedet.inference.tracking.PersonTracker`.
             progress: called with the time of every key frame.
 
@@ -250,12 +251,11 @@ class VideoActionDetector:
         opened, owned = self._opened(source)
         with owned:
             return detect_whole_video(
-                self,
+                self(opened, every=every, start=start, end=end),
                 opened,
                 every=every,
-                start=start,
-                end=end,
                 person_threshold=person_threshold,
+                score_threshold=score_threshold,
                 smoothing=smoothing,
                 progress=progress,
             )

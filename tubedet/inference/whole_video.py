@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from tubedet.data.video.sources import FrameSource
-
-    from .video_detector import VideoActionDetector
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +127,7 @@ class VideoResult(Sequence[KeyFrameResult]):
         return tracks_of(self)
 
     def plot(
-        self, axes: Axes | None = None, *, score_threshold: float = 0.5, max_rows: int = 30
+        self, axes: Axes | None = None, *, score_threshold: float | None = None, max_rows: int = 30
     ) -> Axes:
         """Draw who does what when: a row per person and action, the stronger the surer.
 
@@ -137,7 +135,7 @@ class VideoResult(Sequence[KeyFrameResult]):
 
         Args:
             axes: where to draw; None: in a new figure of matplotlib.pyplot.
-            score_threshold: lowest score of an action that is drawn.
+            score_threshold: lowest score of an action that is drawn; None: that of ``video``.
             max_rows: rows with less of it are left out.
 
         Returns:
@@ -176,12 +174,12 @@ class VideoResult(Sequence[KeyFrameResult]):
         return json.dumps(records, allow_nan=False)
 
     def to_supervision(
-        self, *, score_threshold: float = 0.5, max_actions: int = 1
+        self, *, score_threshold: float | None = None, max_actions: int = 1
     ) -> list[supervision.Detections]:
         """Return the detections of the package supervision of each key frame, in order.
 
         Args:
-            score_threshold: lowest score of an action.
+            score_threshold: lowest score of an action; None: that of ``video``.
             max_actions: see :meth:`KeyFrameResult.to_supervision`.
 
         Raises:
@@ -194,34 +192,38 @@ class VideoResult(Sequence[KeyFrameResult]):
 
 
 def detect_whole_video(
-    detector: VideoActionDetector,
+    results: Iterable[KeyFrameResult],
     source: FrameSource,
     *,
     every: float,
-    start: float,
-    end: float | None,
     person_threshold: float,
+    score_threshold: float,
     smoothing: float,
     progress: Callable[[float], object] | None,
 ) -> VideoResult:
-    """Detect at the key frames of a video and follow its persons.
+    """Follow the persons of a video while it is detected.
 
-    Arguments are those of :meth:`~tubedet.inference.VideoActionDetector.detect`; the source is
-    open.
+    Args:
+        results: of the detector, in order, at least one.
+        source: their video, open; damage to it is logged.
+        every: see :meth:`~tubedet.inference.VideoActionDetector.detect`, as for those below.
+        person_threshold: likewise.
+        score_threshold: likewise.
+        smoothing: likewise.
+        progress: likewise.
     """
-    results = detector(source, every=every, start=start, end=end)
     tracker = PersonTracker.for_key_frames(every, person_threshold, smoothing=smoothing)
     key_frames: list[KeyFrameResult] = []
-    video: DetectedVideo | None = None
+    video = DetectedVideo(source.name)
     for result in results:
-        if video is None:
-            assert result.video is not None
-            video = dataclasses.replace(result.video, person_threshold=person_threshold)
+        if result.video is not None and not key_frames:
+            video = dataclasses.replace(
+                result.video, person_threshold=person_threshold, score_threshold=score_threshold
+            )
         persons = tracker.update(result)
         key_frames.append(dataclasses.replace(result, instances=persons, video=video))
         if progress is not None:
             progress(result.time)
     if message := source.damage_message():
         logger.warning(message)
-    assert video is not None  # without any key frame the detector has raised
     return VideoResult(video, key_frames, every=every)

@@ -52,14 +52,14 @@ class PersonTrack:
         return float(self.times[-1])
 
     def actions(self, min_score: float = 0.05) -> dict[str, float]:
-        """Return the mean scores of actions over the key frames of the person, high ones first.
+        """Return the highest score of each action at any key frame, the surest action first.
 
         Args:
-            min_score: actions with a lower mean are left out.
+            min_score: actions whose highest score is lower are left out.
         """
-        means = self.action_scores.mean(axis=0)
-        order = np.argsort(-means, kind="stable")
-        return {self.action_names[a]: float(means[a]) for a in order if means[a] >= min_score}
+        highest = self.action_scores.max(axis=0)
+        order = np.argsort(-highest, kind="stable")
+        return {self.action_names[a]: float(highest[a]) for a in order if highest[a] >= min_score}
 
 
 def tracks_of(key_frames: Iterable[KeyFrameResult]) -> list[PersonTrack]:
