@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class DetectedVideo:
 
     name: str
     path: str | None = None
-    action_names: tuple[str, ...] = ()
+    action_names: tuple[str, ...] = field(default=(), repr=False)
     explained: tuple[int, ...] = ()
     person_threshold: float = 0.5
     score_threshold: float = 0.5

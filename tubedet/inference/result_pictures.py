@@ -115,7 +115,7 @@ def draw_timeline(
         persons = key_frame.instances
         ids = person_ids(persons)
         for row, action, score in person_actions(persons, key_frame.shown_score(score_threshold)):
-            bars.setdefault((ids[row], int(action)), []).append((key_frame.time, score))
+            bars.setdefault((ids[row], action), []).append((key_frame.time, score))
     longest = sorted(bars, key=lambda row: len(bars[row]), reverse=True)[:max_rows]
     names = short_action_names(result.action_names)
     half = result.every / 2

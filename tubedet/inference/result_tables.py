@@ -50,7 +50,9 @@ def person_actions(
     found = []
     for row, scores in enumerate(persons.action_scores.numpy()):
         order = np.argsort(-scores, kind="stable")[:max_actions]
-        found += [PersonAction(row, a, float(scores[a])) for a in order if scores[a] >= min_score]
+        found += [
+            PersonAction(row, int(a), float(scores[a])) for a in order if scores[a] >= min_score
+        ]
     return found
 
 
@@ -72,7 +74,7 @@ def person_action_rows(
         dict(
             zip(
                 COLUMNS,
-                (video, time, ids[row], *boxes[row], scores[row], action_names[a], int(a) + 1, s),
+                (video, time, ids[row], *boxes[row], scores[row], action_names[a], a + 1, s),
                 strict=True,
             )
         )
