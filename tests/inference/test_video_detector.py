@@ -1,6 +1,5 @@
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,8 +14,6 @@ from tubedet.data.video.sources import open_frame_source
 from tubedet.data.video.video_file import VideoFileReader
 from tubedet.engine import load_config
 from tubedet.inference import VideoActionDetector
-from tubedet.inference.clip_inputs import clip_inputs
-from tubedet.inference.key_frame_clips import KeyFrameClip
 
 CLIPS = Path(__file__).resolve().parents[2] / "../shared/data/clips"
 CONFIG = "configs/quick_schedules/TubeR_toy.yaml"
@@ -289,19 +286,20 @@ def test_batches_and_options(film, cfg, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
-def test_clips_for_a_gpu_lie_in_pinned_memory(kind, monkeypatch):
+def test_clips_for_a_gpu_lie_in_pinned_memory(kind, cfg, monkeypatch):
     made = []
     empty = torch.empty
 
-    def noted_empty(*args, pin_memory, **options):
-        made.append(pin_memory)
+    def noted_empty(*args, pin_memory=None, **options):
+        if pin_memory is not None:
+            made.append(pin_memory)
         return empty(*args, **options)
 
+    detector, model = recording_detector(cfg)
+    detector.device = torch.device(kind)
     monkeypatch.setattr(torch, "empty", noted_empty)
-    frames = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
-    source = SimpleNamespace(height=4, width=5, name="film")
-    key_frame = KeyFrameClip(1.5, frames, None)
-    (model_input,) = clip_inputs([key_frame], source, torch.device(kind))
-    clip = model_input["clip"]
+    frames = np.arange(10 * 8 * 8 * 3).reshape(10, 8, 8, 3).astype(np.uint8)
+    with open_frame_source(frames, fps=10) as source:
+        assert len(list(detector(source))) == 1
     assert made == [kind == "cuda"]
-    assert clip.is_contiguous() and np.array_equal(clip.numpy(), frames.transpose(3, 0, 1, 2))
+    assert model.inputs[0]["clip"].is_contiguous() and len(model.inputs[0]["clip"]) == 3

@@ -5,8 +5,8 @@ r"""Write what a model sees in each second of the videos of data sets, for long-
 
 DIR gets a folder for each video of DATASETS.TRAIN and DATASETS.TEST, or of --datasets. A training
 with MODEL.MEMORY.ENABLED True, MODEL.MEMORY.STORE DIR and the same MODEL.WEIGHTS then trains the
-layers that read it, and nothing else. Here it is the same whether MODEL.MEMORY.ENABLED is set. After
-an interruption of any kind the same command goes on.
+layers that read it, and nothing else. Here it is the same whether MODEL.MEMORY.ENABLED is set.
+After an interruption of any kind the same command goes on.
 """
 
 from __future__ import annotations

@@ -82,6 +82,22 @@ def load_released_config(name: str) -> CfgNode:
     return load_config(get_config_file(release.config), ["MODEL.WEIGHTS", name])
 
 
+def configurable_by_name(init: Callable) -> Callable:
+    """Let a ``@configurable`` constructor take the name of a released model as its config.
+
+    Args:
+        init: the constructor.
+    """
+
+    @functools.wraps(init)
+    def init_by_name(self, *args, **kwargs):
+        if args and isinstance(args[0], str):
+            args = (load_released_config(args[0]), *args[1:])
+        init(self, *args, **kwargs)
+
+    return init_by_name
+
+
 def weight_sources(cfg: CfgNode) -> dict[str, str]:
     """Config keys of weights, with their paths, names or URLs.
 
@@ -172,19 +188,3 @@ def _check_keys_of_deformable_tuber(
                 f"{place}: {old} is {value}, but DeformableTubeR reads "
                 f"MODEL.DEFORMABLE_TUBER.{key}, which is {own[key]}; set that key instead"
             )
-
-
-def configurable_by_name(init: Callable) -> Callable:
-    """Let a ``@configurable`` constructor take the name of a released model as its config.
-
-    Args:
-        init: the constructor.
-    """
-
-    @functools.wraps(init)
-    def init_by_name(self, *args, **kwargs):
-        if args and isinstance(args[0], str):
-            args = (load_released_config(args[0]), *args[1:])
-        init(self, *args, **kwargs)
-
-    return init_by_name

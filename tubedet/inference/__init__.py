@@ -4,16 +4,20 @@ from typing import TYPE_CHECKING, Any
 
 from .action_names import action_names_of
 from .attention import attention_in_frame
+from .detected_video import DetectedVideo
 from .video_detector import DetectedFrame, KeyFrameResult, VideoActionDetector
+from .whole_video import VideoResult
 
 if TYPE_CHECKING:
     from .video_results import VideoOutputs, VideoSummary, write_video_results
 
 __all__ = [
     "DetectedFrame",
+    "DetectedVideo",
     "KeyFrameResult",
     "VideoActionDetector",
     "VideoOutputs",
+    "VideoResult",
     "VideoSummary",
     "action_names_of",
     "attention_in_frame",

@@ -47,9 +47,18 @@ def names_and_origin(cfg: CfgNode, model: nn.Module | None = None) -> tuple[list
     if found is None and len(in_checkpoint) == cfg.MODEL.NUM_ACTIONS:
         found = list(in_checkpoint), "the checkpoint"
     if found is None:
-        names = [f"action {number}" for number in range(1, cfg.MODEL.NUM_ACTIONS + 1)]
+        names = numbered_actions(cfg.MODEL.NUM_ACTIONS)
         found = names, "nowhere: no data set of DATASETS.TEST has as many, nor has the checkpoint"
     return found
+
+
+def numbered_actions(num_actions: int) -> list[str]:
+    """Return "action 1" and so on, for actions without names.
+
+    Args:
+        num_actions: A, how many.
+    """
+    return [f"action {number}" for number in range(1, num_actions + 1)]
 
 
 def short_action_names(action_names: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from detectron2.structures import Instances
 from torch import nn
 
 from tubedet.data.memory_store import Memory, MemoryBuilder, joined
+from tubedet.data.video.sources import FrameSource
 from tubedet.engine.model_loading import load_model
 from tubedet.errors import UserError
 from tubedet.modeling.memory_reader import OFFSETS, VECTORS, MemoryReader
@@ -34,6 +35,23 @@ def remembered_persons(cfg: CfgNode) -> dict:
         "persons_per_second": memory.PERSONS_PER_SECOND,
         "person_thresh": memory.PERSON_THRESH,
     }
+
+
+def check_frames_can_wait(source: FrameSource, reader: MemoryReader | None) -> None:
+    """Refuse to hold back frames that come once until their results are known.
+
+    Args:
+        source: the video.
+        reader: of the model; None: nothing waits for what comes after.
+
+    Raises:
+        UserError: if the reader looks at what comes after a frame, and the source is live.
+    """
+    if reader is not None and reader.seconds_after and not source.is_repeatable:
+        raise UserError(
+            f"frames of {source.name} come once, and would wait {reader.window} s for what is seen "
+            "after them; set MODEL.MEMORY.PAST_ONLY to True"
+        )
 
 
 def model_to_remember(cfg: CfgNode, device: str) -> nn.Module:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
-from detectron2.structures import Instances
 from torch import nn
 
 from tubedet.data.dataset_mapper import ClipDatasetMapper
@@ -31,16 +29,24 @@ from tubedet.modeling.memory_reader import MemoryReader
 
 from .action_names import find_actions, names_and_origin
 from .clip_inference import ClipInference, check_explains
-from .clip_inputs import clip_inputs
-from .key_frame_clips import KeyFrameClip, KeyFrameClips
+from .detected_frames import frames_between_results
+from .detected_video import DetectedVideo
+from .key_frame_clips import KeyFrameClips
 from .key_frame_results import DetectedFrame, KeyFrameResult
 from .person_boxes import as_box_source
 from .person_boxes.sources import FindPersons, check_person_boxes
 from .read_frames import ReadFrame, read_frames
-from .remembered_detection import RememberedDetection, remembered_persons
-from .waiting_frames import WaitingFrames
+from .remembered_detection import (
+    RememberedDetection,
+    check_frames_can_wait,
+    remembered_persons,
+)
+from .waiting_clips import WaitingClips
+from .whole_video import VideoResult, detect_whole_video
 
 Source = str | os.PathLike | int | Iterable[np.ndarray] | FrameSource
+# What closes a source that was opened here.
+_Owned = contextlib.AbstractContextManager
 
 
 class VideoActionDetector:
@@ -83,9 +89,10 @@ class VideoActionDetector:
             and, perhaps, a score. None: for models that find persons.
         explain: columns of actions whose attention results have, see :class:`.KeyFrameResult`. It
             comes with the detections, in the same pass. :meth:`from_config` takes their names.
-        remembered: arguments of a :class:`~tubedet.data.memory_store.MemoryBuilder`, for a model
-            with long-term context: it then reads what was seen around each key frame of the pass,
-            see :class:`.RememberedDetection`.
+        remembered: arguments of a :class:`~tubedet.data.memory_store.MemoryBuilder`; a model with
+            long-term context reads what is remembered, see :class:`.RememberedDetection`.
+        action_names: A names of the model's actions, which results have; empty: none are known.
+            :meth:`from_config` takes those of :func:`~tubedet.inference.action_names_of`.
 
     Attributes:
         device: where the model runs.
@@ -114,6 +121,7 @@ class VideoActionDetector:
         person_boxes: Any = None,
         explain: Sequence[int] = (),
         remembered: dict | None = None,
+        action_names: Sequence[str] = (),
     ):
         self._person_boxes = as_box_source(person_boxes)
         self._detect_clips = ClipInference(
@@ -122,6 +130,7 @@ class VideoActionDetector:
         self.explained = self._detect_clips.explained
         self.model = self._detect_clips.model
         self.device = self._detect_clips.device
+        self.action_names = list(action_names)
         self.batch_size = batch_size
         self.augmentations = T.AugmentationList(augmentations)
         self.num_frames = num_frames
@@ -132,10 +141,7 @@ class VideoActionDetector:
         self._remembered = remembered
         self._reader: MemoryReader | None = getattr(self.model, "memory_reader", None)
         if self._reader is not None and explain:
-            raise UserError(
-                "actions are explained clip by clip, without long-term context; set "
-                "MODEL.MEMORY.ENABLED to False for it"
-            )
+            raise UserError("actions are explained without MODEL.MEMORY; set ENABLED to False")
 
     @classmethod
     def from_config(
@@ -183,13 +189,15 @@ class VideoActionDetector:
         evaluation = ClipDatasetMapper.from_config(cfg, is_train=False)
         sampling = ("num_frames", "frame_stride", "frame_shift", "fps")
         shared = ("augmentations", *sampling, "min_decoded_side")
+        action_names = names_and_origin(cfg, model)[0]
         return {
             "model": prepare_for_inference(model, AMP_DTYPES.get(amp or "")),
             "amp": amp,
             "compile": compile,
             "batch_size": batch_size,
             "person_boxes": person_boxes,
-            "explain": find_actions(names_and_origin(cfg, model)[0], explain),
+            "explain": find_actions(action_names, explain),
+            "action_names": action_names,
             "remembered": remembered_persons(cfg),
             **{key: evaluation[key] for key in shared},
         }
@@ -228,6 +236,47 @@ class VideoActionDetector:
         clips = self._key_frame_clips(every, start, end)
         return self._results(*self._opened(source), clips, images)
 
+    def detect(
+        self,
+        source: Source,
+        *,
+        every: float = 1.0,
+        start: float = 0.0,
+        end: float | None = None,
+        person_threshold: float = 0.5,
+        score_threshold: float = 0.5,
+        smoothing: float = 1.0,
+        progress: Callable[[float], object] | None = None,
+    ) -> VideoResult:
+        """Detect in a whole video, follow its persons, and keep what was found.
+
+        Memory grows with the number of persons at key frames: no frame is kept.
+
+        Args:
+            source: see :meth:`__call__`.
+            every: likewise.
+            start: likewise.
+            end: likewise.
+            person_threshold: lowest probability of a person who is followed and kept.
+            score_threshold: lowest score of an action that results show; lower ones are kept.
+            smoothing: of the action scores, see :class:`~tubedet.inference.tracking.PersonTracker`.
+            progress: called with the time of every key frame.
+
+        Raises:
+            VideoError, ValueError: see :meth:`__call__`.
+        """
+        opened, owned = self._opened(source)
+        with owned:
+            return detect_whole_video(
+                self(opened, every=every, start=start, end=end),
+                opened,
+                every=every,
+                person_threshold=person_threshold,
+                score_threshold=score_threshold,
+                smoothing=smoothing,
+                progress=progress,
+            )
+
     def frames(
         self, source: Source, *, every: float = 1.0, start: float = 0.0, end: float | None = None
     ) -> Iterator[DetectedFrame]:
@@ -247,11 +296,7 @@ class VideoActionDetector:
         """
         clips = self._key_frame_clips(every, start, end)
         opened, owned = self._opened(source)
-        if self._reader is not None and self._reader.seconds_after and not opened.is_repeatable:
-            raise UserError(
-                f"frames of {opened.name} come once, and would wait {self._reader.window} s for "
-                "what is seen after them; set MODEL.MEMORY.PAST_ONLY to True"
-            )
+        check_frames_can_wait(opened, self._reader)
         return self._detected_frames(opened, owned, clips)
 
     def memory_builder(self) -> MemoryBuilder:
@@ -276,11 +321,7 @@ class VideoActionDetector:
         return opened, contextlib.nullcontext() if opened is source else opened
 
     def _results(
-        self,
-        source: FrameSource,
-        owned: contextlib.AbstractContextManager,
-        clips: KeyFrameClips,
-        images: bool,
+        self, source: FrameSource, owned: _Owned, clips: KeyFrameClips, images: bool
     ) -> Iterator[KeyFrameResult]:
         steps = self._steps(source, clips, keep_frames=images, images=images)
         with owned, contextlib.closing(steps):
@@ -288,31 +329,11 @@ class VideoActionDetector:
                 yield from results
 
     def _detected_frames(
-        self,
-        source: FrameSource,
-        owned: contextlib.AbstractContextManager,
-        clips: KeyFrameClips,
+        self, source: FrameSource, owned: _Owned, clips: KeyFrameClips
     ) -> Iterator[DetectedFrame]:
-        indices = itertools.count()
-        before: KeyFrameResult | None = None
-
-        def detected(neighbour: KeyFrameResult | None) -> DetectedFrame:
-            time, image = waiting.popleft()
-            first, second = (neighbour, None) if before is None else (before, neighbour)
-            assert first is not None  # without any result the steps have raised
-            return DetectedFrame(next(indices), time, image, first, second)
-
         steps = self._steps(source, clips, keep_frames=True, images=False)
-        with owned, contextlib.closing(steps), WaitingFrames(source) as waiting:
-            for frame, results in steps:
-                if frame is not None and clips.contains(frame.time):
-                    waiting.append(frame.time, frame.stored)
-                for result in results:
-                    while waiting and waiting.first_time < result.time - clips.tolerance:
-                        yield detected(result)
-                    before = result
-            while waiting:
-                yield detected(None)
+        with owned, contextlib.closing(steps):
+            yield from frames_between_results(steps, source, clips)
 
     def _steps(
         self, source: FrameSource, clips: KeyFrameClips, *, keep_frames: bool, images: bool
@@ -337,64 +358,45 @@ class VideoActionDetector:
         keep_frames: bool,
         images: bool,
     ) -> Generator[tuple[ReadFrame | None, list[KeyFrameResult]], None, None]:
-        keep_images = images or (self._person_boxes is not None and self._person_boxes.needs_images)
-        indices = itertools.count()
-        complete: list[KeyFrameClip] = []
-        remembered = self._remembered_detection()
-
-        def results(min_clips: int, is_last: bool = False) -> list[KeyFrameResult]:
-            found: list[tuple[Any, Instances]] = []
-            while len(complete) >= min_clips:
-                batch = complete[: self.batch_size]
-                del complete[: self.batch_size]
-                inputs = clip_inputs(batch, source, self.device, self._person_boxes, find_persons)
-                keys = [
-                    (
-                        clip.time,
-                        np.ascontiguousarray(source.rgb(clip.key_frame)) if images else None,
-                    )
-                    for clip in batch
-                ]
-                if remembered is None:
-                    found += zip(keys, self._detect_clips(inputs))
-                else:
-                    found += remembered.add(keys, [clip.time for clip in batch], inputs)
-            if is_last and remembered is not None:
-                found += remembered.finish()
-            return [
-                KeyFrameResult(next(indices), time, instances, image)
-                for (time, image), instances in found
-            ]
-
+        remembered = None
+        if self._reader is not None:
+            builder = self.memory_builder()
+            remembered = RememberedDetection(self._detect_clips, self._reader, builder)
+        waiting = WaitingClips(
+            self._detect_clips,
+            source,
+            DetectedVideo.of_source(
+                source, action_names=self.action_names, explained=self.explained, fps=self.fps
+            ),
+            batch_size=self.batch_size,
+            find_persons=find_persons,
+            find_in_images=self._person_boxes is not None and self._person_boxes.needs_images,
+            images=images,
+            pin_memory=self.device.type == "cuda",
+            remembered=remembered,
+        )
         read = read_frames(
             source,
             clips.first_needed,
             self.augmentations,
             min_decoded_side=self.min_decoded_side,
-            keep_stored=keep_frames or keep_images,
+            keep_stored=keep_frames or waiting.need_stored,
         )
         with ReadAhead(read, num_bytes=lambda frame: frame.num_bytes) as frames:
             try:
                 for frame in frames:
-                    stored = frame.stored if keep_images else None
-                    complete += clips.add(frame.time, frame.resized, stored)
-                    yield frame, results(self.batch_size)
+                    stored = frame.stored if waiting.need_stored else None
+                    yield frame, waiting.add(clips.add(frame.time, frame.resized, stored))
                     if clips.is_complete:
                         break
             except VideoError:
-                yield None, results(1, is_last=True)
+                yield None, waiting.finish()
                 raise
         for clip in clips.finish():
-            complete.append(clip)
-            yield None, results(self.batch_size)
-        yield None, results(1, is_last=True)
-        if next(indices) == 0:
+            yield None, waiting.add([clip])
+        yield None, waiting.finish()
+        if waiting.num_results == 0:
             raise VideoError(
                 f"{source.path or source.name}: no frame from {clips.start:.3f} s on"
                 + ("" if math.isinf(clips.end) else f" and before {clips.end:.3f} s")
             )
-
-    def _remembered_detection(self) -> RememberedDetection | None:
-        if self._reader is None:
-            return None
-        return RememberedDetection(self._detect_clips, self._reader, self.memory_builder())

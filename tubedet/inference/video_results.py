@@ -29,8 +29,6 @@ from .video_detector import DetectedFrame, KeyFrameResult, Source, VideoActionDe
 
 logger = logging.getLogger(__name__)
 
-_REMEMBERED_SECONDS = 2.0  # for which a person may be missing and keep the id
-
 
 @dataclass(frozen=True)
 class VideoOutputs:
@@ -148,11 +146,7 @@ def write_video_results(
         detected = stack.enter_context(
             contextlib.closing(detect(frames, every=every, start=start, end=end))
         )
-        tracker = PersonTracker(
-            person_threshold,
-            smoothing=smoothing,
-            max_missed=max(2, round(_REMEMBERED_SECONDS / every)),
-        )
+        tracker = PersonTracker.for_key_frames(every, person_threshold, smoothing=smoothing)
         steps = _frame_steps(detected, tracker) if is_drawn else _key_steps(detected, tracker)
         for step in steps:
             for result, persons in step.keys:

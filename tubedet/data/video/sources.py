@@ -233,6 +233,8 @@ class FrameFolderSource(FrameSource):
         path: folder or single file.
     """
 
+    path: str
+
     def __init__(self, reader: FrameFolderReader, path: str):
         self._reader = reader
         self.path = path

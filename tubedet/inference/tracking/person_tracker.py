@@ -14,6 +14,8 @@ from tubedet.errors import UserError
 if TYPE_CHECKING:
     from tubedet.inference.video_detector import KeyFrameResult
 
+_REMEMBERED_SECONDS = 2.0  # for which a person may be missing and keep the id
+
 
 class _BestOverlapTracker(BBoxIOUTracker):
     """detectron2's tracker, which links the pairs in the order in which they are listed.
@@ -78,6 +80,22 @@ class PersonTracker:
         self._num_updates = 0
         self._given: set[int] = set()  # numbers of tracks that came with the boxes
 
+    @classmethod
+    def for_key_frames(
+        cls, every: float, person_threshold: float = 0.5, *, smoothing: float = 1.0
+    ) -> PersonTracker:
+        """Make a tracker for key frames at equal distances.
+
+        A person may be missing for two seconds, and for two key frames at least.
+
+        Args:
+            every: seconds between key frames.
+            person_threshold: see the constructor.
+            smoothing: likewise.
+        """
+        max_missed = max(2, round(_REMEMBERED_SECONDS / every))
+        return cls(person_threshold, smoothing=smoothing, max_missed=max_missed)
+
     def update(self, result: KeyFrameResult) -> Instances:
         """Link the detections of the next key frame.
 
@@ -92,31 +110,11 @@ class PersonTracker:
             and ``person_ids`` (N,) int64; ``action_attention`` where there is one. Rows that are
             not finite, or lie outside of the frame, do not count.
         """
-        persons = self._persons(result.instances)
+        persons = counted_persons(result.instances, self.person_threshold)
         ids = self._given_ids(persons) if persons.has("person_ids") else self._link(persons)
         persons.action_scores = self._smoothed(ids, persons.action_scores, result.time)
         persons.person_ids = torch.tensor(ids, dtype=torch.int64)
         return persons
-
-    def _persons(self, instances: Instances) -> Instances:
-        boxes = Boxes(instances.pred_boxes.tensor.detach().float().cpu().clone())
-        scores = instances.scores.detach().float().cpu()
-        action_scores = instances.action_scores.detach().float().cpu()
-        kept = scores >= self.person_threshold
-        kept &= boxes.tensor.isfinite().all(dim=1) & action_scores.isfinite().all(dim=1)
-        boxes = boxes[kept]
-        boxes.clip(instances.image_size)
-        persons = Instances(
-            instances.image_size,
-            pred_boxes=boxes,
-            scores=scores[kept],
-            action_scores=action_scores[kept],
-        )
-        if instances.has("person_ids"):
-            persons.person_ids = instances.person_ids.cpu()[kept]
-        if instances.has("action_attention"):
-            persons.action_attention = instances.action_attention.detach().float().cpu()[kept]
-        return persons[boxes.nonempty()]
 
     def _given_ids(self, persons: Instances) -> list[int]:
         ids = persons.person_ids.tolist()
@@ -163,3 +161,36 @@ class PersonTracker:
         }
         self._num_updates += 1
         return action_scores
+
+
+def counted_persons(instances: Instances, person_threshold: float) -> Instances:
+    """Return the detections that count, in the same order, as copies on the CPU in float32.
+
+    Rows that are not finite, or lie outside of the frame, do not count.
+
+    Args:
+        instances: a model's output for a key frame, see :meth:`PersonTracker.update`.
+        person_threshold: lowest person probability.
+
+    Returns:
+        Instances: ``pred_boxes`` (N, 4) XYXY cut at the borders of the frame, ``scores`` (N,),
+        ``action_scores`` (N, A); ``person_ids`` and ``action_attention`` where there are some.
+    """
+    boxes = Boxes(instances.pred_boxes.tensor.detach().float().cpu().clone())
+    scores = instances.scores.detach().float().cpu()
+    action_scores = instances.action_scores.detach().float().cpu()
+    kept = scores >= person_threshold
+    kept &= boxes.tensor.isfinite().all(dim=1) & action_scores.isfinite().all(dim=1)
+    boxes = boxes[kept]
+    boxes.clip(instances.image_size)
+    persons = Instances(
+        instances.image_size,
+        pred_boxes=boxes,
+        scores=scores[kept],
+        action_scores=action_scores[kept],
+    )
+    if instances.has("person_ids"):
+        persons.person_ids = instances.person_ids.cpu()[kept]
+    if instances.has("action_attention"):
+        persons.action_attention = instances.action_attention.detach().float().cpu()[kept]
+    return persons[boxes.nonempty()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from detectron2.structures import Instances
@@ -30,24 +31,48 @@ class JsonLinesWriter(PersonsWriter):
 
     def write(self, result: KeyFrameResult, persons: Instances) -> None:
         """See :meth:`KeyFrameWriter.write`."""
-        height, width = persons.image_size
-        line = {
-            "video": self.video,
-            "time": round(result.time, 6),
-            "width": width,
-            "height": height,
-            "persons": [self._person(persons, row) for row in range(len(persons))],
-        }
+        line = key_frame_record(
+            self.video, result.time, persons, self.action_names, min_score=self.min_score
+        )
         json.dump(line, self._stream, allow_nan=False)
         self._stream.write("\n")
 
-    def _person(self, persons: Instances, row: int) -> dict:
-        return {
-            "id": persons.person_ids[row].item(),
-            "box": [round(x, 2) for x in persons.pred_boxes.tensor[row].tolist()],
-            "score": round(persons.scores[row].item(), 4),
-            "actions": [
-                {"name": self.action_names[action], "id": action + 1, "score": score}
-                for action, score in actions_by_score(persons.action_scores[row], self.min_score)
-            ],
-        }
+
+def key_frame_record(
+    video: str,
+    time: float,
+    persons: Instances,
+    action_names: Sequence[str],
+    *,
+    min_score: float = 0.05,
+) -> dict:
+    """Return the object of a line, see :class:`JsonLinesWriter`.
+
+    Args:
+        video: its name.
+        time: of the key frame, seconds.
+        persons: those to write, on the CPU. Without ``person_ids`` they have no "id".
+        action_names: A names.
+        min_score: actions with a lower score are left out.
+    """
+    height, width = persons.image_size
+    return {
+        "video": video,
+        "time": round(time, 6),
+        "width": width,
+        "height": height,
+        "persons": [_person(persons, row, action_names, min_score) for row in range(len(persons))],
+    }
+
+
+def _person(persons: Instances, row: int, action_names: Sequence[str], min_score: float) -> dict:
+    track = {"id": persons.person_ids[row].item()} if persons.has("person_ids") else {}
+    return {
+        **track,
+        "box": [round(x, 2) for x in persons.pred_boxes.tensor[row].tolist()],
+        "score": round(persons.scores[row].item(), 4),
+        "actions": [
+            {"name": action_names[action], "id": action + 1, "score": score}
+            for action, score in actions_by_score(persons.action_scores[row], min_score)
+        ],
+    }
