@@ -14,6 +14,7 @@ def frame():
 
 def test_boxes_equal_those_of_detectron2(frame):
     ours, theirs = OverlayVisualizer(frame), Visualizer(frame)
+    theirs._default_font_size = 4 * 72 / theirs.output.dpi * ours.line_width
     for visualizer in (ours, theirs):
         visualizer.draw_box((20, 30, 90, 100), alpha=0.9, edge_color=_RED)
     difference = np.abs(ours.output.get_image().astype(int) - theirs.output.get_image())

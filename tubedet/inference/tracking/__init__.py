@@ -2,6 +2,13 @@
 
 from .interpolation import interpolate_persons
 from .person_tracker import PersonTracker
+from .possible_boxes import PossibleBoxes
 from .tracked_frames import TrackedFrame, tracked_frames
 
-__all__ = ["PersonTracker", "TrackedFrame", "interpolate_persons", "tracked_frames"]
+__all__ = [
+    "PersonTracker",
+    "PossibleBoxes",
+    "TrackedFrame",
+    "interpolate_persons",
+    "tracked_frames",
+]
