@@ -7,10 +7,11 @@ from .attention import attention_in_frame
 from .video_detector import DetectedFrame, KeyFrameResult, VideoActionDetector
 
 if TYPE_CHECKING:
-    from .video_results import VideoOutputs, VideoSummary, write_video_results
+    from .video_results import DrawingOptions, VideoOutputs, VideoSummary, write_video_results
 
 __all__ = [
     "DetectedFrame",
+    "DrawingOptions",
     "KeyFrameResult",
     "VideoActionDetector",
     "VideoOutputs",

@@ -12,6 +12,7 @@ _ON_LABEL = 1000.0
 _ON_OTHER_PERSON = 1.5
 _ON_OTHER_HEAD = 3.0  # on top of that
 _ON_OWN_PERSON = 0.3
+_OWN_PERSON_HIDDEN = 1.0  # of the area of the own box
 _BELOW_TOP = 0.5  # at the foot of the own box, in proportion at places between
 _AT_SIDE = 0.4
 _ACROSS_TOP = 0.1  # partly above the own box
@@ -53,8 +54,10 @@ def place_label(
     persons = np.asarray(others, dtype=float).reshape(-1, 4)
     heads = persons.copy()
     heads[:, 3] = persons[:, 1] + _HEAD * (persons[:, 3] - persons[:, 1])
+    own_area = max(float(np.prod(box[2:] - box[:2])), 1.0)
+    on_own = _ON_OWN_PERSON + _OWN_PERSON_HIDDEN * size[0] * size[1] / own_area
     weights = np.repeat(
-        [_ON_OWN_PERSON, _ON_LABEL, _ON_OTHER_PERSON, _ON_OTHER_HEAD],
+        [on_own, _ON_LABEL, _ON_OTHER_PERSON, _ON_OTHER_HEAD],
         [1, len(taken), len(persons), len(heads)],
     )
     obstacles = np.concatenate([box[None], taken, persons, heads])
@@ -90,16 +93,19 @@ def place_label(
     return np.concatenate([corner, corner + size])
 
 
-def leader(label: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def leader(
+    label: np.ndarray, box: np.ndarray, least: float = 0.0
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the ends (2,) of the shortest line from a label to its box; None: they touch.
 
     Args:
         label: XYXY.
         box: XYXY.
+        least: distance up to which they count as touching.
     """
     low = np.maximum(label[:2], box[:2])
     high = np.minimum(label[2:], box[2:])
-    if (low <= high).all():
+    if (low <= high + least).all():
         return None
     # Along an axis in which they share a part, the line is straight through its middle.
     middle = (low + high) / 2

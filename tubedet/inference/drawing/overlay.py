@@ -176,7 +176,7 @@ class OverlayVisualizer:
             others=others,
             last_offset=last_offset,
         )
-        if (ends := leader(label, box)) is not None:
+        if (ends := leader(label, box, self.line_width)) is not None:
             self._draw_leader(*ends, colour)
         self.output.write(mask, colour, int(label[0]), int(label[1]))
         return label
