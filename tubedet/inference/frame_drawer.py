@@ -16,6 +16,7 @@ from .drawing import BLURS, ActionVisualizer, blur_persons, side_by_side
 from .ground_truth import VideoGroundTruth
 from .tracking import PossibleBoxes, TrackedFrame
 
+_TRUTH = "ground truth, interpolated between key frames"
 _TOY = "ava_toy"
 _TOY_CAPTION = "toy model: for testing only"
 
@@ -100,7 +101,7 @@ class FrameDrawer:
             return drawing
         annotations = self._truth.at(time)
         beside = self._truth_visualizer.draw_annotations(image, annotations or [])
-        title = "ground truth" if annotations is not None else "not annotated here"
+        title = _TRUTH if annotations is not None else "not annotated here"
         return side_by_side([drawing, beside], ["detections", title])
 
 

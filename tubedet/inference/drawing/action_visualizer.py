@@ -74,8 +74,8 @@ class ActionVisualizer:
         self.caption = caption
         self._trails = Trails(trails) if trails else None
         self._canvas: OverlayVisualizer | None = None
-        # Places of the labels on the last frame, relative to the boxes, by id.
-        self._offsets: dict[int, np.ndarray] = {}
+        # Labels and boxes of the last frame by id.
+        self._last: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def draw_detections(
         self,
@@ -197,7 +197,7 @@ class ActionVisualizer:
             canvas.draw_path(way * (width, height), identity_colour(identity))
         for person, box in zip(persons, boxes):
             canvas.draw_box(box, edge_color=identity_colour(person.identity))
-        offsets = {}
+        placed = {}
         for row, (person, box) in enumerate(zip(persons, boxes)):
             if not person.lines:
                 continue
@@ -207,11 +207,11 @@ class ActionVisualizer:
                 identity_colour(person.identity),
                 avoid=taken,
                 others=boxes[:row] + boxes[row + 1 :],
-                last_offset=self._offsets.get(person.identity) if steady else None,
+                last=self._last.get(person.identity) if steady else None,
             )
             taken.append(label)
-            offsets[person.identity] = label[:2] - np.round(box[:2])
-        self._offsets = offsets
+            placed[person.identity] = (label, np.round(box))
+        self._last = placed
         return canvas.output.get_image()
 
     def _canvas_for(self, frame_rgb: np.ndarray) -> OverlayVisualizer:

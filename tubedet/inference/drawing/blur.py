@@ -10,7 +10,7 @@ BLURS = ("persons", "faces")
 # or two of a person's, and a face four by four at most.
 _CELLS = {"persons": 8, "faces": 4}
 # Added to each side of a box, in shares of its width and height.
-_MARGIN = 0.1
+_MARGIN = 0.15
 # Height of the part with the face: of people who stand, this share of the box; of those whose
 # upper body alone is seen, whose boxes are wide, a share of the width; never more than that.
 _STANDING, _OF_WIDTH, _MOST = 0.3, 0.5, 0.6

@@ -18,7 +18,7 @@ _AT_SIDE = 0.4
 _ACROSS_TOP = 0.1  # partly above the own box
 _SHIFTED = 0.2  # per width of the label, from the left side of the box
 # A label stays where it was on the last frame while no other place is better by this much.
-_STEADINESS = 0.5
+_STEADINESS = 0.3
 _HEAD = 1 / 3  # of the height of a box
 
 
@@ -29,7 +29,7 @@ def place_label(
     *,
     labels: Sequence[np.ndarray] = (),
     others: Sequence[np.ndarray] = (),
-    last_offset: np.ndarray | None = None,
+    last: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Find the best place of a label.
 
@@ -44,7 +44,7 @@ def place_label(
         frame_size: (width, height), pixels.
         labels: XYXY of labels that have their places.
         others: XYXY of the other persons.
-        last_offset: place on the last frame, relative to the upper left corner of the box then.
+        last: label and box of this person on the last frame, XYXY.
 
     Returns:
         XYXY in whole pixels, float array (4,), inside of the frame.
@@ -62,13 +62,14 @@ def place_label(
     )
     obstacles = np.concatenate([box[None], taken, persons, heads])
     edges = np.concatenate([box[None], np.round(taken), np.round(persons)])
-    starts, spans, gaps = [], [], []
+    starts, spans, gaps, steady = [], [], [], []
     for axis in (0, 1):
         length, limit = size[axis], frame_size[axis] - size[axis]
         low, high = edges[:, axis], edges[:, axis + 2]
         places = [[0, limit], low, high, low - length, high - length]
-        if last_offset is not None:
-            places.append([round(box[axis] + last_offset[axis])])
+        if last is not None:
+            steady.append(_as_last(axis, length, box, *last))
+            places.append([steady[-1]])
         start = np.unique(np.clip(np.concatenate(places), 0, limit))
         ends = start[:, None] + length
         common = np.minimum(ends, obstacles[:, axis + 2]) - np.maximum(
@@ -85,12 +86,21 @@ def place_label(
     cost += _ACROSS_TOP * ((y < box[1]) & (y + size[1] > box[1]))
     beside = (x >= box[2]) | (x + size[0] <= box[0])
     cost += _AT_SIDE * beside[:, None]
-    if last_offset is not None:
-        was = [round(box[axis] + last_offset[axis]) for axis in (0, 1)]
-        cost[np.ix_(x == was[0], y == was[1])] -= _STEADINESS
+    if last is not None:
+        cost[np.ix_(x == steady[0], y == steady[1])] -= _STEADINESS
     column, row = np.unravel_index(np.argmin(cost), cost.shape)
     corner = np.array([x[column], y[row]])
     return np.concatenate([corner, corner + size])
+
+
+def _as_last(
+    axis: int, length: int, box: np.ndarray, last_label: np.ndarray, last_box: np.ndarray
+) -> float:
+    """Where a label begins that keeps its place beside the box, though both may have grown."""
+    if last_label[axis + 2] <= last_box[axis]:
+        return float(np.round(box[axis] + last_label[axis + 2] - last_box[axis]) - length)
+    edge = axis + 2 if last_label[axis] >= last_box[axis + 2] else axis
+    return float(np.round(box[edge] + last_label[axis] - last_box[edge]))
 
 
 def leader(

@@ -151,7 +151,7 @@ class OverlayVisualizer:
         *,
         avoid: Sequence[np.ndarray] = (),
         others: Sequence[np.ndarray] = (),
-        last_offset: np.ndarray | None = None,
+        last: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> np.ndarray:
         """Write lines of text near a box, always inside of the frame.
 
@@ -163,7 +163,7 @@ class OverlayVisualizer:
             colour: of the text, RGB in 0..1.
             avoid: XYXY of labels that must not be covered, where there is room.
             others: XYXY of boxes that should not be covered.
-            last_offset: where the label was, relative to its box.
+            last: this label and its box on the last frame, XYXY.
 
         Returns:
             XYXY of the label in pixels, float array (4,).
@@ -174,7 +174,7 @@ class OverlayVisualizer:
             *(mask.shape[::-1], box, frame_size),
             labels=avoid,
             others=others,
-            last_offset=last_offset,
+            last=last,
         )
         if (ends := leader(label, box, self.line_width)) is not None:
             self._draw_leader(*ends, colour)
