@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from detectron2.structures import Instances
 
 from .tracked_frames import TrackedFrame
 
-# Of the way between two key frames, by which a person may be off the straight line half way.
+# Of the way between two sightings, by which a person may be off the straight line half way.
 _OFF_THE_LINE = 0.25
 # The id of a person, and a number that tells boxes of one id apart.
 _Key = tuple[int, int]
 
 
-class PossibleBoxes:
-    """Boxes of everybody who is tracked, with more of them than is drawn.
+class _Sighting(NamedTuple):
+    """Somebody at a key frame: its number and time, the box (4,), and its change per second."""
 
-    Drawings show a person who is in one of two key frames alone for half of the time between
+    index: int
+    time: float
+    box: np.ndarray
+    velocity: np.ndarray
+
+
+class PossibleBoxes:
+    """Boxes of everybody who is tracked; they cover more than those that are drawn.
+
+    A drawing shows a person who is in one of two key frames alone for half of the time between
     them. Here such a person is there all the time, and for the next ``max_missed`` key frames in
-    which nobody with that id is found, in the last box. Boxes on the way between two key frames get
-    larger, for people who do not walk evenly.
+    which nobody with that id is found: from the last box as far as the person gets with the speed
+    of before, and on the way to the place where the person is found again. Boxes on the way from
+    one sighting to the next get larger, for people who do not walk evenly.
 
     One object follows one video.
 
@@ -29,8 +41,7 @@ class PossibleBoxes:
 
     def __init__(self, max_missed: int):
         self.max_missed = max_missed
-        # The number of the key frame in which somebody was last seen, and the box (4,) there.
-        self._last: dict[_Key, tuple[int, np.ndarray]] = {}
+        self._last: dict[_Key, _Sighting] = {}
 
     def on(self, tracked: TrackedFrame) -> np.ndarray:
         """Return the boxes of the next frame, (N, 4) XYXY as fractions of the frame.
@@ -38,36 +49,41 @@ class PossibleBoxes:
         Args:
             tracked: of :func:`.tracked_frames`, all of them in order.
         """
-        frame = tracked.frame
-        before = _boxes(tracked.around[0])
-        after = _boxes(tracked.around[-1]) if frame.after is not None else {}
-        # Of one who was lost at this key frame or up to max_missed ones ago.
-        held = [
-            box
-            for key, (index, box) in self._last.items()
-            if key not in before
-            and key not in after
-            and frame.before.index - index <= self.max_missed
-        ]
-        for key, box in before.items():
-            self._last[key] = (frame.before.index, box)
-        self._last = {
-            key: last
-            for key, last in self._last.items()
-            if frame.before.index - last[0] <= self.max_missed
-        }
-        fraction = 0.0
-        if frame.after is not None and frame.after.time > frame.before.time:
-            fraction = (frame.time - frame.before.time) / (frame.after.time - frame.before.time)
-            fraction = min(max(fraction, 0.0), 1.0)
-        for key, box in before.items():
-            end = after.pop(key, box)
-            slack = _OFF_THE_LINE * 4 * fraction * (1 - fraction) * np.abs(end - box)
+        before, after = tracked.frame.before, tracked.frame.after
+        self._remember(before.index, before.time, _boxes(tracked.around[0]))
+        coming = {} if after is None else _boxes(tracked.around[-1])
+        boxes = []
+        for key, seen in self._last.items():
+            passed = max(tracked.frame.time - seen.time, 0.0)
+            box = coming.pop(key, None)
+            if box is not None and after is not None and after.time > seen.time:
+                fraction = min(passed / (after.time - seen.time), 1.0)
+                way = box - seen.box
+                part = seen.box + fraction * way
+                slack = _OFF_THE_LINE * 4 * fraction * (1 - fraction) * np.abs(way)
+            else:
+                way = passed * seen.velocity
+                ahead = seen.box + way
+                part = np.concatenate(
+                    [np.minimum(seen.box, ahead)[:2], np.maximum(seen.box, ahead)[2:]]
+                )
+                slack = _OFF_THE_LINE * np.abs(way)
             slack = np.maximum(slack[:2], slack[2:])
-            between = box + fraction * (end - box)
-            held.append(between + np.concatenate([-slack, slack]))
-        held.extend(after.values())
-        return np.array(held).reshape(-1, 4)
+            boxes.append(part + np.concatenate([-slack, slack]))
+        boxes.extend(coming.values())
+        return np.array(boxes).reshape(-1, 4)
+
+    def _remember(self, index: int, time: float, boxes: dict[_Key, np.ndarray]) -> None:
+        for key, box in boxes.items():
+            last = self._last.get(key)
+            if last is None or last.index < index:
+                velocity = np.zeros(4)
+                if last is not None and time > last.time:
+                    velocity = (box - last.box) / (time - last.time)
+                self._last[key] = _Sighting(index, time, box, velocity)
+        self._last = {
+            key: seen for key, seen in self._last.items() if index - seen.index <= self.max_missed
+        }
 
 
 def _boxes(persons: Instances) -> dict[_Key, np.ndarray]:
