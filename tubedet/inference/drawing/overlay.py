@@ -192,4 +192,3 @@ class OverlayVisualizer:
             cv2.line(image, first, last, shade, width, cv2.LINE_AA)
 
         self.output.stroke(draw)
-

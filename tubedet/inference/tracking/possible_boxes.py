@@ -18,7 +18,7 @@ _Key = tuple[int, int]
 class _Sighting(NamedTuple):
     """Somebody at a key frame: its number and time, the box (4,), and its change per second."""
 
-    index: int
+    number: int
     time: float
     box: np.ndarray
     velocity: np.ndarray
@@ -76,13 +76,13 @@ class PossibleBoxes:
     def _remember(self, index: int, time: float, boxes: dict[_Key, np.ndarray]) -> None:
         for key, box in boxes.items():
             last = self._last.get(key)
-            if last is None or last.index < index:
+            if last is None or last.number < index:
                 velocity = np.zeros(4)
                 if last is not None and time > last.time:
                     velocity = (box - last.box) / (time - last.time)
                 self._last[key] = _Sighting(index, time, box, velocity)
         self._last = {
-            key: seen for key, seen in self._last.items() if index - seen.index <= self.max_missed
+            key: seen for key, seen in self._last.items() if index - seen.number <= self.max_missed
         }
 
 
