@@ -118,8 +118,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ground-truth",
         metavar="DATASET",
-        help="draw the annotations of a data set (a registered name or a yaml), of which the videos "
-        "are, beside the detections",
+        help="draw the annotations of the videos' data set, a registered name or a yaml, beside "
+        "the detections",
     )
     add_drawing_arguments(parser)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Places of labels: beside their boxes, clear of other labels and, if possible, of other persons."""
+"""Places of labels: near their boxes, clear of other labels and, if possible, of persons."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def place_label(
 ) -> np.ndarray:
     """Find the best place of a label.
 
-    A place that is free of other labels can be slid to the left and upwards until it meets the edge
-    of one or of the frame, so trying all these edges finds a free place wherever there is one. Edges
-    of boxes are tried, too. Among them wins the place that is near the own box, above it if
-    possible, and covers little of other persons, least of all their heads.
+    A label in a free place can be slid to the left and upwards until it meets the edge of another
+    one or of the frame, so trying all these edges finds a free place wherever there is one. Edges
+    of boxes are tried, too. The place wins that is near the own box, above it if possible, and
+    covers little of other persons, least of all their heads.
 
     Args:
         size: (width, height) of the label, pixels, at most those of the frame.

@@ -86,8 +86,9 @@ class OverlayImage:
 class OverlayVisualizer:
     """Draws boxes, paths and labels of several lines; sizes follow that of the frame.
 
-    The calls are those of detectron2's ``Visualizer``, whose matplotlib canvas took 70 ms of a
-    frame of 1080p. ``output.reset_image(frame)`` makes it ready for the next frame of the same size.
+    The calls are those of detectron2's ``Visualizer``, with whose matplotlib canvas a frame of
+    1080p took five times as long. ``output.reset_image(frame)`` makes it ready for the next frame
+    of the same size.
 
     Args:
         frame_rgb: uint8 array (H, W, 3), RGB.
