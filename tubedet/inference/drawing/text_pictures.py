@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from .text_contrast import GROUND_ALPHA, Colour, readable
 
 _LINE_HEIGHT, _DESCENT = 1.25, 0.28  # of a line of text, in font sizes; below its base line
-_MAX_LINES = 256  # lines of text that are kept for other frames
+_SPACE = 0.32  # between two words, in font sizes
+_MAX_WORDS = 2048  # that are kept for other frames
 _DPI = 72  # a point is a pixel
 
 
@@ -28,8 +29,9 @@ class TextPictures:
     def __init__(self, pixels: int):
         self.pixels = pixels
         self.margin = max(3, pixels // 5)  # around the text
-        # Most lines come again in the next frames, and to draw one takes milliseconds.
-        self._line_mask = functools.lru_cache(maxsize=_MAX_LINES)(self._draw_line)
+        # Words come again in the next frames, numbers sooner or later, and to draw one takes
+        # milliseconds.
+        self._word_mask = functools.lru_cache(maxsize=_MAX_WORDS)(self._draw_word)
 
     def mask(self, lines: Sequence[str], max_size: tuple[int, int]) -> np.ndarray:
         """Return how much of each pixel of a label its text covers: uint8 (h, w).
@@ -52,11 +54,18 @@ class TextPictures:
             text = cv2.resize(text, size, interpolation=cv2.INTER_AREA)
         return text
 
-    def _draw_line(self, line: str) -> np.ndarray:
+    def _line_mask(self, line: str) -> np.ndarray:
         """Return how much of each pixel a line of text covers: uint8 (h, w)."""
+        words = [self._word_mask(word) for word in line.split(" ")]
+        space = np.zeros((words[0].shape[0], round(_SPACE * self.pixels)), np.uint8)
+        parts = [part for word in words for part in (space, word)]
+        return np.concatenate(parts[1:], axis=1)
+
+    def _draw_word(self, word: str) -> np.ndarray:
+        """Return how much of each pixel a word covers: uint8 (h, w)."""
         figure = Figure(dpi=_DPI, frameon=False)
         canvas = FigureCanvasAgg(figure)
-        text = figure.text(0, 0, line, size=self.pixels, family="sans-serif", color="white")
+        text = figure.text(0, 0, word, size=self.pixels, family="sans-serif", color="white")
         text.set_parse_math(False)
         width = math.ceil(text.get_window_extent(canvas.get_renderer()).width) + 1
         height = round(_LINE_HEIGHT * self.pixels)
@@ -75,10 +84,9 @@ def write_text(part: np.ndarray, mask: np.ndarray, colour: Colour) -> None:
         mask: of :meth:`TextPictures.mask`, (h, w).
         colour: RGB in 0..1; it gets as much white as the contrast needs.
     """
-    part[:] = cv2.convertScaleAbs(part, alpha=1 - GROUND_ALPHA)
-    rows, columns = np.nonzero(mask)
-    share = mask[rows, columns, None].astype(np.float32) / 255
-    below = part[rows, columns]
-    part[rows, columns] = np.round(
-        below + share * (255 * np.array(readable(colour), np.float32) - below)
-    )
+    ink = np.empty_like(part)
+    ink[:] = np.round(255 * np.array(readable(colour)))
+    share = cv2.merge([mask] * 3)
+    ground = cv2.convertScaleAbs(part, alpha=1 - GROUND_ALPHA)
+    ground = cv2.multiply(ground, cv2.bitwise_not(share), scale=1 / 255)
+    part[:] = cv2.add(ground, cv2.multiply(ink, share, scale=1 / 255))
