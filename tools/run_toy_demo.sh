@@ -24,7 +24,7 @@ export DETECTRON2_DATASETS="$datasets"
 video=$(head -n 1 "$datasets/ava_toy/annotations/ava_file_names_val_v2.1.txt")
 "$python" tools/demo.py --config-file "$config" \
     --video-input "$datasets/ava_toy/videos/$video" --output "$output/annotated.mp4" \
-    --confidence-threshold 0.3 --predictions "$output/annotated.csv" \
+    --ground-truth ava_toy_val --confidence-threshold 0.3 --predictions "$output/annotated.csv" \
     MODEL.WEIGHTS "$output/model_final.pth"
 
 results=$output/inference/ava_toy_val_results.json
@@ -34,4 +34,4 @@ print("%.1f" % (100 * json.load(open(sys.argv[1]))["mAP@0.5IOU"]))' "$results")
 echo
 echo "frame-mAP@0.5:   $precision % (eleven trainings reached 82.8 to 96.5 %)"
 echo "Results:         $results"
-echo "Annotated video: $output/annotated.mp4"
+echo "Annotated video: $output/annotated.mp4 (detections, and the ground truth beside them)"

@@ -79,7 +79,8 @@ def test_class_order_differs_between_training_and_evaluation(folder, caplog, mon
     monkeypatch.setattr(logging.getLogger("tubedet"), "propagate", True)
     caplog.set_level(logging.INFO)
     weights = _train(folder, "a", opts=["SOLVER.EMA.ENABLED", True])
-    assert load_checkpoint_file(weights)["action_names"] == ["walk", "wave"]
+    file = load_checkpoint_file(weights)
+    assert file["action_names"] == ["walk", "wave"] and file["trained_on"] == ["a.yaml"]
     with torch.no_grad():  # as if it had learned that everybody waves, id 2 of a, 1 of b
         file = torch.load(weights)
         file["model_ema"]["action_head.fc.bias"] = torch.tensor([-3.0, 3.0])
@@ -104,11 +105,13 @@ def test_class_order_differs_between_training_and_evaluation(folder, caplog, mon
     cfg = _config(folder, (), ["b"], "MODEL.WEIGHTS", weights)
     model = load_model(cfg)
     assert model.action_names == action_names_of(cfg, model) == ["wave", "walk"]
+    assert model.trained_on == ["a.yaml"]
     assert model.action_head.fc.bias.tolist() == [3.0, -3.0]
     cfg = _config(folder, (), (), "MODEL.WEIGHTS", weights)
     detector = VideoActionDetector(cfg)
     caplog.clear()
     assert action_names_of(cfg, detector.model) == ["walk", "wave"]
+    assert detector.model.trained_on == ["a.yaml"]
     assert caplog.messages == ["names of 2 actions: from the checkpoint"]
     assert detector.model.action_head.fc.bias.tolist() == [-3.0, 3.0]
     record = deployment_record(cfg, ClipShape.of(model, 4, None, None), detector.model)

@@ -9,6 +9,8 @@ from tubedet.files.pickle_names import brief
 
 # Beside the weights: a list of A names; name k is that of column k, the action with id k + 1.
 ACTION_NAMES = "action_names"
+# Beside them: the names of the data sets of the training, those of custom ones without the folder.
+TRAINED_ON = "trained_on"
 # Far above any data set; files come from strangers.
 MAX_NAMES = 10_000
 MAX_NAME_LENGTH = 500

@@ -16,7 +16,7 @@ from tubedet.files.atomic_writing import open_atomically, write_json
 from tubedet.files.urls import is_url
 from tubedet.model_zoo import fetch_url, local_weights
 
-from .action_names import ACTION_NAMES, checked_action_names
+from .action_names import ACTION_NAMES, MAX_NAME_LENGTH, TRAINED_ON, checked_action_names
 from .classifier_rows import Use, arrange_classifier
 from .load_report import LoadReport
 from .released_names import to_tubedet_names
@@ -44,6 +44,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
         transformer: likewise for everything but the backbone.
         action_names: names of the model's actions; None: unknown.
         actions_from: where they come from, for messages.
+        trained_on: names of the data sets of a training; kept in its checkpoints.
         for_training: a classifier of other actions may begin anew. Otherwise, for a model that
             is used as it is, such a file is an error.
         **checkpointables: further objects with a state, saved and resumed along.
@@ -53,6 +54,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
         resumed_from: path of the checkpoint from which a run goes on; empty if it starts anew.
         action_names: of the model, as given, or else those of the file that was loaded for use or
             resumed; None: unknown.
+        trained_on: the data sets, as given or as the file says that was loaded for use.
 
     Raises:
         UserError: if the names cannot be kept in a checkpoint.
@@ -68,6 +70,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
         transformer: str = "",
         action_names: Sequence[str] | None = None,
         actions_from: str = "the data set",
+        trained_on: Sequence[str] = (),
         for_training: bool = True,
         **checkpointables: Any,
     ):
@@ -80,6 +83,9 @@ class TubedetCheckpointer(DetectionCheckpointer):
         except ValueError as error:
             raise UserError(f"actions of {actions_from}: {error}") from error
         self.actions_from = actions_from
+        # The folder of a custom data set is nobody else's business.
+        short = [os.path.basename(name)[:MAX_NAME_LENGTH] for name in trained_on]
+        self.trained_on = [name for name in short if name.isprintable()]
         self.reports: list[LoadReport] = []
         self.resumed_from = ""
         self._is_resuming = False
@@ -96,6 +102,8 @@ class TubedetCheckpointer(DetectionCheckpointer):
         data = {"model": self.model.state_dict(), **kwargs}
         if self.action_names is not None:
             data[ACTION_NAMES] = self.action_names
+        if self.trained_on:
+            data[TRAINED_ON] = self.trained_on
         for key, checkpointable in self.checkpointables.items():
             data[key] = checkpointable.state_dict()
         file_name = f"{name}.pth"
@@ -215,12 +223,15 @@ class TubedetCheckpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: dict) -> None:
         theirs = checkpoint.pop(ACTION_NAMES, None)
+        trained_on = checkpoint.pop(TRAINED_ON, [])
         use: Use = "detection" if not self.for_training else "training"
         if self._is_resuming and self.checkpointables:
             use = "resumed training"
         self._load_weights(checkpoint.pop("model"), self._source, "model", theirs, use)
         if self.action_names is None and use != "training":
             self.action_names = theirs
+        if use == "detection":
+            self.trained_on = trained_on
 
     def _load_part(self, source: str, part: str) -> None:
         path = self._local_path(source, f"MODEL.INIT.{part.upper()}")

@@ -17,7 +17,7 @@ from tubedet.errors import UserError
 from tubedet.files.pickle_names import brief
 from tubedet.files.restricted_pickle import PickleFileError
 
-from .action_names import ACTION_NAMES, checked_action_names
+from .action_names import ACTION_NAMES, TRAINED_ON, checked_action_names
 from .array_files import read_array_pickle, read_mat
 from .pickle_inspection import UnreadObject, inspect_pickles, unread_mapping
 from .tensor_checks import array_fault, tensor_fault
@@ -83,7 +83,8 @@ def load_checkpoint_file(path: str, *, averaged: bool = True) -> dict:
 
     Returns:
         the dict in the file, its weights {name: tensor} as ``"model"``, whatever they were called.
-        Where it has names of actions, ``"action_names"`` is a list of them.
+        Where it has names of actions, ``"action_names"`` is a list of them; likewise
+        ``"trained_on"`` of the data sets.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -120,11 +121,12 @@ def load_checkpoint_file(path: str, *, averaged: bool = True) -> dict:
     for entry in ("model", AVERAGED):
         if entry in data:
             data[entry] = _checked_weights(data[entry], path)
-    if ACTION_NAMES in data:
-        try:
-            data[ACTION_NAMES] = checked_action_names(data[ACTION_NAMES])
-        except ValueError as error:
-            raise CheckpointError(f"{path}: {ACTION_NAMES}: {error}") from error
+    for entry in (ACTION_NAMES, TRAINED_ON):
+        if entry in data:
+            try:
+                data[entry] = checked_action_names(data[entry])
+            except ValueError as error:
+                raise CheckpointError(f"{path}: {entry}: {error}") from error
     return data
 
 

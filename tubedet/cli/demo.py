@@ -17,6 +17,9 @@ key frame, and --coco the same in the format of COCO. Times count from the first
 --explain "answer phone" draws, in a colour of its own, where a class-query detector looks for that
 action: for the person drawn with its best score, whom a line at the lower left names.
 
+--blur hides persons behind mosaics, --trails draws where they went, and --ground-truth puts the
+annotations of a data set beside the detections.
+
 Files appear when they are complete, in place of older ones. Ctrl-C finishes them with what was
 drawn so far; a second Ctrl-C drops them.
 """
@@ -46,9 +49,16 @@ from tubedet.inference import (
     write_video_results,
 )
 from tubedet.inference.drawing import VideoWindow
+from tubedet.inference.ground_truth import read_ground_truth
 
 from .arguments import add_detector_arguments, add_limit_arguments, add_model_argument
 from .demo_jobs import OUTPUTS, Job, jobs_of, split_at_key
+from .drawing_arguments import (
+    add_drawing_arguments,
+    check_drawing_arguments,
+    drawing_options,
+    given_drawing_options,
+)
 from .person_box_arguments import add_person_box_arguments, build_detector
 from .running import INTERRUPTED, WRONG_INPUT, print_error
 
@@ -105,6 +115,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw as heat where the model looks for an action, such as 'answer phone'; may be "
         "given several times; needs a class-query detector",
     )
+    parser.add_argument(
+        "--ground-truth",
+        metavar="DATASET",
+        help="draw the annotations of the videos' data set, a registered name or a yaml, beside "
+        "the detections",
+    )
+    add_drawing_arguments(parser)
     parser.add_argument(
         "--smoothing",
         type=float,
@@ -219,6 +236,9 @@ def run_job(
         window: where to show the drawings; None: nowhere.
         interrupted: ends it when set.
     """
+    truth = None
+    if options.ground_truth is not None:
+        truth = read_ground_truth(options.ground_truth, str(job.source))
     is_folder = isinstance(job.source, str) and os.path.isdir(job.source)
     fps = options.fps if is_folder else None
     with open_frame_source(job.source, fps=fps, max_pixels=options.max_pixels) as source:
@@ -238,6 +258,7 @@ def run_job(
                 confidence_threshold=options.confidence_threshold,
                 person_threshold=options.person_threshold,
                 smoothing=options.smoothing,
+                drawing=drawing_options(options, truth),
                 max_minutes=options.max_minutes,
                 show=None if window is None else window.show,
                 progress=lambda time: bar.update(
@@ -291,5 +312,9 @@ def _check(options: argparse.Namespace) -> None:
     if not options.videos and not options.show and not is_output_given:
         raise UserError("say what is wanted: --output, --predictions, --json, --coco or --show")
     is_drawn = options.output is not None or options.show or not is_output_given
-    if options.explain and not is_drawn:
-        raise UserError("--explain draws on the video: give --output or --show")
+    check_drawing_arguments(options)
+    given_drawing = given_drawing_options(options, "explain", "ground_truth")
+    if given_drawing and not is_drawn:
+        raise UserError(f"{given_drawing[0]} draws on the video: give --output or --show")
+    if options.ground_truth is not None and options.webcam is not None:
+        raise UserError("--ground-truth is for the videos of a data set, not for --webcam")

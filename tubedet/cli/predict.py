@@ -52,6 +52,12 @@ from .arguments import (
     add_model_argument,
     positive_int,
 )
+from .drawing_arguments import (
+    add_drawing_arguments,
+    check_drawing_arguments,
+    drawing_options,
+    given_drawing_options,
+)
 from .person_box_arguments import add_person_box_arguments, person_box_options
 from .running import INTERRUPTED
 
@@ -74,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--every", type=float, default=1.0, help="seconds between key frames (default: 1)"
     )
+    add_drawing_arguments(parser)
     add_detector_arguments(parser)
     add_limit_arguments(parser)
     add_person_box_arguments(parser)
@@ -114,6 +121,9 @@ def check_arguments(options: argparse.Namespace) -> None:
         raise UserError(f"--formats: {unknown[0]!r} is none of {', '.join(RESULT_SUFFIXES)}")
     if not (options.every > 0 and math.isfinite(options.every)):
         raise UserError(f"--every must be a positive number of seconds, got {options.every}")
+    check_drawing_arguments(options)
+    if (given := given_drawing_options(options)) and "mp4" not in options.formats:
+        raise UserError(f"{given[0]} draws on videos: add mp4 to --formats")
     if options.address is not None and options.engine != "ray":
         raise UserError("--address is that of a Ray cluster; add --engine ray")
 
@@ -146,6 +156,7 @@ def main(options: argparse.Namespace) -> int:
         max_pixels=options.max_pixels,
         max_minutes=options.max_minutes,
         person_boxes=person_box_options(options, len(jobs)),
+        drawing=drawing_options(options),
     )
     alone = options.engine == "ray"
     try:

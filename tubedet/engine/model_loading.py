@@ -9,7 +9,7 @@ from torch import nn
 
 from tubedet.agreement import agreed_errors, of_main_process
 from tubedet.checkpoint import TubedetCheckpointer
-from tubedet.checkpoint.action_names import ACTION_NAMES
+from tubedet.checkpoint.action_names import ACTION_NAMES, TRAINED_ON
 from tubedet.model_zoo import local_weights
 
 from .config_checks import check_model_config
@@ -30,7 +30,8 @@ def load_model(cfg: CfgNode | str) -> nn.Module:
     Returns:
         the model in evaluation mode on ``MODEL.DEVICE``. Its attribute ``action_names`` has the
         names of its actions: those of ``DATASETS.TEST``, into whose order the weights are brought,
-        or else those in the checkpoint; None where neither has any.
+        or else those in the checkpoint; None where neither has any. ``trained_on`` has the names
+        of the data sets of its training, as far as the checkpoint says.
 
     Raises:
         FileNotFoundError: if the weights do not exist.
@@ -47,6 +48,7 @@ def load_model(cfg: CfgNode | str) -> nn.Module:
     )
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
     setattr(model, ACTION_NAMES, checkpointer.action_names)
+    setattr(model, TRAINED_ON, checkpointer.trained_on)
     return model.eval()
 
 

@@ -21,6 +21,7 @@ from torch import nn
 
 from tubedet.agreement import agreed_errors, of_main_process
 from tubedet.checkpoint import TubedetCheckpointer
+from tubedet.checkpoint.action_names import TRAINED_ON
 from tubedet.checkpoint.safe_loading import AVERAGED
 from tubedet.data import ClipDatasetMapper
 from tubedet.data.datasets.custom import check_actions
@@ -98,6 +99,7 @@ class Trainer(DefaultTrainer):
             self.average = states[AVERAGED] = WeightAverage(model, cfg.SOLVER.EMA.DECAY)
             self.register_hooks([self.average])
         states |= checkpointed_actions(cfg, [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
+        states[TRAINED_ON] = cfg.DATASETS.TRAIN
         self.checkpointer = build_checkpointer(cfg, model, cfg.OUTPUT_DIR, **states)
         self.start_iter = 0
         self._clips_before = 0  # of the training that is resumed

@@ -9,11 +9,12 @@ from .video_detector import DetectedFrame, KeyFrameResult, VideoActionDetector
 from .whole_video import VideoResult
 
 if TYPE_CHECKING:
-    from .video_results import VideoOutputs, VideoSummary, write_video_results
+    from .video_results import DrawingOptions, VideoOutputs, VideoSummary, write_video_results
 
 __all__ = [
     "DetectedFrame",
     "DetectedVideo",
+    "DrawingOptions",
     "KeyFrameResult",
     "VideoActionDetector",
     "VideoOutputs",

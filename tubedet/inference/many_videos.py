@@ -23,6 +23,7 @@ from tubedet.errors import USER_ERRORS, UserError
 
 from .action_names import action_names_of
 from .device_faults import BrokenDeviceError, device_faults_told_apart, is_broken
+from .frame_drawer import DrawingOptions
 from .person_box_options import PersonBoxOptions
 from .ray_actors import process_videos_with_ray
 from .remembered_detection import model_to_remember
@@ -55,6 +56,7 @@ class VideoDetection:
         max_pixels: largest frame, see :func:`.open_frame_source`.
         max_minutes: longest time that a video may take; None: any.
         person_boxes: where the boxes come from that the model needs; None: it needs none.
+        drawing: what is drawn on videos.
     """
 
     cfg: CfgNode
@@ -66,14 +68,15 @@ class VideoDetection:
     max_pixels: int = MAX_PIXELS
     max_minutes: float | None = None
     person_boxes: PersonBoxOptions | None = None
+    drawing: DrawingOptions = DrawingOptions()
 
     def settings(self) -> dict:
         """Return what changes the results, see :func:`.result_settings`."""
-        boxes = {}
+        others = self.drawing.settings()
         if self.person_boxes is not None:
-            boxes["person_boxes"] = self.person_boxes.settings()
+            others["person_boxes"] = self.person_boxes.settings()
         return result_settings(
-            self.cfg, every=self.every, formats=self.formats, amp=self.amp, **boxes
+            self.cfg, every=self.every, formats=self.formats, amp=self.amp, **others
         )
 
 
@@ -277,6 +280,7 @@ def process_video(
             action_names=action_names,
             name=job.name,
             every=detection.every,
+            drawing=detection.drawing,
             max_minutes=detection.max_minutes,
         )
         return {

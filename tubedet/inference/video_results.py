@@ -23,8 +23,8 @@ from tubedet.inference.writers.json_lines import JsonLinesWriter
 from tubedet.inference.writers.key_frame_writer import KeyFrameWriter
 from tubedet.inference.writers.memory_file import MemoryWriter
 
-from .drawing import ActionVisualizer
-from .tracking import PersonTracker, tracked_frames
+from .frame_drawer import DrawingOptions, FrameDrawer, model_caption
+from .tracking import PersonTracker, TrackedFrame, tracked_frames
 from .video_detector import DetectedFrame, KeyFrameResult, Source, VideoActionDetector
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,7 @@ def write_video_results(
     confidence_threshold: float = 0.5,
     person_threshold: float = 0.5,
     smoothing: float = 1.0,
+    drawing: DrawingOptions | None = None,
     max_minutes: float | None = None,
     show: Callable[[np.ndarray], bool] | None = None,
     progress: Callable[[float], object] | None = None,
@@ -98,7 +99,8 @@ def write_video_results(
     its name at the end, when all of it is written, in place of an older one; after an exception
     before the end none appears. Memory does not grow with the length of the video. A warning says
     how many frames were damaged. Actions which the detector explains are drawn as heat, see
-    :class:`~tubedet.inference.drawing.ActionVisualizer`.
+    :class:`~tubedet.inference.drawing.ActionVisualizer`. Where the checkpoint says that the model
+    was trained on the toy data set, the drawings say so.
 
     Args:
         detector: the model.
@@ -114,6 +116,7 @@ def write_video_results(
         confidence_threshold: lowest score of an action that is drawn.
         person_threshold: lowest probability of a person who is tracked and drawn.
         smoothing: see :class:`~tubedet.inference.tracking.PersonTracker`.
+        drawing: trails, blur and ground truth.
         max_minutes: longest time that the work may take; None: any.
         show: called with every drawing, uint8 RGB (H, W, 3); answers whether more is wanted.
         progress: called with the time of every frame, or of every key frame if nothing is drawn.
@@ -128,7 +131,6 @@ def write_video_results(
         VideoTimeError: if it takes longer than ``max_minutes``.
         OSError, ValueError: if an output cannot be written or an argument is wrong.
     """
-    visualizer = ActionVisualizer(action_names, explained=detector.explained)
     summary = VideoSummary()
     over = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
     with contextlib.ExitStack() as stack:
@@ -147,6 +149,14 @@ def write_video_results(
             contextlib.closing(detect(frames, every=every, start=start, end=end))
         )
         tracker = PersonTracker.for_key_frames(every, person_threshold, smoothing=smoothing)
+        drawer = FrameDrawer(
+            action_names,
+            drawing or DrawingOptions(),
+            score_threshold=confidence_threshold,
+            max_missed=tracker.max_missed,
+            explained=detector.explained,
+            caption=model_caption(detector.model),
+        )
         steps = _frame_steps(detected, tracker) if is_drawn else _key_steps(detected, tracker)
         for step in steps:
             for result, persons in step.keys:
@@ -155,14 +165,12 @@ def write_video_results(
             summary.num_key_frames += len(step.keys)
             summary.time = step.time
             is_wanted = True
-            if step.image is not None:
-                drawing = visualizer.draw_detections(
-                    step.image, step.persons, score_threshold=confidence_threshold
-                )
+            if step.tracked is not None:
+                picture = drawer.draw(step.tracked)
                 if video is not None:
-                    video.write(drawing, step.time)
+                    video.write(picture, step.time)
                 summary.num_frames += 1
-                is_wanted = show is None or show(drawing)
+                is_wanted = show is None or show(picture)
             if time.monotonic() > over:
                 raise VideoTimeError(
                     f"{frames.path or frames.name}: takes longer than {max_minutes:g} minutes"
@@ -204,13 +212,12 @@ class _Step(NamedTuple):
 
     time: float
     keys: Sequence[tuple[KeyFrameResult, Instances]]
-    image: np.ndarray | None = None
-    persons: Instances | None = None
+    tracked: TrackedFrame | None = None
 
 
 def _frame_steps(frames: Iterable[DetectedFrame], tracker: PersonTracker) -> Iterator[_Step]:
     for tracked in tracked_frames(frames, tracker):
-        yield _Step(tracked.frame.time, tracked.keys, tracked.frame.image, tracked.persons)
+        yield _Step(tracked.frame.time, tracked.keys, tracked)
 
 
 def _key_steps(results: Iterable[KeyFrameResult], tracker: PersonTracker) -> Iterator[_Step]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import cv2
@@ -15,6 +16,9 @@ from tubedet.inference.attention import resized_attention
 
 from .heat import blend_heat, heat_colour
 from .overlay import OverlayVisualizer
+from .trails import Trails
+
+_WHITE = (1.0, 1.0, 1.0)
 
 
 class _Person(NamedTuple):
@@ -35,8 +39,12 @@ class _Caption(NamedTuple):
 class ActionVisualizer:
     """Draws boxes with action labels, for detections and for ground truth alike.
 
-    It builds on detectron2's ``Visualizer`` and reuses the canvas, so one object serves all frames
-    of a video. Frames that are too small for readable text are enlarged by a whole number.
+    Labels do not cover each other where there is room; a line leads from one that is away from its
+    box. Text and lines grow with the frame, and frames that are too small for readable text are
+    enlarged by a whole number.
+
+    One object draws the frames of one video, in order: it reuses the canvas, and the labels of
+    persons with ids stay where they are while no other place is clearly better.
 
     Args:
         action_names: A names; name k is that of the 0-based action k.
@@ -45,6 +53,8 @@ class ActionVisualizer:
         explained: the 0-based actions whose attention detections have, in this order. Each is
             drawn as heat of a colour of its own: that of the drawn person with the best score of
             it, whom a line at the lower left names.
+        trails: seconds of their ways that are drawn behind persons with ids; 0: none.
+        caption: a line at the lower right of every frame.
     """
 
     def __init__(
@@ -54,15 +64,26 @@ class ActionVisualizer:
         max_actions: int = 4,
         min_short_side: int = 320,
         explained: Sequence[int] = (),
+        trails: float = 0.0,
+        caption: str | None = None,
     ):
         self.action_names = short_action_names(action_names)
         self.max_actions = max_actions
         self.min_short_side = min_short_side
         self.explained = list(explained)
+        self.caption = caption
+        self._trails = Trails(trails) if trails else None
         self._canvas: OverlayVisualizer | None = None
+        # Labels and boxes of the last frame by id.
+        self._last: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def draw_detections(
-        self, frame_rgb: np.ndarray, instances: Instances, *, score_threshold: float = 0.5
+        self,
+        frame_rgb: np.ndarray,
+        instances: Instances,
+        *,
+        score_threshold: float = 0.5,
+        time: float | None = None,
     ) -> np.ndarray:
         """Draw what a model detected.
 
@@ -75,6 +96,7 @@ class ActionVisualizer:
                 actions explained.
             score_threshold: actions with a lower score are not written, persons without any
                 action left are not drawn.
+            time: of the frame, seconds, for trails.
 
         Returns:
             uint8 array, RGB, of the frame's size times a whole number.
@@ -106,8 +128,12 @@ class ActionVisualizer:
                     lines[0] = f"#{identities[row]} {lines[0]}"
                 persons.append(_Person(boxes[row], lines, identities[row]))
                 drawn.append(row)
+        ways: dict[int, np.ndarray] = {}
+        if self._trails is not None and has_ids and time is not None:
+            ways = self._trails.add(time, zip(identities, boxes))
+            ways = {person.identity: ways[person.identity] for person in persons}
         if not (self.explained and drawn):
-            return self._draw(frame_rgb, persons)
+            return self._draw(frame_rgb, persons, ways=ways, steady=has_ids)
         captions, maps = [], []
         for number, action in enumerate(self.explained):
             row = max(drawn, key=lambda row: scores[row, action])
@@ -117,7 +143,7 @@ class ActionVisualizer:
             attention = instances.action_attention[row, number]
             maps.append(resized_attention(attention, *frame_rgb.shape[:2]))
         frame_rgb = blend_heat(frame_rgb, maps, [caption.colour for caption in captions])
-        return self._draw(frame_rgb, persons, captions)
+        return self._draw(frame_rgb, persons, captions, ways=ways, steady=has_ids)
 
     def draw_annotations(self, frame_rgb: np.ndarray, annotations: list[dict]) -> np.ndarray:
         """Draw ground truth.
@@ -143,7 +169,13 @@ class ActionVisualizer:
         return self._draw(frame_rgb, persons)
 
     def _draw(
-        self, frame_rgb: np.ndarray, persons: list[_Person], captions: Sequence[_Caption] = ()
+        self,
+        frame_rgb: np.ndarray,
+        persons: list[_Person],
+        captions: Sequence[_Caption] = (),
+        *,
+        ways: Mapping[int, np.ndarray] = MappingProxyType({}),
+        steady: bool = False,
     ) -> np.ndarray:
         factor = max(1, -(-self.min_short_side // min(frame_rgb.shape[:2])))
         if factor > 1:
@@ -157,16 +189,33 @@ class ActionVisualizer:
         for caption in reversed(captions):
             taken.append(canvas.draw_label([caption.text], corner, caption.colour))
             corner[1::2] = taken[-1][1]
-        for person in persons:
-            box = person.box * (width, height, width, height)
-            colour = identity_colour(person.identity)
-            canvas.draw_box(box, alpha=0.9, edge_color=colour)
-            if person.lines:
-                taken.append(canvas.draw_label(person.lines, box, colour, avoid=taken))
+        if self.caption is not None:
+            corner = np.array([width, height, width, height], dtype=float)
+            taken.append(canvas.draw_label([self.caption], corner, _WHITE, avoid=taken))
+        boxes = [person.box * (width, height, width, height) for person in persons]
+        for identity, way in ways.items():
+            canvas.draw_path(way * (width, height), identity_colour(identity))
+        for person, box in zip(persons, boxes):
+            canvas.draw_box(box, edge_color=identity_colour(person.identity))
+        placed = {}
+        for row, (person, box) in enumerate(zip(persons, boxes)):
+            if not person.lines:
+                continue
+            label = canvas.draw_label(
+                person.lines,
+                box,
+                identity_colour(person.identity),
+                avoid=taken,
+                others=boxes[:row] + boxes[row + 1 :],
+                last=self._last.get(person.identity) if steady else None,
+            )
+            taken.append(label)
+            placed[person.identity] = (label, np.round(box))
+        self._last = placed
         return canvas.output.get_image()
 
     def _canvas_for(self, frame_rgb: np.ndarray) -> OverlayVisualizer:
-        if self._canvas is None or self._canvas.img.shape != frame_rgb.shape:
+        if self._canvas is None or self._canvas.output.img.shape != frame_rgb.shape:
             self._canvas = OverlayVisualizer(frame_rgb)
         else:
             self._canvas.output.reset_image(frame_rgb)

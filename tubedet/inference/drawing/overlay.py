@@ -1,166 +1,195 @@
-"""detectron2's drawing canvas as a transparent layer that is reused from frame to frame."""
+"""Boxes, lines and labels over a frame."""
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
-from detectron2.utils.visualizer import VisImage, Visualizer
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-_GROUND_ALPHA = 0.65  # of the dark ground below text
-_MARGIN = 3  # pixels around the text of a label
-_LINE_HEIGHT, _DESCENT = 1.25, 0.28  # of a line of text, in font sizes; below its base line
-_MAX_LINES = 256  # lines of text that are kept for other frames
+from .label_placement import leader, place_label
+from .text_contrast import Colour
+from .text_pictures import TextPictures, write_text
+
+_GREEN = (0.0, 0.5, 0.0)  # detectron2's default
 
 
-class OverlayImage(VisImage):
-    """A ``VisImage`` whose drawing is blended over the frame outside of matplotlib.
+def text_pixels(height: int, width: int) -> int:
+    """Return the size of the font for frames of a size: 13 pixels at 480p, 24 at 1080p, 48 at 4K.
 
-    Setting up a figure and resampling the frame in it takes most of the time of a ``VisImage``;
-    here the figure is made once for frames of one size and holds nothing but boxes. Text, the next
-    slowest, comes as finished pictures.
+    Args:
+        height: of the frame, pixels.
+        width: likewise.
+    """
+    return max(13, round(min(height, width) / 45))
+
+
+def line_width(height: int, width: int) -> int:
+    """Return the width of lines for frames of a size: 2 pixels at 480p, 4 at 1080p, 7 at 4K.
+
+    Args:
+        height: of the frame, pixels.
+        width: likewise.
+    """
+    return max(2, round(min(height, width) / 300))
+
+
+class OverlayImage:
+    """A frame and what is to be drawn over it: lines first, labels over them.
 
     Args:
         img: uint8 array (H, W, 3), RGB.
     """
 
     def __init__(self, img: np.ndarray):
-        self._pasted: list[tuple[np.ndarray, int, int]] = []
-        super().__init__(img)
+        self.height, self.width = img.shape[:2]
+        self.reset_image(img)
 
     def reset_image(self, img: np.ndarray) -> None:
-        """Remove all drawing and puts another frame below it.
+        """Remove all drawing and put another frame below it.
 
         Args:
             img: uint8 array (H, W, 3), RGB, of the same size as before.
         """
         self.img = img
-        self._pasted.clear()
-        for artist in [*self.ax.patches, *self.ax.texts]:
-            artist.remove()
-        self.ax.set_xlim(0, self.width)
-        self.ax.set_ylim(self.height, 0)
+        self._strokes: list[Callable[[np.ndarray], None]] = []
+        self._labels: list[tuple[np.ndarray, Colour, int, int]] = []
 
-    def paste(self, picture: np.ndarray, x: int, y: int) -> None:
-        """Put a picture over the drawing.
+    def stroke(self, draw: Callable[[np.ndarray], None]) -> None:
+        """Draw something over the frame and earlier strokes, below the labels.
 
         Args:
-            picture: uint8 array (h, w, 4), RGBA.
+            draw: changes the array (H, W, 3) that it is given.
+        """
+        self._strokes.append(draw)
+
+    def write(self, mask: np.ndarray, colour: Colour, x: int, y: int) -> None:
+        """Put a label over the drawing.
+
+        Args:
+            mask: uint8 array (h, w), how much of each pixel its text covers.
+            colour: of the text, RGB in 0..1.
             x, y: where its upper left corner comes, pixels; it must lie inside of the frame.
         """
-        self._pasted.append((picture, x, y))
+        self._labels.append((mask, colour, x, y))
 
     def get_image(self) -> np.ndarray:
         """Return the frame with the drawing: a new uint8 array (H, W, 3), RGB."""
         image = self.img.copy(order="C")
-        self.canvas.draw()
-        layer = np.asarray(self.canvas.buffer_rgba()).reshape(-1, 4)
-        pixels = np.flatnonzero(np.ascontiguousarray(layer[:, 3]))
-        below = image.reshape(-1, 3)
-        below[pixels] = _blended(layer[pixels], below[pixels])
-        for picture, x, y in self._pasted:
-            below = image[y : y + picture.shape[0], x : x + picture.shape[1]]
-            below[:] = _blended(picture, below)
+        for draw in self._strokes:
+            draw(image)
+        for mask, colour, x, y in self._labels:
+            write_text(image[y : y + mask.shape[0], x : x + mask.shape[1]], mask, colour)
         return image
 
 
-class OverlayVisualizer(Visualizer):
-    """A ``Visualizer`` that draws on an :class:`OverlayImage`, with labels of several lines.
+class OverlayVisualizer:
+    """Draws boxes, paths and labels of several lines; sizes follow that of the frame.
 
-    ``output.reset_image(frame)`` makes it ready for the next frame of the same size.
+    The calls are those of detectron2's ``Visualizer``, with whose matplotlib canvas a frame of
+    1080p took five times as long. ``output.reset_image(frame)`` makes it ready for the next frame
+    of the same size.
 
     Args:
         frame_rgb: uint8 array (H, W, 3), RGB.
+        font_pixels: size of the font; None: that for frames of this size.
     """
 
-    def __init__(self, frame_rgb: np.ndarray):
-        super().__init__(frame_rgb)
-        self.output = OverlayImage(self.img)
-        # Most lines come again in the next frames, and to draw one takes milliseconds.
-        self._line_mask = functools.lru_cache(maxsize=_MAX_LINES)(self._draw_line)
+    def __init__(self, frame_rgb: np.ndarray, *, font_pixels: int | None = None):
+        self.output = OverlayImage(frame_rgb)
+        self.line_width = line_width(*frame_rgb.shape[:2])
+        self._text = TextPictures(font_pixels or text_pixels(*frame_rgb.shape[:2]))
+
+    def draw_box(
+        self, box: Sequence[float] | np.ndarray, *, alpha: float = 0.9, edge_color: Colour = _GREEN
+    ) -> None:
+        """Draw the outline of a box.
+
+        Args:
+            box: XYXY in pixels.
+            alpha: of the line.
+            edge_color: RGB in 0..1.
+        """
+        width = self.line_width
+        # The line lies in the middle of the edge, as matplotlib draws it.
+        x1, y1, x2, y2 = (int(np.floor(value + 0.5)) - width // 2 for value in box)
+        colour = 255 * alpha * np.array(edge_color, np.float32)
+
+        def draw(image: np.ndarray) -> None:
+            for top, bottom, left, right in (
+                (y1, y1 + width, x1, x2 + width),
+                (y2, y2 + width, x1, x2 + width),
+                (y1 + width, y2, x1, x1 + width),
+                (y1 + width, y2, x2, x2 + width),
+            ):
+                part = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+                part[:] = np.round(part * np.float32(1 - alpha) + colour)
+
+        self.output.stroke(draw)
+
+    def draw_path(self, points: np.ndarray, colour: Colour) -> None:
+        """Draw a line through points that gets wider to its end.
+
+        Args:
+            points: (n, 2) x, y in pixels.
+            colour: RGB in 0..1.
+        """
+        shade = [round(255 * channel) for channel in colour]
+        ends = np.round(points).astype(int)
+        widths = np.ceil(np.linspace(0, self.line_width, len(ends))[1:]).astype(int)
+
+        def draw(image: np.ndarray) -> None:
+            for start, end, width in zip(ends[:-1].tolist(), ends[1:].tolist(), widths.tolist()):
+                cv2.line(image, start, end, shade, width, cv2.LINE_AA)
+
+        self.output.stroke(draw)
 
     def draw_label(
         self,
         lines: Sequence[str],
         box: np.ndarray,
-        colour: tuple[float, float, float],
+        colour: Colour,
         *,
         avoid: Sequence[np.ndarray] = (),
+        others: Sequence[np.ndarray] = (),
+        last: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> np.ndarray:
-        """Write lines of text above a box, or where there is room, always inside of the frame.
+        """Write lines of text near a box, always inside of the frame.
+
+        See :func:`.place_label` for where. A line leads from a label that does not touch its box.
 
         Args:
             lines: the text.
             box: XYXY in pixels.
             colour: of the text, RGB in 0..1.
-            avoid: XYXY of labels that should not be covered.
+            avoid: XYXY of labels that must not be covered, where there is room.
+            others: XYXY of boxes that should not be covered.
+            last: this label and its box on the last frame, XYXY.
 
         Returns:
             XYXY of the label in pixels, float array (4,).
         """
-        picture = self._label_picture(lines, colour)
-        size = np.array(picture.shape[1::-1])
-        limits = np.array([self.output.width, self.output.height])
-        x1, y1, x2, y2 = np.round(box)
-        # Above, inside at the top, below, to the right, to the left.
-        corners = np.array([(x1, y1 - size[1]), (x1, y1), (x1, y2), (x2, y1), (x1 - size[0], y1)])
-        inside = np.clip(corners, 0, limits - size)
-        labels = np.concatenate([inside, inside + size], axis=1)
-        moved = np.abs(corners - inside).sum(axis=1)
-        covered = sum((_overlap(labels, other) for other in avoid), np.zeros(len(labels)))
-        # The first place that is free of other labels and needs no shift in height.
-        best = labels[np.lexsort((np.arange(len(labels)), moved > size[1] / 2, covered > 0))[0]]
-        self.output.paste(picture, int(best[0]), int(best[1]))
-        return best
+        frame_size = (self.output.width, self.output.height)
+        mask = self._text.mask(lines, frame_size)
+        label = place_label(
+            *(mask.shape[::-1], box, frame_size),
+            labels=avoid,
+            others=others,
+            last=last,
+        )
+        if (ends := leader(label, box, self.line_width)) is not None:
+            self._draw_leader(*ends, colour)
+        self.output.write(mask, colour, int(label[0]), int(label[1]))
+        return label
 
-    def _label_picture(
-        self, lines: Sequence[str], colour: tuple[float, float, float]
-    ) -> np.ndarray:
-        """Lines on a dark ground: uint8 (h, w, 4), RGBA, at most as large as the frame."""
-        masks = [self._line_mask(line) for line in lines]
-        height, width = sum(len(mask) for mask in masks), max(mask.shape[1] for mask in masks)
-        text = np.zeros((height + 2 * _MARGIN, width + 2 * _MARGIN), np.float32)
-        y = _MARGIN
-        for mask in masks:
-            text[y : y + len(mask), _MARGIN : _MARGIN + mask.shape[1]] = mask / 255
-            y += len(mask)
-        factor = min(self.output.height / text.shape[0], self.output.width / text.shape[1])
-        if factor < 1:
-            size = [max(1, int(factor * length)) for length in text.shape[::-1]]
-            text = cv2.resize(text, size, interpolation=cv2.INTER_AREA)
-        alpha = text + _GROUND_ALPHA * (1 - text)
-        rgb = (text / alpha)[..., None] * np.array(colour, np.float32)
-        return np.round(255 * np.concatenate([rgb, alpha[..., None]], axis=2)).astype(np.uint8)
+    def _draw_leader(self, start: np.ndarray, end: np.ndarray, colour: Colour) -> None:
+        """Draw a line with dark edges, to be seen on every ground."""
+        first, last = (np.round(point).astype(int).tolist() for point in (start, end))
+        shade = [round(255 * channel) for channel in colour]
+        width = max(1, self.line_width // 2)
 
-    def _draw_line(self, line: str) -> np.ndarray:
-        """How much of each pixel a line of text covers: uint8 (h, w)."""
-        size, dpi = self._default_font_size * self.output.scale, self.output.dpi
-        pixels = size * dpi / 72
-        figure = Figure(dpi=dpi, frameon=False)
-        canvas = FigureCanvasAgg(figure)
-        text = figure.text(0, 0, line, size=size, family="sans-serif", color="white")
-        text.set_parse_math(False)
-        width = math.ceil(text.get_window_extent(canvas.get_renderer()).width) + 1
-        # A bit more, because matplotlib cuts off decimals.
-        figure.set_size_inches((width + 0.01) / dpi, (round(_LINE_HEIGHT * pixels) + 0.01) / dpi)
-        text.set_position((0, _DESCENT / _LINE_HEIGHT))
-        canvas.draw()
-        return np.asarray(canvas.buffer_rgba())[..., 3].copy()
+        def draw(image: np.ndarray) -> None:
+            cv2.line(image, first, last, (0, 0, 0), width + 2, cv2.LINE_AA)
+            cv2.line(image, first, last, shade, width, cv2.LINE_AA)
 
-
-def _blended(picture: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Return a uint8 RGBA picture (..., 4) over an RGB one (..., 3): uint8 (..., 3)."""
-    alpha = picture[..., 3:].astype(np.uint16)
-    return ((picture[..., :3] * alpha + below * (255 - alpha) + 127) // 255).astype(np.uint8)
-
-
-def _overlap(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Area which each of (N, 4) boxes has in common with another one, (N,)."""
-    low = np.maximum(boxes[:, :2], other[:2])
-    high = np.minimum(boxes[:, 2:], other[2:])
-    return np.clip(high - low, 0, None).prod(axis=1)
+        self.output.stroke(draw)

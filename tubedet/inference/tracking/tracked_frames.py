@@ -25,11 +25,13 @@ class TrackedFrame:
         keys: the results that came with this frame for the first time, each with its persons (see
             :meth:`PersonTracker.update`). Over a video every result comes once, in order; most
             frames have none.
+        around: the persons of the key frames before and after this frame, where there is one after.
     """
 
     frame: DetectedFrame
     persons: Instances
     keys: tuple[tuple[KeyFrameResult, Instances], ...]
+    around: tuple[Instances, ...]
 
 
 def tracked_frames(
@@ -55,7 +57,12 @@ def tracked_frames(
                 persons[newest] = tracker.update(result)
                 keys.append((result, persons[newest]))
         persons = {result.index: persons[result.index] for result in around}
-        yield TrackedFrame(frame, _persons_on(frame, persons), tuple(keys))
+        yield TrackedFrame(
+            frame,
+            _persons_on(frame, persons),
+            tuple(keys),
+            tuple(persons[result.index] for result in around),
+        )
 
 
 def _persons_on(frame: DetectedFrame, persons: dict[int, Instances]) -> Instances:
