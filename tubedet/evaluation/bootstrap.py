@@ -1,8 +1,8 @@
 """Intervals of mAP by the bootstrap over videos (Efron & Tibshirani, 1993).
 
-Boxes of one video resemble each other, so whole videos are drawn, with replacement, as many as there
-are. What is a true positive does not depend on other videos: it is found once, and a resample is a
-number of copies of each video. V videos, R resamples.
+Boxes of one video resemble each other, so whole videos are drawn, with replacement, as many as
+there are. What is a true positive does not depend on other videos: it is found once, and a resample
+is a number of copies of each video. V videos, R resamples.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def resampled_average_precisions(
         envelope: See :func:`tubedet.evaluation.detection_ap.average_precision`.
 
     Returns:
-        np.ndarray: (R,) float64 in [0, 1]; NaN where no video with ground truth was drawn. Copies of
-        a detection have equal scores and are ranked one after the other.
+        np.ndarray: (R,) float64 in [0, 1]; NaN where no video with ground truth was drawn. Copies
+        of a detection have equal scores and are ranked one after the other.
     """
     num_videos = copies.shape[1]
     places = np.flatnonzero(ranking.true_positive)
@@ -81,10 +81,7 @@ def resampled_average_precisions(
     # the true positives k - 1 and k, which few videos have.
     false = np.flatnonzero(~ranking.true_positive[: places[-1]])
     between = csr_matrix(
-        (
-            np.ones(len(false)),
-            (np.searchsorted(places, false), ranking.videos[false]),
-        ),
+        (np.ones(len(false)), (np.searchsorted(places, false), ranking.videos[false])),
         shape=(len(places), num_videos),
     )
     aps = []

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tubedet.evaluation.error_analysis import Example
+from tubedet.evaluation.error_examples import Example
 from tubedet.evaluation.report.thumbnails import draw_thumbnails
 
 
