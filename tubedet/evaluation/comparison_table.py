@@ -116,5 +116,5 @@ def signed_percent(fraction: float) -> str:
 def _brackets(interval: Interval | None, *, signed: bool = False) -> str:
     if interval is None:
         return ""
-    low, high = (f"{100 * end:+.2f}" if signed else f"{100 * end:.2f}" for end in interval)
+    low, high = (signed_percent(end) if signed else f"{100 * end:.2f}" for end in interval)
     return f" [{low}, {high}]"

@@ -214,7 +214,8 @@ def test_it_fits_a_phone_and_bars_stand_beside_their_numbers(page):
         )
         page.open(path.as_uri())
         assert page.evaluate("window.innerWidth") == width
-        assert page.evaluate("document.documentElement.scrollWidth") == width
+        # The desktop's scroll bar takes from the width.
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
         bars = (
             "Array.from(document.querySelectorAll('.gauge'), g => [g.querySelector('.bar'),"
             "g.querySelector('.value')].map(e => e.getBoundingClientRect()))"

@@ -89,7 +89,8 @@ def _body(comparison: Comparison, contents: Sequence[ReportContent]) -> str:
 </ul>
 <p>In percent; differences are to {escape(names[0])}. {escape(comparison.interval_note)}</p>
 <div class="scroll"><table id="metrics">
-<thead><tr><th>protocol {escape(comparison.protocol)}</th>{_number_heads([*names, *differences])}</tr></thead>
+<thead><tr><th>protocol {escape(comparison.protocol)}</th>{_number_heads(names + differences)}
+</tr></thead>
 <tbody>
 {_metric_rows(comparison)}
 </tbody>

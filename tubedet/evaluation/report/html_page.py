@@ -138,7 +138,7 @@ def _body(content: ReportContent) -> str:
         ),
         classes="\n".join(map(_class_row, by_ap)),
         curves=curves,
-        curves_note=f"Precision over recall. Best classes first; beside each name its AP in percent.{left_out}",
+        curves_note=left_out,
         by_size=picture_tag(
             draw_slices(analysis.by_size, "area of the person's box, share of the frame"),
             "Mean AP by person size",
@@ -292,7 +292,7 @@ $classes
 </table>
 
 <h2>Precision and recall</h2>
-<p>$curves_note</p>
+<p>Precision over recall. Best classes first; beside each name its AP in percent.$curves_note</p>
 $curves
 
 <h2>Size of the person, persons in the key frame</h2>

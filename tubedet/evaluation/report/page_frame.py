@@ -207,7 +207,10 @@ svg .curve { fill: none; stroke-width: 1.4; }
   th, th.number { white-space: normal; overflow-wrap: normal; font-size: .75rem; }
   .track { display: none; }
   td small { display: block; }
-  #protocols td { overflow-wrap: normal; }
+  #protocols tr { display: grid; grid-template-columns: 4fr 3fr 1fr; border-bottom: 1px solid
+    var(--line); }
+  #protocols td, #protocols th { border: 0; }
+  #protocols td.remark { grid-column: 1 / -1; }
   .pair { grid-template-columns: 1fr; }
   .cards { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .6rem; }
 }
