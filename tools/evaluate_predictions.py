@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Compute the figures of a file of predictions: `tubedet evaluate`."""
+"""Compute the figures of files of predictions, and compare them: `tubedet evaluate`."""
 
 import sys
 

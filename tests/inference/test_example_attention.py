@@ -9,7 +9,7 @@ from detectron2.modeling import build_model
 from tubedet.data import ClipDatasetMapper
 from tubedet.engine import load_config
 from tubedet.errors import UserError
-from tubedet.evaluation.error_analysis import Example
+from tubedet.evaluation.error_examples import Example
 from tubedet.evaluation.report.thumbnails import draw_thumbnails
 from tubedet.inference import attention_in_frame
 from tubedet.inference.drawing import blend_heat, heat_colour

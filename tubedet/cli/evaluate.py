@@ -1,8 +1,11 @@
-"""Compute the figures of a file of predictions.
+"""Compute the figures of files of predictions, and compare them.
 
 The ground truth is that of a registered data set or of the yaml of a custom one (--dataset), or is
 given as files in AVA's format (--groundtruth and --labelmap). AVA-type data give frame-mAP@0.5,
 data sets of action tubes (JHMDB, UCF101-24) video-mAP too. All files may be compressed with gzip.
+
+Several files after --predictions are compared with the first of them: one table by class with
+differences, and intervals by a paired bootstrap over videos.
 
 No model is needed, but for one thing: --explain CONFIG MODEL.WEIGHTS FILE runs the class-query
 detector that made the predictions on the pictures of the report, and draws on each where it looks
@@ -13,41 +16,39 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Collection
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
-
-from tubedet.data import AVAFiles, ensure_registered, load_ava
-from tubedet.data.annotations.ava_csv import read_ava_csv
-from tubedet.data.datasets.custom import file_stem
 from tubedet.data.datasets.input_files import check_output_file, input_files
 from tubedet.engine import load_config
 from tubedet.errors import UserError
-from tubedet.evaluation import (
-    AVA_PROTOCOLS,
-    TUBE_PROTOCOLS,
-    evaluate_action_tubes,
-    evaluate_ava,
-    load_action_tube_groundtruth,
-    read_tube_predictions,
-    result_table,
-    tube_result_table,
-    write_result_json,
-    write_tube_result_json,
+from tubedet.evaluation.comparison import (
+    Comparison,
+    bootstrap_to_dict,
+    check_resamples,
+    comparison_to_dict,
+    intervals_to_dict,
 )
-from tubedet.evaluation.ava_groundtruth import load_ava_groundtruth, read_ava_groundtruth
-from tubedet.evaluation.comparability import check_defined
-from tubedet.evaluation.report.content import action_tube_report_content, ava_report_content
-from tubedet.evaluation.report.html_page import (
-    ReportContent,
-    check_report_folder,
-    write_html_report,
+from tubedet.evaluation.comparison_table import (
+    check_table_path,
+    comparison_table,
+    metric_cells,
+    write_comparison_table,
 )
-from tubedet.evaluation.report.thumbnails import Paint
+from tubedet.evaluation.report.comparison_page import (
+    check_comparison_folders,
+    write_comparison_report,
+)
+from tubedet.evaluation.report.html_page import write_html_report
+from tubedet.evaluation.report.page_frame import check_report_folder
+from tubedet.files.atomic_writing import write_json
 from tubedet.inference.example_attention import ExampleAttention
 
-PROTOCOLS: dict[str, Collection[str]] = {"ava": AVA_PROTOCOLS, "action_tubes": TUBE_PROTOCOLS}
+from .evaluated_data import PROTOCOLS, EvaluatedData, EvaluatedFile, load_evaluated_data
+
+_DEFAULT_RESAMPLES = 1000
+_CONFIG_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*$")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +61,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--groundtruth", type=Path, help="ground-truth csv")
     parser.add_argument("--labelmap", type=Path, help="pbtxt of evaluated classes")
     parser.add_argument("--exclude", type=Path, help="csv of excluded video_id,timestamp")
-    parser.add_argument("--predictions", required=True, type=Path, help="prediction csv")
+    parser.add_argument(
+        "--predictions",
+        required=True,
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="prediction csv; several are compared with the first",
+    )
+    parser.add_argument(
+        "--names", nargs="+", metavar="NAME", help="what tables call the files of --predictions"
+    )
+    parser.add_argument(
+        "--bootstrap",
+        type=int,
+        metavar="N",
+        help="resamples of the videos for 95 %% intervals, 0: no intervals (default: "
+        f"{_DEFAULT_RESAMPLES} for several files, 0 for one)",
+    )
     parser.add_argument(
         "--protocol",
         choices=[name for protocols in PROTOCOLS.values() for name in protocols],
@@ -69,6 +87,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--json", type=Path, help="where to write the figures, as fractions, not percent"
+    )
+    parser.add_argument(
+        "--table", type=Path, help="where to write the table: .md for markdown, .tex for LaTeX"
     )
     parser.add_argument("--report", type=Path, help="folder for an html report")
     parser.add_argument(
@@ -96,6 +117,7 @@ def check_arguments(options: argparse.Namespace) -> None:
     Raises:
         UserError: if they do not.
     """
+    _move_config_keys(options)
     files = (options.groundtruth, options.labelmap, options.exclude, options.videos, options.frames)
     if options.dataset and any(files):
         raise UserError("--dataset knows its files: leave out --groundtruth and the like")
@@ -105,6 +127,13 @@ def check_arguments(options: argparse.Namespace) -> None:
         raise UserError(f"{options.opts[0]}: config keys are for --explain, and come behind it")
     if options.explain is not None and options.report is None:
         raise UserError("--explain draws on the pictures of a report: give --report")
+    if options.explain is not None and len(options.predictions) > 1:
+        raise UserError("--explain shows where one model looks: give one file of --predictions")
+    if options.bootstrap is not None:
+        check_resamples(options.bootstrap)
+    if options.table:
+        check_table_path(options.table)
+    file_names(options.predictions, options.names)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -119,87 +148,98 @@ def main(options: argparse.Namespace) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     _check_outputs(options)
     paint = None if options.explain is None else _attention(options)
-    if _evaluator_type(options.dataset) == "action_tubes":
-        content = evaluate_tubes(options, paint)
+    data = load_evaluated_data(options)
+    files = [data.evaluate(path) for path in options.predictions]
+    names = file_names(options.predictions, options.names)
+    resamples = options.bootstrap
+    if resamples is None:
+        resamples = _DEFAULT_RESAMPLES if len(files) > 1 else 0
+    comparison = data.compare(files, names, resamples)
+    if len(files) == 1:
+        _tell_one(data, files[0], comparison, options)
     else:
-        content = evaluate_key_frames(options, paint)
-    if content is not None:
-        print(f"The report is {write_html_report(content, options.report)}")
+        _tell_several(comparison, options)
+    if options.table:
+        write_comparison_table(comparison, options.table)
+    if options.report:
+        contents = [data.report_content(file, paint) for file in files]
+        if len(files) == 1:
+            page = write_html_report(contents[0], options.report)
+        else:
+            page = write_comparison_report(comparison, contents, options.report, title=data.title)
+        print(f"The report is {page}")
     return 0
 
 
-def evaluate_key_frames(
-    options: argparse.Namespace, paint: Paint | None = None
-) -> ReportContent | None:
-    """Evaluate AVA-type data.
+def file_names(paths: Sequence[Path], names: Sequence[str] | None = None) -> list[str]:
+    """Return what to call files of predictions.
 
     Args:
-        options: of :func:`add_arguments`.
-        paint: what the pictures of the report show besides; None: nothing.
-
-    Returns:
-        ReportContent | None: None without ``--report``.
+        paths: Of the files.
+        names: Those that the user chose; None: the parts of the paths that differ.
 
     Raises:
-        OSError: if a file cannot be read or written.
-        UserError: if the input cannot be evaluated.
+        UserError: if there are not as many names as files, or two are equal.
     """
-    protocol = _protocol(options, "ava")
-    ava_kinetics = AVA_PROTOCOLS[protocol].ava_kinetics
-    if options.dataset:
-        groundtruth = load_ava_groundtruth(options.dataset, ava_kinetics=ava_kinetics)
-    else:
-        groundtruth = read_ava_groundtruth(
-            options.groundtruth, options.labelmap, options.exclude, ava_kinetics=ava_kinetics
-        )
-    predictions = read_ava_csv(options.predictions, ava_kinetics=ava_kinetics)
-    result = evaluate_ava(
-        groundtruth.table, predictions, groundtruth.label_map, groundtruth.exclusions, protocol
-    )
-    check_defined(result.mean_ap, groundtruth.table, list(groundtruth.label_map))
-    print(result_table(result))
+    if names is not None:
+        if len(names) != len(paths):
+            raise UserError(
+                f"--names: {len(names)} names for {len(paths)} files of --predictions; give one "
+                "for each"
+            )
+        if len(set(names)) < len(names):
+            raise UserError("--names: two names are equal; give each file another one")
+        return list(names)
+    if len(set(paths)) < len(paths):
+        raise UserError("--predictions: a file is given twice; compare different files")
+    stems = [path.name.partition(".")[0] for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    parts = [path.parts for path in paths]
+    start, end = 0, 0
+    while len({path[: start + 1] for path in parts}) == 1:
+        start += 1
+    while len({path[len(path) - end - 1 :] for path in parts}) == 1:
+        end += 1
+    return ["/".join(path[start : max(start + 1, len(path) - end)]) for path in parts]
+
+
+def _tell_one(
+    data: EvaluatedData, file: EvaluatedFile, comparison: Comparison, options: argparse.Namespace
+) -> None:
+    print(data.table(file))
+    if comparison.resampled:
+        cells = {metric: metric_cells(comparison, metric)[0] for metric in comparison.metrics}
+        print("\n".join(f"{metric} {cell}" for metric, cell in cells.items()))
+    if comparison.interval_note:
+        print(comparison.interval_note)
     if options.json:
-        write_result_json(result, options.json)
-    if not options.report:
-        return None
-    records = {(r["video_id"], r["timestamp"]): r for r in _key_frame_records(options)}
-    title = file_stem(options.dataset) if options.dataset else options.groundtruth.name
-    return ava_report_content(
-        groundtruth, predictions, protocol, title=title, records=records, paint=paint
+        content = data.to_dict(file)
+        if options.bootstrap:
+            content["bootstrap"] = bootstrap_to_dict(comparison)
+            content["intervals"] = intervals_to_dict(comparison) or None
+        write_json(content, options.json)
+
+
+def _tell_several(comparison: Comparison, options: argparse.Namespace) -> None:
+    print(
+        f"in percent, protocol {comparison.protocol}; the rows of classes are frame-AP@0.5, "
+        "differences are to the first file"
     )
-
-
-def evaluate_tubes(options: argparse.Namespace, paint: Paint | None = None) -> ReportContent | None:
-    """Evaluate a data set of action tubes.
-
-    Args:
-        options: of :func:`add_arguments`.
-        paint: what the pictures of the report show besides; None: nothing.
-
-    Returns:
-        ReportContent | None: None without ``--report``.
-
-    Raises:
-        OSError: if a file cannot be read or written.
-        UserError: if the input cannot be evaluated.
-    """
-    protocol = _protocol(options, "action_tubes")
-    groundtruth = load_action_tube_groundtruth(options.dataset)
-    predictions = read_tube_predictions(options.predictions)
-    result = evaluate_action_tubes(groundtruth, predictions, protocol)
-    class_ids = range(1, len(groundtruth.action_names) + 1)
-    check_defined(result.frame_map, groundtruth.table(), class_ids)
-    print(tube_result_table(result))
+    print(comparison_table(comparison))
+    if comparison.interval_note:
+        print(comparison.interval_note)
     if options.json:
-        write_tube_result_json(result, options.json)
-    if not options.report:
-        return None
-    dicts = DatasetCatalog.get(options.dataset)
-    records = {(r["video_id"], float(r["frame_number"])): r for r in dicts}
-    title = file_stem(options.dataset)
-    return action_tube_report_content(
-        groundtruth, predictions, protocol, title=title, records=records, paint=paint
-    )
+        write_json(comparison_to_dict(comparison), options.json)
+
+
+def _move_config_keys(options: argparse.Namespace) -> None:
+    """Take config keys out of the list of files, which ends where the next option begins."""
+    for place, path in enumerate(options.predictions[1:], start=1):
+        if _CONFIG_KEY.match(str(path)) and not path.exists():
+            options.opts = [str(word) for word in options.predictions[place:]] + options.opts
+            del options.predictions[place:]
+            break
 
 
 def _attention(options: argparse.Namespace) -> ExampleAttention:
@@ -215,58 +255,15 @@ def _attention(options: argparse.Namespace) -> ExampleAttention:
 
 def _check_outputs(options: argparse.Namespace) -> None:
     """Refuse what could not be written at the end, or would replace what is no output."""
-    inputs = [options.groundtruth, options.labelmap, options.exclude, options.predictions]
+    inputs = [options.groundtruth, options.labelmap, options.exclude, *options.predictions]
     inputs += input_files(options.dataset) if options.dataset else []
-    if options.json:
-        try:
-            check_output_file(options.json, [path for path in inputs if path])
-        except (OSError, UserError) as error:
-            raise UserError(f"--json: {error}") from error
-    if options.report:
+    for option, path in (("--json", options.json), ("--table", options.table)):
+        if path:
+            try:
+                check_output_file(path, [given for given in inputs if given])
+            except (OSError, UserError) as error:
+                raise UserError(f"{option}: {error}") from error
+    if options.report and len(options.predictions) > 1:
+        check_comparison_folders(options.report, len(options.predictions))
+    elif options.report:
         check_report_folder(options.report)
-
-
-def _evaluator_type(dataset: str | None) -> str:
-    """Return what kind of data the ground truth is; files are in AVA's format."""
-    if dataset is None:
-        return "ava"
-    ensure_registered(dataset)
-    if dataset not in DatasetCatalog:
-        known = [
-            name
-            for name in DatasetCatalog.list()
-            if MetadataCatalog.get(name).get("evaluator_type", None) in PROTOCOLS
-        ]
-        raise UserError(
-            f"--dataset {dataset} is no registered data set and no yaml; registered are "
-            f"{', '.join(sorted(known))}"
-        )
-    evaluator_type = MetadataCatalog.get(dataset).get("evaluator_type", None)
-    if evaluator_type not in PROTOCOLS:
-        raise UserError(f"--dataset {dataset}: no protocol for data of the type {evaluator_type}")
-    return evaluator_type
-
-
-def _protocol(options: argparse.Namespace, evaluator_type: str) -> str:
-    known = PROTOCOLS[evaluator_type]
-    if options.protocol is not None and options.protocol not in known:
-        raise UserError(
-            f"--protocol {options.protocol} is not for this data set; choose {', '.join(known)}"
-        )
-    return options.protocol or next(iter(known))
-
-
-def _key_frame_records(options: argparse.Namespace) -> list[dict]:
-    """Dataset dicts, which know where the videos are; none where nobody told."""
-    if options.dataset:
-        return DatasetCatalog.get(options.dataset)
-    if not options.videos and not options.frames:
-        return []
-    files = AVAFiles(
-        groundtruth_csv=str(options.groundtruth),
-        action_list=str(options.labelmap),
-        label_map=str(options.labelmap),
-        frames_dir=str(options.frames or ""),
-        videos_dir=str(options.videos or ""),
-    )
-    return load_ava(files, name=str(options.groundtruth))

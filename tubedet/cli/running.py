@@ -21,7 +21,7 @@ from .arguments import apply_model_argument, key_value_pairs
 # options may stand between positional arguments.
 COMMANDS = {
     "train": ("train", "train or evaluate a config"),
-    "evaluate": ("evaluate", "compute the figures of a file of predictions"),
+    "evaluate": ("evaluate", "compute the figures of files of predictions, and compare them"),
     "demo": ("demo", "detect actions in videos, follow the persons and draw them"),
     "predict": ("predict", "detect actions in many videos, in several processes"),
     "build-memory": ("build_memory", "write what a model sees in data sets, for long-term context"),

@@ -15,7 +15,7 @@ from .comparability import check_comparable
 from .detection_ap import average_precision, match_pairs, overlapping_pairs
 from .frame_matches import FrameMatches, mean_over_classes
 from .tube_linking import link_detections
-from .video_ap import DetectedTube, video_average_precisions
+from .video_ap import DetectedTube, TubeMatches, match_tubes, tube_average_precisions
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,7 @@ FRAME_IOU = 0.5
 _STRICTER_IOUS = tuple(percent / 100 for percent in range(50, 100, 5))
 # Name of each video-mAP to the least tube IoUs over which it is the mean.
 VIDEO_IOUS = {"0.2": (0.2,), "0.5": (0.5,), "0.75": (0.75,), "0.5:0.95": _STRICTER_IOUS}
+TUBE_IOUS = sorted({iou for ious in VIDEO_IOUS.values() for iou in ious})
 
 
 @dataclass(frozen=True)
@@ -230,23 +231,17 @@ def action_tube_result(
     Returns:
         ActionTubeResult: the figures.
     """
-    rules = get_tube_protocol(protocol)
     names = list(groundtruth.action_names)
     frame_map, frame_ap = frame_average_precisions(matches, protocol)
     tubes = _linked(matches, groundtruth)
-    ious = sorted({iou for ious in VIDEO_IOUS.values() for iou in ious})
-    aps_at_iou = video_average_precisions(
-        groundtruth.tubes,
-        tubes,
+    aps_at_iou = tube_average_precisions(
+        _matched(tubes, groundtruth, protocol),
         len(names),
-        ious,
-        inclusive=rules.inclusive,
-        free_only=rules.free_only,
-        envelope=rules.envelope,
-        suppression=rules.tube_nms,
+        len(TUBE_IOUS),
+        envelope=get_tube_protocol(protocol).envelope,
     )
     video_aps = {
-        name: aps_at_iou[np.isin(ious, means_over)].mean(axis=0)
+        name: aps_at_iou[np.isin(TUBE_IOUS, means_over)].mean(axis=0)
         for name, means_over in VIDEO_IOUS.items()
     }
     gt_labels = [tube.label for tubes in groundtruth.tubes.values() for tube in tubes]
@@ -263,6 +258,22 @@ def action_tube_result(
         num_detections=len(matches.rows),
         num_tubes=sum(len(tubes_of_video) for tubes_of_video in tubes.values()),
     )
+
+
+def linked_tube_matches(
+    matches: FrameMatches, groundtruth: ActionTubeGroundtruth, protocol: str
+) -> dict[int, TubeMatches]:
+    """Link the detections and find the tubes that are true positives at each of ``TUBE_IOUS``.
+
+    Args:
+        matches: Of :func:`match_action_tubes` with this ground truth and protocol.
+        groundtruth: The annotated tubes.
+        protocol: Key of ``TUBE_PROTOCOLS``.
+
+    Returns:
+        dict: 0-based class to its tubes, for each class with ground truth.
+    """
+    return _matched(_linked(matches, groundtruth), groundtruth, protocol)
 
 
 class _FramePlaces:
@@ -298,6 +309,21 @@ def _pixel_boxes(
     codes, row_codes = np.unique(table.video_index[rows], return_inverse=True)
     extents = groundtruth.extents([table.videos[code] for code in codes])
     return table.boxes[rows] * extents[row_codes]
+
+
+def _matched(
+    tubes: dict[str, list[DetectedTube]], groundtruth: ActionTubeGroundtruth, protocol: str
+) -> dict[int, TubeMatches]:
+    rules = get_tube_protocol(protocol)
+    return match_tubes(
+        groundtruth.tubes,
+        tubes,
+        len(groundtruth.action_names),
+        TUBE_IOUS,
+        inclusive=rules.inclusive,
+        free_only=rules.free_only,
+        suppression=rules.tube_nms,
+    )
 
 
 def _linked(

@@ -152,6 +152,20 @@ def paired_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
 
+def rank_by_score(scores: np.ndarray, *, stable: bool = False) -> np.ndarray:
+    """Return the order of descending score.
+
+    Args:
+        scores: (N,) float.
+        stable: Equal scores stay in the given order; otherwise they are ranked as by the official
+            AVA evaluation, see :func:`precision_recall`.
+
+    Returns:
+        np.ndarray: (N,) int64 places in ``scores``.
+    """
+    return np.argsort(-scores, kind="stable") if stable else np.argsort(scores)[::-1]
+
+
 def precision_recall(
     scores: np.ndarray, true_positive: np.ndarray, num_groundtruth: int, *, stable: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -174,8 +188,7 @@ def precision_recall(
     """
     if num_groundtruth < 1:
         raise ValueError(f"recall needs at least one ground-truth box, got {num_groundtruth}")
-    ranking = np.argsort(-scores, kind="stable") if stable else np.argsort(scores)[::-1]
-    hits = np.cumsum(true_positive[ranking])
+    hits = np.cumsum(true_positive[rank_by_score(scores, stable=stable)])
     return hits / np.arange(1, len(hits) + 1), hits / num_groundtruth
 
 

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from .detection_ap import best_groundtruth
+from .confusion import ConfusionMatrix, confusion_matrix
+from .error_examples import Example, box_areas, confident_false_positives, missed_groundtruth
+from .error_kinds import (
+    DETECTION_KINDS,
+    FrameErrors,
+    average_precision_gains,
+    find_errors,
+    leading_detections,
+)
 from .frame_matches import FrameMatches, mean_over_classes
 
-IOU_THRESHOLD = 0.5
-# A box that overlaps a person at least this much is about that person, however badly it fits.
-_NEAR_IOU = 0.1
 # Shares of the frame's area.
 _SIZE_EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, np.inf)
 _MOST_PEOPLE = 6
-
-CORRECT, DUPLICATE, WRONG_ACTION, INEXACT_BOX, NOBODY = (
-    "correct",
-    "second detection of the same person and action",
-    "a person, but not this action",
-    "box does not fit the person",
-    "nobody there",
-)
 
 
 @dataclass(frozen=True)
@@ -56,27 +53,6 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Example:
-    """One box to look at.
-
-    Attributes:
-        video_id: Its video.
-        timestamp: Its key frame: seconds, or the frame number in a data set of tubes.
-        class_name: The action that was detected or missed.
-        box: x1, y1, x2, y2 as fractions of the frame.
-        score: Of the false positive, or the best one a missed box was found with (0: never).
-        remark: What is wrong.
-    """
-
-    video_id: str
-    timestamp: float
-    class_name: str
-    box: tuple[float, float, float, float]
-    score: float
-    remark: str
-
-
-@dataclass(frozen=True)
 class ErrorAnalysis:
     """Everything the report shows of one prediction file.
 
@@ -90,6 +66,10 @@ class ErrorAnalysis:
         false_positives: The most confident ones.
         missed: Ground truth that none of the leading detections found; first what no detection
             found, then by ascending score.
+        gains: Kind of error to the mean AP gained without it, see
+            :func:`~tubedet.evaluation.error_kinds.average_precision_gains`.
+        num_missed: Ground-truth boxes that are neither found nor nearly so.
+        confusion: Which actions are taken for which others; None: not asked for.
     """
 
     classes: list[ClassFigures]
@@ -99,6 +79,9 @@ class ErrorAnalysis:
     error_kinds: dict[str, int]
     false_positives: list[Example]
     missed: list[Example]
+    gains: dict[str, float] = field(default_factory=dict)
+    num_missed: int = 0
+    confusion: ConfusionMatrix | None = None
 
 
 def analyse_errors(
@@ -115,27 +98,22 @@ def analyse_errors(
     Returns:
         ErrorAnalysis: the figures and examples.
     """
-    num_classes = len(matches.class_names)
-    best_gt, best_iou = best_groundtruth(
-        matches.boxes,
-        matches.keys * num_classes + matches.classes,
-        matches.gt_boxes,
-        matches.gt_keys * num_classes + matches.gt_classes,
-    )
-    found_gt = np.where(best_iou >= IOU_THRESHOLD, best_gt, -1)
+    errors, leading = find_errors(matches), leading_detections(matches)
     curves = matches.curves()
-    leading = _leading(matches)
     if examples_per_class is None:
         examples_per_class = max(4, math.ceil(num_examples / max(1, len(curves))))
     limits = num_examples, examples_per_class
     return ErrorAnalysis(
         classes=_class_figures(matches, curves),
         curves={matches.class_names[index]: curve for index, curve in curves.items()},
-        by_size=_slices_by_size(matches, found_gt),
+        by_size=_slices_by_size(matches, errors.found_gt),
         by_people=_slices_by_people(matches),
-        error_kinds=_error_kinds(matches, found_gt, leading),
-        false_positives=_false_positives(matches, found_gt, *limits),
-        missed=_missed(matches, found_gt, leading, *limits),
+        error_kinds=_error_kinds(errors, leading),
+        false_positives=confident_false_positives(matches, errors, *limits),
+        missed=missed_groundtruth(matches, errors, leading, *limits),
+        gains=average_precision_gains(matches, errors),
+        num_missed=int(np.count_nonzero(errors.missed)),
+        confusion=confusion_matrix(matches, leading),
     )
 
 
@@ -156,8 +134,8 @@ def _class_figures(matches: FrameMatches, curves: dict) -> list[ClassFigures]:
 
 def _slices_by_size(matches: FrameMatches, found_gt: np.ndarray) -> list[Slice]:
     """As COCO does: detections go with the box they find, else with their own size."""
-    gt_sizes = _areas(matches.gt_boxes)
-    sizes = _areas(matches.boxes)
+    gt_sizes = box_areas(matches.gt_boxes)
+    sizes = box_areas(matches.boxes)
     found = found_gt >= 0
     sizes[found] = gt_sizes[found_gt[found]]
     slices = []
@@ -196,113 +174,6 @@ def _slice(matches: FrameMatches, label: str, kept: np.ndarray, gt_kept: np.ndar
     return Slice(label, mean_over_classes(aps), int(num_classes), int(num_groundtruth))
 
 
-def _leading(matches: FrameMatches) -> np.ndarray:
-    """Return the best detections of each class, as many as it has ground-truth boxes."""
-    order = np.lexsort((-matches.scores, matches.classes))
-    classes = matches.classes[order]
-    rank = np.arange(len(order)) - np.searchsorted(classes, classes)
-    return order[rank < matches.gt_counts[classes]]
-
-
-def _error_kinds(
-    matches: FrameMatches, found_gt: np.ndarray, leading: np.ndarray
-) -> dict[str, int]:
-    counts = Counter(_kinds(matches, found_gt, leading))
-    return {k: counts[k] for k in (CORRECT, DUPLICATE, WRONG_ACTION, INEXACT_BOX, NOBODY)}
-
-
-def _kinds(matches: FrameMatches, found_gt: np.ndarray, columns: np.ndarray) -> list[str]:
-    """Return what is right or wrong with some of the detections."""
-    _, person_iou = best_groundtruth(
-        matches.boxes[columns], matches.keys[columns], matches.gt_boxes, matches.gt_keys
-    )
-    return np.select(
-        [
-            matches.true_positive[columns],
-            found_gt[columns] >= 0,
-            person_iou >= IOU_THRESHOLD,
-            person_iou >= _NEAR_IOU,
-        ],
-        [CORRECT, DUPLICATE, WRONG_ACTION, INEXACT_BOX],
-        NOBODY,
-    ).tolist()
-
-
-def _false_positives(
-    matches: FrameMatches, found_gt: np.ndarray, num_examples: int, per_class: int
-) -> list[Example]:
-    false = np.flatnonzero(~matches.true_positive)
-    order = false[np.argsort(-matches.scores[false], kind="stable")]
-    chosen = _varied(order, matches.classes, num_examples, per_class)
-    kinds = _kinds(matches, found_gt, chosen)
-    table, scores = matches.predictions, matches.scores
-    return [
-        Example(
-            video_id=table.videos[table.video_index[row]],
-            timestamp=float(table.timestamps[row]),
-            class_name=matches.class_names[matches.classes[column]],
-            box=tuple(table.boxes[row].tolist()),
-            score=float(scores[column]),
-            remark=kind,
-        )
-        for column, row, kind in zip(chosen.tolist(), matches.rows[chosen].tolist(), kinds)
-    ]
-
-
-def _missed(
-    matches: FrameMatches,
-    found_gt: np.ndarray,
-    leading: np.ndarray,
-    num_examples: int,
-    per_class: int,
-) -> list[Example]:
-    found = np.flatnonzero(found_gt >= 0)
-    is_missed = ~np.isin(np.arange(len(matches.gt_rows)), found_gt[leading])
-    best_score = np.full(len(matches.gt_rows), -np.inf)
-    np.maximum.at(best_score, found_gt[found], matches.scores[found])
-    # Of those never found the large ones first: they are the harder to excuse.
-    order = np.lexsort((-_areas(matches.gt_boxes), best_score))
-    order = order[is_missed[order]]
-    chosen = _varied(order, matches.gt_classes, num_examples, per_class)
-    _, any_iou = best_groundtruth(
-        matches.gt_boxes[chosen], matches.gt_keys[chosen], matches.boxes, matches.keys
-    )
-    table = matches.groundtruth
-    examples = []
-    for column, row, iou in zip(chosen.tolist(), matches.gt_rows[chosen].tolist(), any_iou):
-        if best_score[column] > -np.inf:
-            remark = f"found with score {best_score[column]:.3g} only"
-        elif iou >= IOU_THRESHOLD:
-            remark = "the person was found, this action was not"
-        else:
-            remark = "the person was not found"
-        examples.append(
-            Example(
-                video_id=table.videos[table.video_index[row]],
-                timestamp=float(table.timestamps[row]),
-                class_name=matches.class_names[matches.gt_classes[column]],
-                box=tuple(table.boxes[row].tolist()),
-                score=float(max(best_score[column], 0.0)),
-                remark=remark,
-            )
-        )
-    return examples
-
-
-def _varied(order: np.ndarray, classes: np.ndarray, limit: int, per_class: int) -> np.ndarray:
-    """Return the first ``limit`` of ``order`` with at most ``per_class`` of each class."""
-    chosen: list[int] = []
-    taken: Counter[int] = Counter()
-    for column in order.tolist():
-        if len(chosen) == limit:
-            break
-        if taken[classes[column]] < per_class:
-            taken[classes[column]] += 1
-            chosen.append(column)
-    return np.array(chosen, dtype=np.int64)
-
-
-def _areas(boxes: np.ndarray) -> np.ndarray:
-    """(N,) share of the frame that boxes cover."""
-    inside = boxes.clip(0.0, 1.0)
-    return (inside[:, 2:] - inside[:, :2]).clip(min=0.0).prod(axis=1)
+def _error_kinds(errors: FrameErrors, leading: np.ndarray) -> dict[str, int]:
+    counts = Counter(errors.kinds[leading].tolist())
+    return {kind: counts[place] for place, kind in enumerate(DETECTION_KINDS)}

@@ -8,7 +8,7 @@ import numpy as np
 
 from tubedet.data.annotations.ava_csv import AVATable
 
-from .detection_ap import average_precision, precision_recall
+from .detection_ap import average_precision, precision_recall, rank_by_score
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,27 @@ class FrameMatches:
         columns = np.arange(len(self.rows)) if kept is None else np.flatnonzero(kept)
         gt_classes = self.gt_classes if gt_kept is None else self.gt_classes[gt_kept]
         gt_counts = np.bincount(gt_classes, minlength=len(self.class_names))
-        classes, scores = self.classes[columns], self.scores[columns]
-        true_positive = self.true_positive[columns]
-        by_class = np.argsort(classes, kind="stable")
-        ends = np.cumsum(np.bincount(classes, minlength=len(gt_counts)))
-        curves = {}
-        for index in np.flatnonzero(gt_counts).tolist():
-            members = by_class[ends[index - 1] if index else 0 : ends[index]]
-            curves[index] = precision_recall(
-                scores[members], true_positive[members], gt_counts[index]
+        members, scores = self._by_class(columns), self.scores
+        return {
+            index: precision_recall(
+                scores[members[index]], self.true_positive[members[index]], gt_counts[index]
             )
-        return curves
+            for index in np.flatnonzero(gt_counts).tolist()
+        }
+
+    def ranked(self) -> dict[int, np.ndarray]:
+        """Return the detections of each class that has ground truth, best score first.
+
+        Returns:
+            dict: class index to (n,) int places among the N detections, in the very order of
+            :meth:`curves`, equal scores included.
+        """
+        scores = self.scores
+        members = self._by_class(np.arange(len(self.rows)))
+        return {
+            index: members[index][rank_by_score(scores[members[index]])]
+            for index in np.flatnonzero(self.gt_counts).tolist()
+        }
 
     def average_precisions(
         self, kept: np.ndarray | None = None, gt_kept: np.ndarray | None = None
@@ -109,6 +119,12 @@ class FrameMatches:
         for index, curve in self.curves(kept, gt_kept).items():
             aps[index] = average_precision(*curve)
         return aps
+
+    def _by_class(self, columns: np.ndarray) -> list[np.ndarray]:
+        """Split some of the detections by class; each class keeps their order."""
+        classes = self.classes[columns]
+        ends = np.cumsum(np.bincount(classes, minlength=len(self.class_names)))
+        return np.split(columns[np.argsort(classes, kind="stable")], ends[:-1])
 
 
 def mean_over_classes(aps: np.ndarray) -> float:

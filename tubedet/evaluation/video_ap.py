@@ -10,7 +10,13 @@ import numpy as np
 
 from tubedet.data.annotations.tube_files import ActionTube
 
-from .detection_ap import average_precision, match_pairs, paired_iou, precision_recall
+from .detection_ap import (
+    average_precision,
+    match_pairs,
+    paired_iou,
+    precision_recall,
+    rank_by_score,
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,81 @@ def suppress_tubes(
     return kept
 
 
+@dataclass(frozen=True)
+class TubeMatches:
+    """The tubes of one class, each labelled as a true or a false positive.
+
+    Attributes:
+        videos: n video ids, of the detected tubes, best score first.
+        scores: (n,) float.
+        true_positive: (K, n) bool, at each of K least tube IoUs.
+        gt_videos: Video ids of the annotated tubes.
+    """
+
+    videos: list[str]
+    scores: np.ndarray
+    true_positive: np.ndarray
+    gt_videos: list[str]
+
+
+def match_tubes(
+    groundtruth: Mapping[str, Sequence[ActionTube]],
+    detections: Mapping[str, Sequence[DetectedTube]],
+    num_classes: int,
+    thresholds: Sequence[float],
+    *,
+    inclusive: bool,
+    free_only: bool,
+    suppression: float | None,
+) -> dict[int, TubeMatches]:
+    """Find the true positives of each class.
+
+    Args:
+        groundtruth: Video id to its annotated tubes.
+        detections: Video id to its detected tubes.
+        num_classes: A.
+        thresholds: K least tube IoUs of a match, inclusive.
+        inclusive: See :func:`tube_iou`.
+        free_only: See :func:`tubedet.evaluation.detection_ap.match_pairs`.
+        suppression: Largest overlap of two detected tubes of one class; None: all count.
+
+    Returns:
+        dict: label to its tubes, for each class with ground truth.
+    """
+    gt_of_class: dict[int, list] = defaultdict(list)
+    detections_of_class: dict[int, list] = defaultdict(list)
+    for tubes_of, by_class in (
+        (groundtruth, gt_of_class),
+        (detections, detections_of_class),
+    ):
+        for video, tubes in tubes_of.items():
+            for tube in tubes:
+                by_class[tube.label].append((video, tube))
+
+    found = {}
+    for label in sorted(label for label in gt_of_class if 0 <= label < num_classes):
+        ranked = detections_of_class[label]
+        if suppression is not None:
+            ranked = _suppressed_by_video(ranked, suppression, inclusive)
+        scores = np.array([tube.score for _, tube in ranked], dtype=np.float64)
+        order = rank_by_score(scores, stable=True)
+        ranked = [ranked[place] for place in order.tolist()]
+        pairs = _overlaps(ranked, gt_of_class[label], inclusive)
+        true_positive = np.zeros((len(thresholds), len(ranked)), dtype=bool)
+        for row, threshold in enumerate(thresholds):
+            kept = pairs[2] >= threshold
+            true_positive[row] = match_pairs(
+                tuple(column[kept] for column in pairs), len(ranked), free_only=free_only
+            )
+        found[label] = TubeMatches(
+            videos=[video for video, _ in ranked],
+            scores=scores[order],
+            true_positive=true_positive,
+            gt_videos=[video for video, _ in gt_of_class[label]],
+        )
+    return found
+
+
 def video_average_precisions(
     groundtruth: Mapping[str, Sequence[ActionTube]],
     detections: Mapping[str, Sequence[DetectedTube]],
@@ -108,30 +189,36 @@ def video_average_precisions(
     Returns:
         np.ndarray: (K, A) float64 in [0, 1]; NaN for a class without ground truth.
     """
-    gt_of_class: dict[int, list] = defaultdict(list)
-    detections_of_class: dict[int, list] = defaultdict(list)
-    for tubes_of, by_class in (
-        (groundtruth, gt_of_class),
-        (detections, detections_of_class),
-    ):
-        for video, tubes in tubes_of.items():
-            for tube in tubes:
-                by_class[tube.label].append((video, tube))
+    matches = match_tubes(
+        groundtruth,
+        detections,
+        num_classes,
+        thresholds,
+        inclusive=inclusive,
+        free_only=free_only,
+        suppression=suppression,
+    )
+    return tube_average_precisions(matches, num_classes, len(thresholds), envelope=envelope)
 
-    aps = np.full((len(thresholds), num_classes), np.nan)
-    for label in sorted(label for label in gt_of_class if 0 <= label < num_classes):
-        ranked = detections_of_class[label]
-        if suppression is not None:
-            ranked = _suppressed_by_video(ranked, suppression, inclusive)
-        ranked = sorted(ranked, key=lambda detection: -detection[1].score)
-        pairs = _overlaps(ranked, gt_of_class[label], inclusive)
-        scores = np.array([tube.score for _, tube in ranked])
-        for row, threshold in enumerate(thresholds):
-            kept = pairs[2] >= threshold
-            true_positive = match_pairs(
-                tuple(column[kept] for column in pairs), len(ranked), free_only=free_only
-            )
-            curve = precision_recall(scores, true_positive, len(gt_of_class[label]), stable=True)
+
+def tube_average_precisions(
+    matches: Mapping[int, TubeMatches], num_classes: int, num_thresholds: int, *, envelope: bool
+) -> np.ndarray:
+    """AP of each class at each least tube IoU, from what :func:`match_tubes` found.
+
+    Args:
+        matches: Label to its tubes.
+        num_classes: A.
+        num_thresholds: K.
+        envelope: See :func:`tubedet.evaluation.detection_ap.average_precision`.
+
+    Returns:
+        np.ndarray: (K, A) float64 in [0, 1]; NaN for a class without ground truth.
+    """
+    aps = np.full((num_thresholds, num_classes), np.nan)
+    for label, tubes in matches.items():
+        for row, true_positive in enumerate(tubes.true_positive):
+            curve = precision_recall(tubes.scores, true_positive, len(tubes.gt_videos), stable=True)
             aps[row, label] = average_precision(*curve, envelope=envelope)
     return aps
 

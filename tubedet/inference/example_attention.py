@@ -11,7 +11,7 @@ from torchvision.ops import box_iou
 
 from tubedet.data.dataset_mapper import ClipDatasetMapper
 from tubedet.engine.model_loading import load_model
-from tubedet.evaluation.error_analysis import Example
+from tubedet.evaluation.error_examples import Example
 from tubedet.modeling import prepare_for_inference
 
 from .action_names import find_actions, names_and_origin

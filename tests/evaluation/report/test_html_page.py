@@ -10,14 +10,17 @@ import headless_browser
 import numpy as np
 import pytest
 
-from tubedet.evaluation.error_analysis import ClassFigures, ErrorAnalysis, Example, Slice
+from tubedet.evaluation.confusion import ConfusionMatrix
+from tubedet.evaluation.error_analysis import ClassFigures, ErrorAnalysis, Slice
+from tubedet.evaluation.error_examples import Counterpart, Example
+from tubedet.evaluation.error_kinds import MISSED, NOBODY, WRONG_ACTION
 from tubedet.evaluation.report.html_page import (
     ProtocolFigure,
     ReportContent,
-    check_report_folder,
     render_html,
     write_html_report,
 )
+from tubedet.evaluation.report.page_frame import check_report_folder
 
 HOSTILE = "<script>alert('x')</script> $title & \"quotes\" $x^2$"
 CURVE = (np.array([1.0, 0.5, 2 / 3]), np.array([0.25, 0.25, 0.5]))
@@ -27,8 +30,8 @@ def jpg(value):
     return cv2.imencode(".jpg", np.full((20, 30, 3), value, np.uint8))[1].tobytes()
 
 
-def example(name, score, remark="nobody there"):
-    return Example("film & co", 902.5, name, (0.1, 0.2, 0.3, 0.4), score, remark)
+def example(name, score, remark="nobody there", **others):
+    return Example("film & co", 902.5, name, (0.1, 0.2, 0.3, 0.4), score, remark, **others)
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +54,29 @@ def content():
             by_size=[Slice("0-2 %", math.nan, 0, 0), Slice("2-5 %", 0.4, 3, 23)],
             by_people=[Slice("1", 0.0, 1, 5), Slice("2 or more", 0.9, 3, 18)],
             error_kinds={"correct": 10, "nobody there": 3},
-            false_positives=[example("sit", 0.9), example(HOSTILE, 0.8, HOSTILE)],
-            missed=[example("run", 0.0, "the person was not found")],
+            false_positives=[
+                example("sit", 0.9),
+                example(HOSTILE, 0.8, HOSTILE, nearest=Counterpart((0, 0, 1, 1), "run (IoU 0.04)")),
+            ],
+            missed=[
+                example(
+                    "run",
+                    0.0,
+                    "the person was not found",
+                    is_groundtruth=True,
+                    nearest=Counterpart((0, 0, 0.3, 0.4), HOSTILE),
+                )
+            ],
+            gains={WRONG_ACTION: 0.125, NOBODY: 0.02, MISSED: 0.25},
+            num_missed=1,
+            confusion=ConfusionMatrix(
+                ("sit", HOSTILE, "run"),
+                exclusive=False,
+                counts=np.array([[3, 1, 0], [2, 5, 0], [0, 0, 7]]),
+                totals=np.array([[4, 4, 4], [8, 12, 12], [7, 7, 7]]),
+                unseen=np.array([0, 3, 0]),
+                num_persons=np.array([4, 12, 7]),
+            ),
         ),
         rule=HOSTILE,
         false_positive_pictures=[jpg(10), None],
@@ -88,13 +112,17 @@ def test_everything_is_on_the_page_and_nothing_is_loaded(content):
         "run 100.00 7 1,000 100.0",
         "sit 50.00 4 100 75.0",
         "sit 0.900 nobody there film & co @ 902.5",
-        "run the person was not found",
+        "run the person was not found nearest detection:",
+        "nearest person: run (IoU 0.04)",
+        "missed never detected, nor nearly so 1 boxes +25.00 classification",
+        "background nobody there 3 23.1 % +2.00",
+        "sit 2 of 8 25.0",
         "no picture box 0.100 0.200 0.300 0.400",
     ):
         assert expected in text
     images = elements.images()
     kinds = [re.match(r"data:image/(png|jpeg);base64,", image)[1] for image in images]
-    assert sorted(kinds) == ["jpeg"] * 2 + ["png"] * 4
+    assert sorted(kinds) == ["jpeg"] * 2 + ["png"] * 3
     for image in images:
         content = base64.b64decode(image.partition(",")[2], validate=True)
         assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) is not None
@@ -107,7 +135,7 @@ def test_everything_is_on_the_page_and_nothing_is_loaded(content):
 def test_names_are_escaped(content):
     elements = Elements(render_html(content))
     assert [tag for tag, _ in elements.tags].count("script") == 1
-    assert "".join(elements.text).count(HOSTILE) == 8
+    assert "".join(elements.text).count(HOSTILE) == 12
 
 
 def test_report_without_anything(tmp_path):
@@ -148,7 +176,8 @@ def test_a_browser_shows_it_and_sorts_it(page):
     assert page.requests == [path.as_uri()]
     assert page.evaluate("document.title") == HOSTILE
     pictures = "Array.from(document.images)"
-    assert page.evaluate(f"{pictures}.length") == 6
+    assert page.evaluate(f"{pictures}.length") == 5
+    assert page.evaluate("document.querySelectorAll('.curves svg path.curve').length") == 3
     assert page.evaluate(f"{pictures}.every(i => i.complete && i.naturalWidth > 0)")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
@@ -171,6 +200,30 @@ def test_a_browser_shows_it_and_sorts_it(page):
 
     assert page.problems == []
     assert page.requests == [path.as_uri()]
+
+
+def test_it_fits_a_phone_and_bars_stand_beside_their_numbers(page):
+    page, path = page
+    for width in (390, 768, 1440):
+        page.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=844,
+            deviceScaleFactor=1,
+            mobile=width < 700,
+        )
+        page.open(path.as_uri())
+        assert page.evaluate("window.innerWidth") == width
+        # The desktop's scroll bar takes from the width.
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        bars = (
+            "Array.from(document.querySelectorAll('.gauge'), g => [g.querySelector('.bar'),"
+            "g.querySelector('.value')].map(e => e.getBoundingClientRect()))"
+        )
+        apart = f"{bars}.every(([bar, value]) => bar.width === 0 || bar.right <= value.left)"
+        assert page.evaluate(apart)
+        assert page.evaluate(f"{bars}.some(([bar]) => bar.width > 40)") == (width > 390)
+    page.call("Emulation.clearDeviceMetricsOverride")
 
 
 def test_the_browser_would_tell_of_problems_and_requests(page, tmp_path):

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tubedet.evaluation.error_analysis import Example
+from tubedet.evaluation.error_examples import Counterpart, Example
 from tubedet.evaluation.report.thumbnails import draw_thumbnails
 
 
@@ -38,6 +38,30 @@ def test_the_right_frame_with_its_box(folder):
         red_minus_blue = image[..., 2].astype(int) - image[..., 0]
         for row, column in ((30, 120), (89, 120), (60, 60), (60, 179)):
             assert red_minus_blue[row - 2 : row + 3, column - 2 : column + 3].max() > 80
+
+
+def test_the_nearest_box_is_drawn_in_the_other_colour(folder):
+    records = {("film", 1.0): {"video": str(folder), "fps": 10.0, "frame_number": 1}}
+    boxes = (0.1, 0.1, 0.4, 0.9), (0.6, 0.1, 0.9, 0.9)
+    for is_groundtruth in (False, True):
+        shown = Example(
+            "film",
+            1.0,
+            "sit",
+            boxes[0],
+            0.5,
+            "",
+            is_groundtruth=is_groundtruth,
+            nearest=Counterpart(boxes[1], "sit"),
+        )
+        (picture,) = draw_thumbnails([shown], records, width=240)
+        image = decoded(picture).astype(int)
+        red_minus_blue = image[60, :, 2] - image[60, :, 0]
+        own, other = (
+            red_minus_blue[place - 3 : place + 4] * (-1 if is_groundtruth else 1)
+            for place in (24, 143)
+        )
+        assert own.max() > 80 and other.min() < -80
 
 
 def test_boxes_outside_of_the_frame_are_clipped(folder):

@@ -4,64 +4,19 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from tubedet.evaluation.error_analysis import CORRECT, ClassFigures, Slice
+from tubedet.evaluation.confusion import ConfusionMatrix
+from tubedet.evaluation.error_analysis import Slice
 
 _BLUE, _GREY, _LINE = "#33658a", "#8b959e", "#d5dade"
-_KIND_COLOURS = (_BLUE, "#86bbd8", "#f6ae2d", "#f26419", "#6c757d")
-_RECALLS = np.linspace(0, 1, 201)
-_COLUMNS = 6
+_MOST_CLASSES = 60
 # matplotlib, like the page, is told sizes in pixels of a screen at 1x and draws twice as fine.
 _PIXELS_PER_INCH, _FINENESS = 96, 2
-
-
-def draw_curves(
-    classes: Sequence[ClassFigures], curves: Mapping[str, tuple[np.ndarray, np.ndarray]]
-) -> bytes:
-    """Draw one small precision-recall plot per class.
-
-    Args:
-        classes: In the order of the plots, at least one.
-        curves: Class name to (precision, recall), best score first.
-
-    Returns:
-        bytes: png. The line is the monotone envelope, whose area is the AP; the area is tinted.
-    """
-    num_rows = math.ceil(len(classes) / _COLUMNS)
-    width, height = 960, 60 + 128 * num_rows
-    figure = _figure(width, height, layout=None)  # a computed layout of so many plots takes 10 s
-    figure.subplots_adjust(
-        left=55 / width,
-        right=1 - 8 / width,
-        bottom=42 / height,
-        top=1 - 18 / height,
-        wspace=0.12,
-        hspace=0.3,
-    )
-    axes = figure.subplots(num_rows, _COLUMNS, squeeze=False)
-    for place, (axis, entry) in enumerate(zip(axes.flat, classes)):
-        envelope = _envelope(*curves[entry.name])
-        axis.fill_between(_RECALLS, envelope, color=_BLUE, alpha=0.15, linewidth=0, step="pre")
-        axis.step(_RECALLS, envelope, color=_BLUE, linewidth=1.2, where="pre")
-        axis.set(xlim=(0, 1), ylim=(0, 1.03))
-        axis.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
-        axis.set_yticks((0, 0.5, 1), ("0", "0.5", "1"))
-        title = f"{_shortened(entry.name, 17)}  {100 * entry.average_precision:.0f}"
-        # "$" in a name is no formula.
-        axis.set_title(title, fontsize=8, loc="left", pad=3, parse_math=False)
-        _quiet(axis)
-        is_lowest = place + _COLUMNS >= len(classes)
-        axis.tick_params(labelleft=place % _COLUMNS == 0, labelbottom=is_lowest)
-    for axis in axes.flat[len(classes) :]:
-        axis.axis("off")
-    figure.supxlabel("recall", fontsize=9, color=_GREY, y=4 / height)
-    figure.supylabel("precision", fontsize=9, color=_GREY, x=4 / width)
-    return _png(figure)
 
 
 def draw_slices(slices: Sequence[Slice], x_label: str) -> bytes:
@@ -99,36 +54,40 @@ def draw_slices(slices: Sequence[Slice], x_label: str) -> bytes:
     return _png(figure)
 
 
-def draw_error_kinds(kinds: Mapping[str, int]) -> bytes:
-    """Draw the share of each kind of detection as one bar.
+def draw_confusion(matrix: ConfusionMatrix) -> bytes:
+    """Draw the shares of a confusion matrix as shades, with numbers where there is room.
 
     Args:
-        kinds: Kind to number; :data:`tubedet.evaluation.error_analysis.CORRECT` comes first.
+        matrix: Of at least one class with persons; the most frequent ones are drawn.
 
     Returns:
-        bytes: png.
+        bytes: png. Actual classes are rows, predicted ones columns; the last column is what
+        nothing was predicted of.
     """
-    figure = _figure(960, 112)
+    common = np.argsort(-matrix.num_persons, kind="stable")[:_MOST_CLASSES]
+    shown = np.sort(common[matrix.num_persons[common] > 0])
+    names = [_shortened(matrix.class_names[index], 24) for index in shown.tolist()]
+    unseen = matrix.unseen[shown] / matrix.num_persons[shown]
+    shares = np.column_stack([matrix.shares[np.ix_(shown, shown)], unseen])
+    side = max(13, min(44, 640 // len(names)))
+    figure = _figure(min(960, 230 + side * (len(names) + 1)), 170 + side * len(names))
     axis = figure.subplots()
-    total, left = max(1, sum(kinds.values())), 0.0
-    for (kind, number), colour in zip(kinds.items(), _KIND_COLOURS):
-        share = number / total
-        axis.barh(0, share, left=left, color=colour, label=f"{kind}: {100 * share:.1f} %")
-        if share > 0.04:
-            shade = "white" if kind == CORRECT else "black"
-            centre = left + share / 2
-            axis.text(centre, 0, f"{number:,}", ha="center", va="center", fontsize=9, color=shade)
-        left += share
-    axis.set_xlim(0, 1)
-    axis.axis("off")
-    figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=8.5, handlelength=1)
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    size = 8 if side > 14 else 6
+    axis.set_xticks(range(len(names) + 1), [*names, "nothing"], rotation=90, fontsize=size)
+    axis.set_yticks(range(len(names)), names, fontsize=size)
+    for label in (*axis.get_xticklabels(), *axis.get_yticklabels()):
+        label.set_parse_math(False)  # "$" in a name is no formula
+    if side >= 26:
+        for (row, column), share in np.ndenumerate(shares):
+            if share >= 0.005:
+                text, colour = f"{100 * share:.0f}", "white" if share > 0.6 else "black"
+                axis.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+    axis.set_xlabel("predicted", fontsize=9, color=_GREY)
+    axis.set_ylabel("actual", fontsize=9, color=_GREY)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
     return _png(figure)
-
-
-def _envelope(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
-    """Highest precision at each of ``_RECALLS`` or beyond, 0 beyond the last recall."""
-    best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return best[np.searchsorted(recall, _RECALLS, side="left")]
 
 
 def _shortened(name: str, length: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,14 +10,23 @@ from os import PathLike
 from pathlib import Path
 from string import Template
 
-from tubedet.evaluation.error_analysis import ClassFigures, ErrorAnalysis, Example
-from tubedet.files.atomic_writing import open_atomically
+from tubedet.evaluation.confusion import ConfusionMatrix
+from tubedet.evaluation.error_analysis import ClassFigures, ErrorAnalysis
+from tubedet.evaluation.error_examples import Example
+from tubedet.evaluation.error_kinds import CORRECT, MISSED, TIDE_NAMES
 
-_MAX_CURVES = 90
-_FILE_NAME = "index.html"
-# By this, which stands in the head of every report, older reports are known from foreign pages.
-_GENERATOR = '<meta name="generator" content="tubedet evaluation report">'
-_HEAD_BYTES = 4096
+from .curves import curve_drawings
+from .page_frame import (
+    facts_list,
+    gauge_cell,
+    picture_tag,
+    render_page,
+    sortable_heads,
+    write_page,
+)
+
+MAX_CURVES = 90
+_MOST_CONFUSIONS = 15
 
 
 @dataclass(frozen=True)
@@ -63,54 +71,21 @@ class ReportContent:
     missed_pictures: Sequence[bytes | None] = field(default=())
 
 
-def check_report_folder(folder: str | PathLike) -> None:
-    """Make sure that a report can be written without loss, before the work that it shows.
-
-    Args:
-        folder: Where to write; it need not exist.
-
-    Raises:
-        OSError: A file is in the way: in place of the folder, or an ``index.html`` that is no
-            report.
-    """
-    path = Path(folder) / _FILE_NAME
-    for parent in path.parents:
-        if parent.is_dir():
-            break
-        if parent.exists():
-            raise NotADirectoryError(f"{parent} is a file, the report needs a folder")
-    if path.exists():
-        if not path.is_file():
-            raise IsADirectoryError(f"{path} is a folder, the report needs this name for a file")
-        with open(path, "rb") as stream:
-            head = stream.read(_HEAD_BYTES)
-        if _GENERATOR.encode() not in head:
-            raise FileExistsError(
-                f"{path} would be replaced and is no report of this program; remove it or choose "
-                "another folder"
-            )
-
-
 def write_html_report(content: ReportContent, folder: str | PathLike) -> Path:
-    """Write ``index.html``: pictures, style and script are part of it, nothing is loaded.
+    """Write the page about one file.
 
     Args:
         content: What to show.
-        folder: Where to write; made if missing.
+        folder: Where to write ``index.html``; made if missing.
 
     Returns:
         Path: the file.
 
     Raises:
-        OSError: The file cannot be written, see also :func:`check_report_folder`.
+        OSError: The file cannot be written, see also
+            :func:`~tubedet.evaluation.report.page_frame.check_report_folder`.
     """
-    check_report_folder(folder)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / _FILE_NAME
-    with open_atomically(path) as stream:
-        stream.write(render_html(content))
-    return path
+    return write_page(content.title, _body(content), folder)
 
 
 def render_html(content: ReportContent) -> str:
@@ -122,35 +97,53 @@ def render_html(content: ReportContent) -> str:
     Returns:
         str: the whole html document.
     """
+    return render_page(content.title, _body(content))
+
+
+def shown_curves(classes: Sequence[ClassFigures]) -> tuple[list[ClassFigures], str]:
+    """Choose the classes whose curves are drawn: the most frequent ones, best AP first.
+
+    Args:
+        classes: All with ground truth.
+
+    Returns:
+        tuple[list[ClassFigures], str]: the chosen ones, and a sentence if they are not all.
+    """
+    by_ap = sorted(classes, key=lambda entry: -entry.average_precision)
+    chosen = sorted(by_ap, key=lambda entry: -entry.num_groundtruth)[:MAX_CURVES]
+    shown = [entry for entry in by_ap if entry in chosen]
+    left_out = "" if len(shown) == len(by_ap) else f" The {len(shown)} most frequent classes."
+    return shown, left_out
+
+
+def _body(content: ReportContent) -> str:
     # Loads matplotlib, half a second that an evaluation without a report does not wait for.
-    from .figures import draw_curves, draw_error_kinds, draw_slices
+    from .figures import draw_slices
 
     analysis = content.analysis
     by_ap = sorted(analysis.classes, key=lambda entry: -entry.average_precision)
-    shown = sorted(by_ap, key=lambda entry: -entry.num_groundtruth)[:_MAX_CURVES]
-    with_curves = [entry for entry in by_ap if entry in shown]
+    with_curves, left_out = shown_curves(by_ap)
     curves = "<p>No class has ground truth.</p>"
     if with_curves:
-        curves = _picture(
-            draw_curves(with_curves, analysis.curves), "Precision over recall of each class"
-        )
-    return _PAGE.substitute(
-        title=escape(content.title),
-        facts="".join(
-            f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-            for name, value in content.facts
-        ),
+        named = [(entry.name, f"{100 * entry.average_precision:.0f}") for entry in with_curves]
+        curves = curve_drawings(named, [analysis.curves])
+    return _BODY.substitute(
+        facts=facts_list(tuple(content.facts)),
         protocols="\n".join(map(_protocol_row, content.protocol_figures)),
         rule=escape(content.rule),
-        kinds=_picture(draw_error_kinds(analysis.error_kinds), "Kinds of errors"),
+        kinds="\n".join(_kind_rows(analysis)),
+        confusion="" if analysis.confusion is None else _confusion_section(analysis.confusion),
+        class_heads=sortable_heads(
+            ["class", "AP in %", "boxes", "detections", "best recall in %"], sorted_by=1
+        ),
         classes="\n".join(map(_class_row, by_ap)),
         curves=curves,
-        curves_note=_curves_note(len(with_curves), len(by_ap)),
-        by_size=_picture(
+        curves_note=left_out,
+        by_size=picture_tag(
             draw_slices(analysis.by_size, "area of the person's box, share of the frame"),
             "Mean AP by person size",
         ),
-        by_people=_picture(
+        by_people=picture_tag(
             draw_slices(analysis.by_people, "persons in the key frame"),
             "Mean AP by number of persons",
         ),
@@ -168,23 +161,67 @@ def _protocol_row(figure: ProtocolFigure) -> str:
     )
 
 
+def _kind_rows(analysis: ErrorAnalysis) -> list[str]:
+    """Rows of what is right, then of each kind of error, the costliest first."""
+    counts = analysis.error_kinds
+    total = max(1, sum(counts.values()))
+    errors = sorted(TIDE_NAMES, key=lambda kind: -analysis.gains.get(kind, 0.0))
+    rows = []
+    for kind in (CORRECT, *errors):
+        name = f"<b>{escape(TIDE_NAMES.get(kind, kind))}</b>"
+        if kind in TIDE_NAMES:
+            name += f"<br><small>{escape(kind)}</small>"
+        if kind == MISSED:
+            found = f'<td class="number">{analysis.num_missed:,} boxes</td>'
+        else:
+            share = counts.get(kind, 0) / total
+            found = gauge_cell(share, f"{counts.get(kind, 0):,} <small>{100 * share:.1f} %</small>")
+        gain = analysis.gains.get(kind, math.nan)
+        gained = "<td></td>" if math.isnan(gain) else gauge_cell(gain, f"+{100 * gain:.2f}")
+        rows.append(f"<tr><td>{name}</td>{found}{gained}</tr>")
+    return rows
+
+
+def _confusion_section(matrix: ConfusionMatrix) -> str:
+    from .figures import draw_confusion
+
+    if not matrix.num_persons.any():
+        return ""
+    rule = (
+        "Each person does one action: the most confident action that was detected on each."
+        if matrix.exclusive
+        else "A person may do several actions: which ones were detected on the persons of each "
+        "class, among the best detections of every class. Actions that a person does as well do "
+        "not count against it."
+    )
+    rows = "\n".join(
+        f"<tr><td>{escape(entry.actual)}</td><td>{escape(entry.predicted)}</td>"
+        f'<td class="number">{entry.count:,} of {entry.total:,}</td>'
+        + gauge_cell(entry.count / entry.total, f"{100 * entry.count / entry.total:.1f}")
+        + "</tr>"
+        for entry in matrix.most_frequent(_MOST_CONFUSIONS)
+    )
+    table = (
+        f'<table id="confusions"><thead><tr><th>actual</th><th>predicted instead</th>'
+        f'<th class="number">persons</th><th class="number">%</th></tr></thead>'
+        f"<tbody>\n{rows}\n</tbody></table>"
+    )
+    return (
+        f"<h2>Confusion of actions</h2>\n<p>{rule} Shades and numbers are percent of the persons "
+        f"of a row.</p>\n{picture_tag(draw_confusion(matrix), 'Confusion matrix')}\n"
+        + (table if rows else "")
+    )
+
+
 def _class_row(entry: ClassFigures) -> str:
-    percent = 100 * entry.average_precision
-    bar = f'<span class="bar" style="width:{percent:.2f}%"></span>'
     return (
         f"<tr><td>{escape(entry.name)}</td>"
-        f'<td class="number ap" data-value="{entry.average_precision:.9f}">{bar}'
-        f"<span>{percent:.2f}</span></td>"
-        f'<td class="number" data-value="{entry.num_groundtruth}">{entry.num_groundtruth:,}</td>'
+        + gauge_cell(entry.average_precision, f"{100 * entry.average_precision:.2f}")
+        + f'<td class="number" data-value="{entry.num_groundtruth}">{entry.num_groundtruth:,}</td>'
         f'<td class="number" data-value="{entry.num_detections}">{entry.num_detections:,}</td>'
         f'<td class="number" data-value="{entry.best_recall:.9f}">{100 * entry.best_recall:.1f}'
         "</td></tr>"
     )
-
-
-def _curves_note(num_shown: int, num_classes: int) -> str:
-    left_out = "" if num_shown == num_classes else f" The {num_shown} most frequent classes."
-    return f"Best classes first; beside each name its AP.{left_out}"
 
 
 def _cards(examples: Sequence[Example], pictures: Sequence[bytes | None], with_score: bool) -> str:
@@ -198,111 +235,31 @@ def _cards(examples: Sequence[Example], pictures: Sequence[bytes | None], with_s
             corners = " ".join(f"{x:.3f}" for x in example.box)
             shown = f'<div class="absent">no picture<br>box {corners}</div>'
         else:
-            shown = f'<img alt="{escape(where)}" src="{_data_url(picture, "jpeg")}">'
+            shown = picture_tag(picture, where, "jpeg")
         score = f' <span class="score">{example.score:.3f}</span>' if with_score else ""
         cards.append(
             f"<figure>{shown}<figcaption><b>{escape(example.class_name)}</b>{score}<br>"
-            f'{escape(example.remark)}<br><span class="where">{escape(where)}</span>'
+            f"{escape(example.remark)}<br>{_nearest_line(example)}"
+            f'<span class="where">{escape(where)}</span>'
             "</figcaption></figure>"
         )
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _picture(png: bytes, text: str) -> str:
-    return f'<img alt="{escape(text)}" src="{_data_url(png, "png")}">'
+def _nearest_line(example: Example) -> str:
+    if example.nearest is None:
+        return ""
+    kind, what = (
+        ("detection", "nearest detection")
+        if example.is_groundtruth
+        else ("groundtruth", "nearest person")
+    )
+    text = escape(example.nearest.text)
+    return f'<span class="key {kind}"></span> {what}: {text}<br>'
 
 
-def _data_url(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-_STYLE = """
-:root { color-scheme: light; --ink: #24292e; --grey: #6a737d; --line: #e3e7ea; --blue: #33658a; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2.5rem 1.5rem 4rem; max-width: 1010px; color: var(--ink);
-  background: #fff; font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-h1 { font-size: 1.6rem; font-weight: 600; margin: 0 0 1rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; font-weight: 600; margin: 2.8rem 0 .4rem; padding-top: .9rem;
-  border-top: 1px solid var(--line); }
-p { margin: .2rem 0 .9rem; color: var(--grey); max-width: 75ch; }
-dl { display: flex; flex-wrap: wrap; gap: .4rem 2.2rem; margin: 0 0 1.6rem; }
-dt { color: var(--grey); font-size: .8rem; }
-dd { margin: 0; overflow-wrap: anywhere; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .7rem; text-align: left; border-bottom: 1px solid var(--line);
-  overflow-wrap: anywhere; }
-th { font-size: .85rem; font-weight: 600; color: var(--grey); white-space: nowrap; }
-th.number, td.number { text-align: right; white-space: nowrap; }
-#protocols td:first-child { white-space: nowrap; }
-td.remark { color: var(--grey); font-size: .9rem; }
-tr.chosen td { background: #f2f6f9; }
-tr.chosen td.number { font-weight: 700; }
-#classes tbody tr:hover { background: #f7f9fa; }
-th button { all: unset; cursor: pointer; }
-th button:hover, th button:focus-visible { color: var(--blue); text-decoration: underline; }
-th button::after { content: " \\2195"; opacity: .35; }
-th[aria-sort=ascending] button::after { content: " \\2191"; opacity: 1; }
-th[aria-sort=descending] button::after { content: " \\2193"; opacity: 1; }
-td.ap { position: relative; min-width: 11rem; }
-td.ap .bar { position: absolute; left: 0; top: 20%; height: 60%; background: #d9e5ee;
-  border-radius: 2px; }
-td.ap span:last-child { position: relative; }
-img { max-width: 100%; height: auto; display: block; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 1rem; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(215px, 1fr)); gap: 1rem; }
-figure { margin: 0; border: 1px solid var(--line); border-radius: 5px; overflow: hidden; }
-figure img { width: 100%; }
-figcaption { padding: .45rem .65rem .6rem; font-size: .85rem; line-height: 1.4;
-  overflow-wrap: anywhere; }
-.score { float: right; font-variant-numeric: tabular-nums; }
-.where { color: var(--grey); }
-.absent { padding: 1.4rem .6rem; text-align: center; font-size: .8rem; color: var(--grey);
-  background: #f7f9fa; }
-@media print { h2 { break-after: avoid; } figure { break-inside: avoid; } }
-"""
-
-# Sorts the table of classes by the column whose head is clicked, best or most first, and again the
-# other way round.
-_SCRIPT = """
-const table = document.getElementById("classes");
-const heads = Array.from(table.tHead.rows[0].cells);
-const value = (row, column) => {
-  const cell = row.cells[column];
-  return "value" in cell.dataset ? Number(cell.dataset.value) : cell.textContent;
-};
-heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
-  const before = head.getAttribute("aria-sort");
-  const first = head.dataset.first;
-  const direction = before === first
-    ? (first === "ascending" ? "descending" : "ascending") : first;
-  heads.forEach(other => other.removeAttribute("aria-sort"));
-  head.setAttribute("aria-sort", direction);
-  const sign = direction === "ascending" ? 1 : -1;
-  const rows = Array.from(table.tBodies[0].rows);
-  rows.sort((one, other) => {
-    const a = value(one, column), b = value(other, column);
-    return sign * (typeof a === "number" ? a - b : a.localeCompare(b));
-  });
-  table.tBodies[0].append(...rows);
-}));
-"""
-
-_PAGE = Template(
-    """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-GENERATOR
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:;
- style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>$title</title>
-<link rel="icon" href="data:,">
-<style>STYLE</style>
-</head>
-<body>
-<h1>$title</h1>
-<dl>$facts</dl>
+_BODY = Template(
+    """$facts
 <table id="protocols">
 <thead><tr><th>metric</th><th>protocol</th><th class="number">%</th><th></th></tr></thead>
 <tbody>
@@ -311,28 +268,31 @@ $protocols
 </table>
 
 <h2>Kinds of errors</h2>
-<p>$rule Here: the best detections of each class, as many as it has ground-truth boxes.</p>
+<p>$rule Counted are the best detections of each class, as many as it has ground-truth boxes. Beside
+them stands what mean AP, in points, would gain if all errors of that kind were corrected, among all
+detections, as in TIDE; the gains do not add up.</p>
+<table id="kinds">
+<thead><tr><th>kind</th><th class="number">best detections</th><th class="number">AP gained</th>
+</tr></thead>
+<tbody>
 $kinds
+</tbody>
+</table>
+
+$confusion
 
 <h2>Classes</h2>
 <p>Click on a heading to sort. A box with several actions counts once for each of them. The best
 recall is that without any threshold.</p>
-<table id="classes">
-<thead><tr>
-<th data-first="ascending"><button type="button">class</button></th>
-<th class="number" data-first="descending" aria-sort="descending"><button
- type="button">AP in %</button></th>
-<th class="number" data-first="descending"><button type="button">boxes</button></th>
-<th class="number" data-first="descending"><button type="button">detections</button></th>
-<th class="number" data-first="descending"><button type="button">best recall in %</button></th>
-</tr></thead>
+<table id="classes" class="sortable">
+<thead><tr>$class_heads</tr></thead>
 <tbody>
 $classes
 </tbody>
 </table>
 
 <h2>Precision and recall</h2>
-<p>$curves_note</p>
+<p>Precision over recall. Best classes first; beside each name its AP in percent.$curves_note</p>
 $curves
 
 <h2>Size of the person, persons in the key frame</h2>
@@ -342,17 +302,16 @@ its own size puts it.</p>
 <div class="pair">$by_size$by_people</div>
 
 <h2>Most confident false positives</h2>
-<p>A few per class at most.</p>
+<p>A few per class at most. <span class="key detection"></span> detected, <span
+class="key groundtruth"></span> annotated: the detection, and the person who does the action and is
+overlapped by 0.1, else the nearest one.</p>
 $false_positives
 
 <h2>Most missed positives</h2>
 <p>Ground truth that none of the best detections of its class found, as many as there are boxes:
-what no detection found comes first, large persons before small ones. A few per class at most.</p>
+what no detection found comes first, large persons before small ones. A few per class at most. <span
+class="key groundtruth"></span> annotated, <span class="key detection"></span> detected: the person,
+and the detection of the action that overlaps by 0.1, else the nearest one.</p>
 $missed
-<script>SCRIPT</script>
-</body>
-</html>
-""".replace("GENERATOR", _GENERATOR)
-    .replace("STYLE", _STYLE)
-    .replace("SCRIPT", _SCRIPT)
+"""
 )

@@ -1,4 +1,4 @@
-"""Small pictures of key frames with one box."""
+"""Small pictures of key frames with a wrong box and what it should have been."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 
 from tubedet.data.video.reader import VideoError, VideoReaderCache, read_key_frame
-from tubedet.evaluation.error_analysis import Example
+from tubedet.evaluation.error_examples import Example
 
 logger = logging.getLogger(__name__)
 
-_BOX_RGB = (255, 196, 0)
+# Told apart with every kind of colour blindness; the page has a legend with the same.
+DETECTION_RGB, GROUNDTRUTH_RGB = (255, 196, 0), (0, 150, 255)
 _JPEG_QUALITY = 80
 
 # From a key frame, uint8 (H, W, 3), RGB, its dataset dict and the example to what is shown.
@@ -27,7 +28,7 @@ def draw_thumbnails(
     width: int = 280,
     paint: Paint | None = None,
 ) -> list[bytes | None]:
-    """Draw the box of each example into its key frame.
+    """Draw the box of each example, and the one it is compared with, into its key frame.
 
     Args:
         examples: What to draw.
@@ -59,7 +60,7 @@ def draw_thumbnails(
             frame = read_key_frame(reader, record)
             if paint is not None:
                 frame = paint(frame, record, example)
-            pictures[index] = _drawn(frame, example.box, width)
+            pictures[index] = _drawn(frame, example, width)
         except VideoError as error:
             failed[record["video"]] = error
     readers.close()
@@ -69,17 +70,27 @@ def draw_thumbnails(
     return pictures
 
 
-def _drawn(frame: np.ndarray, box: Sequence[float], width: int) -> bytes:
+def _drawn(frame: np.ndarray, example: Example, width: int) -> bytes:
     height = max(1, round(frame.shape[0] * width / frame.shape[1]))
     picture = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-    corners = np.clip(box, 0, 1) * (width - 1, height - 1, width - 1, height - 1)
-    x1, y1, x2, y2 = np.rint(corners).astype(int).tolist()
-    # A dark line around the bright one shows on any ground.
-    cv2.rectangle(picture, (x1, y1), (x2, y2), (0, 0, 0), thickness=4, lineType=cv2.LINE_AA)
-    cv2.rectangle(picture, (x1, y1), (x2, y2), _BOX_RGB, thickness=2, lineType=cv2.LINE_AA)
+    colours = [DETECTION_RGB, GROUNDTRUTH_RGB]
+    if example.is_groundtruth:
+        colours.reverse()
+    if example.nearest is not None:
+        _draw_box(picture, example.nearest.box, colours[1])
+    _draw_box(picture, example.box, colours[0])
     _, encoded = cv2.imencode(
         ".jpg",
         cv2.cvtColor(picture, cv2.COLOR_RGB2BGR),
         [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY],
     )
     return encoded.tobytes()
+
+
+def _draw_box(picture: np.ndarray, box: Sequence[float], colour: tuple[int, int, int]) -> None:
+    height, width = picture.shape[:2]
+    corners = np.clip(box, 0, 1) * (width - 1, height - 1, width - 1, height - 1)
+    x1, y1, x2, y2 = np.rint(corners).astype(int).tolist()
+    # A dark line around the bright one shows on any ground.
+    cv2.rectangle(picture, (x1, y1), (x2, y2), (0, 0, 0), thickness=4, lineType=cv2.LINE_AA)
+    cv2.rectangle(picture, (x1, y1), (x2, y2), colour, thickness=2, lineType=cv2.LINE_AA)
