@@ -45,10 +45,10 @@ class ClipDatasetMapper:
     * ``clip``: uint8 tensor (3, T, H, W), RGB, contiguous, the key frame in slot ``T // 2`` unless
       ``frame_shift`` moves it;
     * ``height``, ``width``: size of the stored video, pixels, in which results are wanted;
-    * ``instances`` (training only): :class:`Instances` of N persons with ``gt_boxes`` (XYXY in
-      pixels of the clip, float32) and ``gt_actions`` (float32 (N, A), multi-hot). Data sets which
-      are annotated frame by frame add ``gt_tubes`` (float32 (N, T, 4), XYXY in pixels of the clip,
-      NaN in frames where a person has no box);
+    * ``instances`` (training, or with ``annotated``): :class:`Instances` of N persons with
+      ``gt_boxes`` (XYXY in pixels of the clip, float32) and ``gt_actions`` (float32 (N, A),
+      multi-hot). Data sets which are annotated frame by frame add ``gt_tubes`` (float32
+      (N, T, 4), XYXY in pixels of the clip, NaN in frames where a person has no box);
     * ``other_persons`` (beside ``gt_tubes``): :class:`Instances` of the persons who are seen in
       other frames of the clip alone, with ``gt_tubes`` and ``gt_actions``;
     * ``frame_annotated`` (likewise): bool array (T,), whether the video has a frame and the data
@@ -87,6 +87,7 @@ class ClipDatasetMapper:
             then ``frames``, uint8 (T, H, W, 3), and ``deferred``, the transforms that they lack.
         ground_truth_boxes: without ``proposal_boxes``, the annotated boxes take their place in
             evaluation.
+        annotated: evaluation clips have ``instances``, too, for the losses on a test set.
     """
 
     @configurable
@@ -107,8 +108,10 @@ class ClipDatasetMapper:
         min_decoded_side: int | None = None,
         augment_on_device: bool = False,
         ground_truth_boxes: bool = False,
+        annotated: bool = False,
     ):
         self.is_train = is_train
+        self.has_instances = is_train or annotated
         self.augmentations = T.AugmentationList(augmentations)
         self.num_frames = num_frames
         self.frame_stride = frame_stride
@@ -124,7 +127,7 @@ class ClipDatasetMapper:
         self._readers = VideoReaderCache(max_open_videos)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
+    def from_config(cls, cfg: CfgNode, is_train: bool = True, annotated: bool = False) -> dict:
         """Return the arguments of the constructor according to a config."""
         clip = cfg.INPUT.CLIP
         short_sides = cfg.INPUT.MIN_SIZE_TRAIN if is_train else (cfg.INPUT.MIN_SIZE_TEST,)
@@ -159,6 +162,7 @@ class ClipDatasetMapper:
             "min_decoded_side": max(short_sides),
             "augment_on_device": clip.AUGMENT_ON_DEVICE,
             "ground_truth_boxes": cfg.TEST.GROUND_TRUTH_BOXES,
+            "annotated": annotated,
         }
 
     def __call__(self, dataset_dict: dict) -> dict | None:
@@ -188,7 +192,7 @@ class ClipDatasetMapper:
         mapped = {key: value for key, value in dataset_dict.items() if key not in _STORED_BOXES}
         mapped.update(height=height, width=width)
 
-        annotations = dataset_dict.get("annotations", []) if self.is_train else []
+        annotations = dataset_dict.get("annotations", []) if self.has_instances else []
         scale = frames.shape[1] / height  # below 1 if the frames were decoded at a reduced size
         given, scores = given_boxes(
             dataset_dict, height, width, ground_truth=self.ground_truth_boxes
@@ -196,7 +200,7 @@ class ClipDatasetMapper:
         boxes = np.concatenate((pixel_boxes(annotations, height, width), given)) * scale
         tubes = None
         others: list[dict] = []
-        if self.is_train and "frame_number" in dataset_dict:
+        if self.has_instances and "frame_number" in dataset_dict:
             others, tubes, mapped["frame_annotated"] = self._tubes(dataset_dict)
             tubes = tubes * scale
         aug_input = ClipAugInput(frames, boxes=boxes, tubes=tubes, deferrable=self._deferrable)
@@ -212,14 +216,14 @@ class ClipDatasetMapper:
         if scores is not None:
             limits = smallest if self.is_train else {"min_area": 0.0}
             mapped["proposals"] = given_instances(given, scores, aug_input, **limits)
-        if self.is_train:
+        if self.has_instances:
             actions = multi_hot_actions(annotations + others, self.num_actions, dataset_dict)
             mapped["instances"], elsewhere = annotated_instances(
                 boxes, actions, aug_input, **smallest
             )
             if elsewhere is not None:
                 mapped["other_persons"] = elsewhere
-            if annotations and len(mapped["instances"]) == 0:
+            if self.is_train and annotations and len(mapped["instances"]) == 0:
                 return None
         return mapped
 

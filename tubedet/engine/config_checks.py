@@ -17,6 +17,7 @@ from tubedet.errors import UserError
 
 from .data_checks import check_distinct_results, check_same_actions
 from .evaluation_precision import evaluation_dtype
+from .monitoring_checks import check_monitoring
 
 # The least values of these keys.
 _MODEL_NUMBERS = {
@@ -106,6 +107,7 @@ def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> No
     if not cfg.DATASETS.TRAIN:
         raise UserError("DATASETS.TRAIN is empty; name a data set to train on")
     _check_training(cfg)
+    check_monitoring(cfg)
     num_clips = cfg.SOLVER.IMS_PER_BATCH
     if num_clips < 1 or num_clips % num_processes:
         raise UserError(

@@ -41,7 +41,7 @@ class ProgressPrinter(EventWriter):
         parts += [
             f"{name} {history.median(self.window_size):.4g}"
             for name, history in histories.items()
-            if "loss" in name and not _AUXILIARY.match(name)
+            if "loss" in name and "/" not in name and not _AUXILIARY.match(name)
         ]
         for name, label in (("time", "s/iter"), ("data_time", "s waiting for data")):
             if name in histories:
