@@ -61,6 +61,11 @@ def check_model_config(cfg: CfgNode) -> None:
     """
     _check_registered("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, META_ARCH_REGISTRY)
     _check_registered("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, BACKBONE_REGISTRY)
+    if BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME).__module__.startswith("detectron2."):
+        raise UserError(
+            f"MODEL.BACKBONE.NAME is {cfg.MODEL.BACKBONE.NAME!r}, detectron2's for images; choose "
+            "one for clips, such as build_csn_backbone or build_vit_backbone"
+        )
     try:
         check_device(cfg.MODEL.DEVICE)
     except UserError as error:
