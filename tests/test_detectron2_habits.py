@@ -111,8 +111,8 @@ def test_detectron2s_optimizer():
 
 def test_operations_are_counted():
     cfg, model = small_detector("TubeR")
-    batch = small_batch(cfg, 1)
-    whole = FlopCountAnalysis(model, batch).unsupported_ops_warnings(False)
+    (clip,) = small_batch(cfg, 1)
+    whole = FlopCountAnalysis(model, [{"clip": clip["clip"]}]).unsupported_ops_warnings(False)
     backbone = PlainFlopCountAnalysis(model.backbone, torch.zeros(1, 3, 8, 48, 64))
     backbone.unsupported_ops_warnings(False)
     values = 8 * 8 * 24 * 32  # of the first map, each of 3x7x7 pixels with 3 channels
