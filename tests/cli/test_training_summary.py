@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,18 @@ def test_the_best_weights_are_those_of_the_metric(cfg, tmp_path):
     text = summary_of(cfg, num_iterations=30, seconds=1)
     assert "validation/total_loss: best 2.00 (iteration 10), last 4.00 (iteration 30)" in text
     assert text.count("model_best.pth") == 2
+
+
+def test_figures_of_samples_are_not_mixed_with_those_of_everything(cfg):
+    cfg.merge_from_list(["TEST.MAX_KEY_FRAMES", 5])
+    assert (
+        f"{METRIC}: best of samples 40.25 (iteration 20), last of all key frames 35.00 (iteration "
+        "30)"
+    ) in summary_of(cfg, num_iterations=30, seconds=1)
+    cfg.merge_from_list(["TEST.BEST_METRIC", METRIC])
+    record = {"metric": METRIC, "value": 41.5, "iteration": 5}  # of a run before
+    (Path(cfg.OUTPUT_DIR) / "model_best.json").write_text(json.dumps(record))
+    assert "best of samples 41.50 (iteration 5)," in summary_of(cfg, num_iterations=3, seconds=1)
 
 
 def test_without_an_evaluation_there_is_no_figure(cfg, tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from tubedet.checkpoint.checkpointer import BEST
-from tubedet.engine.best_checkpoint import is_loss
+from tubedet.engine.best_checkpoint import is_loss, read_record
 from tubedet.engine.metrics_file import METRICS, evaluations
 
 _MEAN = "mAP@"  # how the figures of a whole data set begin
@@ -30,7 +30,7 @@ def summary_of(cfg: CfgNode, *, num_iterations: int, seconds: float) -> str:
     folder = Path(cfg.OUTPUT_DIR)
     took = datetime.timedelta(seconds=round(seconds))
     lines = [f"{num_iterations} iterations in {took}; everything is in {folder}"]
-    lines += _figures(folder, cfg.TEST.BEST_METRIC)
+    lines += _figures(cfg, folder)
     best = folder / f"{BEST}.pth"
     weights = best if cfg.TEST.BEST_METRIC and best.is_file() else folder / "model_final.pth"
     config = ["--config-file", str(folder / "config.yaml")]
@@ -42,9 +42,10 @@ def summary_of(cfg: CfgNode, *, num_iterations: int, seconds: float) -> str:
     return "\n  ".join(lines)
 
 
-def _figures(folder: Path, metric: str) -> list[str]:
-    """Lines of the best and the last evaluation, by a figure or the first mean AP."""
+def _figures(cfg: CfgNode, folder: Path) -> list[str]:
+    """Lines of the best and the last evaluation, by ``TEST.BEST_METRIC`` or the first mean AP."""
     found = list(evaluations(folder / METRICS))
+    metric, record = cfg.TEST.BEST_METRIC, read_record(folder)
     if not metric:
         names = [name for _, figures in found for name in figures]
         metric = next((name for name in names if name.rpartition("/")[2].startswith(_MEAN)), "")
@@ -52,6 +53,15 @@ def _figures(folder: Path, metric: str) -> list[str]:
     values = [(value, iteration) for value, iteration in values if math.isfinite(value)]
     if not values:
         return []
-    best, at = (min if is_loss(metric) else max)(values, key=lambda pair: pair[0])
     last, end = values[-1]
-    return [f"{metric}: best {best:.2f} (iteration {at}), last {last:.2f} (iteration {end})"]
+    is_sampled = cfg.TEST.MAX_KEY_FRAMES > 0 and len(values) > 1
+    if is_sampled:  # the last one is of all key frames
+        values.pop()
+    best, at = (min if is_loss(metric) else max)(values, key=lambda pair: pair[0])
+    if record.get("metric") == metric:
+        best, at = record["value"], record["iteration"]
+    compared, whole = (" of samples", " of all key frames") if is_sampled else ("", "")
+    return [
+        f"{metric}: best{compared} {best:.2f} (iteration {at}), last{whole} {last:.2f} (iteration "
+        f"{end})"
+    ]

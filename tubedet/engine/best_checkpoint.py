@@ -79,7 +79,7 @@ class BestWeights(hooks.BestCheckpointer):
     def resume(self) -> None:
         """Go on from what the run before left in its folder; all processes call it together."""
         if comm.is_main_process():
-            record = _read_record(self._folder / RECORD)
+            record = read_record(self._folder)
             if record.get("metric") == self._val_metric:
                 self.best_metric, self.best_iter = record["value"], record["iteration"]
                 later = [
@@ -160,7 +160,11 @@ class EarlyStopping(HookBase):
         raise TrainingEnds
 
 
-def _read_record(path: Path) -> dict:
-    if not path.is_file():
-        return {}
-    return json.loads(path.read_text(encoding="utf-8"))
+def read_record(folder: str | Path) -> dict:
+    """Return "metric", "value" and "iteration" of the best evaluation; empty if there is none.
+
+    Args:
+        folder: ``OUTPUT_DIR`` of the training.
+    """
+    path = Path(folder, RECORD)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
