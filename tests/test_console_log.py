@@ -6,7 +6,7 @@ import os
 import pytest
 
 from tubedet import console_log
-from tubedet.console_log import keep_one_handler_per_stream, log_to_console
+from tubedet.console_log import PlainFormatter, keep_one_handler_per_stream, log_to_console
 
 
 def test_one_handler_per_stream():
@@ -18,6 +18,15 @@ def test_one_handler_per_stream():
     logger.warning("once")
     assert (first.getvalue(), second.getvalue()) == ("once\n", "once\n")
     assert len(logger.handlers) == 3
+
+
+def test_a_file_gets_no_colours():
+    coloured = logging.Formatter("\x1b[32m[%(name)s]\x1b[0m %(message)s")
+    record = logging.LogRecord(
+        "d2", logging.INFO, "", 0, "\x1b[38;5;39mMODEL\x1b[39;00m: %s", ("[0m",), None
+    )
+    assert PlainFormatter(coloured).format(record) == "[d2] MODEL: [0m"
+    assert PlainFormatter(None).format(record) == "MODEL: [0m"
 
 
 def _log(rank, path):

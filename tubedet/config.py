@@ -179,6 +179,12 @@ def _add_proposal_keys(cfg: CN) -> None:
 
 
 def _add_run_keys(cfg: CN) -> None:
+    # "wandb", "mlflow" or "clearml": the figures of a training go there, too; the extra of that
+    # name has its package. "": nowhere.
+    cfg.TRACKER = ""
+    # "auto" is the next free numbered folder in output/, such as output/001; with --resume the
+    # latest that has a checkpoint.
+    cfg.OUTPUT_DIR = "./output"
     # Unreadable key frames that each training worker may skip before it stops. 0: none.
     cfg.DATALOADER.MAX_BROKEN_KEYFRAMES = 0
     # Clips whose sides round up to the same multiples of this share a training batch: give the 16
@@ -217,6 +223,19 @@ def _add_run_keys(cfg: CN) -> None:
     # Evaluations during a training (EVAL_PERIOD) take at most so many key frames of each data set,
     # evenly over it. The one at the end, and --eval-only, take all. 0: all, always.
     cfg.TEST.MAX_KEY_FRAMES = 0
+    # Figure by which evaluations are compared, as metrics.json names it: "frame_ap/mAP@0.5IOU" on
+    # AVA, "validation/total_loss" (less is better of a loss), "DATA_SET/frame_ap/..." with several
+    # data sets. The weights of the best one so far are kept as model_best.pth. "": none are.
+    cfg.TEST.BEST_METRIC = ""
+    # The training ends after so many evaluations in a row (EVAL_PERIOD) without a better
+    # BEST_METRIC. 0: it makes all of its iterations.
+    cfg.TEST.PATIENCE = 0
+    # Compute the losses on the annotated key frames of DATASETS.TEST, too, at every evaluation in a
+    # training: validation/total_loss and its parts. Takes about as long as the evaluation again.
+    cfg.TEST.VALIDATION_LOSS = False
+    # Key frames of each data set, evenly over it, whose detections are drawn beside the annotations
+    # for TensorBoard at every evaluation in a training; at most 64.
+    cfg.TEST.PICTURES = 0
     # Clips in one pass of the model at evaluation. Clips of other sizes do not share a pass.
     cfg.TEST.BATCH_SIZE = 1
     # Automatic mixed precision of evaluation: "float16", "bfloat16" or "" (none).

@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 import logging
+import re
 
 from detectron2.utils.logger import setup_logger
+
+# What tells a terminal to change its colours, as detectron2 has it in messages.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class PlainFormatter(logging.Formatter):
+    """Take the colours of a terminal out of what another formatter makes, for a file.
+
+    Args:
+        formatter: of a handler; None: that of Python's ``logging``.
+    """
+
+    def __init__(self, formatter: logging.Formatter | None):
+        super().__init__()
+        self._formatter = formatter or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record without colours."""
+        return _COLOUR.sub("", self._formatter.format(record))
 
 
 def log_to_console(*, rank: int = 0) -> None:

@@ -66,7 +66,9 @@ def _set_up_twice(folder):
         handlers = logging.getLogger(name).handlers
         streams += [(name, handler.stream.name) for handler in handlers]
     assert len(set(streams)) == len(streams) == 9  # the console and two files for each
+    logging.getLogger("detectron2").info("\x1b[31mred\x1b[0m")
     log = (folder / "second/log.txt").read_text()
+    assert "\x1b" not in log and log.endswith(": red\n")
     assert log.count("Running with full config") == 1 and "MAX_ITER" in log
 
 

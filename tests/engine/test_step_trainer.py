@@ -47,6 +47,25 @@ def test_clipping_takes_the_norm_over_all_parameters():
     assert model.b.item() == pytest.approx(4 - 0.4, rel=1e-4)
 
 
+@pytest.mark.parametrize("device_type, limit", [("cpu", None), ("cpu", 0.5), ("cuda", 0.5)])
+def test_the_norm_of_the_gradients_is_noted_before_they_are_clipped(device_type, limit):
+    """On a GPU once in 20 iterations: to read it is to wait for the GPU."""
+    model = _Quadratic()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    trainer = StepTrainer(
+        model, [[1.0]] * 40, optimizer, device_type=device_type, max_grad_norm=limit
+    )
+    with EventStorage() as storage:
+        for trainer.iter in range(40):
+            storage.iter = trainer.iter
+            trainer.run_step()
+    values = storage.history("grad_norm").values()
+    assert [iteration for _, iteration in values] == (
+        list(range(40)) if device_type == "cpu" else [19, 39]
+    )
+    assert [value for value, _ in values] == pytest.approx([5.0] * len(values))  # of (3, 4)
+
+
 @pytest.mark.parametrize("clip_type", ["value", "norm", "full_model"])
 @pytest.mark.parametrize("is_fused", [False, True])
 def test_what_is_clipped_is_not_scaled(clip_type, is_fused):

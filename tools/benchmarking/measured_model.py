@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tubedet.engine import load_config
-from tubedet.engine.trainer import AMP_DTYPES
+from tubedet.engine.evaluation_precision import AMP_DTYPES
 
 from .gpu_counts import count_on_gpu
 from .memory import PeakMemory

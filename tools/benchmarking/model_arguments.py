@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tubedet.cli.arguments import key_value_pairs
 from tubedet.engine.config_checks import check_model_config
-from tubedet.engine.trainer import AMP_DTYPES
+from tubedet.engine.evaluation_precision import AMP_DTYPES
 from tubedet.errors import UserError
 
 from .measured_model import CLIP_PLACES, ModelRun

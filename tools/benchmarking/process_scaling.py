@@ -15,9 +15,9 @@ from detectron2.utils.env import seed_all_rng
 from tabulate import tabulate
 
 from tubedet.engine import launch_processes
+from tubedet.engine.evaluation_precision import AMP_DTYPES
 from tubedet.engine.optimizer import build_optimizer
 from tubedet.engine.step_trainer import StepTrainer, distributed_model
-from tubedet.engine.trainer import AMP_DTYPES
 
 from .fresh_process import FreshProcess
 from .measured_model import ModelRun

@@ -24,6 +24,8 @@ from .safe_loading import CheckpointError, load_checkpoint_file
 from .weight_loading import load_weights
 
 REPORT_FILE = "load_report.json"
+# Name of detectron2's BestCheckpointer for the best weights so far.
+BEST = "model_best"
 
 
 class TubedetCheckpointer(DetectionCheckpointer):
@@ -96,7 +98,11 @@ class TubedetCheckpointer(DetectionCheckpointer):
         return self.reports[-1] if self.reports else None
 
     def save(self, name: str, **kwargs) -> None:
-        """Write ``<save_dir>/<name>.pth`` and make it the last checkpoint."""
+        """Write ``<save_dir>/<name>.pth`` and make it the last checkpoint.
+
+        The best one, ``model_best``, becomes the last only where there is no other: a run that is
+        resumed goes on from where it was.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict(), **kwargs}
@@ -111,7 +117,8 @@ class TubedetCheckpointer(DetectionCheckpointer):
         self.logger.info(f"Saving checkpoint to {path}")
         with open_atomically(path, "wb") as stream:
             torch.save(data, stream)
-        self.tag_last_checkpoint(file_name)
+        if name != BEST or not self.has_checkpoint():
+            self.tag_last_checkpoint(file_name)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Make a file of ``save_dir`` the one that ``--resume`` starts from."""

@@ -2,6 +2,7 @@
 
     tubedet train --config-file configs/quick_schedules/TubeR_toy.yaml
     tubedet train --config-file X --num-gpus 8 SOLVER.AMP.ENABLED True
+    tubedet train --config-file X OUTPUT_DIR auto
     tubedet train --config-file X --eval-only MODEL.WEIGHTS weights.pth
     tubedet train --model TubeR_CSN152_AVA21 --eval-only
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import time
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -35,6 +37,7 @@ from tubedet.engine.config_checks import check_model_config, check_run_config
 from tubedet.engine.config_loading import weight_sources
 from tubedet.engine.data_checks import check_annotation_files
 from tubedet.engine.launchers import num_started_processes
+from tubedet.engine.numbered_folders import AUTO, latest_training, next_folder, with_numbered_folder
 from tubedet.engine.output_folder import (
     check_new_training,
     check_resumed_training,
@@ -45,6 +48,7 @@ from tubedet.engine.output_folder import (
 )
 from tubedet.engine.start_checks import check_data_sets
 from tubedet.errors import UserError
+from tubedet.inference.evaluation_pictures import draw_evaluation
 
 from .arguments import (
     add_config_arguments,
@@ -52,6 +56,7 @@ from .arguments import (
     add_overwrite_argument,
     add_process_arguments,
 )
+from .training_summary import summary_of
 
 logger = logging.getLogger(__name__)
 
@@ -105,21 +110,26 @@ def main(options: argparse.Namespace) -> int:
         UserError: if the options, the config, the data or the weights cannot be used.
     """
     cfg = load_config(options.config_file, options.opts)  # every process reads it again
+    is_alone = options.num_machines == 1 and num_started_processes() == 1
+    if is_numbered := cfg.OUTPUT_DIR == AUTO:  # for the checks; the processes choose and make it
+        cfg.OUTPUT_DIR = latest_training() if options.resume and is_alone else next_folder()
     check_model_config(cfg)
     check_processes(options, cfg.MODEL.DEVICE)
     num_processes = max(options.num_gpus * options.num_machines, num_started_processes())
     check_run_config(cfg, num_processes=num_processes, eval_only=options.eval_only)
-    goes_on = options.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()
+    found = is_numbered or Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()
+    goes_on = options.resume and found
     if options.eval_only and not cfg.MODEL.WEIGHTS and not goes_on:
         raise UserError(
             "--eval-only without MODEL.WEIGHTS would evaluate random weights; name a file or a "
             "released model, or add --resume where OUTPUT_DIR has a checkpoint"
         )
     check_data_sets(cfg, eval_only=options.eval_only, build_evaluator=Trainer.build_evaluator)
-    if options.num_machines == 1 and num_started_processes() == 1:  # others would wait in vain
+    if is_alone:  # others would wait in vain
         _check_folder(cfg, options)
         fetch_start(cfg, resume=options.resume, eval_only=options.eval_only)
-    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)  # where that fails it is said before they start
+    if not is_numbered:
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)  # where that fails it is said before they start
     launch_processes(run_process, options, cfg.MODEL.DEVICE)
     return 0
 
@@ -130,6 +140,7 @@ def run_process(options: argparse.Namespace) -> None:
     Args:
         options: of :func:`add_arguments`.
     """
+    options = with_numbered_folder(options)
     cfg = load_config(options.config_file, options.opts)
     with only_run_in(cfg.OUTPUT_DIR):
         with keep_earlier_config(options) as put_back:
@@ -148,19 +159,27 @@ def run_process(options: argparse.Namespace) -> None:
                     if results_of_training(cfg.OUTPUT_DIR):
                         put_back()
                 return
-            trainer = Trainer(cfg)
+            trainer = Trainer(cfg, draw=draw_evaluation)
             trainer.resume_or_load(resume=options.resume)
             if trainer.is_complete():
                 put_back()
+                key, value = "SOLVER.MAX_ITER", trainer.max_iter
+                if trainer.start_iter < trainer.max_iter:
+                    key, value = "TEST.PATIENCE", cfg.TEST.PATIENCE
                 logger.info(
                     f"nothing to do: {trainer.checkpointer.resumed_from} has {trainer.start_iter} "
-                    f"iterations and SOLVER.MAX_ITER is {trainer.max_iter}; raise SOLVER.MAX_ITER "
-                    "to train further, or add --eval-only to evaluate"
+                    f"iterations and {key} is {value}; raise {key} to train further, or add "
+                    "--eval-only to evaluate"
                 )
                 return
             if comm.is_main_process():
                 remove_training(earlier)
+        started = time.perf_counter()
         trainer.train()
+        if comm.is_main_process():
+            num_iterations = trainer.iter - trainer.start_iter
+            seconds = time.perf_counter() - started
+            logger.info(summary_of(cfg, num_iterations=num_iterations, seconds=seconds))
 
 
 def _check_folder(cfg: CfgNode, options: argparse.Namespace) -> None:

@@ -46,10 +46,10 @@ class ClipDatasetMapper:
     * ``clip``: uint8 tensor (3, T, H, W), RGB, contiguous, the key frame in slot ``T // 2`` unless
       ``frame_shift`` moves it;
     * ``height``, ``width``: size of the stored video, pixels, in which results are wanted;
-    * ``instances`` (training only): :class:`Instances` of N persons with ``gt_boxes`` (XYXY in
-      pixels of the clip, float32) and ``gt_actions`` (float32 (N, A), multi-hot). Data sets which
-      are annotated frame by frame add ``gt_tubes`` (float32 (N, T, 4), XYXY in pixels of the clip,
-      NaN in frames where a person has no box);
+    * ``instances`` (training, or with ``annotated``): :class:`Instances` of N persons with
+      ``gt_boxes`` (XYXY in pixels of the clip, float32) and ``gt_actions`` (float32 (N, A),
+      multi-hot). Data sets which are annotated frame by frame add ``gt_tubes`` (float32
+      (N, T, 4), XYXY in pixels of the clip, NaN in frames where a person has no box);
     * ``other_persons`` (beside ``gt_tubes``): :class:`Instances` of the persons who are seen in
       other frames of the clip alone, with ``gt_tubes`` and ``gt_actions``;
     * ``frame_annotated`` (likewise): bool array (T,), whether the video has a frame and the data
@@ -92,6 +92,7 @@ class ClipDatasetMapper:
             evaluation.
         memory_store: folder of a :class:`~tubedet.data.memory_store.MemoryStore`; None: no memory.
         memory_span: seconds before and after the key frame that are read from it.
+        annotated: evaluation clips have ``instances``, too, for the losses on a test set.
     """
 
     @configurable
@@ -114,8 +115,10 @@ class ClipDatasetMapper:
         ground_truth_boxes: bool = False,
         memory_store: str | None = None,
         memory_span: tuple[float, float] = (0.0, 0.0),
+        annotated: bool = False,
     ):
         self.is_train = is_train
+        self.has_instances = is_train or annotated
         self.augmentations = T.AugmentationList(augmentations)
         self.num_frames = num_frames
         self.frame_stride = frame_stride
@@ -133,7 +136,7 @@ class ClipDatasetMapper:
         self.memory_span = memory_span
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
+    def from_config(cls, cfg: CfgNode, is_train: bool = True, annotated: bool = False) -> dict:
         """Return the arguments of the constructor according to a config."""
         clip, memory = cfg.INPUT.CLIP, cfg.MODEL.MEMORY
         short_sides = cfg.INPUT.MIN_SIZE_TRAIN if is_train else (cfg.INPUT.MIN_SIZE_TEST,)
@@ -170,6 +173,7 @@ class ClipDatasetMapper:
             "ground_truth_boxes": cfg.TEST.GROUND_TRUTH_BOXES,
             "memory_store": memory.STORE if memory.ENABLED else None,
             "memory_span": (memory.WINDOW, 0 if memory.PAST_ONLY else memory.WINDOW),
+            "annotated": annotated,
         }
 
     def __call__(self, dataset_dict: dict) -> dict | None:
@@ -199,7 +203,7 @@ class ClipDatasetMapper:
         mapped = {key: value for key, value in dataset_dict.items() if key not in _STORED_BOXES}
         mapped.update(height=height, width=width)
 
-        annotations = dataset_dict.get("annotations", []) if self.is_train else []
+        annotations = dataset_dict.get("annotations", []) if self.has_instances else []
         scale = frames.shape[1] / height  # below 1 if the frames were decoded at a reduced size
         given, scores = given_boxes(
             dataset_dict, height, width, ground_truth=self.ground_truth_boxes
@@ -207,7 +211,7 @@ class ClipDatasetMapper:
         boxes = np.concatenate((pixel_boxes(annotations, height, width), given)) * scale
         tubes = None
         others: list[dict] = []
-        if self.is_train and "frame_number" in dataset_dict:
+        if self.has_instances and "frame_number" in dataset_dict:
             others, tubes, mapped["frame_annotated"] = self._tubes(dataset_dict)
             tubes = tubes * scale
         aug_input = ClipAugInput(frames, boxes=boxes, tubes=tubes, deferrable=self._deferrable)
@@ -225,14 +229,14 @@ class ClipDatasetMapper:
             mapped["proposals"] = given_instances(given, scores, aug_input, **limits)
         if self._memories is not None:
             mapped.update(self._memory_around(dataset_dict))
-        if self.is_train:
+        if self.has_instances:
             actions = multi_hot_actions(annotations + others, self.num_actions, dataset_dict)
             mapped["instances"], elsewhere = annotated_instances(
                 boxes, actions, aug_input, **smallest
             )
             if elsewhere is not None:
                 mapped["other_persons"] = elsewhere
-            if annotations and len(mapped["instances"]) == 0:
+            if self.is_train and annotations and len(mapped["instances"]) == 0:
                 return None
         return mapped
 

@@ -18,6 +18,7 @@ from tubedet.errors import UserError
 from .data_checks import check_distinct_results, check_same_actions
 from .evaluation_precision import evaluation_dtype
 from .memory_checks import check_memory_config
+from .monitoring_checks import check_monitoring
 
 # The least values of these keys.
 _MODEL_NUMBERS = {
@@ -61,6 +62,11 @@ def check_model_config(cfg: CfgNode) -> None:
     """
     _check_registered("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, META_ARCH_REGISTRY)
     _check_registered("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, BACKBONE_REGISTRY)
+    if BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME).__module__.startswith("detectron2."):
+        raise UserError(
+            f"MODEL.BACKBONE.NAME is {cfg.MODEL.BACKBONE.NAME!r}, detectron2's for images; choose "
+            "one for clips, such as build_csn_backbone or build_vit_backbone"
+        )
     try:
         check_device(cfg.MODEL.DEVICE)
     except UserError as error:
@@ -108,6 +114,7 @@ def check_run_config(cfg: CfgNode, *, num_processes: int, eval_only: bool) -> No
     if not cfg.DATASETS.TRAIN:
         raise UserError("DATASETS.TRAIN is empty; name a data set to train on")
     _check_training(cfg)
+    check_monitoring(cfg)
     num_clips = cfg.SOLVER.IMS_PER_BATCH
     if num_clips < 1 or num_clips % num_processes:
         raise UserError(

@@ -124,7 +124,10 @@ def find_config_file(name: str) -> str:
         UserError: if there is neither, or it is one of detectron2's configs in Python.
     """
     if name.endswith(".py"):
-        raise UserError(f"config file {name}: a LazyConfig in Python; tubedet takes yaml files")
+        raise UserError(
+            f"config file {name}: a LazyConfig in Python; tubedet takes yaml files, and "
+            "detectron2's lazyconfig_train_net.py builds tubedet's models, see docs/detectron2.md"
+        )
     if os.path.isdir(name):
         raise UserError(f"config file {name} is a folder; name a yaml file in it")
     return name if os.path.isfile(name) else get_config_file(name)

@@ -1,10 +1,11 @@
-"""Evaluation in mixed precision, with few waits for the GPU."""
+"""Mixed precision as the config says, and evaluation in it, with few waits for the GPU."""
 
 from __future__ import annotations
 
 import contextlib
 
 import torch
+from detectron2.config import CfgNode
 from torch import nn
 
 from tubedet.data.device_transfer import Batch, with_tensors
@@ -30,6 +31,24 @@ def evaluation_dtype(name: str, device: str | torch.device) -> torch.dtype | Non
     if name == "float16" and torch.device(device).type == "cpu":
         raise UserError("TEST.AMP float16 needs a GPU; on the CPU use bfloat16")
     return AMP_DTYPES[name]
+
+
+def training_dtype(cfg: CfgNode) -> torch.dtype | None:
+    """Return what ``SOLVER.AMP`` says; None: the precision of the model.
+
+    Args:
+        cfg: of the training.
+
+    Raises:
+        UserError: if there is no such precision.
+    """
+    if not cfg.SOLVER.AMP.ENABLED:
+        return None
+    if cfg.SOLVER.AMP.DTYPE not in AMP_DTYPES:
+        raise UserError(
+            f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}; choose one of {list(AMP_DTYPES)}"
+        )
+    return AMP_DTYPES[cfg.SOLVER.AMP.DTYPE]
 
 
 class EvaluatedModel(nn.Module):

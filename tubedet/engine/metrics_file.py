@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from detectron2.engine import hooks
@@ -22,18 +22,33 @@ class WrittenEvaluation(hooks.EvalHook):
         period: iterations from one evaluation to the next; 0: one at the end.
         evaluate: returns the figures.
         writers: those that shall have every evaluation; called after each.
+        is_whole: whether the evaluation at the end would repeat one after the last iteration, as
+            when a training ends early. Otherwise it is of more key frames.
     """
 
     def __init__(
-        self, period: int, evaluate: Callable[[], dict], writers: Callable[[], list[EventWriter]]
+        self,
+        period: int,
+        evaluate: Callable[[], dict],
+        writers: Callable[[], list[EventWriter]],
+        is_whole: bool = False,
     ):
         super().__init__(period, evaluate)
         self._writers = writers
+        self._is_whole = is_whole
+        self._evaluated_after = -1  # this iteration
 
     def _do_eval(self) -> None:
         super()._do_eval()
+        self._evaluated_after = self.trainer.iter
         for writer in self._writers():
             writer.write()
+
+    def after_train(self) -> None:
+        """Evaluate, unless that was just done."""
+        if self._is_whole and self._evaluated_after == self.trainer.iter - 1:
+            self._eval_after_train = False
+        super().after_train()
 
 
 def forget_iterations(path: str | Path, start: int) -> None:
@@ -68,6 +83,28 @@ def has_evaluation(path: str | Path, iteration: int) -> bool:
         return False
     with open(path, "rb") as stream:
         return any(_is_evaluation(line, iteration) for line in stream)
+
+
+def evaluations(path: str | Path) -> Iterator[tuple[int, dict[str, float]]]:
+    """Read the evaluations in a file of metrics, in the order of the file.
+
+    Args:
+        path: of ``metrics.json``, which may be missing.
+
+    Yields:
+        number of the iteration, and the figures by name, such as "frame_ap/mAP@0.5IOU".
+    """
+    if not Path(path).is_file():
+        return
+    with open(path, "rb") as stream:
+        for line in stream:
+            try:
+                scalars = json.loads(line)
+                iteration = scalars["iteration"]
+            except (ValueError, KeyError, TypeError):  # a last line that a kill cut off
+                continue
+            if figures := {name: value for name, value in scalars.items() if "/" in name}:
+                yield iteration, figures
 
 
 def _is_evaluation(line: bytes, iteration: int) -> bool:

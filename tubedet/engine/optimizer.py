@@ -48,6 +48,18 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     return optimizer
 
 
+def max_gradient_norm(cfg: CfgNode) -> float | None:
+    """Return the limit of the gradients' L2 norm over all parameters; None: there is none.
+
+    Args:
+        cfg: ``SOLVER.CLIP_GRADIENTS`` of another type than "full_model" is the optimiser's affair.
+    """
+    clipping = cfg.SOLVER.CLIP_GRADIENTS
+    if clipping.ENABLED and clipping.CLIP_TYPE == "full_model":
+        return clipping.CLIP_VALUE
+    return None
+
+
 def parameter_groups(
     model: nn.Module,
     *,

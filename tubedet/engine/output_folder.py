@@ -20,7 +20,7 @@ from .metrics_file import METRICS
 logger = logging.getLogger(__name__)
 
 _LOCK_FILE = ".run.lock"
-_CHECKPOINT = re.compile(r"last_checkpoint|model_(\d+|final|best)\.pth")
+_CHECKPOINT = re.compile(r"last_checkpoint|model_(\d+|final|best)\.pth|model_best\.json")
 _EVENTS = "events.out.tfevents."
 
 

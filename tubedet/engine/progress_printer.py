@@ -30,8 +30,8 @@ class ProgressPrinter(EventWriter):
         """Log the line of the current iteration."""
         storage = get_event_storage()
         histories = storage.histories()
-        if storage.iter == self.max_iter or "total_loss" not in histories:
-            return
+        if "total_loss" not in histories or storage.latest()["total_loss"][1] != storage.iter:
+            return  # nothing was trained in this iteration: it is that of the evaluation at the end
         parts = [f"iter {storage.iter + 1}/{self.max_iter}"]
         if "time" in histories:
             seconds = histories["time"].median(1000)
@@ -41,7 +41,7 @@ class ProgressPrinter(EventWriter):
         parts += [
             f"{name} {history.median(self.window_size):.4g}"
             for name, history in histories.items()
-            if "loss" in name and not _AUXILIARY.match(name)
+            if "loss" in name and "/" not in name and not _AUXILIARY.match(name)
         ]
         for name, label in (("time", "s/iter"), ("data_time", "s waiting for data")):
             if name in histories:

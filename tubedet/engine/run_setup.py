@@ -15,11 +15,12 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from tubedet.checkpoint.checkpointer import REPORT_FILE
-from tubedet.console_log import keep_one_handler_per_stream
+from tubedet.console_log import PlainFormatter, keep_one_handler_per_stream
 from tubedet.errors import USER_ERRORS, message_of
 from tubedet.files.atomic_writing import open_atomically
 
 from .config_loading import find_config_file, load_config
+from .numbered_folders import with_numbered_folder
 
 # What says how a training began.
 _RECORDS = ("config.yaml", REPORT_FILE)
@@ -37,6 +38,8 @@ _FILE_ONLY = (
 def setup_run(args: argparse.Namespace) -> CfgNode:
     """Prepare a process of a training or evaluation run.
 
+    ``OUTPUT_DIR auto`` is a new numbered folder, see :func:`.with_numbered_folder`.
+
     Reads and freezes the config; logs to the console and to ``OUTPUT_DIR/log.txt``; writes the
     full config to ``OUTPUT_DIR/config.yaml``; seeds the generators; shares the cores among the
     processes of a CPU run.
@@ -47,6 +50,7 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     Returns:
         the frozen config.
     """
+    args = with_numbered_folder(args)
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
     rank = comm.get_rank()
@@ -57,6 +61,10 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
             loggers.append(setup_logger(folder, distributed_rank=rank, name=name))
     for logger in loggers:
         keep_one_handler_per_stream(logger)
+        for handler in logger.handlers:
+            is_console = getattr(handler, "stream", None) in (sys.stdout, sys.stderr)
+            if not is_console and not isinstance(handler.formatter, PlainFormatter):
+                handler.setFormatter(PlainFormatter(handler.formatter))
     for handler in loggers[0].handlers:
         if getattr(handler, "stream", None) is sys.stdout:
             handler.addFilter(_is_brief)

@@ -1,10 +1,13 @@
 """One training iteration: passes, mixed precision and clipping of the whole model's gradient."""
 
 import contextlib
+import math
 import time
 
 import torch
 from detectron2.engine import SimpleTrainer, create_ddp_model
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
 from torch.nn.parallel import DistributedDataParallel
 
 from tubedet.errors import UserError
@@ -12,6 +15,8 @@ from tubedet.layers import HostCopy
 from tubedet.modeling.half_weights import HalfWeights
 
 from .optimizer_state import check_optimizer_state, with_own_settings
+
+_WRITING_PERIOD = 20  # iterations, of detectron2's writers
 
 
 def distributed_model(model: torch.nn.Module) -> torch.nn.Module:
@@ -83,10 +88,23 @@ class StepTrainer(SimpleTrainer):
 
         # Before anything is clipped, here or by the optimiser; nothing without a scale.
         self.grad_scaler.unscale_(self.optimizer)
-        if self.max_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        self._limit_gradients()
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
+
+    def _limit_gradients(self) -> None:
+        """Clip the gradients' norm if it has a limit, and note its value before.
+
+        On a GPU it is noted when writers take it: to read it, the CPU waits for the backward pass.
+        """
+        is_noted = self.device_type == "cpu" or (self.iter + 1) % _WRITING_PERIOD == 0
+        if self.max_grad_norm is not None:
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        elif is_noted:
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm(gradients)
+        if is_noted and comm.is_main_process() and math.isfinite(value := float(norm)):
+            get_event_storage().put_scalar("grad_norm", value)
 
     def _accumulate_gradients(self, data: list) -> dict[str, torch.Tensor]:
         """Run the backward passes of a batch; return its losses, the means over the passes.

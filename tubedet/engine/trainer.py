@@ -34,19 +34,23 @@ from tubedet.evaluation import ActionTubeEvaluator, AVAEvaluator
 from tubedet.files.full_disks import full_disk_told_once
 from tubedet.modeling import prepare_for_inference
 
+from .best_checkpoint import BestWeights, EarlyStopping, TrainingEnds
 from .config_checks import number_of, queries_key
 from .data_checks import warn_of_crowds, warn_of_mirrored_actions
 from .dataset_lists import evenly_sampled, read_key_frames
-from .evaluation_precision import AMP_DTYPES, EvaluatedModel, evaluation_dtype
+from .evaluation_pictures import Draw, put_pictures
+from .evaluation_precision import EvaluatedModel, evaluation_dtype, training_dtype
+from .experiment_trackers import build_tracker
 from .freezing import freeze_parameters
 from .lr_schedule import build_lr_scheduler
 from .memory_checks import check_memory_store
 from .metrics_file import METRICS, WrittenEvaluation, forget_iterations, has_evaluation
 from .model_actions import checkpointed_actions
 from .model_loading import build_checkpointer
-from .optimizer import build_optimizer
+from .optimizer import build_optimizer, max_gradient_norm
 from .progress_printer import ProgressPrinter
 from .step_trainer import StepTrainer, distributed_model
+from .validation_loss import add_validation_losses
 from .weight_average import WeightAverage
 
 _logger = logging.getLogger(__name__)
@@ -59,16 +63,19 @@ class Trainer(DefaultTrainer):
 
     Args:
         cfg: frozen config of the run.
+        draw: what draws the key frames of ``TEST.PICTURES``, as
+            :func:`tubedet.inference.evaluation_pictures.draw_evaluation` does; None: no pictures.
 
     Attributes:
         average: the moving average of the weights (``SOLVER.EMA``), which is evaluated instead of
             the model and saved beside it; None without one.
+        best: knows the best evaluation so far (``TEST.BEST_METRIC``); None without such a key.
 
     Raises:
         UserError: for a precision or a data set's evaluator that does not exist.
     """
 
-    def __init__(self, cfg: CfgNode):
+    def __init__(self, cfg: CfgNode, *, draw: Draw | None = None):
         # DefaultTrainer's own constructor cannot be used: it passes GPU ids to DDP on CPUs too
         # and fixes the checkpointer's class.
         TrainerBase.__init__(self)
@@ -88,8 +95,8 @@ class Trainer(DefaultTrainer):
                 data_loader,
                 optimizer,
                 device_type=device_type,
-                amp_dtype=_amp_dtype(cfg),
-                max_grad_norm=_max_grad_norm(cfg),
+                amp_dtype=training_dtype(cfg),
+                max_grad_norm=max_gradient_norm(cfg),
                 clips_per_pass=cfg.SOLVER.CLIPS_PER_PASS,
             )
             self.scheduler = self.build_lr_scheduler(cfg, optimizer)
@@ -105,6 +112,16 @@ class Trainer(DefaultTrainer):
         self._clips_before = 0  # of the training that is resumed
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
+        self._draw = draw
+        self.best: BestWeights | None = None
+        if cfg.TEST.BEST_METRIC:
+            self.best = BestWeights(
+                cfg.TEST.EVAL_PERIOD,
+                self.checkpointer,
+                cfg.TEST.BEST_METRIC,
+                patience=cfg.TEST.PATIENCE,
+                sampled=cfg.TEST.MAX_KEY_FRAMES > 0,
+            )
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -138,12 +155,17 @@ class Trainer(DefaultTrainer):
         if resume and comm.is_main_process():  # what is computed again is written again
             first = self.start_iter if self.checkpointer.resumed_from else -1
             forget_iterations(os.path.join(self.cfg.OUTPUT_DIR, METRICS), first)
+        if self.checkpointer.resumed_from and self.best is not None:
+            self.best.resume()
 
     def is_complete(self) -> bool:
         """Whether a resumed training has nothing left to do; all processes call it together.
 
-        It has if it was ended during its last evaluation.
+        It has if it was ended during its last evaluation. One that ended early has nothing to do
+        unless ``TEST.PATIENCE`` grows.
         """
+        if self.best is not None and self.best.is_exhausted:
+            return True
         if self.start_iter < self.max_iter:
             return False
         metrics = os.path.join(self.cfg.OUTPUT_DIR, METRICS)
@@ -158,11 +180,14 @@ class Trainer(DefaultTrainer):
         """
         with full_disk_told_once(self.cfg.OUTPUT_DIR):
             if self.start_iter < self.max_iter:
-                return super().train()
+                try:
+                    return super().train()
+                except TrainingEnds:
+                    return None
             self.iter = self.max_iter
             with EventStorage(self.max_iter) as self.storage:
                 for hook in self._hooks:
-                    if isinstance(hook, (hooks.EvalHook, hooks.PeriodicWriter)):
+                    if isinstance(hook, (hooks.EvalHook, BestWeights, hooks.PeriodicWriter)):
                         hook.after_train()
         self._end_prefetching()
         return None
@@ -238,10 +263,10 @@ class Trainer(DefaultTrainer):
         return DevicePrefetcher(loader, cfg.MODEL.DEVICE)
 
     @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str, *, annotated: bool = False):
         """Every key frame of a data set once, shared among the processes, on the device.
 
-        With ``TEST.MAX_KEY_FRAMES``, a sample of them.
+        With ``TEST.MAX_KEY_FRAMES``, a sample of them; ``annotated``: with their ``instances``.
         """
         key_frames = read_key_frames(cfg, [dataset_name], is_train=False)
         if 0 < cfg.TEST.MAX_KEY_FRAMES < len(key_frames):
@@ -252,7 +277,7 @@ class Trainer(DefaultTrainer):
             key_frames = evenly_sampled(key_frames, cfg.TEST.MAX_KEY_FRAMES)
         loader = build_test_loader(
             key_frames,
-            mapper=ClipDatasetMapper(cfg, is_train=False),
+            mapper=ClipDatasetMapper(cfg, is_train=False, annotated=annotated),
             batch_size=cfg.TEST.BATCH_SIZE,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
         )
@@ -325,7 +350,7 @@ class Trainer(DefaultTrainer):
         return super().test(cfg, evaluated, evaluators)
 
     def build_hooks(self) -> list:
-        """detectron2's; what is evaluated is the moving average, if there is one."""
+        """detectron2's, and those of the best weights; the moving average is what is evaluated."""
         usual = super().build_hooks()
         writers = [hook for hook in usual if isinstance(hook, hooks.PeriodicWriter)]
 
@@ -334,13 +359,16 @@ class Trainer(DefaultTrainer):
             found = [writer for hook in writers for writer in hook._writers]
             return [writer for writer in found if not isinstance(writer, ProgressPrinter)]
 
-        changed: list = [
-            WrittenEvaluation(self.cfg.TEST.EVAL_PERIOD, self._evaluate, of_evaluations)
-            if isinstance(hook, hooks.EvalHook)
-            else hook
-            for hook in usual
-        ]
-        return [*changed, hooks.CallbackHook(after_train=lambda _: self._end_prefetching())]
+        changed: list = []
+        for hook in usual:
+            if not isinstance(hook, hooks.EvalHook):
+                changed.append(hook)
+                continue
+            period, is_whole = self.cfg.TEST.EVAL_PERIOD, self.cfg.TEST.MAX_KEY_FRAMES == 0
+            changed += [WrittenEvaluation(period, self._evaluate, of_evaluations, is_whole)]
+            changed += [self.best] if self.best is not None else []
+        changed.append(hooks.CallbackHook(after_train=lambda _: self._end_prefetching()))
+        return [*changed, EarlyStopping(self.best)] if self.best is not None else changed
 
     def _end_prefetching(self) -> None:
         loader = self._trainer.data_loader
@@ -351,15 +379,21 @@ class Trainer(DefaultTrainer):
         model = self.model if self.average is None else self.average.module
         at_end = self.iter + 1 >= self.max_iter
         cfg = _with_all_key_frames(self.cfg) if at_end else self.cfg
-        self._last_eval_results = self.test(cfg, model)
-        return self._last_eval_results
+        self._last_eval_results = results = self.test(cfg, model)
+        if cfg.TEST.VALIDATION_LOSS:
+            add_validation_losses(results, cfg, model, self.build_test_loader)
+        if cfg.TEST.PICTURES and self._draw is not None:
+            put_pictures(cfg, model, self._draw)
+        return results
 
     def build_writers(self):
-        """Return a short console line, ``metrics.json`` and TensorBoard."""
+        """Return a short console line, ``metrics.json``, TensorBoard and ``TRACKER``."""
+        tracker = build_tracker(self.cfg)
         return [
             ProgressPrinter(self.max_iter),
             JSONWriter(os.path.join(self.cfg.OUTPUT_DIR, METRICS)),
             TensorboardXWriter(self.cfg.OUTPUT_DIR),
+            *([] if tracker is None else [tracker]),
         ]
 
 
@@ -368,20 +402,3 @@ def _with_all_key_frames(cfg: CfgNode) -> CfgNode:
     cfg.defrost()
     cfg.TEST.MAX_KEY_FRAMES = 0
     return cfg
-
-
-def _amp_dtype(cfg: CfgNode) -> torch.dtype | None:
-    if not cfg.SOLVER.AMP.ENABLED:
-        return None
-    if cfg.SOLVER.AMP.DTYPE not in AMP_DTYPES:
-        raise UserError(
-            f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}; choose one of {list(AMP_DTYPES)}"
-        )
-    return AMP_DTYPES[cfg.SOLVER.AMP.DTYPE]
-
-
-def _max_grad_norm(cfg: CfgNode) -> float | None:
-    clipping = cfg.SOLVER.CLIP_GRADIENTS
-    if clipping.ENABLED and clipping.CLIP_TYPE == "full_model":
-        return clipping.CLIP_VALUE
-    return None

@@ -7,6 +7,9 @@ number of boxes is averaged over the processes and never below one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -44,8 +47,24 @@ class _Matches:
     columns: torch.Tensor
 
 
+# Whether processes compute losses each for itself, see :func:`losses_of_own_process`.
+_alone = ContextVar("alone", default=False)
+
+
+@contextmanager
+def losses_of_own_process() -> Iterator[None]:
+    """Compute losses without the other processes, which may have fewer batches, or none."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
 def average_num_boxes(targets: list[ClipTarget], device: torch.device) -> float | torch.Tensor:
     """Boxes per process, at least 1; a collective call when there are several processes.
+
+    Within :func:`losses_of_own_process` it is the number of this process.
 
     Args:
         targets: of the clips of this process.
@@ -53,7 +72,7 @@ def average_num_boxes(targets: list[ClipTarget], device: torch.device) -> float 
     """
     count = float(sum(len(target.boxes) for target in targets))
     world_size = comm.get_world_size()
-    if world_size == 1:
+    if world_size == 1 or _alone.get():
         return max(count, 1.0)
     total = torch.full((), count, device=device)
     torch.distributed.all_reduce(total)

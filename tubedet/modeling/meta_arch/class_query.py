@@ -15,6 +15,7 @@ from torch import nn
 
 from tubedet.errors import UserError
 from tubedet.modeling.backbone import MultiLevelProjection
+from tubedet.modeling.backbone.map_shapes import map_shapes
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.heads import BoxHead, set_prior
 from tubedet.modeling.losses import LayerOutput
@@ -91,7 +92,7 @@ class ClassQueryDetector(ClipDetector):
         super().__init__(**detector)
         if frames not in FRAMES:
             raise UserError(f"MODEL.CLASS_QUERY.FRAMES is {frames!r}; choose one of {FRAMES}")
-        shapes = self.backbone.output_shape()
+        shapes = map_shapes(self.backbone, type(self).__name__)
         self.in_features = list(shapes)
         channels = [shape.channels for shape in shapes.values()]
         self.input_proj: MultiLevelProjection | None = None

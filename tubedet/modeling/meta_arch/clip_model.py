@@ -170,7 +170,15 @@ class ClipModel(nn.Module, ABC):
 
         Args:
             batched_inputs: each with ``clip``, uint8 (3, T, H, W), RGB.
+
+        Raises:
+            UserError: for single images, which detectron2's ``DefaultPredictor`` gives.
         """
+        if any("clip" not in x and "image" in x for x in batched_inputs):
+            raise UserError(
+                f"{type(self).__name__} takes clips, not the single images of DefaultPredictor; "
+                "use tubedet.VideoActionDetector(cfg), which takes videos and frames"
+            )
         return ClipBatch.from_clips(
             [x["clip"] for x in batched_inputs],
             self.pixel_mean,

@@ -17,6 +17,7 @@ from torch import nn
 from tubedet.errors import UserError
 from tubedet.layers import sine_position_encoding_2d
 from tubedet.modeling.backbone import MultiLevelProjection, TemporalCollapse
+from tubedet.modeling.backbone.map_shapes import map_shapes
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.heads import BoxHead, ContextActionHead, heads_of_layers, set_prior
 from tubedet.modeling.losses import LayerOutput
@@ -99,7 +100,7 @@ class DeformableTubeR(ClipDetector):
     ):
         super().__init__(**detector)
         _check_options(box_refine, two_stage, detr_first, self.aux_loss)
-        shapes = self.backbone.output_shape()
+        shapes = map_shapes(self.backbone, type(self).__name__, "temporal_stride")
         self.in_features = list(shapes)
         channels = [shape.channels for shape in shapes.values()]
         steps = [-(-num_frames // shape.temporal_stride) for shape in shapes.values()]

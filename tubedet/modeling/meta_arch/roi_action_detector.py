@@ -18,6 +18,7 @@ from detectron2.structures import Boxes, Instances
 
 from tubedet.errors import UserError
 from tubedet.layers import at_least_float32, to_device
+from tubedet.modeling.backbone.map_shapes import map_shapes
 from tubedet.modeling.box_action_loss import LOSSES, REDUCTIONS, box_action_loss
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.given_boxes import GivenBoxes
@@ -90,7 +91,7 @@ class RoIActionDetector(ClipModel):
         ):
             if value not in known:
                 raise UserError(f"MODEL.{key} is {value!r}; choose one of {known}")
-        shapes = self.backbone.output_shape()
+        shapes = map_shapes(self.backbone, type(self).__name__, "stride")
         if not set(in_features) <= set(shapes):
             raise UserError(
                 f"MODEL.ROI_ACTION.IN_FEATURES is {in_features}, but the backbone returns "

@@ -14,6 +14,7 @@ from torch import nn
 from tubedet.errors import UserError
 from tubedet.layers import sine_position_encoding_2d
 from tubedet.modeling.backbone import MultiLevelProjection, StepPooling
+from tubedet.modeling.backbone.map_shapes import map_shapes
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.heads import BoxHead, heads_of_layers, set_prior
 from tubedet.modeling.losses import LayerOutput
@@ -79,7 +80,8 @@ class SeqFormer(ClipDetector):
             )
         self.num_steps = num_steps
         self.step_pooling = StepPooling(num_steps)
-        channels = [shape.channels for shape in self.backbone.output_shape().values()]
+        shapes = map_shapes(self.backbone, type(self).__name__)
+        channels = [shape.channels for shape in shapes.values()]
         self.input_proj = MultiLevelProjection(channels, hidden_dim, num_levels)
         self.query_embed = nn.Embedding(num_queries, 2 * hidden_dim)
         self.transformer = SeqFormerTransformer(

@@ -13,6 +13,7 @@ from torch import nn
 from torchvision.ops import box_convert
 
 from tubedet.errors import UserError
+from tubedet.modeling.backbone.map_shapes import map_shapes
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.heads import DynamicHead
 from tubedet.modeling.losses import LayerOutput
@@ -76,7 +77,7 @@ class SparseRCNN(ClipDetector):
                 "MODEL.CRITERION.AUX_LOSS must be True: boxes are detached between stages, so "
                 "without a loss of its own no stage but the last would learn to place them"
             )
-        shapes = self.backbone.output_shape()
+        shapes = map_shapes(self.backbone, type(self).__name__, "stride")
         if not in_features or not set(in_features) <= set(shapes):
             raise UserError(
                 f"MODEL.ROI_HEADS.IN_FEATURES is {in_features}, but MODEL.BACKBONE.NAME builds a "

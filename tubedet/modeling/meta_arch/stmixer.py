@@ -11,6 +11,7 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from tubedet.errors import UserError
+from tubedet.modeling.backbone.map_shapes import map_shapes
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.heads import set_prior
 from tubedet.modeling.losses import LayerOutput
@@ -62,13 +63,11 @@ class STMixer(ClipDetector):
         **detector: Any,
     ):
         super().__init__(**detector)
-        shapes = self.backbone.output_shape()
+        shapes = map_shapes(self.backbone, type(self).__name__, "stride", "temporal_stride")
         self.in_features = list(shapes)
-        forms = {
-            (shape.channels, getattr(shape, "temporal_stride", None)) for shape in shapes.values()
-        }
+        forms = {(shape.channels, shape.temporal_stride) for shape in shapes.values()}
         dim, stride = forms.pop()
-        if forms or stride is None:
+        if forms:
             raise UserError(
                 "STMixer needs maps of equal channels and time steps; set MODEL.BACKBONE.NAME to "
                 "build_csn_lateral_backbone or build_vit_pyramid_backbone"

@@ -17,6 +17,7 @@ from torch import nn
 from tubedet.errors import UserError
 from tubedet.layers import sine_position_encoding_3d
 from tubedet.modeling.backbone import TemporalPooling
+from tubedet.modeling.backbone.map_shapes import map_shapes
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.heads import BoxHead, ContextActionHead
 from tubedet.modeling.losses import LayerOutput
@@ -80,7 +81,7 @@ class TubeR(ClipDetector):
             raise UserError(
                 f"MODEL.TUBER.QUERY_TYPE is {query_type!r}; choose one of {QUERY_TYPES}"
             )
-        shapes = self.backbone.output_shape()
+        shapes = map_shapes(self.backbone, type(self).__name__)
         if len(shapes) != 1:
             raise UserError(
                 f"TubeR takes one backbone map, not {[*shapes]}; name one in "

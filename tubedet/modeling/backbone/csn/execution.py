@@ -114,6 +114,8 @@ class Part(nn.Module, ABC):
         trains = x.requires_grad or any(p.requires_grad for p in self.parameters())
         if self.execution == "modules" or not trains or not torch.is_grad_enabled():
             return self.by_modules(x)
+        if torch.jit.is_tracing():  # of fvcore's counters, which know operations of PyTorch alone
+            return self.by_modules(x)
         how, pairs = self._execution_for(x), self.convolutions()
         if (
             how is not None
