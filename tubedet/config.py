@@ -200,6 +200,11 @@ def _add_run_keys(cfg: CN) -> None:
     cfg.TEST.AVA_PROTOCOL = "official"
     # Rules of frame-mAP and video-mAP on data sets of action tubes: "act" or "voc".
     cfg.TEST.TUBE_PROTOCOL = "act"
+    # What tubes are linked from for video-mAP: "all" classes of a box, or its "best" one, and only
+    # boxes of this person probability or more. As published, the class-query detector on UCF101-24
+    # links the best class from 0.7 on; everything else links all. frame-mAP counts all boxes.
+    cfg.TEST.TUBE_CLASSES = "all"
+    cfg.TEST.TUBE_PERSON_THRESH = 0.0
 
 
 def _register_old_keys(cfg: CN) -> None:

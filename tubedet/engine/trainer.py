@@ -272,7 +272,12 @@ class Trainer(DefaultTrainer):
             )
         if evaluator_type == "action_tubes":
             return ActionTubeEvaluator(
-                dataset_name, output_dir, protocol=cfg.TEST.TUBE_PROTOCOL, sampled=sampled
+                dataset_name,
+                output_dir,
+                protocol=cfg.TEST.TUBE_PROTOCOL,
+                tube_classes=cfg.TEST.TUBE_CLASSES,
+                tube_person_thresh=cfg.TEST.TUBE_PERSON_THRESH,
+                sampled=sampled,
             )
         raise UserError(f"data set {dataset_name!r}: no evaluator for {evaluator_type!r}")
 
