@@ -65,7 +65,7 @@ class ClipProgram(nn.Module):
             ``PERSON_THRESH``; float32, in query order, none dropped.
         """
         model = self.model
-        layer = model.predict(exportable_batch(model, clips))[-1].of_key_frame()
+        layer = model.predict_key_frame(exportable_batch(model, clips))[-1].of_key_frame()
         boxes = box_convert(at_least_float32(layer.boxes), "cxcywh", "xyxy")
         if model.clip_boxes:
             boxes = boxes.clamp(0, 1)

@@ -96,9 +96,12 @@ class ClipDetector(ClipModel, ABC):
             predictions of the decoder layers asked for, first to last.
         """
 
-    def key_frame(self, layer: LayerOutput) -> LayerOutput:
-        """Return what a layer says of the key frame, which is what detection reports."""
-        return layer
+    def predict_key_frame(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:
+        """Predict what detection reports, that is without other frames than the key frames.
+
+        Arguments and result are those of :meth:`predict`.
+        """
+        return self.predict(clips, all_layers)
 
     def forward(self, batched_inputs: list[dict]):
         """Detect, or compute losses.
@@ -120,7 +123,8 @@ class ClipDetector(ClipModel, ABC):
             ValueError: in training mode, for an input without ``instances``.
         """
         clips = self.batch(batched_inputs)
-        layers = self.computed(self.predict, clips, all_layers=self.training and self.aux_loss)
+        predict = self.predict if self.training else self.predict_key_frame
+        layers = self.computed(predict, clips, all_layers=self.training and self.aux_loss)
         if self.training:
             targets = [self._target(x, size) for x, size in zip(batched_inputs, clips.sizes)]
             return self.criterion(layers, targets)
