@@ -75,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--every", type=float, default=1.0, help="seconds between key frames (default: 1)"
     )
     add_detector_arguments(parser)
+    parser.add_argument("--explain", metavar="ACTION", action="append", help=argparse.SUPPRESS)
     add_limit_arguments(parser)
     add_person_box_arguments(parser)
     parser.add_argument(
@@ -109,6 +110,11 @@ def check_arguments(options: argparse.Namespace) -> None:
     Raises:
         UserError: if they do not.
     """
+    if options.explain:
+        raise UserError(
+            "--explain draws on a video, and predict writes results alone: use "
+            "tubedet demo --explain"
+        )
     options.formats = sorted(set(options.formats.split(",")))
     if unknown := [name for name in options.formats if name not in RESULT_SUFFIXES]:
         raise UserError(f"--formats: {unknown[0]!r} is none of {', '.join(RESULT_SUFFIXES)}")
