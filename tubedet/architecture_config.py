@@ -85,7 +85,8 @@ def add_slowfast_keys(cfg: CN) -> None:
     cfg.MODEL.SLOWFAST.NON_LOCAL = False
     # Maps that are returned.
     cfg.MODEL.SLOWFAST.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
-    # Norm after each convolution: "BN", "FrozenBN" (statistics and weights stay), "SyncBN" or "GN".
+    # Norm after each convolution: "BN", "EvalBN" (statistics stay, weights train; published for
+    # STMixer on SlowOnly), "FrozenBN" (statistics and weights stay), "SyncBN" or "GN".
     cfg.MODEL.SLOWFAST.NORM = "BN"
 
 
