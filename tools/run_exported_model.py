@@ -3,10 +3,12 @@
 
     python run_exported_model.py detector.onnx video.mp4 12.5
 
-prints the persons at that second of the video as json lines.
+prints the persons at that second of the video as json lines. A file of RoIActionDetector looks at
+given boxes: --box X1 Y1 X2 Y2 for each, as fractions of the picture.
 """
 
 import argparse
+import contextlib
 import json
 import sys
 
@@ -25,6 +27,7 @@ def parse_arguments(arguments=None):
     parser.add_argument("file", help="of export_model.py: .pt2 or .onnx")
     parser.add_argument("video", help="file to look at")
     parser.add_argument("second", type=float, help="time in the video")
+    parser.add_argument("--box", nargs=4, type=float, action="append", help="of a person")
     return parser.parse_args(arguments)
 
 
@@ -35,7 +38,8 @@ def load(path):
 
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         about = json.loads(session.get_modelmeta().custom_metadata_map["tubedet.json"])
-        return lambda clips: session.run(None, {"clips": clips}), about
+        names = [x.name for x in session.get_inputs()]
+        return lambda *inputs: session.run(None, dict(zip(names, inputs))), about
     import torch
 
     # PyTorch reads parts of such a file with Python's pickle, which runs what it is told to.
@@ -43,14 +47,17 @@ def load(path):
         f"{path}: a .pt2 file can run code of whoever made it; of others, take .onnx",
         file=sys.stderr,
     )
+    with contextlib.suppress(ImportError):
+        import torchvision  # noqa: F401  it has an operator that looks into given boxes
     files = {"tubedet.json": ""}
     program = torch.export.load(path, extra_files=files).module()
     about = json.loads(files["tubedet.json"])
     device = about["device"]
 
-    def run(clips):
+    def run(*inputs):
         with torch.no_grad():
-            return [x.cpu().numpy() for x in program(torch.from_numpy(clips).to(device))]
+            found = program(*(torch.from_numpy(x).to(device) for x in inputs))
+        return [x.cpu().numpy() for x in found]
 
     return run, about
 
@@ -106,7 +113,14 @@ def orientation(frame):
 if __name__ == "__main__":
     options = parse_arguments()
     run, about = load(options.file)
-    clips = np.ascontiguousarray(read_clip(options.video, options.second, about))[None]
-    for box, score, actions in zip(*(x[0] for x in run(clips)[:3])):
+    inputs = [np.ascontiguousarray(read_clip(options.video, options.second, about))[None]]
+    if "given_boxes" in about.get("inputs", []):
+        if not options.box:
+            sys.exit(f"{options.file} needs boxes of persons: --box X1 Y1 X2 Y2")
+        boxes = np.array(options.box, np.float32)
+        # Before each box the index of its clip; their scores.
+        inputs += [np.insert(boxes, 0, 0, axis=1), np.ones(len(boxes), np.float32)]
+    # Boxes that were given belong to one clip, and have no axis of clips.
+    for box, score, actions in zip(*(x[0] if len(inputs) == 1 else x for x in run(*inputs)[:3])):
         named = dict(zip(about["action_names"], actions.tolist()))
         print(json.dumps({"box": box.tolist(), "score": float(score), "actions": named}))

@@ -85,7 +85,8 @@ def add_slowfast_keys(cfg: CN) -> None:
     cfg.MODEL.SLOWFAST.NON_LOCAL = False
     # Maps that are returned.
     cfg.MODEL.SLOWFAST.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
-    # Norm after each convolution: "BN", "FrozenBN" (statistics and weights stay), "SyncBN" or "GN".
+    # Norm after each convolution: "BN", "EvalBN" (statistics stay, weights train; published for
+    # STMixer on SlowOnly), "FrozenBN" (statistics and weights stay), "SyncBN" or "GN".
     cfg.MODEL.SLOWFAST.NORM = "BN"
 
 
@@ -223,7 +224,7 @@ def _add_roi_action_keys(cfg: CN) -> None:
     # Dropout before the classifier (PySlowFast, mmaction2: 0.5).
     cfg.MODEL.ROI_ACTION.DROPOUT = 0.0
     # Columns of the classifier before that of the first action; 1 for weights of mmaction2, whose
-    # actions must stay in their order.
+    # column 0 stands for nothing.
     cfg.MODEL.ROI_ACTION.FIRST_COLUMN = 0
     # Initial probability of every independent action, set by the classifier's bias.
     cfg.MODEL.ROI_ACTION.ACTION_PRIOR = 0.5

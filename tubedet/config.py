@@ -248,6 +248,12 @@ def _add_run_keys(cfg: CN) -> None:
     cfg.TEST.AVA_PROTOCOL = "official"
     # Rules of frame-mAP and video-mAP on data sets of action tubes: "act" or "voc".
     cfg.TEST.TUBE_PROTOCOL = "act"
+    # What tubes are linked from for video-mAP: "all" classes of a box, or its "best" one. As
+    # published, the class-query detector on UCF101-24 links the best class of boxes from 0.7 on;
+    # everything else links all.
+    cfg.TEST.TUBE_CLASSES = "all"
+    # Boxes of a smaller person probability make no tubes. frame-mAP counts all boxes.
+    cfg.TEST.TUBE_PERSON_THRESH = 0.0
 
 
 def _register_old_keys(cfg: CN) -> None:

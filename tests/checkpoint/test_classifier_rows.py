@@ -88,6 +88,22 @@ def test_class_order_differs_rows_are_matched_by_name(tmp_path, said, architectu
     )
 
 
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_rows_before_the_first_action_stay_before_it(tmp_path, said, exclusive):
+    opts = ["MODEL.ROI_ACTION.FIRST_COLUMN", 1, "MODEL.EXCLUSIVE_ACTIONS", exclusive]
+    saved, model = (_model("RoIActionDetector", seed, opts) for seed in (0, 1))
+    path = _save(tmp_path, saved)
+    _load(path, model, ["sit", "walk", "wave"], for_training=False)
+    assert torch.equal(model.action_head.fc.weight, saved.action_head.fc.weight[[0, 3, 1, 2]])
+    assert torch.equal(model.action_head.fc.bias, saved.action_head.fc.bias[[0, 3, 1, 2]])
+    some = _model("RoIActionDetector", 1, [*opts, "MODEL.NUM_ACTIONS", 2])
+    _load(path, some, ["wave", "walk"], for_training=True)
+    assert torch.equal(some.action_head.fc.weight, saved.action_head.fc.weight[[0, 2, 1]])
+    without = _model("RoIActionDetector", 1, ["MODEL.EXCLUSIVE_ACTIONS", exclusive])
+    with pytest.raises(CheckpointError, match=r"fc\.weight is \[4, .* in the file"):
+        _load(path, without, ["sit", "walk", "wave"], for_training=False)
+
+
 @pytest.mark.parametrize("for_training", [False, True])
 def test_actions_that_are_some_of_the_files_get_their_rows(tmp_path, said, for_training):
     saved = _model()

@@ -1,11 +1,12 @@
 """STMixer under its released names, complete, and as a start of other detectors."""
 
 import argparse
+import pickle
 
 import pytest
 import released_tables
 import torch
-from detectron2.modeling import build_model
+from detectron2.modeling import build_backbone, build_model
 from small_detectors import small_config, small_detector
 
 from tubedet.checkpoint import TubedetCheckpointer, to_tubedet_names
@@ -92,3 +93,69 @@ def test_a_person_detector_starts_one_of_actions(tmp_path):
     assert checkpointer.report.resized == {queries: ((4, 64), (6, 64))}
     changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == {key for key in persons.state_dict() if key.startswith("stm_head.")}
+
+
+def _in_caffe2(weights):
+    """Weights of a SlowFast as Caffe2 named them, with what it left there."""
+    ends = {"running_mean": "rm", "running_var": "riv", "weight": "s", "bias": "b"}
+    last = {"2": 2, "3": 3, "4": 5}  # blocks of R50, before each fusion
+    named = {"pred_w": torch.zeros(400, 8), "conv1_w_momentum": torch.zeros(1)}
+    for key, value in weights.items():
+        *place, end = key.split(".")
+        stage, fast = place[0][1], "t_" if "pathway1" in key else ""
+        if end == "num_batches_tracked":
+            continue
+        if "nonlocal" in key:
+            layer = place[2].removeprefix("conv_")
+            end = {"weight": "w", "bias": "b"}[end] if layer != "bn" else ends[end]
+            name = f"nonlocal_conv{stage}_{place[1].split('nonlocal')[1]}_{layer}_{end}"
+        elif "fuse" in key:
+            before = "pool1" if stage == "1" else f"res{stage}_{last[stage]}_branch2c_bn"
+            name = f"t_{before}_subsample_{'w' if 'conv' in key else 'bn_' + ends[end]}"
+        elif "stem" in key:
+            name = "conv1_w" if place[2] == "conv" else f"res_conv1_bn_{ends[end]}"
+        else:
+            layer = place[-1] if place[2] == "branch2" else place[2].removeprefix("branch")
+            branch = f"branch{'2' if place[2] == 'branch2' else ''}{layer.removesuffix('_bn')}"
+            norm = f"bn_{ends[end]}" if layer.endswith("_bn") else "w"
+            name = f"res{stage}_{place[1].split('res')[1]}_{branch}_{norm}"
+        named[name if "fuse" in key else fast + name] = value
+    return {name: value.numpy() for name, value in named.items()}
+
+
+def _slowfast(options, lateral):
+    name = "build_slowfast_lateral_backbone" if lateral else "build_slowfast_backbone"
+    options = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.NAME", name, *options]
+    cfg = load_config("configs/Base-STMixer.yaml", [*options, "MODEL.SLOWFAST.WIDTH", 8])
+    backbone = build_backbone(cfg)
+    for tensor in backbone.state_dict().values():
+        if tensor.is_floating_point():
+            torch.nn.init.uniform_(tensor, 0.5, 1.5)
+    return torch.nn.ModuleDict({"backbone": backbone})
+
+
+@pytest.mark.parametrize("kind", ["SlowFast", "SlowOnly with non-local layers"])
+def test_a_trunk_starts_from_pyslowfasts_files(kind, tmp_path):
+    """Of Caffe2 under lateral convolutions, which are new, and of PyTorch without them."""
+    options = []
+    if kind != "SlowFast":
+        options = ["MODEL.SLOWFAST.PATHWAYS", "slow", "MODEL.SLOWFAST.DEPTH", 101]
+        options += ["MODEL.SLOWFAST.NON_LOCAL", True]
+    source = _slowfast(options, lateral=False)["backbone"].state_dict()
+    caffe2 = _in_caffe2(source)
+    assert "res2_0_branch2a_bn_riv" in caffe2 and "res5_2_branch2c_w" in caffe2
+    assert ("t_res3_3_branch2c_bn_subsample_bn_s" in caffe2) == (kind == "SlowFast")
+    assert ("nonlocal_conv4_13_theta_b" in caffe2) == (kind != "SlowFast")
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"blobs": caffe2}, protocol=2))
+    own = {**source, "head.projection.weight": torch.zeros(400, 8)}
+    torch.save({"model_state": own}, tmp_path / "x.pyth")
+    for name, lateral in (("x.pkl", True), ("x.pyth", False)):
+        model = _slowfast(options, lateral)
+        start = {"backbone": str(tmp_path / name), "min_matched": 0.5}
+        checkpointer = TubedetCheckpointer(model, **start)
+        checkpointer.resume_or_load("", resume=False)
+        report, body = checkpointer.report, model["backbone"].body if lateral else model["backbone"]
+        assert not report.unexpected and not report.mismatched
+        assert all(".lateral_convs." in key for key in report.missing)
+        for key, value in body.state_dict().items():
+            assert key.endswith("num_batches_tracked") or torch.equal(value, source[key]), key

@@ -234,6 +234,7 @@ def test_results_of_another_video_are_not_taken_for_ones_own(run, video_list, tm
         (("--formats", "csv,gif"), (), "--formats: 'gif' is none of csv, jsonl, coco, mp4"),
         (("--every", "0"), (), "--every must be a positive number"),
         (("--batch-size", "0"), (), "--batch-size: expected a whole number from 1 on"),
+        (("--explain", "sit"), (), "predict writes results alone: use tubedet demo --explain"),
         (("--address", "auto"), (), "--address is that of a Ray cluster; add --engine ray"),
         (("--inputs", "{folder}/none.txt"), (), "none.txt"),
         ((), ("MODEL.WEIGHTS", "none.pth"), "none.pth"),

@@ -156,3 +156,43 @@ def test_all_frames_as_a_sample_have_the_figures_of_all(dataset):
         process(evaluator)
     whole, sampled = (evaluator.evaluate() for evaluator in evaluators)
     assert whole == sampled and "video_ap_act" in sampled
+
+
+def test_tubes_of_the_best_class_of_sure_persons(dataset, tmp_path):
+    """Two queries for the runner, the second unsure of a person; a third sits a little, too."""
+    boxes, scores = [BOX, BOX, OTHER], [[0.5, 0.4, 0], [0.6, 0.2, 0], [0.2, 0.3, 0]]
+    figures, persons = {}, torch.tensor([0.7, 0.69, 0.9])
+    rules = {"all": {}, "best": {"tube_classes": "best", "tube_person_thresh": 0.7}}
+    for name, rule in rules.items():
+        evaluator = ActionTubeEvaluator(dataset, tmp_path / name, **rule)
+        for number in FRAMES:
+            frame = {"video_id": "run/a", "frame_number": number, "height": 50, "width": 100}
+            found = output(boxes, scores)
+            found["instances"].scores = persons
+            evaluator.process([{**frame, "timestamp": 0.1}], [found])
+        figures[name] = evaluator.evaluate()
+    assert figures["all"]["frame_ap_act"] == figures["best"]["frame_ap_act"]
+    path = tmp_path / "best" / f"{NAME}_linked_predictions.csv"
+    linked = read_tube_predictions(path)
+    assert linked.action_ids.tolist() == [1, 2] * 20  # of the first query, and of the third
+    np.testing.assert_allclose(linked.scores, [0.5, 0.3] * 20, rtol=1e-6)
+    stored = json.loads((tmp_path / "best" / f"{NAME}_results.json").read_text())
+    assert stored["video"]["0.5"]["mAP"] == 1.0
+    assert figures["best"]["video_ap_act"]["mAP@0.5IOU"] == 100.0
+    # Of all pairs, sitting at the runner's place (0.4) is a better tube than that of the sitter.
+    assert figures["all"]["video_ap_act"]["mAP@0.5IOU"] < 90
+    assert not list((tmp_path / "all").glob("*linked*"))
+
+
+def test_rules_for_tubes_that_make_no_sense_are_one_line(dataset):
+    with pytest.raises(ValueError, match=r"TEST\.TUBE_CLASSES is 'some'; choose one of"):
+        ActionTubeEvaluator(dataset, tube_classes="some")
+    with pytest.raises(ValueError, match=r"TEST\.TUBE_PERSON_THRESH is 7; give a number from 0"):
+        ActionTubeEvaluator(dataset, tube_person_thresh=7)
+    unsure = ActionTubeEvaluator(dataset, tube_person_thresh=0.95)
+    frame = {"video_id": "run/a", "frame_number": 3, "height": 50, "width": 100, "timestamp": 0.1}
+    found = output([BOX], [[0.9, 0.0, 0.0]])
+    found["instances"].scores = torch.tensor([0.9])
+    unsure.process([frame], [found])
+    figures = unsure.evaluate()
+    assert figures["video_ap_act"]["mAP@0.2IOU"] == 0 and figures["frame_ap_act"]["AP-run"] > 0

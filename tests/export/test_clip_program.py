@@ -60,7 +60,9 @@ def test_what_cannot_be_exported_is_said():
     with pytest.raises(ExportError, match="POOLER_SAMPLING_RATIO"):
         ClipProgram(model)
     _, model = small_detector("RoI")
-    with pytest.raises(ExportError, match="RoIActionDetector takes boxes beside clips"):
+    with pytest.raises(ExportError, match="takes boxes beside clips: use BoxProgram"):
         ClipProgram(model)
+    with pytest.raises(ExportError, match="MODEL.MEMORY.ENABLED is True; set it to False"):
+        ClipProgram(small_detector("TubeR", opts=["MODEL.MEMORY.ENABLED", True])[1])
     with pytest.raises(ExportError, match="Linear is not tubedet's"):
         ClipProgram(nn.Linear(1, 1))

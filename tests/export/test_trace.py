@@ -98,7 +98,19 @@ def test_a_vit_in_onnx_gives_the_models_numbers(tmp_path):
     assert found.largest <= FORMATS["onnx"].tolerance
 
 
-@pytest.mark.parametrize("name", ["ClassQuery", "ClassQueryTubes"])
+def test_a_traced_class_query_detector_takes_any_batch_and_size():
+    opts = ["MODEL.CLASS_QUERY.DEC_LAYERS", 1]
+    _, model = small_detector("ClassQuery", own_backbone=False, opts=opts)
+    model = prepare_for_inference(model)
+    module = trace_detector(model, ClipShape(8)).module()
+    cases = [(1, (48, 64)), (3, (61, 49))]
+    with torch.no_grad():
+        found = compare(module, model, ClipShape(8), cases)
+    assert [d.shape for d in found] == [(b, 3, 8, *size) for b, size in cases]
+    assert max(d.largest for d in found) <= FORMATS["torch_export"].tolerance
+
+
+@pytest.mark.parametrize("name", ["ClassQuery_ViT", "ClassQueryTubes"])
 def test_a_class_query_detector_in_onnx_gives_the_models_numbers(name, tmp_path):
     """Its trilinear reading is GridSample with five axes, which opset 20 has."""
     pytest.importorskip("onnxscript"), pytest.importorskip("onnxruntime")

@@ -269,6 +269,7 @@ class TubedetCheckpointer(DetectionCheckpointer):
                 ours_from=self.actions_from,
                 source=source,
                 use=use,
+                first_row=getattr(getattr(model, "action_head", None), "first_column", 0),
             )
         report = load_weights(model, named, source=source, part=part)
         self.reports.append(report)

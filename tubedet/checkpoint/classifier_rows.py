@@ -37,6 +37,7 @@ def arrange_classifier(
     ours_from: str,
     source: str,
     use: Use,
+    first_row: int = 0,
 ) -> None:
     """Make row k of a file's classifiers that of the model's action k, and say what was done.
 
@@ -48,6 +49,7 @@ def arrange_classifier(
         ours_from: where they come from, for messages.
         source: file name for messages.
         use: what the model is for.
+        first_row: that of the model's first action; rows before it stand for none.
 
     Raises:
         CheckpointError: if that cannot be done and ``use`` needs it; the message has both names.
@@ -56,7 +58,7 @@ def arrange_classifier(
     if theirs is not None and ours is not None:
         difference = told_apart(theirs, ours, ours_from)
         if any(map(_CLASSIFIER, own)):
-            _arrange(named, own, keys, theirs, ours, difference, source, use)
+            _arrange(named, own, keys, theirs, ours, difference, source, use, first_row)
         elif list(ours) != PERSON and len(theirs) == len(ours):
             columns, _ = match_columns(theirs, ours)
             if columns != list(range(len(ours))):
@@ -98,6 +100,7 @@ def _arrange(
     difference: str,
     source: str,
     use: Use,
+    first_row: int,
 ) -> None:
     columns, renamed = match_columns(theirs, ours)
     is_moved = columns is None or columns != list(range(len(theirs)))
@@ -120,7 +123,9 @@ def _arrange(
     elif is_moved:
         logger.info(f"{source}: {difference}; rows of the classifier are matched by name")
         for key in keys:
-            named.weights[key] = _rows(named.weights[key], columns, len(theirs), f"{source}: {key}")
+            named.weights[key] = _rows(
+                named.weights[key], columns, len(theirs), f"{source}: {key}", first_row
+            )
     elif renamed:
         pairs = ", ".join(f"{one!r} is {other!r}" for one, other in renamed[:5])
         more = f" and {len(renamed) - 5} more" if len(renamed) > 5 else ""
@@ -157,10 +162,15 @@ def _keep_agreeing(
     named.kept_rows[_CLASS_QUERIES] = len(places), len(ours)
 
 
-def _rows(value: torch.Tensor, columns: list[int], num_theirs: int, place: str) -> torch.Tensor:
+def _rows(
+    value: torch.Tensor, columns: list[int], num_theirs: int, place: str, first_row: int
+) -> torch.Tensor:
     """Pick rows; "no object" is the last of exclusive actions."""
-    num_rows = _check_rows(value, num_theirs, place)
-    return value[columns + list(range(num_theirs, num_rows))]
+    before, rows = value[:0], value
+    if value.dim() and len(value) == first_row + num_theirs:
+        before, rows = value[:first_row], value[first_row:]
+    num_rows = _check_rows(rows, num_theirs, place)
+    return torch.cat((before, rows[columns + list(range(num_theirs, num_rows))]))
 
 
 def _check_rows(value: torch.Tensor, num_theirs: int, place: str) -> int:

@@ -4,6 +4,7 @@ import torch
 
 from .class_query_names import CLASS_QUERY
 from .key_layout import NamedWeights, ReleasedLayout, convert_released
+from .slowfast_names import SLOWFAST, SLOWFAST_CAFFE2
 from .trunk_names import (
     CAFFE2,
     MMACTION,
@@ -163,6 +164,8 @@ LAYOUTS = (
     MMACTION,
     TORCHVISION,
     PYTORCHVIDEO,
+    SLOWFAST_CAFFE2,
+    SLOWFAST,
     VIDEOMAE,
     VIT_CLASSIFIER,
     VIT_ACTION_DETECTOR,

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from tubedet.modeling.backbone.csn.csn import BLOCKS_PER_STAGE, CSN, STAGES
+from tubedet.modeling.backbone.slowfast import SlowFast
 from tubedet.modeling.backbone.vit import SIZES, ViT, ViTPyramid
 from tubedet.modeling.backbone.vit.position_table import resize_table
 
@@ -35,7 +36,8 @@ class Trunk:
     """The network in a model that its backbone's weights are for.
 
     Attributes:
-        network: that network; None: of a kind that is unknown here.
+        network: that network; None: a SlowFast, of which no numbers are checked, or of a kind that
+            is unknown here.
         prefix: its place in the model, empty or with a dot at the end.
         pyramid: place of the pyramid on it; None: it has none with weights of its own.
     """
@@ -92,6 +94,8 @@ def find_trunk(model: nn.Module) -> Trunk:
         if isinstance(module, (CSN, ViT)):
             pyramid = next((n for n, m in places.items() if isinstance(m, ViTPyramid)), None)
             return Trunk(module, _as_prefix(name), None if pyramid is None else _as_prefix(pyramid))
+        if isinstance(module, SlowFast):
+            return Trunk(prefix=_as_prefix(name))
     return Trunk()
 
 
@@ -116,6 +120,8 @@ def move_trunk(named: NamedWeights, trunk: Trunk, source: str) -> None:
         CheckpointError: see :func:`join_attention_biases`.
     """
     if trunk.network is None:
+        if trunk.prefix:
+            named.rename(lambda key: re.sub(_SLOWFAST_PLACE, trunk.prefix, key))
         return
     if isinstance(trunk.network, ViT):
         join_attention_biases(named, source)

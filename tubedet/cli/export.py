@@ -37,7 +37,7 @@ from tubedet.export import (
 from tubedet.export.clip_program import OUTPUTS
 from tubedet.export.trace import MAX_BATCH, MAX_SIDE, MIN_SIDE
 from tubedet.files.atomic_writing import atomic_path
-from tubedet.modeling.meta_arch import ClipDetector
+from tubedet.modeling.meta_arch import ClipModel
 
 from .arguments import add_config_arguments, add_model_argument, add_overwrite_argument
 
@@ -103,7 +103,7 @@ def export(cfg: CfgNode, options: argparse.Namespace) -> None:
     if options.output.exists() and not options.overwrite:
         raise FileExistsError(f"{options.output} exists; --overwrite replaces it")
     file_format.check_packages()
-    model = cast(ClipDetector, load_model(cfg))  # the program refuses any other
+    model = cast(ClipModel, load_model(cfg))  # the program refuses any other
     shape = ClipShape.of(model, cfg.INPUT.CLIP.NUM_FRAMES, options.batch, options.size)
     program = trace_detector(model, shape)
     options.output.parent.mkdir(parents=True, exist_ok=True)

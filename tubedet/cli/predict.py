@@ -82,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_drawing_arguments(parser)
     add_detector_arguments(parser)
+    parser.add_argument("--explain", metavar="ACTION", action="append", help=argparse.SUPPRESS)
     add_limit_arguments(parser)
     add_person_box_arguments(parser)
     parser.add_argument(
@@ -116,6 +117,11 @@ def check_arguments(options: argparse.Namespace) -> None:
     Raises:
         UserError: if they do not.
     """
+    if options.explain:
+        raise UserError(
+            "--explain draws on a video, and predict writes results alone: use "
+            "tubedet demo --explain"
+        )
     options.formats = sorted(set(options.formats.split(",")))
     if unknown := [name for name in options.formats if name not in RESULT_SUFFIXES]:
         raise UserError(f"--formats: {unknown[0]!r} is none of {', '.join(RESULT_SUFFIXES)}")

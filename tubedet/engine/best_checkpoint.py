@@ -6,6 +6,7 @@ import json
 import logging
 from pathlib import Path
 
+from detectron2.config import CfgNode
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 
@@ -54,6 +55,24 @@ class BestWeights(hooks.BestCheckpointer):
         sampled: evaluations during the training take some of the key frames. The one at the end,
             of all key frames, is not compared with them.
     """
+
+    @classmethod
+    def of_config(cls, cfg: CfgNode, checkpointer: TubedetCheckpointer) -> BestWeights | None:
+        """Return the hook of a run; None without ``TEST.BEST_METRIC``.
+
+        Args:
+            cfg: the config.
+            checkpointer: writes the file.
+        """
+        if not cfg.TEST.BEST_METRIC:
+            return None
+        return cls(
+            cfg.TEST.EVAL_PERIOD,
+            checkpointer,
+            cfg.TEST.BEST_METRIC,
+            patience=cfg.TEST.PATIENCE,
+            sampled=cfg.TEST.MAX_KEY_FRAMES > 0,
+        )
 
     def __init__(
         self,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from torch import nn
@@ -34,7 +32,7 @@ def check_memory_config(cfg: CfgNode) -> None:
     MemoryStore(cfg.MODEL.MEMORY.STORE)
 
 
-def check_memory_store(cfg: CfgNode, model: nn.Module, names: Iterable[str]) -> None:
+def check_memory_store(cfg: CfgNode, model: nn.Module, *, eval_only: bool = False) -> None:
     """Refuse a store that lacks videos of data sets or was made with other weights.
 
     All processes of a run call it together.
@@ -42,7 +40,7 @@ def check_memory_store(cfg: CfgNode, model: nn.Module, names: Iterable[str]) -> 
     Args:
         cfg: the config; without ``MODEL.MEMORY.ENABLED`` nothing is looked at.
         model: with its weights loaded.
-        names: of the data sets.
+        eval_only: look at ``DATASETS.TEST`` alone.
 
     Raises:
         UserError: in one line.
@@ -54,6 +52,7 @@ def check_memory_store(cfg: CfgNode, model: nn.Module, names: Iterable[str]) -> 
         if isinstance(model, DistributedDataParallel):
             model = model.module
         own = base_fingerprint(model)
+        names = cfg.DATASETS.TEST if eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
         videos = {record["video_id"] for name in names for record in DatasetCatalog.get(name)}
         for video in sorted(videos):
             if store.model(video) != own:

@@ -113,15 +113,7 @@ class Trainer(DefaultTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self._draw = draw
-        self.best: BestWeights | None = None
-        if cfg.TEST.BEST_METRIC:
-            self.best = BestWeights(
-                cfg.TEST.EVAL_PERIOD,
-                self.checkpointer,
-                cfg.TEST.BEST_METRIC,
-                patience=cfg.TEST.PATIENCE,
-                sampled=cfg.TEST.MAX_KEY_FRAMES > 0,
-            )
+        self.best = BestWeights.of_config(cfg, self.checkpointer)
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -150,8 +142,7 @@ class Trainer(DefaultTrainer):
             is_final = os.path.basename(self.checkpointer.resumed_from) == "model_final.pth"
             if self.start_iter == self.max_iter and not is_final:
                 self.checkpointer.save("model_final", iteration=self.iter)
-        datasets = [*self.cfg.DATASETS.TRAIN, *self.cfg.DATASETS.TEST]
-        check_memory_store(self.cfg, self._trainer.model, datasets)
+        check_memory_store(self.cfg, self._trainer.model)
         if resume and comm.is_main_process():  # what is computed again is written again
             first = self.start_iter if self.checkpointer.resumed_from else -1
             forget_iterations(os.path.join(self.cfg.OUTPUT_DIR, METRICS), first)
@@ -302,7 +293,12 @@ class Trainer(DefaultTrainer):
             )
         if evaluator_type == "action_tubes":
             return ActionTubeEvaluator(
-                dataset_name, output_dir, protocol=cfg.TEST.TUBE_PROTOCOL, sampled=sampled
+                dataset_name,
+                output_dir,
+                protocol=cfg.TEST.TUBE_PROTOCOL,
+                tube_classes=cfg.TEST.TUBE_CLASSES,
+                tube_person_thresh=cfg.TEST.TUBE_PERSON_THRESH,
+                sampled=sampled,
             )
         raise UserError(f"data set {dataset_name!r}: no evaluator for {evaluator_type!r}")
 
@@ -329,7 +325,7 @@ class Trainer(DefaultTrainer):
             **checkpointed_actions(cfg, cfg.DATASETS.TEST),
         )
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-        check_memory_store(cfg, model, cfg.DATASETS.TEST)
+        check_memory_store(cfg, model, eval_only=True)
         results = cls.test(cfg, model, evaluators)
         if comm.is_main_process():
             verify_results(cfg, results)

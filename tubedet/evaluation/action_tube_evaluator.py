@@ -10,7 +10,11 @@ from collections.abc import Collection
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
+from detectron2.structures import Instances
+
 from tubedet.data.annotations.ava_csv import AVATable
+from tubedet.errors import UserError
 
 from .action_tube_groundtruth import load_action_tube_groundtruth
 from .action_tube_protocol import (
@@ -27,6 +31,7 @@ logger = logging.getLogger(__name__)
 # The least score of a tube, too: weaker pairs would not make tubes, and 24 classes times the
 # queries of all frames of UCF101-24 would make a csv of gigabytes.
 MIN_SCORE = 0.005
+TUBE_CLASSES = ("all", "best")
 
 
 class ActionTubeEvaluator(KeyFrameEvaluator):
@@ -34,23 +39,28 @@ class ActionTubeEvaluator(KeyFrameEvaluator):
 
     Every pair of a query and a class whose action score is above 0.005 is a detection: a query may
     speak for several classes, as in ACT and MOC, and nothing is suppressed among queries. (The
-    published evaluation of TubeR instead gives a query its most probable class only.) The figures
-    are ``{"frame_ap_<protocol>": {"mAP@0.5IOU": ..., "AP-<class name>": ...},
-    "video_ap_<protocol>": {"mAP@0.2IOU": ..., ...}}`` in percent, without the classes that have no
-    ground truth.
+    published evaluation of TubeR instead gives a query its most probable class only.) Tubes are
+    linked from all detections, or, as in the class-query detector's evaluation of UCF101-24, from
+    the most probable class of each sure person; the csv of these rows is
+    ``<dataset_name>_linked_predictions.csv``. The figures are ``{"frame_ap_<protocol>":
+    {"mAP@0.5IOU": ..., "AP-<class name>": ...}, "video_ap_<protocol>": {"mAP@0.2IOU": ..., ...}}``
+    in percent, without the classes that have no ground truth.
 
     Args:
         dataset_name: Name in ``MetadataCatalog`` of a data set of the evaluator type
             "action_tubes".
         output_dir: See :class:`KeyFrameEvaluator`.
         protocol: Key of :data:`tubedet.evaluation.action_tube_protocol.TUBE_PROTOCOLS`.
+        tube_classes: "all", or "best": the class of a query that may become a tube has its largest
+            score.
+        tube_person_thresh: Least person probability of a query that may become a tube.
         distributed: See :class:`KeyFrameEvaluator`.
         sampled: See :class:`KeyFrameEvaluator`. There is no video-mAP if frames are missing.
 
     Raises:
         AnnotationError: An annotation file breaks its format.
         OSError: A file cannot be read.
-        ValueError: Unknown protocol.
+        ValueError: Unknown protocol or classes of tubes, or a bound that is no probability.
     """
 
     def __init__(
@@ -59,11 +69,23 @@ class ActionTubeEvaluator(KeyFrameEvaluator):
         output_dir: str | PathLike | None = None,
         *,
         protocol: str = "act",
+        tube_classes: str = "all",
+        tube_person_thresh: float = 0.0,
         distributed: bool = True,
         sampled: bool = False,
     ):
         get_tube_protocol(protocol)
+        if tube_classes not in TUBE_CLASSES:
+            raise UserError(f"TEST.TUBE_CLASSES is {tube_classes!r}; choose one of {TUBE_CLASSES}")
+        if not 0 <= tube_person_thresh <= 1:
+            raise UserError(
+                f"TEST.TUBE_PERSON_THRESH is {tube_person_thresh}; give a number from 0 to 1"
+            )
         self._protocol = protocol
+        self._best_class = tube_classes == "best"
+        self._person_thresh = tube_person_thresh
+        self._links_all = tube_classes == "all" and tube_person_thresh == 0
+        self._linked_predictions: AVATable | None = None
         self._groundtruth = load_action_tube_groundtruth(dataset_name)
         super().__init__(
             dataset_name,
@@ -74,6 +96,16 @@ class ActionTubeEvaluator(KeyFrameEvaluator):
             distributed=distributed,
             sampled=sampled,
         )
+
+    def linked_pairs(self, scores: np.ndarray, instances: Instances) -> np.ndarray | None:
+        """See :meth:`KeyFrameEvaluator.linked_pairs`."""
+        if self._links_all:
+            return None
+        linked = np.ones(scores.shape, dtype=bool)
+        if self._best_class and len(scores):
+            linked = np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None]
+        persons = instances.scores.detach().float().cpu().numpy()
+        return linked & (persons >= np.float32(self._person_thresh))[:, None]
 
     def timestamp_of(self, key_frame: dict) -> float:
         """Return the number of the frame."""
@@ -101,7 +133,11 @@ class ActionTubeEvaluator(KeyFrameEvaluator):
         if sample is not None:
             return self._evaluate_frames(predictions, sample)
         result = evaluate_action_tubes(
-            self._groundtruth, predictions, self._protocol, same_source=True
+            self._groundtruth,
+            predictions,
+            self._protocol,
+            same_source=True,
+            linked=self._linked_predictions,
         )
         if json_path is not None:
             write_tube_result_json(result, json_path)
@@ -114,6 +150,14 @@ class ActionTubeEvaluator(KeyFrameEvaluator):
                 },
             }
         )
+
+    def _written(self, key_frames, kind="predictions"):
+        if not self._links_all:
+            linked = [
+                dataclasses.replace(k, scores=np.where(k.linked, k.scores, 0)) for k in key_frames
+            ]
+            self._linked_predictions = super()._written(linked, "linked_predictions")
+        return super()._written(key_frames, kind)
 
     def _evaluate_frames(
         self, predictions: AVATable, sample: Collection[tuple[str, float]]

@@ -109,6 +109,7 @@ def evaluate_action_tubes(
     protocol: str,
     *,
     same_source: bool = False,
+    linked: AVATable | None = None,
 ) -> ActionTubeResult:
     """Compute frame-mAP@0.5 of detections and video-mAP of the tubes linked from them.
 
@@ -123,6 +124,7 @@ def evaluate_action_tubes(
         protocol: Key of ``TUBE_PROTOCOLS``.
         same_source: The predictions are known to be of these frames: a model has just made them,
             and zeros are its fault.
+        linked: The detections that make tubes, like ``predictions``. None: all.
 
     Returns:
         ActionTubeResult: the figures.
@@ -133,7 +135,10 @@ def evaluate_action_tubes(
         UserError: Unknown protocol.
     """
     matches = match_action_tubes(groundtruth, predictions, protocol, same_source=same_source)
-    return action_tube_result(matches, groundtruth, protocol)
+    to_link = None
+    if linked is not None:
+        to_link = match_action_tubes(groundtruth, linked, protocol, same_source=same_source)
+    return action_tube_result(matches, groundtruth, protocol, to_link)
 
 
 def match_action_tubes(
@@ -219,7 +224,10 @@ def frame_average_precisions(
 
 
 def action_tube_result(
-    matches: FrameMatches, groundtruth: ActionTubeGroundtruth, protocol: str
+    matches: FrameMatches,
+    groundtruth: ActionTubeGroundtruth,
+    protocol: str,
+    to_link: FrameMatches | None = None,
 ) -> ActionTubeResult:
     """Link the detections and compute all figures from what :func:`match_action_tubes` found.
 
@@ -227,13 +235,14 @@ def action_tube_result(
         matches: Of :func:`match_action_tubes` with this ground truth and protocol.
         groundtruth: The annotated tubes.
         protocol: Key of ``TUBE_PROTOCOLS``.
+        to_link: Likewise of the detections that make tubes. None: all do.
 
     Returns:
         ActionTubeResult: the figures.
     """
     names = list(groundtruth.action_names)
     frame_map, frame_ap = frame_average_precisions(matches, protocol)
-    tubes = _linked(matches, groundtruth)
+    tubes = _linked(to_link or matches, groundtruth)
     aps_at_iou = tube_average_precisions(
         _matched(tubes, groundtruth, protocol),
         len(names),

@@ -15,6 +15,7 @@ from typing import TextIO
 
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Instances
 from detectron2.utils import comm
 
 from tubedet.data.annotations.ava_csv import AVATable, parse_ava_csv, read_ava_csv
@@ -33,12 +34,14 @@ class _KeyFramePredictions:
     """Predictions of one key frame: boxes (K, 4) float64 fractions, scores (K, C) float32.
 
     K queries have a score that counts, other scores are 0; the C columns are evaluated classes.
+    ``linked``, bool (K, C), tells which of them make tubes; None: all.
     """
 
     video_id: str
     timestamp: float
     boxes: np.ndarray
     scores: np.ndarray
+    linked: np.ndarray | None = None
 
 
 class KeyFrameEvaluator(DatasetEvaluator, ABC):
@@ -115,6 +118,15 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
             sample: (video id, timestamp) of the key frames that count; None: all.
         """
 
+    def linked_pairs(self, scores: np.ndarray, instances: Instances) -> np.ndarray | None:
+        """Return which pairs of a query and a class make tubes, bool (Q, C); None: all.
+
+        Args:
+            scores: (Q, C) of the evaluated classes.
+            instances: of the Q queries.
+        """
+        return None
+
     def reset(self) -> None:
         """Forget all predictions."""
         self._key_frames: list[_KeyFramePredictions] = []
@@ -127,7 +139,8 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
             inputs: Per key frame ``video_id`` (str), ``timestamp`` (seconds) or ``frame_number``,
                 ``height`` and ``width`` (the frame size in pixels that the boxes refer to).
             outputs: Per key frame ``instances`` with ``pred_boxes``, Boxes (Q, 4) XYXY in pixels,
-                and ``action_scores`` (Q, A); column k belongs to action id k + 1.
+                and ``action_scores`` (Q, A); column k belongs to action id k + 1; ``scores`` (Q,)
+                of persons, where :meth:`linked_pairs` asks for them.
 
         Raises:
             UserError: There are fewer action scores than evaluated ids, or the key frame cannot
@@ -150,12 +163,14 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
             self._num_not_finite += int(np.count_nonzero(~finite))
             counts = scores > self._min_score
             kept = finite & counts.any(axis=1)
+            linked = self.linked_pairs(scores, instances)
             self._key_frames.append(
                 _KeyFramePredictions(
                     str(key_frame["video_id"]),
                     timestamp,
                     boxes[kept] / size,
                     np.where(counts[kept], scores[kept], 0),
+                    None if linked is None else linked[kept],
                 )
             )
 
@@ -224,15 +239,17 @@ class KeyFrameEvaluator(DatasetEvaluator, ABC):
                 self._dataset_name,
             )
 
-    def _written(self, key_frames: list[_KeyFramePredictions]) -> AVATable:
-        """Write the prediction csv, to memory without ``output_dir``, and read it back."""
+    def _written(
+        self, key_frames: list[_KeyFramePredictions], kind: str = "predictions"
+    ) -> AVATable:
+        """Write the csv of a kind, to memory without ``output_dir``, and read it back."""
         if self._output_dir is None:
             memory = io.StringIO(newline="")
             self._write_rows(key_frames, memory)
             memory.seek(0)
             return parse_ava_csv(memory, source="predictions", ava_kinetics=self._ava_kinetics)
         self._output_dir.mkdir(parents=True, exist_ok=True)
-        path = self._output_dir / f"{file_stem(self._dataset_name)}_predictions.csv"
+        path = self._output_dir / f"{file_stem(self._dataset_name)}_{kind}.csv"
         with open_atomically(path) as stream:
             self._write_rows(key_frames, stream)
         logger.info("Predictions are in %s", path)

@@ -1,5 +1,6 @@
 """Detectors as files that run without tubedet."""
 
+from .box_program import BoxProgram
 from .clip_program import ClipProgram
 from .deployment_record import deployment_record
 from .export_errors import ExportError
@@ -9,6 +10,7 @@ from .verification import Deviation, compare, verification_shapes
 
 __all__ = [
     "FORMATS",
+    "BoxProgram",
     "ClipProgram",
     "ClipShape",
     "Deviation",

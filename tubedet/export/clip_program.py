@@ -1,6 +1,7 @@
-"""A detector as a function from one tensor to three: what is exported."""
+"""A detector as a function of tensors: what is exported."""
 
 import copy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +12,15 @@ from torchvision.ops import box_convert
 
 from tubedet.layers import at_least_float32
 from tubedet.modeling.clip_batch import ClipBatch
-from tubedet.modeling.meta_arch import ClipDetector, RoIActionDetector
+from tubedet.modeling.meta_arch import ClipDetector, ClipModel, RoIActionDetector
 from tubedet.modeling.postprocessing import scores_from_queries
 
 from .export_errors import ExportError
 from .max_pooling import pool_any_size
 from .region_sampling import RegionSampling
 
+# Names of what goes in and comes out.
+INPUTS = ("clips",)
 # The last one is that before the person threshold. Of random clips, in which nobody is seen, it is
 # the one that shows whether actions are right.
 OUTPUTS = ("boxes", "scores", "action_scores", "all_action_scores")
@@ -34,23 +37,18 @@ class ClipProgram(nn.Module):
         model: its parameters are shared; it is left as it is.
 
     Raises:
-        ExportError: if the model is none of tubedet's, is given boxes, or pools regions in a way
+        ExportError: if the model is none of tubedet's, is given boxes (see
+            :class:`.BoxProgram`), or pools regions in a way
             that cannot be exported.
     """
 
-    def __init__(self, model: ClipDetector):
+    def __init__(self, model: ClipModel):
         super().__init__()
         if isinstance(model, RoIActionDetector):
-            raise ExportError(
-                "RoIActionDetector takes boxes beside clips, for which an exported file has no "
-                "input; export a detector that finds persons itself"
-            )
+            raise ExportError("RoIActionDetector takes boxes beside clips: use BoxProgram")
         if not isinstance(model, ClipDetector):
             raise ExportError(f"MODEL.META_ARCHITECTURE {type(model).__name__} is not tubedet's")
-        # Weights are shared, modules are not: some of them are about to be replaced.
-        shared = {id(x): x for x in (*model.parameters(), *model.buffers())}
-        self.model = copy.deepcopy(model, shared).eval()
-        pool_any_size(self.model)
+        self.model = exportable_copy(model)
         pooler = getattr(getattr(model, "head", None), "box_pooler", None)
         if pooler is not None:
             self.model.get_submodule("head").box_pooler = RegionSampling(**_pooling(pooler))
@@ -67,7 +65,7 @@ class ClipProgram(nn.Module):
             ``PERSON_THRESH``; float32, in query order, none dropped.
         """
         model = self.model
-        layer = model.predict(self._batch(clips))[-1].of_key_frame()
+        layer = model.predict_key_frame(exportable_batch(model, clips))[-1].of_key_frame()
         boxes = box_convert(at_least_float32(layer.boxes), "cxcywh", "xyxy")
         if model.clip_boxes:
             boxes = boxes.clamp(0, 1)
@@ -77,16 +75,44 @@ class ClipProgram(nn.Module):
         action_scores = all_action_scores * (scores > model.person_thresh)[..., None]
         return boxes, scores, action_scores, all_action_scores
 
-    def _batch(self, clips: torch.Tensor) -> ClipBatch:
-        mean, std = self.model.pixel_mean, self.model.pixel_std
-        batch, _, _, height, width = clips.shape
-        pixels = ((clips.float() / 255 - mean.float()) / std.float()).to(mean.dtype)
-        mask = torch.zeros((batch, height, width), dtype=torch.bool, device=clips.device)
-        unit = self.model.backbone.size_divisibility
-        if unit > 1:
-            margin = (0, -width % unit, 0, -height % unit)
-            pixels, mask = F.pad(pixels, margin), F.pad(mask, margin, value=True)
-        return ClipBatch(pixels, mask, [(height, width)])
+
+def exportable_copy(model: ClipModel) -> Any:
+    """Copy a model but for its weights, which are shared, with max poolings for any size.
+
+    Args:
+        model: it is left as it is.
+
+    Returns:
+        the copy, in evaluation mode.
+
+    Raises:
+        ExportError: if the model reads long-term context, which no file has.
+    """
+    if model.has_memory:
+        raise ExportError("MODEL.MEMORY.ENABLED is True; set it to False to export the base model")
+    # Modules are not shared: some of them are about to be replaced.
+    shared = {id(x): x for x in (*model.parameters(), *model.buffers())}
+    copied = copy.deepcopy(model, shared).eval()
+    pool_any_size(copied)
+    return copied
+
+
+def exportable_batch(model: ClipModel, clips: torch.Tensor) -> ClipBatch:
+    """Normalise and pad clips as a model does it, whatever their size is.
+
+    Args:
+        model: with its statistics of pixels.
+        clips: uint8 (B, 3, T, H, W), RGB.
+    """
+    mean, std = model.pixel_mean, model.pixel_std
+    batch, _, _, height, width = clips.shape
+    pixels = ((clips.float() / 255 - mean.float()) / std.float()).to(mean.dtype)
+    mask = torch.zeros((batch, height, width), dtype=torch.bool, device=clips.device)
+    unit = model.backbone.size_divisibility
+    if unit > 1:
+        margin = (0, -width % unit, 0, -height % unit)
+        pixels, mask = F.pad(pixels, margin), F.pad(mask, margin, value=True)
+    return ClipBatch(pixels, mask, [(height, width)])
 
 
 def _pooling(pooler: ROIPooler) -> dict:

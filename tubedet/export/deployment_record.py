@@ -8,7 +8,7 @@ import tubedet
 from tubedet.data.clip_sampling import clip_spacing
 from tubedet.inference import action_names_of
 
-from .trace import MAX_BATCH, MAX_SIDE, MIN_SIDE, ClipShape
+from .trace import MAX_BATCH, MAX_SIDE, MIN_SIDE, ClipShape, input_names
 
 
 def deployment_record(cfg: CfgNode, shape: ClipShape, model: nn.Module | None = None) -> dict:
@@ -20,7 +20,8 @@ def deployment_record(cfg: CfgNode, shape: ClipShape, model: nn.Module | None = 
         model: it, with the names of the actions in its checkpoint.
 
     Returns:
-        json content: ``architecture``; ``num_frames`` T, ``key_frame`` (slot of the key frame),
+        json content: ``architecture``; ``inputs``, names of the tensors that it takes;
+        ``num_frames`` T, ``key_frame`` (slot of the key frame),
         ``frame_stride`` and ``frame_shift`` of :func:`~tubedet.data.clip_sampling.clip_offsets`,
         ``fps`` in which they count; ``batch`` and ``sides`` as [smallest, largest], or ``batch`` as
         a number and ``size`` as [H, W] where they are fixed; ``side_multiple``, of which free sides
@@ -38,6 +39,7 @@ def deployment_record(cfg: CfgNode, shape: ClipShape, model: nn.Module | None = 
     sides = {"size": list(shape.size)} if shape.size else {"sides": [MIN_SIDE, MAX_SIDE]}
     return {
         "architecture": cfg.MODEL.META_ARCHITECTURE,
+        "inputs": list(input_names(model)),
         "num_frames": shape.num_frames,
         "key_frame": shape.num_frames // 2,
         "frame_stride": frame_stride,

@@ -31,14 +31,14 @@ class FileFormat:
         suffix: which its name must have.
         tolerance: largest difference to the detector that is rounding.
         write: (program, path, record); the record is stored as json under :data:`RECORD`.
-        open: path -> function from uint8 clips (B, 3, T, H, W) to the outputs.
+        open: path -> function from the inputs, see :func:`.random_inputs`, to the outputs.
         packages: beyond PyTorch that writing and opening need.
     """
 
     suffix: str
     tolerance: float
     write: Callable[[ExportedProgram, Path, dict], None]
-    open: Callable[[Path], Callable[[torch.Tensor], list[torch.Tensor]]]
+    open: Callable[[Path], Callable[..., list[torch.Tensor]]]
     packages: tuple[str, ...] = ()
 
     def check_packages(self) -> None:
@@ -59,14 +59,14 @@ def _write_torch_export(program: ExportedProgram, path: Path, record: dict) -> N
     path.write_bytes(content.getbuffer())
 
 
-def _open_torch_export(path: Path) -> Callable[[torch.Tensor], list[torch.Tensor]]:
+def _open_torch_export(path: Path) -> Callable[..., list[torch.Tensor]]:
     program = torch.export.load(path)
     module = program.module()
     device = next(iter(program.state_dict.values())).device
 
-    def run(clips: torch.Tensor) -> list[torch.Tensor]:
+    def run(*inputs: torch.Tensor) -> list[torch.Tensor]:
         with torch.no_grad():
-            return list(module(clips.to(device)))
+            return list(module(*(x.to(device) for x in inputs)))
 
     return run
 
@@ -77,7 +77,6 @@ def _write_onnx(program: ExportedProgram, path: Path, record: dict) -> None:
             warnings.simplefilter("ignore")  # hundreds of lines about the exporter's own insides
             exported = torch.onnx.export(
                 program,
-                input_names=["clips"],
                 output_names=list(OUTPUTS),
                 opset_version=OPSET,
                 dynamo=True,
@@ -93,13 +92,15 @@ def _write_onnx(program: ExportedProgram, path: Path, record: dict) -> None:
     exported.save(path)
 
 
-def _open_onnx(path: Path) -> Callable[[torch.Tensor], list[torch.Tensor]]:
+def _open_onnx(path: Path) -> Callable[..., list[torch.Tensor]]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [x.name for x in session.get_inputs()]
 
-    def run(clips: torch.Tensor) -> list[torch.Tensor]:
-        outputs = session.run(list(OUTPUTS), {"clips": np.ascontiguousarray(clips.numpy())})
+    def run(*inputs: torch.Tensor) -> list[torch.Tensor]:
+        arrays = [np.ascontiguousarray(x.numpy()) for x in inputs]
+        outputs = session.run(list(OUTPUTS), dict(zip(names, arrays, strict=True)))
         return [torch.from_numpy(output) for output in outputs]
 
     return run

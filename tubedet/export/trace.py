@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.export import Dim, ExportedProgram
 
-from tubedet.modeling.meta_arch import ClipDetector
+from tubedet.modeling.meta_arch import ClipModel, RoIActionDetector
 
-from .clip_program import ClipProgram
+from .box_program import BOX_INPUTS, BoxProgram
+from .clip_program import INPUTS, ClipProgram
 from .export_errors import ExportError, first_line
 
 MAX_BATCH = 1024
 MIN_SIDE, MAX_SIDE = 32, 4096
 # What dynamic axes are traced with: sizes that are no special case, as 1 is.
 _TRACED_BATCH, _TRACED_SIZE = 2, (64, 96)
+# Of random boxes.
+_BOXES_PER_CLIP = 3
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class ClipShape:
 
     @classmethod
     def of(
-        cls, model: ClipDetector, num_frames: int, batch: int | None, size: tuple[int, int] | None
+        cls, model: ClipModel, num_frames: int, batch: int | None, size: tuple[int, int] | None
     ) -> ClipShape:
         """Return the shape with the multiple that a model's backbone asks for."""
         return cls(num_frames, batch, size, max(model.backbone.size_divisibility, 1))
@@ -54,7 +58,36 @@ class ClipShape:
         return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
-def trace_detector(model: ClipDetector, shape: ClipShape) -> ExportedProgram:
+def input_names(model: object) -> tuple[str, ...]:
+    """Return the names of what the program of a model takes.
+
+    Args:
+        model: the detector.
+    """
+    return BOX_INPUTS if isinstance(model, RoIActionDetector) else INPUTS
+
+
+def random_inputs(
+    model: ClipModel, clips: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, ...]:
+    """Return what the program of a model takes: clips, and boxes in them if it is given boxes.
+
+    Args:
+        model: the detector.
+        clips: (B, 3, T, H, W).
+        generator: of the boxes and their scores. Boxes of all clips are mixed, some reach beyond
+            the borders, and each has an area within.
+    """
+    if not isinstance(model, RoIActionDetector):
+        return (clips,)
+    number = _BOXES_PER_CLIP * len(clips)
+    clip = torch.arange(number) % len(clips)
+    near, far = torch.rand(2, number, 2, generator=generator)
+    boxes = torch.cat((clip[:, None], near * 0.6 - 0.2, 0.6 + 0.6 * far), 1)
+    return clips, boxes, torch.rand(number, generator=generator)
+
+
+def trace_detector(model: ClipModel, shape: ClipShape) -> ExportedProgram:
     """Trace what a model does with clips of a shape.
 
     Args:
@@ -62,25 +95,32 @@ def trace_detector(model: ClipDetector, shape: ClipShape) -> ExportedProgram:
         shape: of its clips.
 
     Returns:
-        the program of a :class:`ClipProgram`; its dynamic axes have the ranges of ``shape``.
+        the program of a :class:`ClipProgram`, or of a :class:`BoxProgram` for any number of boxes;
+        its dynamic axes have the ranges of ``shape``.
 
     Raises:
         ExportError: if PyTorch cannot express the model, with its reason.
     """
-    program = ClipProgram(model)
+    program = BoxProgram(model) if isinstance(model, RoIActionDetector) else ClipProgram(model)
     size = shape.rounded_up(_TRACED_SIZE)
-    clips = shape.random_clips(_TRACED_BATCH, size, torch.Generator().manual_seed(0))
-    axes = {}
+    generator = torch.Generator().manual_seed(0)
+    clips = shape.random_clips(_TRACED_BATCH, size, generator)
+    inputs = tuple(x.to(model.device) for x in random_inputs(model, clips, generator))
+    axes: dict[int, Any] = {}
     if shape.batch is None:
         axes[0] = Dim("batch", min=1, max=MAX_BATCH)
     if shape.size is None:
         axes[3] = _side("height", shape.multiple)
         axes[4] = _side("width", shape.multiple)
+    boxes = Dim("boxes", min=0)
     try:
         with torch.no_grad():
             # Not strict: several times faster.
             return torch.export.export(
-                program, (clips.to(model.device),), dynamic_shapes=(axes,), strict=False
+                program,
+                inputs,
+                dynamic_shapes=(axes, *({0: boxes} for _ in inputs[1:])),
+                strict=False,
             )
     except Exception as error:  # whatever a tracer raises is the reason why it gave up
         advice = "; a fixed --batch and --size ask less of PyTorch" if axes else ""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from detectron2.structures import Boxes, Instances
 
 from tubedet.layers import without_tf32
-from tubedet.modeling.meta_arch import ClipDetector
+from tubedet.modeling.meta_arch import ClipDetector, ClipModel, RoIActionDetector
 
 from .clip_program import OUTPUTS
-from .trace import MIN_SIDE, ClipShape
+from .trace import MIN_SIDE, ClipShape, random_inputs
 
-Run = Callable[[torch.Tensor], Sequence[torch.Tensor]]
+Run = Callable[..., Sequence[torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def verification_shapes(shape: ClipShape, short_side: int) -> list[tuple[int, tu
 
 def compare(
     run: Run,
-    model: ClipDetector,
+    model: ClipModel,
     shape: ClipShape,
     cases: Sequence[tuple[int, tuple[int, int]]],
     seed: int = 0,
@@ -68,7 +70,7 @@ def compare(
     """Compare a program with the detections of a model on random clips, without TF32.
 
     Args:
-        run: takes clips uint8 (B, 3, T, H, W), returns what :class:`ClipProgram` does.
+        run: takes and returns what :class:`ClipProgram` or :class:`BoxProgram` does.
         model: the detector, in evaluation mode.
         shape: of the clips.
         cases: batches and sizes, see :func:`verification_shapes`.
@@ -80,14 +82,22 @@ def compare(
     generator = torch.Generator().manual_seed(seed)
     with without_tf32():
         return [
-            _deviation(run, model, shape.random_clips(batch, size, generator))
+            _deviation(
+                run,
+                model,
+                random_inputs(model, shape.random_clips(batch, size, generator), generator),
+            )
             for batch, size in cases
         ]
 
 
-def _deviation(run: Run, model: ClipDetector, clips: torch.Tensor) -> Deviation:
-    expected = detections(model, clips)
-    found = run(clips)
+def _deviation(run: Run, model: Any, inputs: tuple[torch.Tensor, ...]) -> Deviation:
+    expected = (
+        given_detections(model, *inputs)
+        if isinstance(model, RoIActionDetector)
+        else detections(model, *inputs)
+    )
+    found = run(*inputs)
     largest = {}
     for name, one, other in zip(OUTPUTS, found, expected, strict=True):
         if one.shape != other.shape:
@@ -95,7 +105,7 @@ def _deviation(run: Run, model: ClipDetector, clips: torch.Tensor) -> Deviation:
             largest[name] = float("inf")
         else:
             largest[name] = (one.cpu() - other.cpu()).abs().max().item()
-    return Deviation(tuple(clips.shape), **largest)
+    return Deviation(tuple(inputs[0].shape), **largest)
 
 
 def detections(model: ClipDetector, clips: torch.Tensor) -> list[torch.Tensor]:
@@ -112,3 +122,34 @@ def detections(model: ClipDetector, clips: torch.Tensor) -> list[torch.Tensor]:
         torch.stack([x.get(name) for x in found]) for name in ("scores", "action_scores")
     )
     return [boxes, scores, all_action_scores * (scores > threshold)[..., None], all_action_scores]
+
+
+def given_detections(
+    model: RoIActionDetector, clips: torch.Tensor, boxes: torch.Tensor, scores: torch.Tensor
+) -> list[torch.Tensor]:
+    """Return what a model says of given boxes, as :class:`BoxProgram` returns it.
+
+    Args:
+        model: it.
+        clips: see :class:`BoxProgram`.
+        boxes: likewise; each has an area in its clip.
+        scores: likewise.
+    """
+    size = (clips.shape[-2], clips.shape[-1])
+    sides = boxes.new_tensor([size[1], size[0]]).repeat(2)
+    rows = [(boxes[:, 0] == index).nonzero()[:, 0] for index in range(len(clips))]
+    given = [
+        Instances(size, proposal_boxes=Boxes(boxes[row, 1:] * sides), scores=scores[row])
+        for row in rows
+    ]
+    rules = model.boxes
+    model.boxes = replace(rules, score_thresh=0.0)
+    try:
+        with torch.no_grad():
+            results = model([{"clip": c, "proposals": x} for c, x in zip(clips, given)])
+    finally:
+        model.boxes = rules
+    found = Instances.cat([result["instances"].to("cpu") for result in results])
+    found = found[torch.cat(rows).argsort()]
+    shown = found.action_scores * (found.scores >= rules.score_thresh)[:, None]
+    return [found.pred_boxes.tensor / sides, found.scores, shown, found.action_scores]

@@ -45,8 +45,7 @@ from .waiting_clips import WaitingClips
 from .whole_video import VideoResult, detect_whole_video
 
 Source = str | os.PathLike | int | Iterable[np.ndarray] | FrameSource
-# What closes a source that was opened here.
-_Owned = contextlib.AbstractContextManager
+_Owned = contextlib.AbstractContextManager  # closes a source that was opened here
 
 
 class VideoActionDetector:
@@ -359,9 +358,8 @@ class VideoActionDetector:
         images: bool,
     ) -> Generator[tuple[ReadFrame | None, list[KeyFrameResult]], None, None]:
         remembered = None
-        if self._reader is not None:
-            builder = self.memory_builder()
-            remembered = RememberedDetection(self._detect_clips, self._reader, builder)
+        if (reader := self._reader) is not None:
+            remembered = RememberedDetection(self._detect_clips, reader, self.memory_builder())
         waiting = WaitingClips(
             self._detect_clips,
             source,

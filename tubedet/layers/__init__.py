@@ -1,7 +1,7 @@
 """Layers that know no config."""
 
 from .attention import MultiHeadAttention, PlainAttention
-from .batch_norm import FrozenBatchNorm3d, get_norm_3d
+from .batch_norm import EvaluatedBatchNorm3d, FrozenBatchNorm3d, get_norm_3d
 from .boxes import generalized_iou
 from .deformable_attention import MultiScaleDeformableAttention
 from .deformable_attention_3d import MultiScaleDeformableAttention3d
@@ -19,6 +19,7 @@ from .tf32 import convolutions_use_tf32, products_like_convolutions, without_tf3
 from .transfers import HostCopy, to_device
 
 __all__ = [
+    "EvaluatedBatchNorm3d",
     "FrozenBatchNorm3d",
     "HostCopy",
     "LayerNorm",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tubedet.errors import UserError
@@ -66,6 +67,18 @@ class FrozenBatchNorm3d(nn.Module):
         for name, child in module.named_children():
             setattr(module, name, cls.convert(child))
         return module
+
+
+class EvaluatedBatchNorm3d(nn.BatchNorm3d):
+    """Batch norm with fixed statistics, in training too, and an affine map that is trained.
+
+    As published for STMixer on a SlowOnly body, whose batches are too small for statistics.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise ``x`` (B, C, T, H, W) with the stored statistics."""
+        mean, var = self.running_mean, self.running_var
+        return F.batch_norm(x, mean, var, self.weight, self.bias, training=False, eps=self.eps)
 
 
 def get_norm_3d(name: str, num_features: int, eps: float = CSN_NORM_EPS) -> nn.Module:

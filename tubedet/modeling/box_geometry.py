@@ -25,10 +25,10 @@ def clip_to_frame(boxes: torch.Tensor, size: tuple[int, int], pixel: float) -> t
         pixel: see above; may be a fraction where the clip is smaller than the stored video.
     """
     x1, y1, x2, y2 = boxes.unbind(1)
-    height, width = size
-    right, bottom = width - pixel, height - pixel
-    sides = (x1.clamp(0, right), y1.clamp(0, bottom), x2.clamp(0, right), y2.clamp(0, bottom))
-    return torch.stack(sides, 1)
+    # As tensors, because an exporter knows no bounds that depend on the size of its clips.
+    bottom, right = (boxes.new_full((), side - pixel) for side in size)
+    lines = ((x1, right), (y1, bottom), (x2, right), (y2, bottom))
+    return torch.stack([torch.minimum(x.clamp(min=0), last) for x, last in lines], 1)
 
 
 def extend_boxes(

@@ -86,12 +86,28 @@ class GivenBoxes:
             int64 (m,), the boxes that are kept: those with the score and an area within the frame;
             (m, 4), where they are within the frame; and (m, 4), where a head looks.
         """
-        kept = (scores >= self.score_thresh).nonzero()[:, 0]
-        boxes = clip_to_frame(boxes[kept], size, 0.0)
+        boxes, regions, has_area = self.within_frame(boxes, size, stored_size)
+        kept = ((scores >= self.score_thresh) & has_area).nonzero()[:, 0]
+        return kept, boxes[kept], regions[kept]
+
+    def within_frame(
+        self, boxes: torch.Tensor, size: tuple[int, int], stored_size: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return what detection makes of every box, also of those that it leaves out.
+
+        Args:
+            boxes: float32 (n, 4), in pixels of the clip.
+            size: see :meth:`for_detection`.
+            stored_size: likewise.
+
+        Returns:
+            (n, 4), where they are within the frame; (n, 4), where a head looks; and bool (n,),
+            whether they have an area there.
+        """
+        boxes = clip_to_frame(boxes, size, 0.0)
         inner = self._to_last_pixel(boxes, size, stored_size)
-        has_area = ((inner[:, 2:] > inner[:, :2]).all(1)).nonzero()[:, 0]
-        regions = extend_boxes(inner[has_area], self.extension, size, self._pixel)
-        return kept[has_area], boxes[has_area], regions
+        has_area = (inner[:, 2:] > inner[:, :2]).all(1)
+        return boxes, extend_boxes(inner, self.extension, size, self._pixel), has_area
 
     def for_training(
         self,
@@ -143,7 +159,9 @@ class GivenBoxes:
         if not self.inclusive_pixels:
             return boxes
         height, width = (own / stored for own, stored in zip(size, stored_size))
-        return boxes - boxes.new_tensor([0, 0, width, height])
+        x1, y1, x2, y2 = boxes.unbind(1)
+        # An exporter would take numbers in a list for constants.
+        return torch.stack((x1, y1, x2 - width, y2 - height), 1)
 
     def _assigned(
         self, boxes: torch.Tensor, actions: torch.Tensor, proposals: torch.Tensor

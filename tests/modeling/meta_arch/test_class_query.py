@@ -248,6 +248,24 @@ def test_every_frame_has_anchors_of_its_own(make_clip_input):
     assert changed.any(1).nonzero().flatten().tolist() == [5]
 
 
+def test_detection_decodes_the_key_frame_alone(make_clip_input):
+    """With the numbers that it has among all frames; training decodes them all."""
+    model = _small(f"{NODE}FRAMES", "all").double()
+    sizes = ((48, 64), (32, 64))
+    inputs = [make_clip_input(8, *size, 5, seed=s) for s, size in enumerate(sizes)]
+    decoded = []
+    model.transformer.decoder.register_forward_pre_hook(lambda _, x: decoded.append(len(x[1])))
+    (every,) = _predict(model, inputs)
+    with torch.no_grad():
+        clips = _batch(model, [x["clip"] for x in inputs])
+        (alone,) = model.predict_key_frame(clips)
+        model(inputs), model.explain(inputs, [0]), model.train()(inputs)
+    for name in ("action_logits", "boxes", "person_logits"):
+        expected = getattr(every.of_key_frame(), name)
+        torch.testing.assert_close(getattr(alone, name), expected, rtol=0, atol=1e-11)
+    assert decoded == [2 * 8, 2, 2, 2, 2 * 8]
+
+
 def test_one_clip_does_not_influence_another(make_clip_input):
     model = _small(f"{NODE}FRAMES", "all")
     inputs = [make_clip_input(8, 48, 64, 5, seed=s) for s in range(2)]

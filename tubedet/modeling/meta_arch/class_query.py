@@ -6,6 +6,7 @@
 weights need.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -172,6 +173,11 @@ class ClassQueryDetector(ClipDetector):
         """
         return [self._output(layer) for layer in self._decode(clips, all_layers)]
 
+    def predict_key_frame(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:
+        """See :meth:`ClipDetector.predict_key_frame`; no other frame is decoded."""
+        layers = self._decode(clips, all_layers, key_frame_only=True)
+        return [self._output(layer, by_clip=False) for layer in layers]
+
     @property
     def explains_actions(self) -> bool:
         """See :attr:`ClipModel.explains_actions`."""
@@ -179,11 +185,9 @@ class ClassQueryDetector(ClipDetector):
 
     def predict_with_attention(self, clips: ClipBatch) -> tuple[LayerOutput, torch.Tensor]:
         """See :meth:`ClipDetector.predict_with_attention`."""
-        (layer,) = self._decode(clips, all_layers=False, with_attention=True)
-        attention = self._by_clip(layer.class_attention)
-        if self.num_steps > 1:
-            attention = attention[:, self.num_steps // 2]
-        return self._output(layer), attention
+        (layer,) = self._decode(clips, False, with_attention=True, key_frame_only=True)
+        assert layer.class_attention is not None  # as it was asked for
+        return self._output(layer, by_clip=False), layer.class_attention
 
     def class_attention(self, clips: ClipBatch) -> torch.Tensor:
         """Return where in its frame each class of a query looks, in the last decoder layer.
@@ -203,20 +207,23 @@ class ClassQueryDetector(ClipDetector):
         (layer,) = self._decode(clips, all_layers=False, with_attention=True)
         return self._by_clip(layer.class_attention)
 
-    def _output(self, layer: Any) -> LayerOutput:
-        tensors = (layer.action_logits, layer.boxes, self.person_head(layer.queries))
-        output = LayerOutput(*map(self._by_clip, tensors))
+    def _output(self, layer: Any, by_clip: bool = True) -> LayerOutput:
+        tensors = [layer.action_logits, layer.boxes, self.person_head(layer.queries)]
+        features = None
         if self.gives_features:
             # The vectors of the classes, each as much as its share of the probability.
-            shares = layer.action_logits.softmax(-1)[..., None]
-            output.action_features = self._by_clip((shares * layer.class_vectors).sum(-2))
-        return output
+            features = (layer.action_logits.softmax(-1)[..., None] * layer.class_vectors).sum(-2)
+        if by_clip:
+            *tensors, features = map(self._by_clip, (*tensors, features))
+        return replace(LayerOutput(*tensors), action_features=features)
 
     def _by_clip(self, x: Any) -> Any:
         """(B · F, ...) -> (B, F, ...), unless F is the key frame alone."""
         return x if x is None or self.num_steps == 1 else x.unflatten(0, (-1, self.num_steps))
 
-    def _decode(self, clips, all_layers, with_attention=False) -> list[DecodedLayer]:
+    def _decode(
+        self, clips, all_layers, with_attention=False, key_frame_only=False
+    ) -> list[DecodedLayer]:
         num_frames = clips.tensor.shape[2]
         if self.num_steps > 1 and num_frames != self.num_frames:
             raise UserError(
@@ -229,13 +236,18 @@ class ClassQueryDetector(ClipDetector):
             maps = self.input_proj(maps)
         anchors = self.refpoint_embed.weight.sigmoid()
         anchors = anchors.view(self.num_queries, self.num_steps, 4).transpose(0, 1)
+        frames = [num_frames // 2]
+        if self.num_steps > 1 and key_frame_only:
+            anchors = anchors[frames[0]][None]
+        elif self.num_steps > 1:
+            frames = list(range(num_frames))
         return self.transformer(
             maps,
             [clips.mask_at(*x.shape[-2:]) for x in maps],
             anchors,
             self.box_head,
             num_frames=num_frames,
-            frames=list(range(num_frames)) if self.num_steps > 1 else [num_frames // 2],
+            frames=frames,
             all_layers=all_layers,
             with_attention=with_attention,
         )

@@ -99,9 +99,12 @@ class ClipDetector(ClipModel):
             predictions of the decoder layers asked for, first to last.
         """
 
-    def key_frame(self, layer: LayerOutput) -> LayerOutput:
-        """Return what a layer says of the key frame, which is what detection reports."""
-        return layer
+    def predict_key_frame(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:
+        """Predict what detection reports, that is without other frames than the key frames.
+
+        Arguments and result are those of :meth:`predict`.
+        """
+        return self.predict(clips, all_layers)
 
     def forward(self, batched_inputs: list[dict]):
         """Detect, or compute losses.
@@ -125,8 +128,9 @@ class ClipDetector(ClipModel):
         clips = self.batch(batched_inputs)
         # Earlier layers that are frozen have nothing to learn.
         all_layers = self.training and self.aux_loss and self.memory_reader is None
+        predict = self.predict if self.training else self.predict_key_frame
         with self.without_gradients():
-            layers = self.computed(self.predict, clips, all_layers=all_layers)
+            layers = self.computed(predict, clips, all_layers=all_layers)
         if self.training:
             targets = [self._target(x, size) for x, size in zip(batched_inputs, clips.sizes)]
             return self.criterion([self._remembered(x, batched_inputs) for x in layers], targets)
@@ -136,7 +140,7 @@ class ClipDetector(ClipModel):
     def observe(self, batched_inputs: list[dict]) -> list[Observation]:
         """See :meth:`ClipModel.observe`."""
         clips = self.batch(batched_inputs)
-        layer = self.computed(self.predict, clips)[-1]
+        layer = self.computed(self.predict_key_frame, clips)[-1]
         return [
             Observation(layer.mapped(lambda value, b=b: value[b : b + 1].clone()), Instances(size))
             for b, size in enumerate(_wanted_sizes(batched_inputs, clips))

@@ -110,6 +110,28 @@ def test_only_wanted_maps_are_made_and_only_some_parts_frozen():
     assert isinstance(model.s1_fuse.bn, FrozenBatchNorm3d)
 
 
+def test_norms_in_evaluation_mode_train_their_weights_alone():
+    torch.manual_seed(0)
+    model = SlowFast(pathways="slow", out_features=["res2"], norm="EvalBN", **SMALL)
+    assert (
+        model.state_dict().keys()
+        == SlowFast(pathways="slow", out_features=["res2"], **SMALL).state_dict().keys()
+    )
+    norm = model.s1.pathway0_stem["bn"]
+    torch.nn.init.uniform_(norm.running_mean), torch.nn.init.uniform_(norm.running_var, 0.5, 1)
+    before = norm.running_mean.clone(), norm.running_var.clone()
+    clips = torch.randn(2, 3, 4, 32, 32)
+    with torch.no_grad():
+        expected = model.eval()(clips)["res2"]
+    found = model.train()(clips)["res2"]
+    torch.testing.assert_close(found, expected)
+    found.square().sum().backward()
+    assert norm.weight.grad.abs().min() > 0 and norm.bias.grad.abs().min() > 0
+    assert torch.equal(norm.running_mean, before[0]) and torch.equal(norm.running_var, before[1])
+    frozen = SlowFast(pathways="slow", norm="EvalBN", freeze_at=1, **SMALL)
+    assert isinstance(frozen.s1.pathway0_stem["bn"], FrozenBatchNorm3d)
+
+
 def test_from_a_config_under_lateral_convolutions():
     name = ["MODEL.BACKBONE.NAME", "build_slowfast_lateral_backbone", "MODEL.SLOWFAST.WIDTH", 16]
     options = ["MODEL.DEVICE", "cpu", *name, "MODEL.FPN.OUT_CHANNELS", 8]

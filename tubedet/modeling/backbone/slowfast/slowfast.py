@@ -14,11 +14,11 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
 from tubedet.errors import UserError
-from tubedet.layers import FrozenBatchNorm3d, get_norm_3d
+from tubedet.layers import FrozenBatchNorm3d
 from tubedet.modeling.backbone.csn import ClipShapeSpec
 from tubedet.modeling.backbone.lateral_pyramid import LateralPyramid
 
-from .stage import EXPANSION, NORM_EPS, ResidualStage
+from .stage import EXPANSION, NORM_EPS, ResidualStage, norm_3d
 
 PATHWAYS = ("slow", "slowfast")
 BLOCKS_PER_STAGE = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -42,7 +42,7 @@ class Stem(nn.Module):
         for pathway, (number, time) in enumerate(zip(channels, steps)):
             size, padding = (time, 7, 7), (time // 2, 3, 3)
             conv = nn.Conv3d(3, number, size, (1, 2, 2), padding, bias=False)
-            layers = {"conv": conv, "bn": get_norm_3d(norm, number, NORM_EPS)}
+            layers = {"conv": conv, "bn": norm_3d(norm, number, NORM_EPS)}
             self.add_module(f"pathway{pathway}_stem", nn.ModuleDict(layers))
 
     def forward(self, clips: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -62,7 +62,7 @@ class Fusion(nn.Module):
         super().__init__()
         size, stride, padding = (kernel, 1, 1), (ratio, 1, 1), (kernel // 2, 0, 0)
         self.conv_f2s = nn.Conv3d(channels, 2 * channels, size, stride, padding, bias=False)
-        self.bn = get_norm_3d(norm, 2 * channels, NORM_EPS)
+        self.bn = norm_3d(norm, 2 * channels, NORM_EPS)
 
     def forward(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Slow and fast map -> the slow one with more channels, and the same fast one."""
@@ -82,7 +82,7 @@ class SlowFast(Backbone):
         non_local: non-local layers in res4 of depth 101.
         out_features: stages to return, among res2 .. res5. A map holds the slow channels, then the
             fast ones, the largest of each ``ratio`` steps.
-        norm: see :func:`get_norm_3d`.
+        norm: see :func:`norm_3d`.
         freeze_at: 0 trains all; 1 freezes the stem, n also res2 .. resn.
 
     Raises:

@@ -8,12 +8,25 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from tubedet.layers import get_norm_3d
+from tubedet.layers import EvaluatedBatchNorm3d, get_norm_3d
 
 NORM_EPS = 1e-5
 EXPANSION = 4
 # What keys and values of a non-local layer are pooled by, in time and space.
 NON_LOCAL_POOL = (2, 2, 2)
+
+
+def norm_3d(name: str, num_features: int, eps: float) -> nn.Module:
+    """Build a norm of :func:`get_norm_3d`, or "EvalBN", an :class:`EvaluatedBatchNorm3d`.
+
+    Args:
+        name: of the norm.
+        num_features: channels C.
+        eps: added to the variance.
+    """
+    if name == "EvalBN":
+        return EvaluatedBatchNorm3d(num_features, eps=eps)
+    return get_norm_3d(name, num_features, eps)
 
 
 class Bottleneck(nn.Module):
@@ -25,7 +38,7 @@ class Bottleneck(nn.Module):
         steps: time steps that the first convolution sees.
         stride: in space, of the second one.
         project: whether the shortcut is a strided convolution.
-        norm: see :func:`get_norm_3d`.
+        norm: see :func:`norm_3d`.
     """
 
     def __init__(
@@ -42,18 +55,18 @@ class Bottleneck(nn.Module):
         self.branch1: nn.Conv3d | None = None
         if project:
             self.branch1 = nn.Conv3d(in_channels, out_channels, 1, spatial, bias=False)
-            self.branch1_bn = get_norm_3d(norm, out_channels, NORM_EPS)
+            self.branch1_bn = norm_3d(norm, out_channels, NORM_EPS)
         time, padding = (steps, 1, 1), (steps // 2, 0, 0)
         self.branch2 = nn.ModuleDict(
             {
                 "a": nn.Conv3d(in_channels, mid_channels, time, 1, padding, bias=False),
-                "a_bn": get_norm_3d(norm, mid_channels, NORM_EPS),
+                "a_bn": norm_3d(norm, mid_channels, NORM_EPS),
                 "b": nn.Conv3d(
                     mid_channels, mid_channels, (1, 3, 3), spatial, (0, 1, 1), bias=False
                 ),
-                "b_bn": get_norm_3d(norm, mid_channels, NORM_EPS),
+                "b_bn": norm_3d(norm, mid_channels, NORM_EPS),
                 "c": nn.Conv3d(mid_channels, out_channels, 1, bias=False),
-                "c_bn": get_norm_3d(norm, out_channels, NORM_EPS),
+                "c_bn": norm_3d(norm, out_channels, NORM_EPS),
             }
         )
 
@@ -73,7 +86,7 @@ class NonLocal(nn.Module):
 
     Args:
         channels: of the map; half as many inside.
-        norm: see :func:`get_norm_3d`.
+        norm: see :func:`norm_3d`.
     """
 
     def __init__(self, channels: int, norm: str):
@@ -84,7 +97,7 @@ class NonLocal(nn.Module):
         self.conv_phi = nn.Conv3d(channels, inner, 1)
         self.conv_g = nn.Conv3d(channels, inner, 1)
         self.conv_out = nn.Conv3d(inner, channels, 1)
-        self.bn = get_norm_3d(norm, channels, NORM_EPS)
+        self.bn = norm_3d(norm, channels, NORM_EPS)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, T, H, W) -> (B, C, T, H, W)."""
@@ -109,7 +122,7 @@ class ResidualStage(nn.Module):
         num_temporal: bottlenecks that see them, the first ones; the others see one step.
         stride: in space, of the first one.
         non_local: indices of the bottlenecks of the first pathway before a non-local layer.
-        norm: see :func:`get_norm_3d`.
+        norm: see :func:`norm_3d`.
     """
 
     def __init__(

@@ -46,7 +46,10 @@ def interpolation_matrix(
     Returns:
         float64 (num_samples, size).
     """
-    share = torch.linspace(0, 1, num_samples, dtype=torch.float64, device=device)[:, None]
+    # Not linspace, whose length an exporter takes for a constant.
+    share = torch.arange(num_samples, dtype=torch.float64, device=device)[:, None]
+    last: Any = torch.sym_max(num_samples - 1, 1)
+    share = share / last
     cells = torch.arange(size, device=device)
     return (1 - (_place(share, size, positions) - cells).abs()).clamp(min=0)
 
