@@ -100,7 +100,7 @@ def test_metadata_chooses_the_evaluator(monkeypatch):
     cfg = load_config(
         "",
         ["TEST.AVA_PROTOCOL", "official_2018", "TEST.TUBE_PROTOCOL", "voc", "OUTPUT_DIR", "out"]
-        + ["MODEL.PERSON_ONLY", True],
+        + ["MODEL.PERSON_ONLY", True, "TEST.TUBE_CLASSES", "best", "TEST.TUBE_PERSON_THRESH", 0.7],
     )
     folder = os.path.join("out", "inference")
     try:
@@ -120,7 +120,17 @@ def test_metadata_chooses_the_evaluator(monkeypatch):
             folder,
             {"protocol": "official_2018", "person_only": True, "sampled": False},
         ),
-        ("ActionTubeEvaluator", "some_action_tubes", folder, {"protocol": "voc", "sampled": False}),
+        (
+            "ActionTubeEvaluator",
+            "some_action_tubes",
+            folder,
+            {
+                "protocol": "voc",
+                "tube_classes": "best",
+                "tube_person_thresh": 0.7,
+                "sampled": False,
+            },
+        ),
     ]
 
 
