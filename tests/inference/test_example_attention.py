@@ -79,8 +79,8 @@ def test_pictures_show_the_heat(cfg, model, record):
 
 
 def test_models_and_actions_that_do_not_fit_are_refused(cfg, model, record):
-    other = load_config("configs/quick_schedules/TubeR_toy.yaml", ["MODEL.DEVICE", "cpu"])
-    with pytest.raises(UserError, match="^TubeR cannot explain an action"):
+    other = load_config("configs/quick_schedules/STMixer_toy.yaml", ["MODEL.DEVICE", "cpu"])
+    with pytest.raises(UserError, match="^STMixer cannot explain an action"):
         ExampleAttention(other)
     unknown = _example((0, 0, 1, 1), "swing")
     with pytest.raises(UserError, match="no action 'swing'"):

@@ -108,8 +108,8 @@ def test_heat_is_in_the_video_that_is_written(cfg, model, film):
 def test_what_cannot_be_explained_is_refused_at_once(cfg, model):
     with pytest.raises(UserError, match="no action 'walc' to explain; did you mean 'walk'"):
         VideoActionDetector(cfg, model=model, explain=["walc"])
-    other = load_config("configs/quick_schedules/TubeR_toy.yaml", ["MODEL.DEVICE", "cpu"])
-    with pytest.raises(UserError, match="^TubeR cannot explain an action: .* ClassQueryDetector"):
+    other = load_config("configs/quick_schedules/STMixer_toy.yaml", ["MODEL.DEVICE", "cpu"])
+    with pytest.raises(UserError, match="^STMixer cannot explain an action: .* ClassQueryDetector"):
         VideoActionDetector(other, explain="walk")
     with pytest.raises(UserError, match="^Identity cannot explain an action: it is no arch"):
         VideoActionDetector(
