@@ -101,7 +101,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explain",
         metavar="CONFIG",
-        help="of a class-query detector, TubeR or D4: draw on the pictures of the report where it looks",
+        help="of a class-query detector, TubeR or D4: draw on the pictures of the report where it "
+        "looks",
     )
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys for --explain"
