@@ -73,6 +73,18 @@ def test_scores_are_those_of_a_detector_that_does_not_explain(cfg, model, film):
         np.testing.assert_array_equal(one.image, other.image)
 
 
+def test_a_model_that_looks_once_has_one_map_per_person(film, caplog):
+    cfg = load_config("configs/quick_schedules/TubeR_toy.yaml", ["MODEL.DEVICE", "cpu"])
+    detector = VideoActionDetector(cfg, model=build_model(cfg), explain=["walk", "answer phone"])
+    assert "TubeR looks once for all actions of a person" in caplog.text
+    instances = next(iter(detector(film, end=1.0))).instances
+    maps, context = instances.action_attention, instances.context_attention
+    assert len(maps) == len(context) and maps.shape[1] == 2 and context.shape[1] > 1
+    torch.testing.assert_close(maps[:, 0], context.sum(1))
+    torch.testing.assert_close(maps[:, 1], context.sum(1))
+    torch.testing.assert_close(maps.sum((-2, -1)), torch.ones(len(maps), 2))
+
+
 def test_mixed_precision_changes_little(cfg, model, film):
     maps = [
         next(iter(VideoActionDetector(cfg, model=model, amp=amp, explain="walk")(film, end=1.0)))
