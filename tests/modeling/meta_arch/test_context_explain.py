@@ -50,7 +50,6 @@ def test_one_pass_returns_detections_and_attention(name, make_clip_input):
         # One map per person, whatever the action: the sum over time.
         torch.testing.assert_close(maps, context.sum(1)[:, None].expand_as(maps))
         assert (context.shape[1] > 1) == (name != "D4_collapsed")
-        print(name, maps.shape, context.shape, (maps[0] - maps[1]).abs().max(), maps.max())
         assert (maps[0] - maps[1]).abs().max() > 1e-4
     torch.testing.assert_close(
         _fields(prepared)["action_attention"],
