@@ -51,10 +51,11 @@ def test_each_action_has_a_colour(film, tmp_path):
     [
         (_CONFIG, "walc", "no action 'walc' to explain; did you mean 'walk'?"),
         (
-            "configs/quick_schedules/TubeR_toy.yaml",
+            "configs/quick_schedules/D2_TubeR_toy.yaml",
             "walk",
-            "TubeR cannot explain an action: it does not tell where it looks; ClassQueryDetector "
-            "does, with configs such as ClassQuery_CSN50_AVA22",
+            "DeformableTubeR cannot explain an action: it does not tell where it looks; "
+            "ClassQueryDetector and TubeR do, with configs such as ClassQuery_CSN50_AVA22, and "
+            "DeformableTubeR with MODEL.DEFORMABLE_TUBER.CONTEXT_ACTIONS True",
         ),
     ],
 )

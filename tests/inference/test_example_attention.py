@@ -67,7 +67,17 @@ def test_the_person_of_the_box_is_explained(cfg, model, record):
     assert paint(frame, record, _example((0, 0, 0.01, 0.01))) is frame
 
 
-def test_pictures_show_the_heat(cfg, model, record):
+@pytest.mark.parametrize(
+    "name, meaning",
+    [
+        ("ClassQuery", "where the model looks for the action"),
+        ("TubeR", "where the model looks for all actions of the person at once"),
+    ],
+)
+def test_pictures_show_the_heat(record, name, meaning):
+    cfg = load_config(f"configs/quick_schedules/{name}_toy.yaml", ["MODEL.DEVICE", "cpu"])
+    torch.manual_seed(2)
+    model = build_model(cfg).eval()
     box = (_persons(cfg, model, record).pred_boxes.tensor[0] / 120).mul_(torch.tensor([1, 2, 1, 2]))
     examples, records = [_example(box.tolist())], {("film", 900.5): record}
     red = []
@@ -76,11 +86,12 @@ def test_pictures_show_the_heat(cfg, model, record):
         image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR).astype(int)
         red.append((image[..., 2] - image[..., 0]).mean())
     assert red[1] > red[0] + 30
+    assert paint.meaning == meaning
 
 
 def test_models_and_actions_that_do_not_fit_are_refused(cfg, model, record):
-    other = load_config("configs/quick_schedules/TubeR_toy.yaml", ["MODEL.DEVICE", "cpu"])
-    with pytest.raises(UserError, match="^TubeR cannot explain an action"):
+    other = load_config("configs/quick_schedules/STMixer_toy.yaml", ["MODEL.DEVICE", "cpu"])
+    with pytest.raises(UserError, match="^STMixer cannot explain an action"):
         ExampleAttention(other)
     unknown = _example((0, 0, 1, 1), "swing")
     with pytest.raises(UserError, match="no action 'swing'"):

@@ -73,6 +73,18 @@ def test_scores_are_those_of_a_detector_that_does_not_explain(cfg, model, film):
         np.testing.assert_array_equal(one.image, other.image)
 
 
+def test_a_model_that_looks_once_has_one_map_per_person(film, caplog):
+    cfg = load_config("configs/quick_schedules/TubeR_toy.yaml", ["MODEL.DEVICE", "cpu"])
+    detector = VideoActionDetector(cfg, model=build_model(cfg), explain=["walk", "answer phone"])
+    assert "TubeR looks once for all actions of a person" in caplog.text
+    instances = next(iter(detector(film, end=1.0))).instances
+    maps, context = instances.action_attention, instances.context_attention
+    assert len(maps) == len(context) and maps.shape[1] == 2 and context.shape[1] > 1
+    torch.testing.assert_close(maps[:, 0], context.sum(1))
+    torch.testing.assert_close(maps[:, 1], context.sum(1))
+    torch.testing.assert_close(maps.sum((-2, -1)), torch.ones(len(maps), 2))
+
+
 def test_mixed_precision_changes_little(cfg, model, film):
     maps = [
         next(iter(VideoActionDetector(cfg, model=model, amp=amp, explain="walk")(film, end=1.0)))
@@ -108,8 +120,8 @@ def test_heat_is_in_the_video_that_is_written(cfg, model, film):
 def test_what_cannot_be_explained_is_refused_at_once(cfg, model):
     with pytest.raises(UserError, match="no action 'walc' to explain; did you mean 'walk'"):
         VideoActionDetector(cfg, model=model, explain=["walc"])
-    other = load_config("configs/quick_schedules/TubeR_toy.yaml", ["MODEL.DEVICE", "cpu"])
-    with pytest.raises(UserError, match="^TubeR cannot explain an action: .* ClassQueryDetector"):
+    other = load_config("configs/quick_schedules/STMixer_toy.yaml", ["MODEL.DEVICE", "cpu"])
+    with pytest.raises(UserError, match="^STMixer cannot explain an action: .* ClassQueryDetector"):
         VideoActionDetector(other, explain="walk")
     with pytest.raises(UserError, match="^Identity cannot explain an action: it is no arch"):
         VideoActionDetector(

@@ -152,6 +152,21 @@ def test_equal_inputs_are_projected_by_one_product(equal):
     torch.testing.assert_close(attention(*inputs), attention(*(x.clone() for x in inputs)))
 
 
+def test_weights_are_those_of_the_pytorch_module():
+    torch.manual_seed(0)
+    theirs, ours = torch.nn.MultiheadAttention(8, 2, batch_first=True), MultiHeadAttention(8, 2)
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter)
+    ours.load_state_dict(theirs.state_dict())
+    query, memory = torch.randn(2, 3, 8), torch.randn(2, 5, 8)
+    mask = torch.zeros(2, 5, dtype=torch.bool)
+    mask[1, 3:] = True
+    for padding in (None, mask):
+        _, expected = theirs(query, memory, memory, key_padding_mask=padding)
+        torch.testing.assert_close(ours.weights(query, memory, padding), expected)
+    assert not expected[1, :, 3:].any() and expected.std() > 0.1
+
+
 def test_given_projections_of_another_width_are_attended_with():
     """Queries and keys of 2 · C channels; weights by the formula, mean over the heads."""
     torch.manual_seed(0)

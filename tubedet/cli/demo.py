@@ -14,8 +14,9 @@ writes the model's output at the key frames as AVA rows "video_id,timestamp,x1,y
 score" without any threshold; --json writes the persons with their ids and actions, one line per
 key frame, and --coco the same in the format of COCO. Times count from the first frame.
 
---explain "answer phone" draws, in a colour of its own, where a class-query detector looks for that
-action: for the person drawn with its best score, whom a line at the lower left names.
+--explain "answer phone" draws, in a colour of its own, where the model looks for that action: for
+the person drawn with its best score, whom a line at the lower left names. A class-query detector
+looks for each action by itself, TubeR and D4 once for all actions of a person.
 
 --blur hides persons behind mosaics, --trails draws where they went, and --ground-truth puts the
 annotations of a data set beside the detections.
@@ -113,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="ACTION",
         help="draw as heat where the model looks for an action, such as 'answer phone'; may be "
-        "given several times; needs a class-query detector",
+        "given several times; needs a class-query detector, TubeR or D4",
     )
     parser.add_argument(
         "--ground-truth",

@@ -7,9 +7,9 @@ data sets of action tubes (JHMDB, UCF101-24) video-mAP too. All files may be com
 Several files after --predictions are compared with the first of them: one table by class with
 differences, and intervals by a paired bootstrap over videos.
 
-No model is needed, but for one thing: --explain CONFIG MODEL.WEIGHTS FILE runs the class-query
-detector that made the predictions on the pictures of the report, and draws on each where it looks
-for the action.
+No model is needed, but for one thing: --explain CONFIG MODEL.WEIGHTS FILE runs the model that
+made the predictions (a class-query detector, TubeR or D4) on the pictures of the report, and draws
+on each where it looks for the action.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explain",
         metavar="CONFIG",
-        help="of a class-query detector: draw on the pictures of the report where it looks",
+        help="of a class-query detector, TubeR or D4: draw on the pictures of the report where it "
+        "looks",
     )
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys for --explain"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -13,11 +14,14 @@ from tubedet.engine.evaluation_precision import on_cpu
 from tubedet.errors import UserError
 from tubedet.modeling.meta_arch.clip_model import ClipModel, Observation
 
+logger = logging.getLogger(__name__)
+
 
 class ClipInference:
     """Runs a model in evaluation mode, under autocast and compiled if wanted.
 
-    Apart from that the model stays as it is: names, weights and modules do not change.
+    Apart from that the model stays as it is: names, weights and modules do not change. A line in
+    the log tells where all actions of a person have the same attention.
 
     Args:
         model: takes and returns what detectron2 models do; put into evaluation mode.
@@ -54,6 +58,12 @@ class ClipInference:
         self.explained = list(explain)
         if self.explained:
             check_explains(model, self.explained)
+            if not model.attends_by_action:
+                logger.warning(
+                    "%s looks once for all actions of a person: a person has one map of attention, "
+                    "the same for every action",
+                    type(model).__name__,
+                )
         self._amp_dtype = getattr(torch, amp) if amp else None
         self._is_compiled = compile
         if compile:

@@ -30,6 +30,9 @@ class ExampleAttention:
         cfg: of the model, whose weights it names, and of its input.
         model: None: that of the config, see :func:`tubedet.load_model`.
 
+    Attributes:
+        meaning: what the heat says, for the reader of a report.
+
     Raises:
         UserError: if the model cannot explain actions.
     """
@@ -37,6 +40,9 @@ class ExampleAttention:
     def __init__(self, cfg: CfgNode, model: nn.Module | None = None):
         model = load_model(cfg) if model is None else model
         check_explains(model)
+        self.meaning = "where the model looks for the action"
+        if not model.attends_by_action:
+            self.meaning = "where the model looks for all actions of the person at once"
         self.action_names, _ = names_and_origin(cfg, model)
         self._explain = ClipInference(
             prepare_for_inference(model), explain=range(len(self.action_names))

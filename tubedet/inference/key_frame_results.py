@@ -38,7 +38,8 @@ class KeyFrameResult:
             ``scores`` (Q,) and ``action_scores`` (Q, A), float32; ``person_ids`` (Q,) int64 where
             the boxes are given and belong to tracks. Where actions are to be explained,
             ``action_attention`` (Q, n, h, w) says how much action n of person Q looks at each cell
-            of a grid over the frame, see :func:`~tubedet.inference.attention_in_frame`.
+            of a grid over the frame, see :func:`~tubedet.inference.attention_in_frame`; of models
+            that look once for all actions, ``context_attention`` (Q, T, h, w) has the time too.
             In a :class:`.VideoResult` they are those of
             :meth:`~tubedet.inference.tracking.PersonTracker.update`.
         image: the key frame, uint8 (H, W, 3), RGB, if it was asked for.

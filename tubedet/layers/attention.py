@@ -126,6 +126,13 @@ class MultiHeadAttention(PlainAttention):
         q, k, v = self._projected(query, key, value)
         return self.attend(q, k, v, key_padding_mask, bias)
 
+    def weights(
+        self, query: torch.Tensor, key: torch.Tensor, key_padding_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the weights (B, N, M) with which :meth:`forward` reads, mean over the heads."""
+        q, k, _ = self._projected(query, key, key)
+        return self.mean_weights(q, k, key_padding_mask)
+
     def _projected(self, query, key, value):
         """Project the inputs; equal ones by one product."""
         weight, bias = self.in_proj_weight, self.in_proj_bias

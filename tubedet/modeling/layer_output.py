@@ -29,6 +29,8 @@ class LayerOutput:
             say "person".
         action_features: (B, Q, D), of which the action logits are made; None if nobody asked for
             them, see :attr:`~tubedet.modeling.ClipModel.gives_features`.
+        context_attention: (B, Q, T, H, W), the weights with which queries read the cells of the
+            clip for their actions, padding included; None if nobody asked for them.
     """
 
     action_logits: torch.Tensor | None
@@ -37,6 +39,7 @@ class LayerOutput:
     frame_boxes: torch.Tensor | None = None
     is_proposal: bool = False
     action_features: torch.Tensor | None = None
+    context_attention: torch.Tensor | None = None
 
     @property
     def is_tube(self) -> bool:

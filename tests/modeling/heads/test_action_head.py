@@ -47,6 +47,33 @@ def test_a_joined_context_still_hides_padding():
         assert (head(queries, padded, mask) - alone).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("repeat_equal_work", [False, True])
+def test_attention_is_where_and_when_queries_read(repeat_equal_work):
+    """Without position codes, what lies elsewhere is read there, with the same weight."""
+    head = _head(1, mask_context=True, repeat_equal_work=repeat_equal_work)
+    queries, features = 5 * torch.randn(2, 3, 4, 16), torch.randn(3, 8, 4, 2, 5)
+    mask = torch.zeros(3, 2, 5, dtype=torch.bool)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.normal_(std=0.5)
+        gathered, attention = head.gather(queries, features, mask, with_attention=True)
+        torch.testing.assert_close(gathered, head.gather(queries, features, mask)[0])
+        assert attention.shape == (2, 3, 4, 4, 2, 5)
+        torch.testing.assert_close(attention.sum((-3, -2, -1)), torch.ones(2, 3, 4))
+        assert attention.amax((-3, -2, -1)).min() > 2 / 40  # 1 / 40 is the same everywhere
+        for axis in (-3, -2, -1):
+            _, flipped = head.gather(queries, features.flip(axis), mask, with_attention=True)
+            torch.testing.assert_close(flipped, attention.flip(axis))
+        for given, place in ((queries[1:], slice(1, 2)), (queries[:1], slice(1))):
+            _, alone = head.gather(given, features, mask, with_attention=True)
+            torch.testing.assert_close(alone, attention[place])
+        mask[2, :, 3:] = True
+        _, masked = head.gather(queries, features, mask, with_attention=True)
+    assert not masked[:, 2, ..., 3:].any()
+    torch.testing.assert_close(masked.sum((-3, -2, -1)), torch.ones(2, 3, 4))
+    torch.testing.assert_close(masked[:, :2], attention[:, :2])
+
+
 @pytest.mark.parametrize("mask_context", [False, True])
 def test_repeating_equal_work_changes_nothing(mask_context):
     torch.manual_seed(0)

@@ -80,8 +80,8 @@ def test_unknown_actions_and_other_models_are_refused(make_clip_input):
             model.explain(inputs, [0, action])
     with pytest.raises(UserError, match="PERSON_ONLY is True"):
         _model(*SMALL_CSN, "MODEL.PERSON_ONLY", True).explain(inputs, [0])
-    for name in ("TubeR", "RoI"):
+    for name in ("D2_TubeR", "RoI"):
         cfg = load_config(f"configs/quick_schedules/{name}_toy.yaml", ["MODEL.DEVICE", "cpu"])
         other = build_model(cfg)
-        with pytest.raises(UserError, match=r"^\w+ cannot explain .*; ClassQueryDetector does"):
+        with pytest.raises(UserError, match=r"^\w+ cannot explain .*; ClassQueryDetector and Tube"):
             other.explain(inputs, [0])

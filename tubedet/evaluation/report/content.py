@@ -145,7 +145,7 @@ def _content(
         ("classes", f"{len(analysis.classes)} of {len(matches.class_names)} with ground truth"),
     ]
     if paint is not None:
-        facts.append(("red in the pictures", "where the model looks for the action"))
+        facts.append(("red in the pictures", paint.meaning))
     return ReportContent(
         title=title,
         facts=facts,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -17,8 +18,24 @@ logger = logging.getLogger(__name__)
 DETECTION_RGB, GROUNDTRUTH_RGB = (255, 196, 0), (0, 150, 255)
 _JPEG_QUALITY = 80
 
-# From a key frame, uint8 (H, W, 3), RGB, its dataset dict and the example to what is shown.
-Paint = Callable[[np.ndarray, dict, Example], np.ndarray]
+
+class Paint(Protocol):
+    """Paints on key frames in red.
+
+    Attributes:
+        meaning: what red stands for.
+    """
+
+    meaning: str
+
+    def __call__(self, frame_rgb: np.ndarray, record: dict, example: Example) -> np.ndarray:
+        """Return what is shown of a key frame.
+
+        Args:
+            frame_rgb: uint8 (H, W, 3), RGB.
+            record: dataset dict of the key frame.
+            example: what is drawn into it.
+        """
 
 
 def draw_thumbnails(

@@ -93,16 +93,32 @@ class ContextActionHead(nn.Module):
         Returns:
             logits (L, B, Q, num_outputs).
         """
-        return self.classify(self.gather(queries, features, mask))
+        gathered, _ = self.gather(queries, features, mask)
+        return self.classify(gathered)
 
     def classify(self, gathered: torch.Tensor) -> torch.Tensor:
         """Return the action logits (..., num_outputs) of what was gathered, (..., C)."""
         return self.fc(self.dropout(gathered))
 
     def gather(
-        self, queries: torch.Tensor, features: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
-        """Let the queries look at the clip; arguments as of the head, (L, B, Q, C) out."""
+        self,
+        queries: torch.Tensor,
+        features: torch.Tensor,
+        mask: torch.Tensor,
+        with_attention: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Let the queries look at the clip.
+
+        Args:
+            queries: as of the head, likewise the next two.
+            features: likewise.
+            mask: likewise.
+            with_attention: return the attention too.
+
+        Returns:
+            (L, B, Q, C); where asked for, the weights (L, B, Q, T', H, W) with which queries read
+            the cells of the T' time steps of the context, padding included, mean over the heads.
+        """
         features = self.context_proj(features)
         context_mask = mask if self.mask_context else None
         if self.repeat_equal_work:
@@ -119,6 +135,14 @@ class ContextActionHead(nn.Module):
         if context_mask is not None:
             token_mask = context_mask.flatten(1).repeat(1, features.shape[2])
         gathered = self.cross_attn(stacked, context, context, token_mask)
+        if not with_attention:
+            return self._by_layer(gathered, len(queries)), None
+        weights = self.cross_attn.weights(stacked, context, token_mask)
+        weights = weights.unflatten(-1, features.shape[2:])
+        return self._by_layer(gathered, len(queries)), self._by_layer(weights, len(queries))
+
+    def _by_layer(self, x: torch.Tensor, num_layers: int) -> torch.Tensor:
+        """Return rows of stacked queries as (L, B, Q, ...)."""
         if self.repeat_equal_work:
-            return gathered.view_as(queries)
-        return gathered.unflatten(1, (len(queries), -1)).transpose(0, 1)
+            return x.unflatten(0, (num_layers, -1))
+        return x.unflatten(1, (num_layers, -1)).transpose(0, 1)

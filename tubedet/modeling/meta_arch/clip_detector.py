@@ -171,9 +171,12 @@ class ClipDetector(ClipModel):
         results = self._detections(layer, _wanted_sizes(batched_inputs, clips))
         attention = attention[:, :, list(actions)]
         padding = clips.mask_at(*attention.shape[-2:])
-        for result, maps, mask in zip(results, attention, padding):
+        for index, (result, maps, mask) in enumerate(zip(results, attention, padding)):
             height, width = (int((~mask).any(side).sum()) for side in (1, 0))
             result["instances"].action_attention = maps[..., :height, :width]
+            if layer.context_attention is not None:
+                context = layer.context_attention[index]
+                result["instances"].context_attention = context[..., :height, :width]
         return results
 
     def predict_with_attention(self, clips: ClipBatch) -> tuple[LayerOutput, torch.Tensor]:
@@ -183,8 +186,8 @@ class ClipDetector(ClipModel):
             clips: normalised and padded.
 
         Returns:
-            the last layer of :meth:`predict`, and (B, Q, A, H, W) of the key frame, which adds up
-            to one over a grid that covers the padded clip.
+            the last layer of :meth:`predict`, and (B, Q, A, H, W), which adds up to one over a grid
+            that covers the padded clip: of the key frame, or summed over time.
         """
         raise NotImplementedError(f"{type(self).__name__}.predict_with_attention")
 

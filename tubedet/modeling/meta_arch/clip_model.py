@@ -54,6 +54,8 @@ class ClipModel(nn.Module, ABC):
         memory_reader: what changes action logits by the memory around a clip; None: nothing.
         gives_features: whether detections have ``action_features``, (Q, D) a clip, the vectors that
             actions are read from and memories consist of.
+        attends_by_action: whether :meth:`explain` tells about each action of a person by itself;
+            otherwise all actions of a person have the same attention.
         fingerprint: what identifies the weights that memories are made with, where it is known,
             see :func:`~tubedet.modeling.memory_weights.base_fingerprint`.
     """
@@ -61,6 +63,7 @@ class ClipModel(nn.Module, ABC):
     action_names: list[str] | None = None
     fingerprint: str | None = None
     gives_features = False
+    attends_by_action = True
     pixel_mean: torch.Tensor
     pixel_std: torch.Tensor
 
@@ -218,7 +221,9 @@ class ClipModel(nn.Module, ABC):
 
         Returns:
             those of inference, whose instances have ``action_attention`` (Q, n, h, w) too: the
-            weights with which action n of person Q reads the cells of a grid over the frame.
+            weights with which action n of person Q reads the cells of a grid over the frame. Where
+            a person looks once for all actions (``attends_by_action`` is False), they are the same
+            for all n, and the sum over time of ``context_attention`` (Q, T, h, w).
 
         Raises:
             UserError: if the architecture has no such weights, or not these actions.
@@ -240,7 +245,8 @@ class ClipModel(nn.Module, ABC):
         if not self.explains_actions:
             raise UserError(
                 f"{type(self).__name__} cannot explain an action: it does not tell where it looks; "
-                "ClassQueryDetector does, with configs such as ClassQuery_CSN50_AVA22"
+                "ClassQueryDetector and TubeR do, with configs such as ClassQuery_CSN50_AVA22, and "
+                "DeformableTubeR with MODEL.DEFORMABLE_TUBER.CONTEXT_ACTIONS True"
             )
         for action in actions:
             if not 0 <= action < self.num_actions:

@@ -28,7 +28,7 @@ from tubedet.modeling.transformer import (
     deformable_arguments,
 )
 
-from .clip_detector import ClipDetector
+from .context_detector import ContextDetector
 
 # Initial width and height of boxes that start from points, before the sigmoid.
 INITIAL_SIZE_LOGIT = -2.0
@@ -37,7 +37,7 @@ PROPOSAL_PRIOR = 0.01
 
 
 @META_ARCH_REGISTRY.register()
-class DeformableTubeR(ClipDetector):
+class DeformableTubeR(ContextDetector):
     """Backbone pyramid, collapsed in time, and a deformable DETR for persons and actions.
 
     Args:
@@ -184,13 +184,16 @@ class DeformableTubeR(ClipDetector):
             "mask_context": node.MASK_CONTEXT,
         }
 
-    def predict(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:
+    def predict(
+        self, clips: ClipBatch, all_layers: bool = False, with_attention: bool = False
+    ) -> list[LayerOutput]:
         """Raw predictions of all queries.
 
         Args:
             clips: normalised and padded.
             all_layers: also those of the earlier decoder layers and, before them, the proposals
                 of the encoder, if it makes any.
+            with_attention: see :meth:`ContextDetector.predict`.
 
         Returns:
             predictions of the layers asked for, first to last.
@@ -227,9 +230,11 @@ class DeformableTubeR(ClipDetector):
         wanted = slice(None) if all_layers else slice(-1, None)
         queries, boxes = queries[wanted], boxes[wanted]
         action_logits: Iterable[torch.Tensor | None] = [None] * len(queries)
-        action_features = queries
+        action_features, attention = queries, None
         if self.action_head is not None:
-            action_features = self.action_head.gather(queries, maps[-1], masks[len(maps) - 1])
+            action_features, attention = self.action_head.gather(
+                queries, maps[-1], masks[len(maps) - 1], with_attention
+            )
             action_logits = self.action_head.classify(action_features)
         elif self.action_heads is not None:
             heads = heads_of_layers(self.action_heads, self.dec_layers)[wanted]
@@ -238,7 +243,8 @@ class DeformableTubeR(ClipDetector):
         if self.person_head is not None:
             person_logits = self.person_head(queries)
         layers = [LayerOutput(*layer) for layer in zip(action_logits, boxes, person_logits)]
-        return outputs + self.with_features(layers, action_features)
+        layers = self.with_features(layers, action_features)
+        return outputs + self.with_context_attention(layers, attention)
 
 
 def _check_options(box_refine: bool, two_stage: bool, detr_first: bool, aux_loss: bool) -> None:

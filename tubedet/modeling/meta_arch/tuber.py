@@ -23,13 +23,13 @@ from tubedet.modeling.heads import BoxHead, ContextActionHead
 from tubedet.modeling.losses import LayerOutput
 from tubedet.modeling.transformer import DETRTransformer
 
-from .clip_detector import ClipDetector
+from .context_detector import ContextDetector
 
 QUERY_TYPES = ("key_frame", "tubelet")
 
 
 @META_ARCH_REGISTRY.register()
-class TubeR(ClipDetector):
+class TubeR(ContextDetector):
     """A backbone, temporal pooling, a DETR for persons, and a context branch for their actions.
 
     Args:
@@ -148,27 +148,34 @@ class TubeR(ClipDetector):
             "mask_context": tuber.MASK_CONTEXT,
         }
 
-    def predict(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:
-        """See :meth:`ClipDetector.predict`; of tubelets, the queries of the key frame's slot."""
+    def predict(
+        self, clips: ClipBatch, all_layers: bool = False, with_attention: bool = False
+    ) -> list[LayerOutput]:
+        """See :meth:`ContextDetector.predict`; of tubelets, the queries of the key frame's slot."""
         start = self.key_slot * self.num_queries
         rows = slice(start, start + self.num_queries)
-        layers = self.predict_all_slots(clips, all_layers)
+        layers = self.predict_all_slots(clips, all_layers, with_attention)
         for layer in layers:
             if layer.action_logits is not None:
                 layer.action_logits = layer.action_logits[:, rows]
             if layer.action_features is not None:
                 layer.action_features = layer.action_features[:, rows]
+            if layer.context_attention is not None:
+                layer.context_attention = layer.context_attention[:, rows]
             layer.boxes = layer.boxes[:, rows]
             if not self.exclusive and layer.person_logits is not None:
                 layer.person_logits = layer.person_logits[:, rows]
         return layers
 
-    def predict_all_slots(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:
+    def predict_all_slots(
+        self, clips: ClipBatch, all_layers: bool = False, with_attention: bool = False
+    ) -> list[LayerOutput]:
         """Raw predictions of all queries, for tubelets slot by slot.
 
         Args:
             clips: normalised and padded.
             all_layers: also those of the earlier decoder layers.
+            with_attention: see :meth:`predict`.
 
         Returns:
             predictions of the decoder layers asked for, first to last.
@@ -186,9 +193,9 @@ class TubeR(ClipDetector):
 
         boxes = self.box_head(queries)
         action_logits: Iterable[torch.Tensor | None] = [None] * len(queries)
-        gathered = queries
+        gathered, attention = queries, None
         if self.action_head is not None:
-            gathered = self.action_head.gather(queries, features, mask)
+            gathered, attention = self.action_head.gather(queries, features, mask, with_attention)
             action_logits = self.action_head.classify(gathered)
         person_logits: Iterable[torch.Tensor | None] = [None] * len(queries)
         if self.person_head is not None and self.exclusive:
@@ -196,4 +203,4 @@ class TubeR(ClipDetector):
         elif self.person_head is not None:
             person_logits = self.person_head(queries)
         layers = [LayerOutput(*layer) for layer in zip(action_logits, boxes, person_logits)]
-        return self.with_features(layers, gathered)
+        return self.with_context_attention(self.with_features(layers, gathered), attention)
