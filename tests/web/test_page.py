@@ -1,6 +1,7 @@
 """The page in a real browser: upload, result, download."""
 
 import json
+import re
 import time
 
 import headless_browser
@@ -48,6 +49,16 @@ def opened(page, address):
     return page
 
 
+def contrast(*colours):
+    """Ratio of the luminances of two colours such as "rgb(1, 2, 3)", as WCAG has it."""
+    luminances = []
+    for colour in colours:
+        parts = [int(part) / 255 for part in re.findall(r"[0-9]+", colour)[:3]]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        luminances.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(luminances) + 0.05) / (min(luminances) + 0.05)
+
+
 def upload_and_detect(page, path):
     page.choose_file("#upload input[type=file]", path)
     page.wait_for(f"document.querySelector('#upload').innerText.includes({path.name[-8:]!r})")
@@ -68,6 +79,18 @@ def test_upload_result_and_download(page, film, detector, action_names, tmp_path
     # A click on the second person's bar goes to the moment when he comes.
     page.click("document.querySelectorAll('#timeline [data-start]')[1]")
     page.wait_for("document.querySelector('#annotated video').currentTime === 1.5")
+
+    for width in (390, 768, 1440):
+        for is_dark in (False, True):
+            page.evaluate(f"document.body.classList.toggle('dark', {str(is_dark).lower()})")
+            page.set_width(width)
+            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+            # The message can be read in both colours.
+            colours = page.evaluate(
+                "(s => [s.color, s.backgroundColor])(getComputedStyle("
+                "document.querySelector('#status p')))"
+            )
+            assert contrast(*colours) > 7
 
     downloads = tmp_path / "downloads"
     page.save_downloads_to(downloads)

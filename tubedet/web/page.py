@@ -25,15 +25,19 @@ _TITLE = "Who does what, when"
 _EMPTY_TIMELINE = '<p class="hint">Actions of each person over time appear here.</p>'
 CSS = """
 .gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+/* Long names do not make the page wider than a phone. */
+#status p, #intro { overflow-wrap: anywhere; }
 #intro h1 { font-size: 1.7rem; font-weight: 600; margin: 0.4rem 0 0.2rem; }
 #intro p, .hint { opacity: 0.75; margin: 0; }
 #status { min-height: 1.6rem; }
 #status .error, #status .done { padding: 0.6rem 0.9rem; border-radius: 8px; margin: 0; }
 #status .error { background: #fdecea; color: #8c1d18; border: 1px solid #f2b8b5; }
 #status .done { background: #e8f4ec; color: #14532d; border: 1px solid #b6dfc3; }
+.dark #status .error { background: #4a1512; color: #ffd9d6; border-color: #8c1d18; }
+.dark #status .done { background: #12331f; color: #c9efd6; border-color: #2c6b43; }
 #timeline-box { padding: 0.8rem 1rem; border: 1px solid var(--block-border-color);
   border-radius: var(--block-radius); background: var(--block-background-fill);
-  overflow-x: auto; }
+  overflow-x: auto; contain: inline-size; }  /* a phone scrolls the timeline, not the page */
 #timeline-box svg { min-width: 640px; }
 #timeline-box h2 { font-size: 1rem; font-weight: 600; margin: 0 0 0.4rem; }
 #timeline-box h2 .hint { font-weight: 400; font-size: 0.85rem; margin-left: 0.6rem; }
@@ -108,7 +112,7 @@ def make_page(
                 )
                 detect = gr.Button("Detect actions", variant="primary", elem_id="detect")
                 status = gr.HTML(elem_id="status")
-            with gr.Column(scale=7, min_width=420):
+            with gr.Column(scale=7, min_width=300):
                 video = gr.Video(
                     label="Annotated video",
                     interactive=False,
