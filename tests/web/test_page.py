@@ -23,7 +23,9 @@ pytestmark = [
 def address(detector, action_names):
     def page(work_folder):
         limits = {"max_megabytes": 0.25, "max_seconds": 8.0}
-        return make_page(detector, action_names, work_folder, keep_seconds=600, **limits)
+        return make_page(
+            detector, action_names, work_folder, keep_seconds=600, model_name="toy", **limits
+        )
 
     options = {"host": "127.0.0.1", "port": None, "keep_seconds": 600}
     with serving(page, max_megabytes=0.25, **options) as address:
@@ -76,6 +78,16 @@ def test_upload_result_and_download(page, film, detector, action_names, tmp_path
     assert [row for row in rows if not row.startswith("0:")] == [
         *("Person #0", "walk" * 2, "Person #1", "sit <b>" * 2)
     ]
+    # The second bar by keyboard, then by mouse: to the moment when the second person comes.
+    page.evaluate("document.querySelectorAll('#timeline [data-start]')[1].focus()")
+    for key in ({"key": "x"}, {"key": "Enter", "windowsVirtualKeyCode": 13}):
+        page.call("Input.dispatchKeyEvent", type="keyDown", **key)
+        page.call("Input.dispatchKeyEvent", type="keyUp", **key)
+    page.wait_for("document.querySelector('#annotated video').currentTime === 1.5")
+    page.evaluate("document.querySelector('#annotated video').currentTime = 0")
+    label = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert label == "sit <b>, 0:01.5 to 0:04.5, score up to 0.90"
+    assert page.evaluate("document.querySelector('#model').innerText") == "Model toy: 3 actions"
     # A click on the second person's bar goes to the moment when he comes.
     page.click("document.querySelectorAll('#timeline [data-start]')[1]")
     page.wait_for("document.querySelector('#annotated video').currentTime === 1.5")
