@@ -72,6 +72,16 @@ class Page:
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
+    def set_width(self, width, height=900):
+        """Makes the window as wide and high as this, in CSS pixels."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+
     def save_downloads_to(self, folder):
         """Downloads go to a folder from now on, without a question."""
         self.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))

@@ -1,6 +1,7 @@
 """The page in a real browser: upload, result, download."""
 
 import json
+import re
 import time
 
 import headless_browser
@@ -22,7 +23,9 @@ pytestmark = [
 def address(detector, action_names):
     def page(work_folder):
         limits = {"max_megabytes": 0.25, "max_seconds": 8.0}
-        return make_page(detector, action_names, work_folder, keep_seconds=600, **limits)
+        return make_page(
+            detector, action_names, work_folder, keep_seconds=600, model_name="toy", **limits
+        )
 
     options = {"host": "127.0.0.1", "port": None, "keep_seconds": 600}
     with serving(page, max_megabytes=0.25, **options) as address:
@@ -48,6 +51,16 @@ def opened(page, address):
     return page
 
 
+def contrast(*colours):
+    """Ratio of the luminances of two colours such as "rgb(1, 2, 3)", as WCAG has it."""
+    luminances = []
+    for colour in colours:
+        parts = [int(part) / 255 for part in re.findall(r"[0-9]+", colour)[:3]]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        luminances.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(luminances) + 0.05) / (min(luminances) + 0.05)
+
+
 def upload_and_detect(page, path):
     page.choose_file("#upload input[type=file]", path)
     page.wait_for(f"document.querySelector('#upload').innerText.includes({path.name[-8:]!r})")
@@ -65,9 +78,31 @@ def test_upload_result_and_download(page, film, detector, action_names, tmp_path
     assert [row for row in rows if not row.startswith("0:")] == [
         *("Person #0", "walk" * 2, "Person #1", "sit <b>" * 2)
     ]
+    # The second bar by keyboard, then by mouse: to the moment when the second person comes.
+    page.evaluate("document.querySelectorAll('#timeline [data-start]')[1].focus()")
+    for key in ({"key": "x"}, {"key": "Enter", "windowsVirtualKeyCode": 13}):
+        page.call("Input.dispatchKeyEvent", type="keyDown", **key)
+        page.call("Input.dispatchKeyEvent", type="keyUp", **key)
+    page.wait_for("document.querySelector('#annotated video').currentTime === 1.5")
+    page.evaluate("document.querySelector('#annotated video').currentTime = 0")
+    label = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert label == "sit <b>, 0:01.5 to 0:04.5, score up to 0.90"
+    assert page.evaluate("document.querySelector('#model').innerText") == "Model toy: 3 actions"
     # A click on the second person's bar goes to the moment when he comes.
     page.click("document.querySelectorAll('#timeline [data-start]')[1]")
     page.wait_for("document.querySelector('#annotated video').currentTime === 1.5")
+
+    for width in (390, 768, 1440):
+        for is_dark in (False, True):
+            page.evaluate(f"document.body.classList.toggle('dark', {str(is_dark).lower()})")
+            page.set_width(width)
+            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+            # The message can be read in both colours.
+            colours = page.evaluate(
+                "(s => [s.color, s.backgroundColor])(getComputedStyle("
+                "document.querySelector('#status p')))"
+            )
+            assert contrast(*colours) > 7
 
     downloads = tmp_path / "downloads"
     page.save_downloads_to(downloads)

@@ -74,7 +74,7 @@ def detect(address, path):
     """Presses the button for a file on the server; returns the last message of the queue."""
     session = uuid.uuid4().hex
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    body = {"data": [file, 0.5, 1.0], "fn_index": 0, "session_hash": session}
+    body = {"data": [file, 0.5, 1.0, 1.0], "fn_index": 0, "session_hash": session}
     request = urllib.request.Request(
         f"{address}gradio_api/queue/join",
         json.dumps(body).encode(),
@@ -284,7 +284,7 @@ def test_a_job_that_takes_too_long_is_ended(serve, film):
 def join(address, path, session):
     """Status of the answer to a press of the button."""
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    body = {"data": [file, 0.5, 1.0], "fn_index": 0, "session_hash": session}
+    body = {"data": [file, 0.5, 1.0, 1.0], "fn_index": 0, "session_hash": session}
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=120)
     headers = {"Content-Type": "application/json"}
     connection.request("POST", "/gradio_api/queue/join", json.dumps(body), headers)
@@ -297,7 +297,9 @@ def test_wrong_requests_are_answered_in_a_line(serve, capfd):
     without_file = '--B\r\nContent-Disposition: form-data; name="files"\r\n\r\nx\r\n--B--\r\n'
     with serve() as address:
         for number in (-1, 99, 10**30):
-            body = json.dumps({"data": [None, 0.5, 1.0], "fn_index": number, "session_hash": "a"})
+            body = json.dumps(
+                {"data": [None, 0.5, 1.0, 1.0], "fn_index": number, "session_hash": "a"}
+            )
             connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
             headers = {"Content-Type": "application/json"}
             connection.request("POST", "/gradio_api/queue/join", body, headers)

@@ -118,3 +118,28 @@ def test_a_job_without_room_for_its_results_does_not_begin(detector, action_name
                 with analysis.run(film, threshold=0.5, every=1.0):
                     pass
         assert list(tmp_path.iterdir()) == []
+
+
+def test_another_threshold_is_drawn_without_the_model(analysis, film, monkeypatch):
+    calls = []
+    forward = ClipInference.__call__
+    monkeypatch.setattr(
+        ClipInference, "__call__", lambda self, inputs: calls.append(1) or forward(self, inputs)
+    )
+    assert not analysis.is_known(film, every=1.0)
+    rows, videos = [], []
+    for threshold in (0.5, 0.15, 0.5):
+        with analysis.run(film, threshold=threshold, every=1.0) as result:
+            rows.append([result.timeline, result.files[0].read_bytes()])
+            videos.append(result.video.read_bytes())
+        assert len(calls) == 5 and analysis.is_known(film, every=1.0)
+    assert rows[0] == rows[2] != rows[1] and videos[0] == videos[2] != videos[1]
+    assert "jump" in rows[1][0] and "jump" not in rows[0][0]
+    with analysis.run(film, threshold=0.5, every=0.5):
+        assert len(calls) == 15  # another rate is another question
+
+
+def test_a_stopped_job_gives_what_was_seen_and_is_not_kept(analysis, film):
+    with analysis.run(film, threshold=0.5, every=1.0, stop=lambda: True) as result:
+        assert result.summary.startswith("Stopped at 0.0 s: ") and result.video.is_file()
+    assert not analysis.is_known(film, every=1.0)

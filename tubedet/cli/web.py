@@ -19,6 +19,7 @@ import functools
 import math
 import secrets
 import sys
+from pathlib import Path
 
 from tubedet.console_log import log_to_console
 from tubedet.engine import check_started_once, load_config
@@ -118,6 +119,7 @@ def main(options: argparse.Namespace) -> int:
         make_page,
         detector,
         action_names_of(cfg, detector.model),
+        model_name=options.model or Path(options.config_file).stem,
         max_megabytes=options.max_megabytes,
         max_seconds=options.max_seconds,
         max_minutes=options.max_minutes,

@@ -10,17 +10,20 @@ from typing import Any
 # As the page itself makes them; gradio takes any text for a key.
 _SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FILE = "gradio.FileData"
-# What the two sliders of the page offer.
+# What the sliders of the page offer.
 THRESHOLDS = (0.05, 1.0)
 RATES = (0.5, 4.0)  # key frames per second
+SMOOTHINGS = (0.0, 3.0)  # seconds
+# The functions of the page, in gradio's numbers.
+RUN, REDRAW, STOP = 0, 1, 2
 _MAX_PATH = 4096  # characters
 
 
 def session_of(body: bytes, uploads: str) -> str | None:
     """Return the session that a request to start a job belongs to; None if it is no such request.
 
-    It has the index of the page's one function, a name for the session, and a value for each of its
-    fields: a file or none, and the two numbers of the sliders.
+    It has the index of a function of the page, a name for the session, and a value for each of its
+    fields: a file or none, and the numbers of the sliders. That which stops a job has no fields.
 
     Args:
         body: of the request.
@@ -33,10 +36,13 @@ def session_of(body: bytes, uploads: str) -> str | None:
     if not isinstance(request, dict) or type(request.get("fn_index")) is not int:
         return None
     data, session = request.get("data"), request.get("session_hash")
-    if request["fn_index"] != 0 or not isinstance(data, list) or len(data) != 3:
+    if request["fn_index"] == STOP:
+        return session if data == [] and is_session(session) else None
+    if request["fn_index"] not in (RUN, REDRAW) or not isinstance(data, list) or len(data) != 4:
         return None
-    file, threshold, rate = data
-    if not (_is_within(threshold, THRESHOLDS) and _is_within(rate, RATES)):
+    file, *numbers = data
+    limits = (THRESHOLDS, RATES, SMOOTHINGS)
+    if not all(map(_is_within, numbers, limits)):
         return None
     if file is not None and not _is_upload(file, uploads):
         return None

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 _WIDTH, _LABEL_WIDTH, _ROW_HEIGHT, _AXIS_HEIGHT = 1000, 190, 24, 26
 _TICK_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
 _MAX_TICKS = 10
-# Shows the moment that was clicked.
+# Shows the moment of the bar that was clicked, or that Enter or Space was pressed on.
 _SEEK = (
+    "if (event.type === 'keydown' && event.key !== 'Enter' && event.key !== ' ') return;"
     "const start = event.target.closest('[data-start]')?.dataset.start;"
     "const video = document.querySelector('{video}');"
-    "if (start && video) video.currentTime = start;"
+    "if (start && video) {{ video.currentTime = start; event.preventDefault(); }}"
 )
 
 
@@ -107,9 +108,10 @@ def draw_timeline(
     height = y + 6
     script = html.escape(_SEEK.format(video=video_selector.replace("'", '"')))
     return (
-        f'<svg class="timeline" role="img" aria-label="Actions of each person over time" '
+        f'<svg class="timeline" role="group" aria-label="Actions of each person over time" '
         f'viewBox="0 0 {_WIDTH} {height}" width="100%" font-size="13" fill="currentColor" '
-        f'onclick="{script}">{_axis(duration, scale, height)}{"".join(rows)}</svg>'
+        f'onclick="{script}" onkeydown="{script}">'
+        f"{_axis(duration, scale, height)}{''.join(rows)}</svg>"
     )
 
 
@@ -117,15 +119,21 @@ def _action_row(name: str, spans: list[ActionSpan], y: float, scale: float, colo
     label = name if len(name) <= 25 else f"{name[:24]}…"
     text = f'<text x="22" y="{y + 16}">{html.escape(label)}'
     text += f"<title>{html.escape(name)}</title></text>"
-    bars = [
+    return text + "".join(_bar(name, span, y, scale, color) for span in spans)
+
+
+def _bar(name: str, span: ActionSpan, y: float, scale: float, color: str) -> str:
+    said = (
+        f"{html.escape(name)}, {_clock(span.start)} to {_clock(span.end)}, "
+        f"score up to {span.score:.2f}"
+    )
+    return (
         f'<rect x="{_LABEL_WIDTH + span.start * scale:.2f}" y="{y + 3}" '
         f'width="{max((span.end - span.start) * scale, 2):.2f}" height="{_ROW_HEIGHT - 6}" rx="4" '
         f'fill="{color}" fill-opacity="{0.25 + 0.75 * min(span.score, 1):.2f}" '
-        f'data-start="{span.start:.3f}" style="cursor: pointer"><title>{html.escape(name)}, '
-        f"{_clock(span.start)} to {_clock(span.end)}, score up to {span.score:.2f}</title></rect>"
-        for span in spans
-    ]
-    return text + "".join(bars)
+        f'data-start="{span.start:.3f}" style="cursor: pointer" tabindex="0" role="button" '
+        f'aria-label="{said}"><title>{said}</title></rect>'
+    )
 
 
 def _axis(duration: float, scale: float, height: float) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import cast
 
 from tubedet.data import VideoError
 from tubedet.inference import VideoActionDetector, VideoOutputs, write_video_results
@@ -18,6 +19,7 @@ from tubedet.inference.device_faults import device_faults_told_apart
 from tubedet.inference.drawing.action_visualizer import identity_colour
 from tubedet.inference.video_results import VideoTimeError
 
+from .kept_detections import KeptDetections
 from .timeline import action_spans, draw_timeline
 from .upload_checks import UploadError, check_upload, open_upload
 
@@ -54,6 +56,8 @@ class VideoAnalysis:
         max_minutes: longest time that a video may take.
         free_bytes: asked before each job how much room there is for its results; None: that of
             the disk.
+        keep_seconds: age at which the detections of a video are forgotten; until then it is drawn
+            with another threshold or smoothing without the model.
         video_selector: CSS selector of the video that a click in the timeline moves.
 
     Attributes:
@@ -71,6 +75,7 @@ class VideoAnalysis:
         max_seconds: float,
         max_minutes: float = 60.0,
         free_bytes: Callable[[], float] | None = None,
+        keep_seconds: float = 1800.0,
         video_selector: str = "video",
     ):
         self.detector = detector
@@ -81,6 +86,7 @@ class VideoAnalysis:
         self.max_minutes = max_minutes
         self.free_bytes = free_bytes or (lambda: shutil.disk_usage(work_folder).free)
         self.video_selector = video_selector
+        self._detections = KeptDetections(detector, keep_seconds=keep_seconds)
 
     @contextlib.contextmanager
     def run(
@@ -89,7 +95,9 @@ class VideoAnalysis:
         *,
         threshold: float,
         every: float,
+        smoothing: float = 1.0,
         progress: Callable[[float], None] = lambda fraction: None,
+        stop: Callable[[], bool] | None = None,
     ) -> Iterator[AnalyzedVideo]:
         """Work on a video; the files exist until the block ends.
 
@@ -97,7 +105,9 @@ class VideoAnalysis:
             path: the video.
             threshold: lowest score of an action that is shown.
             every: seconds between key frames.
+            smoothing: see :class:`~tubedet.inference.tracking.PersonTracker`.
             progress: called with the fraction that is done, in [0, 1].
+            stop: asked after each frame whether to end there.
 
         Yields:
             AnalyzedVideo: the results.
@@ -107,6 +117,7 @@ class VideoAnalysis:
             UserError: if it needs more memory than the device has.
             BrokenDeviceError: if the device works no more.
         """
+        detector = self._detections.detector_of((str(path), every))
         with tempfile.TemporaryDirectory(dir=self.work_folder) as folder:
             path = _kept(Path(path), Path(folder, "upload"))
             duration = check_upload(
@@ -121,13 +132,15 @@ class VideoAnalysis:
                     open_upload(path) as source,
                 ):
                     summary = write_video_results(
-                        self.detector,
+                        cast(VideoActionDetector, detector),
                         source,
                         VideoOutputs(video=video, predictions=csv, json_lines=jsonl),
                         action_names=self.action_names,
                         every=every,
                         end=self.max_seconds + 1,
                         confidence_threshold=threshold,
+                        smoothing=smoothing,
+                        stop=stop,
                         max_minutes=self.max_minutes,
                         progress=lambda time: progress(min(time / duration, 1.0)),
                     )
@@ -158,7 +171,8 @@ class VideoAnalysis:
                 video,
                 [csv, jsonl],
                 timeline,
-                f"{_plural(summary.num_key_frames, 'key frame')}, "
+                (f"Stopped at {summary.time:.1f} s: " if summary.is_stopped else "")
+                + f"{_plural(summary.num_key_frames, 'key frame')}, "
                 f"{_plural(summary.num_persons, 'person')} found, "
                 f"{len(spans)} with actions above the threshold."
                 + (
@@ -167,6 +181,15 @@ class VideoAnalysis:
                     else ""
                 ),
             )
+
+    def is_known(self, path: str | PathLike, *, every: float) -> bool:
+        """Whether :meth:`run` would not need the model.
+
+        Args:
+            path: the video.
+            every: seconds between key frames.
+        """
+        return self._detections.holds((str(path), every))
 
     def _check_room(self, path: Path, duration: float) -> None:
         """Refuse a job whose results would not fit, before it begins."""
