@@ -37,7 +37,7 @@ def serve(release_server, add_release, released_checkpoint):
 def test_the_demo_of_the_readme_runs_as_it_stands(serve, release_server):
     (words,) = [words for words in COMMANDS if words[1] == "demo"]
     serve(words[words.index("--model") + 1])
-    write_picture_video(Path("in.mp4"), [picture_with_blocks((48, 64))] * 8)
+    write_picture_video(Path("in.mp4"), picture_with_blocks(), num_frames=12)
     assert run_command("demo", words[2:]) == 0
     assert Path("out.mp4").stat().st_size > 500
     rows = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
