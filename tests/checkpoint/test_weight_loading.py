@@ -140,6 +140,41 @@ def test_detr_places_the_queries_of_d3_and_is_no_deformable_transformer(tmp_path
             _load(_model(architecture), tmp_path / "detr.pth", min_matched=0.0)
 
 
+@pytest.mark.parametrize("refine", [True, False])
+def test_deformable_detr_starts_d2(refine, tmp_path):
+    """Files of both kinds have a head for every layer; without refinement these are one."""
+    opts = ["MODEL.DEFORMABLE_TUBER.BOX_REFINE", refine]
+    weights = {"class_embed.0.weight": torch.zeros(91, 32), "input_proj.0.1.bias": torch.ones(32)}
+    for key, value in _model("DeformableTubeR", *opts, seed=3).state_dict().items():
+        if key.startswith("transformer."):
+            weights[key] = value
+        elif key.startswith("box_heads."):
+            name = key.replace("box_heads", "bbox_embed")
+            weights[name] = value
+            if refine:
+                weights[f"transformer.decoder.{name}"] = value
+            else:
+                weights[name.replace("embed.0", "embed.1")] = value
+    weights["query_embed.weight"] = torch.randn(300, 64)
+    torch.save({"model": weights}, tmp_path / "deformable.pth")
+    model = _model("DeformableTubeR", *opts)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    report = _load(model, tmp_path / "deformable.pth", min_matched=1.0)
+    own = model.state_dict()
+    rows = len(own["query_embed.weight"])
+    assert torch.equal(own["query_embed.weight"], weights["query_embed.weight"][:rows])
+    for key in (
+        "transformer.encoder.layers.0.self_attn.value_proj.weight",
+        "transformer.reference_points.weight",
+        "box_heads.0.layers.1.weight",
+    ):
+        assert torch.equal(own[key], weights[key.replace("box_heads", "bbox_embed")])
+        assert not torch.equal(own[key], before[key])
+    assert report.resized == {"query_embed.weight": ((300, 64), (rows, 64))}
+    for key in ("action_heads.0.weight", "backbone.stem.conv.weight"):
+        assert torch.equal(own[key], before[key])
+
+
 @pytest.mark.parametrize("architecture", ["TubeR", "DeformableTubeR", "SeqFormer", "SparseRCNN"])
 def test_a_detector_of_other_classes_starts_another(architecture, tmp_path):
     """All but the backbone and the classifiers, with other numbers of queries."""

@@ -1,11 +1,13 @@
 """What the writers of files say; tests/tools/test_export_model.py has the files themselves."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tubedet.export import FORMATS, ExportError
+from tubedet.export.file_formats import check_standard_operators
 
 
 def test_what_onnx_cannot_express_is_one_line_with_the_version(tmp_path, monkeypatch):
@@ -31,3 +33,19 @@ def test_a_full_disk_is_an_error_and_no_end_of_the_process():
     program = torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
     with pytest.raises(OSError, match="No space left on device"):
         FORMATS["torch_export"].write(program, Path("/dev/full"), {})
+
+
+def test_an_operator_that_onnx_does_not_define_is_named():
+    """Others than ONNX Runtime have no such operator."""
+
+    def graph(*operators):
+        nodes = [SimpleNamespace(domain=domain, op_type=name) for domain, name in operators]
+        return SimpleNamespace(all_nodes=lambda: nodes)
+
+    own = graph(("", "Conv"), ("ai.onnx", "Add"))
+    check_standard_operators(SimpleNamespace(graph=own, functions={}))
+    functions = {"f": graph(("com.microsoft", "QAttention"), ("", "Add"))}
+    with pytest.raises(
+        ExportError, match=r"does not define the operators com.microsoft.QAttention$"
+    ):
+        check_standard_operators(SimpleNamespace(graph=own, functions=functions))

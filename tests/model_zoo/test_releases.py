@@ -71,7 +71,7 @@ def test_the_releases_of_vits_and_class_queries():
     for name, figure in figures.items():
         assert releases[name].published == f"frame-mAP@0.5 {figure}"
     by_hand = [release for release in releases.values() if release.by_hand]
-    assert len(by_hand) == 8 + 2 + 2 + 5 + 3
+    assert len(by_hand) == 8 + 2 + 2 + 5 + 3 + 2
     licences = {
         "naver-ai/class-query-vad": "CC-BY-NC-4.0",
         "MCG-NJU/VideoMAE": "CC-BY-NC-4.0",
@@ -82,6 +82,7 @@ def test_the_releases_of_vits_and_class_queries():
         "amazon-science/tubelet-transformer": "Apache-2.0",
         "facebookresearch/VMZ": "Apache-2.0",
         "facebookresearch/detr": "Apache-2.0",
+        "fundamentalvision/Deformable-DETR": "Apache-2.0",
     }
     for release in releases.values():
         assert release.licence == licences[release.source.removeprefix("https://github.com/")]
@@ -105,6 +106,32 @@ def test_class_query_detectors_have_configs(name, config, num_actions):
     assert (cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.NUM_ACTIONS) == (
         "ClassQueryDetector",
         num_actions,
+    )
+
+
+def test_every_other_release_names_a_config_and_the_changes_it_needs():
+    others = [release for release in released_models() if release.config is None]
+    assert len(others) == 20
+    for release in others:
+        keys = {part: key for key, part in WEIGHT_KEYS.items()}
+        opts = [*release.opts, keys[release.part], release.name]
+        cfg = load_config(get_config_file(release.used_with), opts)
+        if "vit" in release.name.lower() or "_ptk710" in release.name:
+            size = re.search(r"ViT([SBLH])|vit_([sb])|^([bl])16", release.name)
+            assert cfg.MODEL.VIT.SIZE == next(filter(None, size.groups())).upper()
+            assert cfg.MODEL.VIT.TUBELET == (1 if "_ptk710" in release.name else 2)
+        elif release.name.startswith("irCSN"):
+            assert f"_{cfg.MODEL.CSN.DEPTH}_" in release.name
+    assert find_release("l16_ptk710_ftk710_ftava_f8_res224").opts[-2:] == (
+        "INPUT.CLIP.FRAME_SHIFT",
+        3,
+    )
+    refine = find_release("deformable_detr_r50_refine")
+    assert load_config(get_config_file(refine.used_with)).MODEL.DEFORMABLE_TUBER.BOX_REFINE
+    assert find_release("deformable_detr_r50").opts == ("MODEL.DEFORMABLE_TUBER.BOX_REFINE", False)
+    assert (refine.published, refine.url.split("/")[-2]) == (
+        "box AP 46.2",
+        "1JYKyRYzUH7uo9eVfDaVCiaIGZb5YTCuI",
     )
 
 

@@ -22,6 +22,7 @@ from .arguments import apply_model_argument, key_value_pairs
 COMMANDS = {
     "train": ("train", "train or evaluate a config"),
     "evaluate": ("evaluate", "compute the figures of files of predictions, and compare them"),
+    "models": ("models", "list released weights by name"),
     "demo": ("demo", "detect actions in videos, follow the persons and draw them"),
     "predict": ("predict", "detect actions in many videos, in several processes"),
     "build-memory": ("build_memory", "write what a model sees in data sets, for long-term context"),

@@ -8,7 +8,9 @@ import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +22,8 @@ from .export_errors import ExportError, first_line, root_cause
 RECORD = "tubedet.json"
 # The first one with grid_sample, group norm and layer norm in today's form.
 OPSET = 20
+# The domain of ONNX's own operators has two names.
+_STANDARD = ("", "ai.onnx")
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -88,8 +92,23 @@ def _write_onnx(program: ExportedProgram, path: Path, record: dict) -> None:
             f"{first_line(root_cause(error))}"
         ) from error
     assert exported is not None  # as it was not asked to write the file
+    check_standard_operators(exported.model)
     exported.model.metadata_props[RECORD] = json.dumps(record)
     exported.save(path)
+
+
+def check_standard_operators(model: Any) -> None:
+    """Raise :class:`ExportError` if a graph has an operator that ONNX itself does not define.
+
+    TensorRT, OpenVINO and others than ONNX Runtime read operators of the standard domain alone.
+
+    Args:
+        model: of ``onnx_ir``.
+    """
+    nodes = chain(model.graph.all_nodes(), *(f.all_nodes() for f in model.functions.values()))
+    others = {f"{node.domain}.{node.op_type}" for node in nodes if node.domain not in _STANDARD}
+    if others:
+        raise ExportError(f"ONNX does not define the operators {', '.join(sorted(others))}")
 
 
 def _open_onnx(path: Path) -> Callable[..., list[torch.Tensor]]:

@@ -1,7 +1,7 @@
 """Configs and released weights by name."""
 
 from .configs import config_names, get_config_file
-from .fetching import fetch_release, fetch_url, local_weights
+from .fetching import fetch_release, fetch_url, fetched_file, local_weights
 from .releases import ReleasedModel, check_weights_name, find_release, released_models
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "config_names",
     "fetch_release",
     "fetch_url",
+    "fetched_file",
     "find_release",
     "get_config_file",
     "local_weights",

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from http.client import HTTPException
+from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlparse
 from urllib.request import Request, urlopen
@@ -135,6 +136,16 @@ def fetch_release(release: ReleasedModel, *, key: str = "MODEL.WEIGHTS") -> str:
         terms = f"licence {release.licence}, see {release.source}"
         print(f"{release.name}: trained on {release.data}; {terms}", file=sys.stderr)
     return path
+
+
+def fetched_file(release: ReleasedModel) -> Path | None:
+    """Return the file of a release if it is in the cache already; nothing is fetched.
+
+    Args:
+        release: whose file is looked for.
+    """
+    path = Path(_cached_path(release))
+    return path if path.is_file() else None
 
 
 def _cached_path(release: ReleasedModel) -> str:

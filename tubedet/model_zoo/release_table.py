@@ -17,10 +17,13 @@ class ReleasedModel:
         data: what it was trained on.
         licence: what the publishing repository says; "unstated" where it says nothing.
         source: address of that repository.
-        config: of a detector, a name for :func:`tubedet.model_zoo.get_config_file`; None: it needs
-            one of one's own.
+        config: of a detector, a name for :func:`tubedet.model_zoo.get_config_file`; None: there is
+            none that fits as it stands.
+        used_with: of other weights, a config that they start or fit after the changes of ``opts``.
+        opts: keys and values that ``used_with`` needs besides the name of the weights.
         published: figure that its authors report.
         num_bytes: size of the file, if known.
+        stated_mib: size that its authors state, rounded to MiB.
         by_hand: the file is behind a page that only a browser gets through.
     """
 
@@ -34,6 +37,9 @@ class ReleasedModel:
     published: str | None = None
     num_bytes: int | None = None
     by_hand: bool = False
+    used_with: str | None = None
+    opts: tuple[str | int, ...] = ()
+    stated_mib: int | None = None
 
 
 _TUBER = "https://github.com/amazon-science/tubelet-transformer"
@@ -53,7 +59,7 @@ def _tuber(name: str, folder: str, published: str) -> ReleasedModel:
     )
 
 
-def _csn(name: str) -> ReleasedModel:
+def _csn(name: str, depth: int) -> ReleasedModel:
     return ReleasedModel(
         name=name,
         url=f"{_TUBER_FILES}{name}.mat",
@@ -61,6 +67,7 @@ def _csn(name: str) -> ReleasedModel:
         data="IG-65M, then Kinetics-400",
         licence="Apache-2.0",
         source="https://github.com/facebookresearch/VMZ",
+        used_with=f"AVA/TubeR_CSN{depth}_AVA21.yaml",
     )
 
 
@@ -70,11 +77,22 @@ _VIDEOMAE_V2 = "https://github.com/OpenGVLab/VideoMAEv2"
 _UMT = "https://github.com/OpenGVLab/unmasked_teacher"
 _STMIXER = "https://github.com/MCG-NJU/STMixer"
 _CLASS_QUERY = "https://github.com/naver-ai/class-query-vad"
+_DEFORMABLE = "https://github.com/fundamentalvision/Deformable-DETR"
 _K710 = "Kinetics-710"
+_VIT = "AVA/TubeR_ViTB_AVA22.yaml"
+_GIVEN_BOXES = "AVA/RoI_ViTB_AVA22.yaml"
+# UMT has tubelets of one frame, and its detectors saw 8 frames that miss the key frame.
+_UMT_OPTS = ("MODEL.VIT.TUBELET", 1)
+_UMT_CLIP = ("INPUT.CLIP.NUM_FRAMES", 8, "INPUT.CLIP.FRAME_STRIDE", 8, "INPUT.CLIP.FRAME_SHIFT", 3)
 
 
 def _on_drive(file_id: str) -> str:
     return f"https://drive.google.com/file/d/{file_id}/view"
+
+
+def _vit_size(letter: str) -> tuple[str, ...]:
+    """Return what the configs of a ViT-B need for another size."""
+    return () if letter == "B" else ("MODEL.VIT.SIZE", letter)
 
 
 def _videomae(name: str, file_id: str, published: str | None = None) -> ReleasedModel:
@@ -87,6 +105,8 @@ def _videomae(name: str, file_id: str, published: str | None = None) -> Released
         source=_VIDEOMAE,
         published=published,
         by_hand=True,
+        used_with=_VIT,
+        opts=_vit_size(name.split("_")[1][-1]),
     )
 
 
@@ -103,6 +123,8 @@ def _videomae_on_ava(
         config=config,
         published=f"frame-mAP@0.5 {published} of given boxes",
         by_hand=True,
+        used_with=None if config else _GIVEN_BOXES,
+        opts=() if config else _vit_size(name.split("_")[1][-1]),
     )
 
 
@@ -116,6 +138,8 @@ def _distilled(size: str, published: str) -> ReleasedModel:
         licence="MIT",
         source=_VIDEOMAE_V2,
         published=published,
+        used_with=_VIT,
+        opts=_vit_size(size.upper()),
     )
 
 
@@ -129,6 +153,8 @@ def _umt(name: str, published: str, *, part: str = "backbone") -> ReleasedModel:
         licence="MIT",
         source=_UMT,
         published=published,
+        used_with=_VIT if part == "backbone" else _GIVEN_BOXES,
+        opts=(*_UMT_OPTS, *_vit_size(name[0].upper()), *(_UMT_CLIP if part == "model" else ())),
     )
 
 
@@ -160,7 +186,7 @@ def _class_query(name: str, file_id: str, config: str, published: str) -> Releas
     )
 
 
-def _class_query_start(name: str, file_id: str, data: str) -> ReleasedModel:
+def _class_query_start(name: str, file_id: str, data: str, config: str) -> ReleasedModel:
     return ReleasedModel(
         name=name,
         url=_on_drive(file_id),
@@ -169,6 +195,24 @@ def _class_query_start(name: str, file_id: str, data: str) -> ReleasedModel:
         licence="CC-BY-NC-4.0",
         source=_CLASS_QUERY,
         by_hand=True,
+        used_with=f"{config}.yaml",
+    )
+
+
+def _deformable_detr(
+    name: str, file_id: str, published: str, opts: tuple[str | int, ...] = ()
+) -> ReleasedModel:
+    return ReleasedModel(
+        name=name,
+        url=_on_drive(file_id),
+        part="transformer",
+        data="COCO",
+        licence="Apache-2.0",
+        source=_DEFORMABLE,
+        published=f"box AP {published}",
+        by_hand=True,
+        used_with="AVA/D2_TubeR_CSN50_AVA21.yaml",
+        opts=opts,
     )
 
 
@@ -177,8 +221,8 @@ RELEASES = (
     _tuber("TubeR_CSN152_AVA21", "AVA", "frame-mAP@0.5 29.7"),
     _tuber("TubeR_CSN152_AVA22", "AVA", "frame-mAP@0.5 31.1"),
     _tuber("TubeR_CSN152_JHMDB", "JHMDB", "video-mAP@0.2 87.4, video-mAP@0.5 82.3"),
-    _csn("irCSN_50_ft_kinetics_from_ig65m_f233743920"),
-    _csn("irCSN_152_ft_kinetics_from_ig65m_f126851907"),
+    _csn("irCSN_50_ft_kinetics_from_ig65m_f233743920", 50),
+    _csn("irCSN_152_ft_kinetics_from_ig65m_f126851907", 152),
     ReleasedModel(
         name="detr-r50-e632da11",
         url="https://dl.fbaipublicfiles.com/detr/detr-r50-e632da11.pth",
@@ -186,7 +230,17 @@ RELEASES = (
         data="COCO",
         licence="Apache-2.0",
         source="https://github.com/facebookresearch/detr",
+        published="box AP 42.0",
+        used_with="AVA/TubeR_CSN50_AVA21.yaml",
+        stated_mib=159,
     ),
+    _deformable_detr(
+        "deformable_detr_r50",
+        "1nDWZWHuRwtwGden77NLM9JoWe-YisJnA",
+        "44.5",
+        ("MODEL.DEFORMABLE_TUBER.BOX_REFINE", False),
+    ),
+    _deformable_detr("deformable_detr_r50_refine", "1JYKyRYzUH7uo9eVfDaVCiaIGZb5YTCuI", "46.2"),
     _distilled("s", "Kinetics-400 top-1 83.7"),
     _distilled("b", "Kinetics-400 top-1 86.6"),
     _umt("b16_ptk710_ftk710_f8_res224", "Kinetics-710 top-1 81.9"),
@@ -241,8 +295,21 @@ RELEASES = (
         "frame-mAP@0.5 85.9, video-mAP@0.5 61.7",
     ),
     _class_query_start(
-        "ClassQuery_start_AVA22", "1whAFMjl1EMe05iXzsYLrW5QBuijsNLc-", "AVA v2.2, with a CSN-50"
+        "ClassQuery_start_AVA22",
+        "1whAFMjl1EMe05iXzsYLrW5QBuijsNLc-",
+        "AVA v2.2, with a CSN-50",
+        "AVA/ClassQuery_CSN152_AVA22",
     ),
-    _class_query_start("ClassQuery_start_UCF24", "1n45GStSoGMpBPZjJdGUlN1sfyZvEMbfb", "UCF101-24"),
-    _class_query_start("ClassQuery_start_JHMDB", "1SILHgfZdh81YRm3g5BsIvHgAmy5H3api", "JHMDB-21"),
+    _class_query_start(
+        "ClassQuery_start_UCF24",
+        "1n45GStSoGMpBPZjJdGUlN1sfyZvEMbfb",
+        "UCF101-24",
+        "UCF101-24/ClassQuery_ViTB_UCF24",
+    ),
+    _class_query_start(
+        "ClassQuery_start_JHMDB",
+        "1SILHgfZdh81YRm3g5BsIvHgAmy5H3api",
+        "JHMDB-21",
+        "JHMDB/ClassQuery_ViTB_JHMDB",
+    ),
 )
