@@ -43,7 +43,7 @@ def test_what_is_no_config_is_named(content, message, tmp_path, monkeypatch):
         ("SOLVER.BASELR", 0.1, "there is no key SOLVER.BASELR; did you mean SOLVER.BASE_LR?"),
         ("SLOVER.BASE_LR", 0.1, "did you mean SOLVER.BASE_LR?"),
         ("solver.base_lr", 0.1, "did you mean SOLVER.BASE_LR?"),
-        ("MODEL.NUM_QUERIES", 5, "did you mean MODEL.TUBER.NUM_QUERIES or MODEL.STMIXER.NUM_QUERI"),
+        ("MODEL.NUM_QUERIES", 5, "did you mean MODEL.TUBER.NUM_QUERIES or MODEL.MEMORY.NUM_QUERIE"),
         ("SOLVER.MAX_ITER", "abc", "abc is no int for config key: SOLVER.MAX_ITER; a possible v"),
         (
             "INPUT.MIN_SIZE_TRAIN",

@@ -12,7 +12,16 @@ from tubedet.engine.optimizer import build_optimizer
 
 TOY = "configs/quick_schedules/TubeR_ViT_toy.yaml"
 # VideoMAE-Action-Detection's rules on a small scale: 2 + 4 layers of a ViT of 4 blocks.
-RECIPE = ["SOLVER.LAYER_DECAY", 0.5, "SOLVER.WEIGHT_DECAY", 0.05, "MODEL.VIT.DROP_PATH", 0.2]
+RECIPE = [
+    "SOLVER.LR_FACTORS",
+    [],
+    "SOLVER.LAYER_DECAY",
+    0.5,
+    "SOLVER.WEIGHT_DECAY",
+    0.05,
+    "MODEL.VIT.DROP_PATH",
+    0.2,
+]
 RECIPE += ["SOLVER.LR_SCHEDULER_NAME", "FullWarmupCosineLR", "SOLVER.WARMUP_FACTOR", 0.0]
 RECIPE += ["SOLVER.BASE_LR", 0.001, "SOLVER.BASE_LR_END", 1e-6, "SOLVER.WARMUP_ITERS", 2]
 RECIPE += ["INPUT.CLIP.FRAME_SHIFT", 1, "INPUT.CLIP.CROP_SHAPE", "square"]

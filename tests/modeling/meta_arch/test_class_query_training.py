@@ -116,13 +116,10 @@ def _losses(model, clip_input, targets):
 
 def test_of_tubes_the_key_frame_is_reported(tube_input):
     model = _model(*TUBES).eval()
-    seen = []
-    predict = model.predict
-    model.predict = lambda *args, **kwargs: seen.append(predict(*args, **kwargs)) or seen[-1]
     with torch.no_grad():
         model.refpoint_embed.weight.normal_()
         (result,) = model([tube_input])
-    layer = seen[0][-1]
+        layer = model.predict(model.batch([tube_input]))[-1]
     assert layer.boxes.shape == (1, NUM_FRAMES, 4, 4)
     centre = result["instances"].pred_boxes.get_centers() / 48
     torch.testing.assert_close(centre, layer.boxes[0, NUM_FRAMES // 2, :, :2])

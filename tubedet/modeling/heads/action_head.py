@@ -1,6 +1,7 @@
 """TubeR's action head: queries look at the whole clip before they are classified."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -81,24 +82,30 @@ class ContextActionHead(nn.Module):
             set_prior(self.fc, action_prior)
 
     def forward(
-        self, queries: torch.Tensor, features: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
+        self,
+        queries: torch.Tensor,
+        features: torch.Tensor,
+        mask: torch.Tensor,
+        *,
+        details: bool = False,
+        with_attention: bool = False,
+    ) -> Any:
         """Compute the action logits of one or more decoder layers.
 
         Args:
             queries: (L, B, Q, C).
             features: backbone map (B, C', T, H, W).
             mask: bool (B, H, W), True on padded cells.
+            details: return what the logits are made of, too.
+            with_attention: with the attention, see :meth:`gather`.
 
         Returns:
-            logits (L, B, Q, num_outputs).
+            logits (L, B, Q, num_outputs); with ``details`` a tuple of them and the two results of
+            :meth:`gather`.
         """
-        gathered, _ = self.gather(queries, features, mask)
-        return self.classify(gathered)
-
-    def classify(self, gathered: torch.Tensor) -> torch.Tensor:
-        """Return the action logits (..., num_outputs) of what was gathered, (..., C)."""
-        return self.fc(self.dropout(gathered))
+        gathered, attention = self.gather(queries, features, mask, with_attention)
+        logits = self.fc(self.dropout(gathered))
+        return (logits, gathered, attention) if details else logits
 
     def gather(
         self,

@@ -7,6 +7,7 @@ OpenGVLab/unmasked_teacher), of PySlowFast (``ResNetRoIHead``) or of mmaction2 (
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -92,26 +93,24 @@ class RoIActionHead(nn.Module):
         """(B, C, T, H, W) -> (B, C, H, W) for every map; maps without time stay as they are."""
         return [x if x.dim() == 4 else self.time_pool(x).squeeze(2) for x in maps]
 
-    def forward(self, maps: Sequence[torch.Tensor], regions: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, maps: Sequence[torch.Tensor], regions: torch.Tensor, *, details: bool = False
+    ) -> Any:
         """Classify.
 
         Args:
             maps: of :meth:`pool_time`.
             regions: (n, 5), the index of the clip and XYXY in pixels of the clip; at least
                 float32, because half precision does not know all pixels.
+            details: return what the logits are made of, too.
 
         Returns:
-            logits (n, A).
+            logits (n, A); with ``details`` a tuple of them and features (n, D), what is within the
+            boxes.
         """
-        return self.classify(self.features(maps, regions))
-
-    def features(self, maps: Sequence[torch.Tensor], regions: torch.Tensor) -> torch.Tensor:
-        """Return what is within boxes, (n, D); arguments as of the head."""
-        return torch.cat([x.amax((2, 3)) for x in self.align(maps, regions)], 1)
-
-    def classify(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the logits (n, A) of features (n, D)."""
-        return self.fc(self.dropout(features))[:, self.first_column :]
+        features = torch.cat([x.amax((2, 3)) for x in self.align(maps, regions)], 1)
+        logits = self.fc(self.dropout(features))[:, self.first_column :]
+        return (logits, features) if details else logits
 
     def align(self, maps: Sequence[torch.Tensor], regions: torch.Tensor) -> list[torch.Tensor]:
         """Return the bins (n, C, P, P) of all boxes in each map; arguments as of the head."""

@@ -232,10 +232,10 @@ class DeformableTubeR(ContextDetector):
         action_logits: Iterable[torch.Tensor | None] = [None] * len(queries)
         action_features, attention = queries, None
         if self.action_head is not None:
-            action_features, attention = self.action_head.gather(
-                queries, maps[-1], masks[len(maps) - 1], with_attention
+            mask = masks[len(maps) - 1]
+            action_logits, action_features, attention = self.action_head(
+                queries, maps[-1], mask, details=True, with_attention=with_attention
             )
-            action_logits = self.action_head.classify(action_features)
         elif self.action_heads is not None:
             heads = heads_of_layers(self.action_heads, self.dec_layers)[wanted]
             action_logits = [head(x) for head, x in zip(heads, queries)]

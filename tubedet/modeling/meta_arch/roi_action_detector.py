@@ -199,8 +199,8 @@ class RoIActionDetector(ClipModel):
             )
             results.append(_given(proposals[kept], boxes, size, stored))
             regions.append(region)
-        features = self.box_features(clips, regions)
-        logits = at_least_float32(self.action_head.classify(features))
+        logits, features = self._classify(clips, regions)
+        logits = at_least_float32(logits)
         rows = [len(region) for region in regions]
         observations = []
         for instances, own_logits, own in zip(results, logits.split(rows), features.split(rows)):
@@ -240,16 +240,18 @@ class RoIActionDetector(ClipModel):
         Returns:
             logits (n + n' + ..., A), in this order.
         """
-        return self.action_head.classify(self.box_features(clips, regions))
+        return self._classify(clips, regions)[0]
 
-    def box_features(self, clips: ClipBatch, regions: list[torch.Tensor]) -> torch.Tensor:
-        """Return what is within regions, (n + n' + ..., D); arguments as of the logits."""
+    def _classify(
+        self, clips: ClipBatch, regions: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logits and features of regions."""
         maps = self.computed(self.feature_maps, clips)
         rows = [
             torch.cat((boxes.new_full((len(boxes), 1), index), boxes), 1)
             for index, boxes in enumerate(regions)
         ]
-        return self.action_head.features(maps, to_device(torch.cat(rows), self.device))
+        return self.action_head(maps, to_device(torch.cat(rows), self.device), details=True)
 
     def feature_maps(self, clips: ClipBatch) -> list[torch.Tensor]:
         """Return the maps that boxes are aligned to, (B, C, H', W') each, pooled in time."""
@@ -268,8 +270,7 @@ class RoIActionDetector(ClipModel):
             chosen.append(self.boxes.for_training(boxes, actions, given, scores, size))
         regions, labels = zip(*chosen)
         with self.without_gradients():
-            features = self.box_features(clips, list(regions))
-            logits = self.action_head.classify(features)
+            logits, features = self._classify(clips, list(regions))
         if self.memory_reader is not None:
             rows = [len(region) for region in regions]
             pairs = zip(features.split(rows), batched_inputs)

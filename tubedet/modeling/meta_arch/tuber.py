@@ -195,8 +195,9 @@ class TubeR(ContextDetector):
         action_logits: Iterable[torch.Tensor | None] = [None] * len(queries)
         gathered, attention = queries, None
         if self.action_head is not None:
-            gathered, attention = self.action_head.gather(queries, features, mask, with_attention)
-            action_logits = self.action_head.classify(gathered)
+            action_logits, gathered, attention = self.action_head(
+                queries, features, mask, details=True, with_attention=with_attention
+            )
         person_logits: Iterable[torch.Tensor | None] = [None] * len(queries)
         if self.person_head is not None and self.exclusive:
             person_logits = [self.person_head(features.mean((2, 3, 4)))] * len(queries)
