@@ -15,7 +15,7 @@ TOKEN = "0123456789abcdef"
 JOIN = "/gradio_api/queue/join"
 NO_JOB = "This is no request of the page's form"
 FILE = {"path": "/served/x/a.mp4", "meta": {"_type": "gradio.FileData"}}
-JOB = {"data": [FILE, 0.5, 1.0], "fn_index": 0, "session_hash": "s1"}
+JOB = {"data": [FILE, 0.5, 1.0, 1.0], "fn_index": 0, "session_hash": "s1"}
 
 
 def ask(rules, method="GET", path="/", headers=(), query="", bodies=None, guard=None):
