@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -100,3 +103,32 @@ def _commands(document: str, line: int, text: str) -> Iterator[Command]:
 
 def _name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
+
+
+def run_page(page: Path, folder: Path, last_line: str, **environment: str) -> str:
+    """Run the Python code of a page in another process, and return the last line that it prints.
+
+    Args:
+        page: the page; its blocks are run in order.
+        folder: where it runs; gets a link to ``configs``.
+        last_line: code behind that of the page.
+        **environment: further variables.
+    """
+    (folder / "configs").symlink_to(ROOT / "configs")
+    # Lines keep their numbers, so that a failure names the one of the page.
+    lines = [""] * len(page.read_text(encoding="utf-8").splitlines())
+    for block in blocks(page):
+        if block.language == "python":
+            code = block.text.splitlines()
+            lines[block.line - 1 : block.line - 1 + len(code)] = code
+    script = folder / "code_of_the_page.py"
+    script.write_text("\n".join([*lines, last_line]))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", script],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]

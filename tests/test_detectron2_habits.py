@@ -1,9 +1,6 @@
 """What detectron2 has taught people to do: it works, or a line says what to do instead."""
 
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +10,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_model
 from detectron2.solver import build_optimizer
 from detectron2.utils.analysis import FlopCountAnalysis
-from documented_commands import ROOT, blocks
+from documented_commands import ROOT, run_page
 from fvcore.nn import FlopCountAnalysis as PlainFlopCountAnalysis
 from small_detectors import ARCHITECTURES, small_batch, small_config, small_detector
 from torch import nn
@@ -122,25 +119,9 @@ def test_operations_are_counted():
 
 
 def test_the_examples_of_the_page_run(toy_datasets, tmp_path):
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    lines = [""] * len(PAGE.read_text(encoding="utf-8").splitlines())
-    for block in blocks(PAGE):
-        if block.language == "python":  # lines keep their numbers
-            code = block.text.splitlines()
-            lines[block.line - 1 : block.line - 1 + len(code)] = code
-    script = tmp_path / "habits.py"
-    script.write_text("\n".join([*lines, "print('figures', sorted(figures))"]))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    environment["DETECTRON2_DATASETS"] = str(toy_datasets)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", script],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "figures ['frame_ap']"
+    last_line = "print('figures', sorted(figures))"
+    printed = run_page(PAGE, tmp_path, last_line, DETECTRON2_DATASETS=str(toy_datasets))
+    assert printed == "figures ['frame_ap']"
     assert torch.load(tmp_path / "plain.pth")["scheduler"]["last_epoch"] == 2
 
 

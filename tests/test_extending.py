@@ -1,11 +1,8 @@
 """What docs/extending.md shows is run, block by block, as a reader would."""
 
-import os
 import re
-import subprocess
-import sys
 
-from documented_commands import ROOT, blocks
+from documented_commands import ROOT, blocks, run_page
 
 PAGE = ROOT / "docs" / "extending.md"
 BLOCKS = [block for block in blocks(PAGE) if block.language == "python"]
@@ -26,24 +23,8 @@ def test_every_kind_of_extension_has_an_example_that_asserts_numbers():
 
 
 def test_the_blocks_run_in_order(tmp_path):
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    script = tmp_path / "extending.py"
-    # Lines keep their numbers, so that a failure names the one of the page.
-    lines = [""] * len(PAGE.read_text(encoding="utf-8").splitlines())
-    for block in BLOCKS:
-        code = block.text.splitlines()
-        lines[block.line - 1 : block.line - 1 + len(code)] = code
-    script.write_text("\n".join([*lines, "print('recall', figures['persons']['recall'])"]))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", script],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "recall 100.0"
+    last_line = "print('recall', figures['persons']['recall'])"
+    assert run_page(PAGE, tmp_path, last_line) == "recall 100.0"
     assert (tmp_path / "gestures/output/model_final.pth").is_file()
     rows = (tmp_path / "gestures/train.csv").read_text().splitlines()
     assert len(rows) == 20 and rows[0] == "lobby,21,8,10,28,40,1,1"

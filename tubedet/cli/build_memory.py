@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,7 +24,6 @@ from tubedet.engine import check_started_once, load_config
 from tubedet.engine.config_checks import check_model_config
 from tubedet.errors import UserError
 from tubedet.inference.many_videos import MEMORY, VideoDetection
-from tubedet.inference.result_folder import run_with_settings
 from tubedet.inference.video_jobs import VideoJob
 
 from .arguments import (
@@ -36,8 +34,7 @@ from .arguments import (
     positive_int,
 )
 from .person_box_arguments import add_person_box_arguments, person_box_options
-from .predict import predict
-from .running import INTERRUPTED
+from .predict import detect_or_go_on
 
 # Seconds between key frames: one vector a person and second.
 EVERY = 1.0
@@ -104,12 +101,7 @@ def main(options: argparse.Namespace) -> int:
         max_minutes=options.max_minutes,
         person_boxes=person_box_options(options, len(jobs)),
     )
-    try:
-        with run_with_settings(detection.output, detection.settings(), alone=False):
-            return predict(jobs, detection, options)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return INTERRUPTED
+    return detect_or_go_on(jobs, detection, options)
 
 
 def without_reader(cfg: CfgNode) -> CfgNode:

@@ -164,7 +164,30 @@ def main(options: argparse.Namespace) -> int:
         person_boxes=person_box_options(options, len(jobs)),
         drawing=drawing_options(options),
     )
-    alone = options.engine == "ray"
+    return detect_or_go_on(jobs, detection, options, alone=options.engine == "ray")
+
+
+def detect_or_go_on(
+    jobs: list[VideoJob],
+    detection: VideoDetection,
+    options: argparse.Namespace,
+    *,
+    alone: bool = False,
+) -> int:
+    """Do what an earlier run with the same settings has not done.
+
+    Args:
+        jobs: the videos.
+        detection: what is to be done with each.
+        options: of the command: ``output``, ``engine``, ``address``, ``num_gpus`` and ``opts``.
+        alone: let no other run join this one.
+
+    Returns:
+        exit status: 1 if some video failed, 130 if stopped.
+
+    Raises:
+        UserError: see :func:`.run_with_settings` and :func:`predict`.
+    """
     try:
         with run_with_settings(detection.output, detection.settings(), alone=alone):
             return predict(jobs, detection, options)
