@@ -74,7 +74,7 @@ class PlainAttention(nn.Module):
     ) -> torch.Tensor:
         """Return the weights (B, N, M) with which :meth:`attend` reads, mean over the heads."""
         q, k = self._by_head(query), self._by_head(key)
-        scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         if key_padding_mask is not None:
             scores = scores.masked_fill(key_padding_mask[:, None, None, :], -torch.inf)
         return at_least_float32(scores).softmax(-1).mean(1)
@@ -174,7 +174,8 @@ def _attend_biased(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor, dropout: nn.Module
 ) -> torch.Tensor:
     """Attend (B, heads, N, D) by plain products: fused kernels give a bias no gradient."""
-    scores = at_least_float32(q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5 + bias
+    # Scaled first: float16 could not hold the products otherwise.
+    scores = at_least_float32((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)) + bias
     return dropout(scores.softmax(-1)).to(v.dtype) @ v
 
 

@@ -92,3 +92,18 @@ def test_padded_cells_are_not_read(repeat):
     torch.testing.assert_close(after, before)
     memory.maps[0, :, 9:] += torch.randn(16)
     assert (layer(content, memory, query_pos, sine)[1] - before)[0].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_float16_holds_the_scores_of_strong_queries(is_first):
+    """Products of 190,000 are scaled to 34,000; float16 ends at 65,504."""
+    memory, content, query_pos, sine = *_inputs(), torch.randn(2, 5, 16)
+    layer = _layer(dim=16, num_heads=1, feedforward_dim=16, is_first=is_first).eval()
+    weight = 140 * torch.eye(16)
+    for projection in (layer.ca_qpos_sine_proj, layer.ca_kpos_proj):
+        projection.weight.data = weight.clone()
+    scores = (sine @ weight) @ (memory.pos @ weight).transpose(-2, -1)
+    assert 7e4 < scores.abs().max() < 3e5
+    with torch.no_grad(), torch.autocast("cpu", torch.float16):
+        found = layer(content, memory, query_pos, sine)
+    assert all(torch.isfinite(x).all() for x in found)

@@ -115,6 +115,9 @@ class LocalizingLayer(FeedForward):
     def _attend_memory(self, content, own, memory, query_pos, sine):
         """Attend with queries in the channels of the memory, which is not projected at all."""
         query, position = self._queries(content, query_pos, sine)
+        # Scaled before the products, which float16 could not hold otherwise.
+        scale = (2 * query.shape[-1]) ** -0.5
+        query, position = query * scale, position * scale
         place = self._by_head(self.ca_kpos_proj(memory.pos))  # (N, S, heads, D)
         by_place = position if self.ca_qpos_proj is None else position + query
         weight = self._by_head(self.ca_kcontent_proj.weight.t())
@@ -123,8 +126,7 @@ class LocalizingLayer(FeedForward):
         scores = asked @ own.transpose(-2, -1)  # (N, Q, heads, S)
         scores = scores + torch.einsum("nqhd,nshd->nqhs", by_place, place)
         scores = scores + (query * self._by_head(bias)).sum(-1, keepdim=True)
-        scores = at_least_float32(scores) * (2 * query.shape[-1]) ** -0.5
-        scores = scores.masked_fill(memory.mask[:, None, None], -torch.inf)
+        scores = at_least_float32(scores).masked_fill(memory.mask[:, None, None], -torch.inf)
         weights = self.cross_attn.dropout(scores.softmax(-1)).to(own.dtype)
         read = weights @ own  # (N, Q, heads, C)
         weight, bias = self.ca_v_proj.weight, as_autocast(self.ca_v_proj.bias)
