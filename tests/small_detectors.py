@@ -32,6 +32,12 @@ ARCHITECTURES = {
     "RoI": ("RoI_toy", []),
     "STMixer": ("STMixer_toy", STMIXER),
 }
+WITHOUT_DROPOUT = ["MODEL.SPARSE_RCNN.DROPOUT", 0.0, "MODEL.TUBER.ACTION_DROPOUT", 0.0]
+for _node in ("TUBER", "DEFORMABLE_TUBER", "SEQFORMER", "CLASS_QUERY"):
+    WITHOUT_DROPOUT += [f"MODEL.{_node}.DROPOUT", 0.0]
+# Nor other random numbers.
+WITHOUT_DROPOUT += ["MODEL.ROI_ACTION.JITTER_OUTWARD", (0.0, 0.0)]
+WITHOUT_DROPOUT += ["MODEL.ROI_ACTION.JITTER_INWARD", (0.0, 0.0)]
 # Those that find persons themselves; the others are given boxes.
 QUERY_DETECTORS = [name for name in ARCHITECTURES if name != "RoI"]
 # On a video ViT and its pyramid.
@@ -116,3 +122,9 @@ def small_batch(cfg, num_clips=2, *, with_persons=True):
         for clip in batch:
             clip["instances"] = clip["instances"][:0]
     return batch
+
+
+def relative_difference(found, expected):
+    """Norm of the difference, as a part of that of what is expected."""
+    difference = (found.cpu().double() - expected.double()).norm()
+    return (difference / expected.double().norm().clamp(min=1e-12)).item()

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from detectron2.utils import comm
+from torch.nn.parallel import DistributedDataParallel
 
+from tubedet.engine.step_trainer import distributed_model
 from tubedet.layers import without_tf32
 
 # Without a GPU, "make test" skips them; --gpu-device cpu shows that they do what they should.
@@ -49,3 +51,17 @@ def process_group(device, tmp_path, monkeypatch):
     monkeypatch.setattr(comm, "_LOCAL_PROCESS_GROUP", torch.distributed.new_group([0]))
     yield
     torch.distributed.destroy_process_group()
+
+
+@pytest.fixture
+def exchanging(process_group, monkeypatch):
+    """Function: model -> the model as one of several processes has it."""
+
+    def wrapped(model):
+        with monkeypatch.context() as context:
+            context.setattr(comm, "get_world_size", lambda: 2)
+            model = distributed_model(model)
+        assert isinstance(model, DistributedDataParallel)
+        return model
+
+    return wrapped

@@ -8,24 +8,21 @@ import copy
 
 import pytest
 import torch
-from small_detectors import ARCHITECTURES, small_batch, small_config, small_detector
+from small_detectors import (
+    ARCHITECTURES,
+    WITHOUT_DROPOUT,
+    relative_difference,
+    small_batch,
+    small_config,
+    small_detector,
+)
 
 from tubedet.engine import Trainer
 
 pytestmark = pytest.mark.gpu
 
-WITHOUT_DROPOUT = ["MODEL.SPARSE_RCNN.DROPOUT", 0.0, "MODEL.TUBER.ACTION_DROPOUT", 0.0]
-for _node in ("TUBER", "DEFORMABLE_TUBER", "SEQFORMER", "CLASS_QUERY"):
-    WITHOUT_DROPOUT += [f"MODEL.{_node}.DROPOUT", 0.0]
-# Nor other random numbers.
-WITHOUT_DROPOUT += ["MODEL.ROI_ACTION.JITTER_OUTWARD", (0.0, 0.0)]
-WITHOUT_DROPOUT += ["MODEL.ROI_ACTION.JITTER_INWARD", (0.0, 0.0)]
-PRECISIONS = [(torch.float64, 1e-9), (torch.float32, 1e-3)]
-
-
-def relative_difference(found, expected):
-    difference = (found.cpu().double() - expected.double()).norm()
-    return (difference / expected.double().norm().clamp(min=1e-12)).item()
+# Positions and boxes are float32 in a model of float64, too, and their sines are a GPU's own.
+PRECISIONS = [(torch.float64, 1e-7), (torch.float32, 1e-3)]
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -67,7 +64,7 @@ def test_losses_and_gradients_are_those_of_the_cpu(name, dtype, tolerance, devic
         for some in (on_gpu, on_cpu)
     ]
     # Where a ReLU is near its edge, float32 decides by its rounding.
-    assert relative_difference(*gradients) < (1e-6 if dtype == torch.float64 else 0.05)
+    assert relative_difference(*gradients) < (1e-5 if dtype == torch.float64 else 0.05)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

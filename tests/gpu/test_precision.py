@@ -12,8 +12,9 @@ from tubedet.modeling.matcher import HungarianMatcher
 
 pytestmark = pytest.mark.gpu
 
-# The loss scale starts at 65536; each step in which a gradient overflows halves it.
-STEPS = 16
+# The loss scale starts at 65536; each step in which a gradient overflows halves it. Gradients of
+# some untrained models need it below 100, so that a dozen steps are skipped.
+STEPS = 24
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -33,7 +34,7 @@ def test_every_architecture_trains(name, amp_dtype, device):
     assert len(moved) > 0.9 * len(trained), sorted(set(trained) - set(moved))
     steps = max(state["step"].item() for state in optimizer.state.values())
     if trainer.grad_scaler.is_enabled():
-        assert steps >= STEPS / 2, f"the loss scale fell to {trainer.grad_scaler.get_scale()}"
+        assert steps >= STEPS / 3, f"the loss scale fell to {trainer.grad_scaler.get_scale()}"
     else:
         assert steps == STEPS
 
@@ -75,17 +76,16 @@ def test_boxes_are_finer_than_a_pixel(amp_dtype, device):
 
 @pytest.mark.parametrize("name", QUERY_DETECTORS)
 def test_matching_costs_are_float32(name, device, monkeypatch):
-    seen = []
-    forward = HungarianMatcher.forward
+    seen = set()
+    assign = HungarianMatcher.assign
 
-    def keep_dtypes(matcher, *arguments, **options):
-        tensors = [x for x in arguments if isinstance(x, torch.Tensor)]
-        seen.extend(x.dtype for x in tensors if x.is_floating_point())
-        return forward(matcher, *arguments, **options)
+    def keep_dtypes(matcher, costs, counts):
+        seen.update(cost.dtype for cost in costs)
+        return assign(matcher, costs, counts)
 
-    monkeypatch.setattr(HungarianMatcher, "forward", keep_dtypes)
+    monkeypatch.setattr(HungarianMatcher, "assign", keep_dtypes)
     cfg = small_config(name, device=device)
     model = Trainer.build_model(cfg).train()
     with torch.autocast(device.type, torch.bfloat16):
         model(small_batch(cfg))
-    assert set(seen) == {torch.float32}
+    assert seen == {torch.float32}

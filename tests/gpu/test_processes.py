@@ -4,14 +4,11 @@ import copy
 
 import pytest
 import torch
-from detectron2.utils import comm
 from short_training import run_steps
 from small_detectors import ARCHITECTURES, small_batch, small_config
-from torch.nn.parallel import DistributedDataParallel
 
 from tubedet.engine import Trainer
 from tubedet.engine.optimizer import build_optimizer
-from tubedet.engine.step_trainer import distributed_model
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("process_group")]
 
@@ -33,23 +30,14 @@ CASES = [
 ]
 
 
-def exchanging(model, monkeypatch):
-    """The model as one of several processes has it."""
-    with monkeypatch.context() as context:
-        context.setattr(comm, "get_world_size", lambda: 2)
-        model = distributed_model(model)
-    assert isinstance(model, DistributedDataParallel)
-    return model
-
-
 @pytest.mark.parametrize("name, opts", CASES)
-def test_it_trains_with_and_without_persons(name, opts, device, monkeypatch):
+def test_it_trains_with_and_without_persons(name, opts, device, exchanging):
     if device.type == "cpu" and "SyncBN" in opts:
         pytest.skip("SyncBN needs a GPU")
     torch.manual_seed(3)
     cfg = small_config(name, opts, device)
     model = Trainer.build_model(cfg).train()
-    wrapped, optimizer = exchanging(model, monkeypatch), build_optimizer(cfg, model)
+    wrapped, optimizer = exchanging(model), build_optimizer(cfg, model)
     before = copy.deepcopy(model.state_dict())
     batches = [small_batch(cfg, 4), small_batch(cfg, 4, with_persons=False), small_batch(cfg, 4)]
     options = {"amp_dtype": torch.bfloat16, "max_grad_norm": 1.0, "clips_per_pass": 2}
@@ -65,7 +53,7 @@ def test_it_trains_with_and_without_persons(name, opts, device, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_gradients_are_those_of_the_model_alone(name, device, monkeypatch):
+def test_gradients_are_those_of_the_model_alone(name, device, exchanging):
     torch.manual_seed(3)
     opts = ["MODEL.SPARSE_RCNN.DROPOUT", 0.0, "MODEL.TUBER.ACTION_DROPOUT", 0.0]
     for node in ("TUBER", "DEFORMABLE_TUBER", "SEQFORMER"):
@@ -74,7 +62,7 @@ def test_gradients_are_those_of_the_model_alone(name, device, monkeypatch):
         opts += [f"MODEL.ROI_ACTION.JITTER_{side}", (0.0, 0.0)]
     cfg = small_config(name, opts, device)
     alone = Trainer.build_model(cfg).double().train()
-    wrapped = exchanging(copy.deepcopy(alone), monkeypatch)
+    wrapped = exchanging(copy.deepcopy(alone))
     batch = small_batch(cfg)
     for model in (alone, wrapped):
         sum(model(batch).values()).backward()

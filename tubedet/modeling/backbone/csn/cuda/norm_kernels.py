@@ -69,8 +69,8 @@ def finish_statistics(
     running_var,
     batches,
     values,
-    eps,
-    momentum,
+    EPS: tl.constexpr,
+    MOMENTUM: tl.constexpr,
     OF_BATCH: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK_CHUNKS: tl.constexpr,
@@ -79,7 +79,8 @@ def finish_statistics(
     """Fill ``values`` (4, C) with what a norm applies: scale, shift, mean and 1 / deviation.
 
     With OF_BATCH the chunks' statistics are put together and the running averages updated; without,
-    the running averages are applied.
+    the running averages are applied. EPS and MOMENTUM are constants, because numbers that are
+    handed to a kernel are float32, whatever the maps are.
     """
     c = tl.program_id(0) * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)
     inside = c < channels
@@ -110,16 +111,16 @@ def finish_statistics(
         old_var = tl.load(running_var + c, mask=inside, other=0.0).to(ACC)
         unbiased = total / (count - 1)
         kind = running_mean.dtype.element_ty
-        new_mean = old_mean + momentum * (mean - old_mean)
+        new_mean = old_mean + MOMENTUM * (mean - old_mean)
         tl.store(running_mean + c, new_mean.to(kind), mask=inside)
-        new_var = old_var + momentum * (unbiased - old_var)
+        new_var = old_var + MOMENTUM * (unbiased - old_var)
         tl.store(running_var + c, new_var.to(kind), mask=inside)
         if tl.program_id(0) == 0:
             tl.store(batches, tl.load(batches) + 1)
     else:
         mean = tl.load(running_mean + c, mask=inside, other=0.0).to(ACC)
         variance = tl.load(running_var + c, mask=inside, other=1.0).to(ACC)
-    inverse = 1.0 / tl.sqrt(variance + eps)
+    inverse = 1.0 / tl.sqrt(variance + EPS)
     scale = tl.load(weight + c, mask=inside, other=0.0).to(ACC) * inverse
     shift = tl.load(bias + c, mask=inside, other=0.0).to(ACC) - mean * scale
     tl.store(values + c, scale, mask=inside)
