@@ -65,7 +65,7 @@ def _record(recorded, model, clips, graphs, compute=None):
     outputs = recorded(compute, clips, model.parameters())
     if len(graphs) > number:  # the stand-in learns what it would have recorded
         recording = next(reversed(recorded._recordings.values()))
-        graphs[-1].recorded = (compute, recording.clips, outputs)
+        graphs[-1].recorded = (compute, recording.clips, recording.outputs)
     return outputs
 
 
@@ -100,6 +100,33 @@ def test_replays_equal_predictions(graphs):
         torch.testing.assert_close(outputs[-1].boxes, expected[-1].boxes)
         torch.testing.assert_close(outputs[-1].action_logits, expected[-1].action_logits)
         assert len(graphs) == (1 if seed else 0)  # a size that is met once is not recorded
+
+
+@torch.no_grad()
+def test_results_stay_after_the_next_call(graphs):
+    model = _detector()
+    recorded = RecordedPrediction()
+    results = []
+    for seed in range(4):
+        result = _record(recorded, model, _clips(model, 40, seed), graphs)[-1].boxes
+        results.append((result, result.clone()))
+    for result, as_it_was in results:
+        torch.testing.assert_close(result, as_it_was, rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_a_pass_that_cannot_be_recorded_says_what_to_do(graphs):
+    model = _detector()
+    recorded = RecordedPrediction()
+
+    def predict(clips):
+        if recorded._stream is not None:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return model.predict(clips)
+
+    recorded(predict, _clips(model, 40), model.parameters())
+    with pytest.raises(RuntimeError, match="not permitted.*set MODEL.CUDA_GRAPHS False"):
+        recorded(predict, _clips(model, 40), model.parameters())
 
 
 @torch.no_grad()

@@ -202,8 +202,8 @@ class CastCounter(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_graphs_are_recorded_by_prepared_detectors_that_are_asked_to():
-    model = _trained_detector(opts=["MODEL.CUDA_GRAPHS", True])
+def test_graphs_are_recorded_by_prepared_detectors():
+    model = _trained_detector()
     assert model._recorded is None
     prepared = prepare_for_inference(model)
     again = prepare_for_inference(prepared)
@@ -215,4 +215,5 @@ def test_graphs_are_recorded_by_prepared_detectors_that_are_asked_to():
         assert gone() is None
     finally:
         gc.enable()
-    assert prepare_for_inference(_trained_detector())._recorded is None
+    model = _trained_detector(opts=["MODEL.CUDA_GRAPHS", False])
+    assert prepare_for_inference(model)._recorded is None

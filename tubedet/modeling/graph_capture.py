@@ -6,6 +6,7 @@ the host needs to issue them one by one.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import torch
 from tubedet.layers import autocast_dtype, convolutions_use_tf32
 
 from .clip_batch import ClipBatch
+from .layer_output import tensors_of, with_tensors
 
 Predict = Callable[[ClipBatch], list]
 
@@ -34,7 +36,7 @@ class RecordedPrediction:
     """``predict`` of a detector, replayed from CUDA graphs.
 
     Clips of a size that is met for the first time are computed as usual, because that may be the
-    only time. Graphs share their memory: results are valid until the next call.
+    only time. Graphs share their memory; results are copies. Several threads may call it.
 
     Args:
         max_sizes: sizes whose graphs are kept; the one that was not used for longest goes.
@@ -45,6 +47,7 @@ class RecordedPrediction:
         self._recordings: OrderedDict[tuple, _Recording | None] = OrderedDict()
         self._pool: Any = None
         self._stream: Any = None
+        self._lock = threading.Lock()
 
     def __call__(self, predict: Predict, clips: ClipBatch, weights: Iterable[torch.Tensor]) -> list:
         """Predict as the detector does.
@@ -54,7 +57,14 @@ class RecordedPrediction:
                 holds some.
             clips: on a GPU; no gradients are wanted.
             weights: of the detector; where they have moved in memory, it is recorded again.
+
+        Raises:
+            RuntimeError: if ``predict`` waits for the GPU.
         """
+        with self._lock:
+            return self._predict(predict, clips, weights)
+
+    def _predict(self, predict: Predict, clips: ClipBatch, weights: Iterable[torch.Tensor]) -> list:
         cast = autocast_dtype(clips.tensor.device)
         precision = (cast, convolutions_use_tf32(), torch.backends.cuda.matmul.fp32_precision)
         place = (clips.tensor.shape, clips.tensor.dtype, clips.tensor.device)
@@ -72,7 +82,7 @@ class RecordedPrediction:
         recording.clips.tensor.copy_(clips.tensor)
         recording.clips.mask.copy_(clips.mask)
         recording.replay()
-        return recording.outputs
+        return with_tensors(recording.outputs, [x.clone() for x in tensors_of(recording.outputs)])
 
     def __deepcopy__(self, memo: dict) -> RecordedPrediction:
         """Return one without recordings, for the copy of the detector."""
@@ -91,6 +101,16 @@ class RecordedPrediction:
         # Other threads may pin memory for the next clips meanwhile.
         options = {"stream": self._stream, "capture_error_mode": "thread_local"}
         with torch.cuda.device(device), torch.cuda.graph(graph, pool=self._pool, **options):
-            outputs = predict(own)
+            outputs = self._launched(predict, own)
         torch.clear_autocast_cache()
         return _Recording(own, outputs, addresses, graph.replay)
+
+    @staticmethod
+    def _launched(predict: Predict, clips: ClipBatch) -> list:
+        try:
+            return predict(clips)
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"a pass that waits for the GPU cannot be recorded ({error}); set "
+                "MODEL.CUDA_GRAPHS False"
+            ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -90,6 +90,39 @@ class LayerOutput:
 def tensor_fields() -> list[str]:
     """Names of the attributes that are tensors or None."""
     return [field.name for field in fields(LayerOutput) if field.name != "is_proposal"]
+
+
+def tensors_of(outputs: list) -> list[torch.Tensor]:
+    """Return all tensors of a result.
+
+    Args:
+        outputs: tensors and :class:`LayerOutput`.
+    """
+    found: list[torch.Tensor] = []
+    for output in outputs:
+        if isinstance(output, torch.Tensor):
+            found.append(output)
+        else:
+            values = [getattr(output, name) for name in tensor_fields()]
+            found += [value for value in values if value is not None]
+    return found
+
+
+def with_tensors(form: list, tensors: Iterable[torch.Tensor]) -> list:
+    """Return a result of the form of another, with other tensors.
+
+    Args:
+        form: tensors and :class:`LayerOutput`.
+        tensors: in the order of :func:`tensors_of`.
+    """
+    remaining = iter(tensors)
+
+    def filled(output: Any) -> Any:
+        if isinstance(output, LayerOutput):
+            return output.mapped(lambda _: next(remaining))
+        return next(remaining)
+
+    return [filled(output) for output in form]
 
 
 def shapes_of(layer: LayerOutput) -> list:

@@ -140,7 +140,7 @@ class Part(nn.Module, ABC):
         """
         if not all(is_foldable(norm) for _, norm in self.convolutions()):
             return self
-        if self.triton and launching.has_triton():
+        if self.triton and launching.runs_kernels(next(self.parameters())):
             return with_triton()[self.kind].for_inference(self)
         part = CPU[self.kind].for_inference(self)
         return part if dtype is None else part.to(dtype)

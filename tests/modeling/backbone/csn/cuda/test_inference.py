@@ -73,11 +73,14 @@ def test_a_whole_backbone(dtype, kernel_device):
 
 
 def test_where_kernels_do_not_run_convolutions_do(monkeypatch):
-    monkeypatch.setattr(launching, "runs_kernels", lambda x: False)
     csn = _small_csn("cpu")
+    monkeypatch.setattr(launching, "runs_kernels", lambda x: True)
+    prepared = prepare_for_inference(csn)
+    assert type(prepared.stem).__name__ == "KernelStem"
+    monkeypatch.setattr(launching, "runs_kernels", lambda x: False)  # as when it has moved
     x = _clip(1, 3, 3, 24, 24, device="cpu", dtype=torch.float32)
     with torch.no_grad():
-        features, expected = prepare_for_inference(csn)(x), csn(x)
+        features, expected = prepared(x), csn(x)
     torch.testing.assert_close(features["res5"], expected["res5"], rtol=1e-4, atol=1e-4)
 
 
@@ -85,6 +88,27 @@ def test_without_triton_the_parts_are_those_of_cpus(monkeypatch):
     monkeypatch.setattr(launching, "has_triton", lambda: False)
     assert type(Stem(8, "BN", triton=True).for_inference()).__name__ == "FoldedStem"
     assert not launching.runs_kernels(torch.empty(1, device="meta"))
+
+
+def test_where_triton_cannot_compile_it_is_said_once(monkeypatch, caplog):
+    trial_kernel = pytest.importorskip("tubedet.modeling.backbone.csn.cuda.trial_kernel")
+    trials = []
+
+    def fail(device):
+        trials.append(device)
+        raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
+
+    monkeypatch.setattr(trial_kernel, "launch_trial", fail)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    known = launching._is_known_to_triton
+    known.cache_clear()
+    try:
+        assert not any(known(torch.device("cuda:7")) for _ in range(2))
+    finally:
+        known.cache_clear()
+    (record,) = caplog.records
+    assert "(RuntimeError: Failed to find C compiler.)" in record.getMessage()
+    assert trials == [torch.device("cuda:7")]
 
 
 @pytest.mark.parametrize("prepares", [False, True])

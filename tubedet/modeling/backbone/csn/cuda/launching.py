@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import logging
 
 import torch
 
 from tubedet.layers import autocast_dtype, products_like_convolutions, without_autocast
+
+logger = logging.getLogger(__name__)
 
 # Programs that keep the multiprocessors of a large card (132 on an H100) busy, several on each.
 MANY_PROGRAMS = 528
@@ -33,7 +36,21 @@ def runs_kernels(x: torch.Tensor) -> bool:
 
 @functools.cache
 def _is_known_to_triton(device: torch.device) -> bool:
-    return torch.cuda.get_device_capability(device) >= (7, 0)
+    if torch.cuda.get_device_capability(device) < (7, 0):
+        return False
+    from .trial_kernel import launch_trial
+
+    try:
+        launch_trial(device)
+    except Exception as error:  # of many kinds: no compiler, no room for what it writes, ...
+        reason = str(error).strip().partition("\n")[0]
+        logger.warning(
+            f"Triton compiles no kernels here ({type(error).__name__}: {reason}), so PyTorch's "
+            "slower ones are used; it needs a C compiler such as gcc, and a folder to write to "
+            "(TRITON_CACHE_DIR). MODEL.CSN.TRITON False turns this message off"
+        )
+        return False
+    return True
 
 
 def compute_dtype(x: torch.Tensor) -> torch.dtype:
