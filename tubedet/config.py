@@ -84,9 +84,9 @@ def _add_model_keys(cfg: CN) -> None:
     # object" instead of independent sigmoids.
     cfg.MODEL.EXCLUSIVE_ACTIONS = False
 
-    # Detection on NVIDIA GPUs: record the launches of a pass once for each size of clips and replay
-    # them. Off until make gpu-tests has passed with it on a GPU.
-    cfg.MODEL.CUDA_GRAPHS = False
+    # Detection on NVIDIA GPUs: record what a pass launches once for each size of clips, and replay
+    # it.
+    cfg.MODEL.CUDA_GRAPHS = True
 
     # Patterns of the names of parameters that do not train, such as ["backbone.*"].
     cfg.MODEL.FREEZE = []
@@ -115,8 +115,7 @@ def _add_model_keys(cfg: CN) -> None:
     # inputs and outputs of the blocks and compute the rest again: least memory, on any device).
     cfg.MODEL.CSN.EXECUTION = "fused"
     # On NVIDIA GPUs, run it by Triton kernels, in training ("fused", "checkpointed") and detection.
-    # Off until the kernels have passed their tests on a GPU (make gpu-tests).
-    cfg.MODEL.CSN.TRITON = False
+    cfg.MODEL.CSN.TRITON = True
 
     add_vit_keys(cfg)
     add_slowfast_keys(cfg)
@@ -217,6 +216,10 @@ def _add_run_keys(cfg: CN) -> None:
     cfg.SOLVER.EMA.ENABLED = False
     # Share of the average that an iteration keeps; it spans about 1 / (1 - DECAY) iterations.
     cfg.SOLVER.EMA.DECAY = 0.999
+    # Training on NVIDIA GPUs: likewise MODEL.CUDA_GRAPHS, for both passes of a model up to its
+    # losses. Off, because it was not measured at full size.
+    cfg.SOLVER.CUDA_GRAPHS = False
+
     # Type of the automatic mixed precision switched on by AMP.ENABLED: "float16" or "bfloat16".
     cfg.SOLVER.AMP.DTYPE = "float16"
 

@@ -17,25 +17,30 @@ from tubedet.modeling.backbone.csn.execution import EXECUTIONS
 
 from .published_operators import gather_corners
 
-_TRITON = ("MODEL.CSN.TRITON", True)
+# What each form has on a GPU: kernels, and recordings of what is launched.
+_PLAIN = ("MODEL.CSN.TRITON", False, "MODEL.CUDA_GRAPHS", False)
+_TRITON = ("MODEL.CSN.TRITON", True, "MODEL.CUDA_GRAPHS", False)
+_RECORDED = (*_TRITON, "SOLVER.CUDA_GRAPHS", True)
 # Name -> config keys that switch to it. "published" also repeats equal work and computes what only
 # training needs.
 DETECTION_VARIANTS = {
-    "published": ("MODEL.CSN.EXECUTION", "modules"),
-    "straightforward": (),
-    "prepared": (),
+    "published": (*_PLAIN, "MODEL.CSN.EXECUTION", "modules"),
+    "straightforward": _PLAIN,
+    "prepared": _PLAIN,
     "triton": _TRITON,
-    "recorded": (*_TRITON, "MODEL.CUDA_GRAPHS", True),
+    "recorded": ("MODEL.CSN.TRITON", True, "MODEL.CUDA_GRAPHS", True),
 }
 # Name -> config keys that switch to it; "straightforward" also repeats equal work.
 TRAINING_VARIANTS = {
-    "straightforward": ("MODEL.CSN.EXECUTION", "modules"),
-    **{name: ("MODEL.CSN.EXECUTION", name) for name in EXECUTIONS if name != "modules"},
+    "straightforward": (*_PLAIN, "MODEL.CSN.EXECUTION", "modules"),
+    **{name: (*_PLAIN, "MODEL.CSN.EXECUTION", name) for name in EXECUTIONS if name != "modules"},
     "triton": _TRITON,
     "triton-checkpointed": (*_TRITON, "MODEL.CSN.EXECUTION", "checkpointed"),
+    "recorded": _RECORDED,
+    "recorded-checkpointed": (*_RECORDED, "MODEL.CSN.EXECUTION", "checkpointed"),
 }
 # Those that differ from others on NVIDIA GPUs only.
-GPU_VARIANTS = ("triton", "recorded", "triton-checkpointed")
+GPU_VARIANTS = ("triton", "recorded", "triton-checkpointed", "recorded-checkpointed")
 
 
 def chosen_variants(

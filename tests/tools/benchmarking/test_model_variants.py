@@ -73,5 +73,5 @@ def test_what_only_gpus_tell_apart_is_measured_there():
         "checkpointed",
     ]
     assert chosen_variants(DETECTION_VARIANTS, ["triton"], "cpu") == {
-        "triton": ("MODEL.CSN.TRITON", True)
+        "triton": ("MODEL.CSN.TRITON", True, "MODEL.CUDA_GRAPHS", False)
     }

@@ -82,6 +82,7 @@ class ClipDetector(ClipModel):
             "person_thresh": node.PERSON_THRESH,
             "criterion": SetCriterion(cfg),
             "cuda_graphs": cfg.MODEL.CUDA_GRAPHS,
+            "training_graphs": cfg.SOLVER.CUDA_GRAPHS,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "memory": memory_arguments(cfg),

@@ -17,6 +17,7 @@ from torch import nn
 from tubedet.errors import UserError
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.graph_capture import RecordedPrediction
+from tubedet.modeling.graph_training import RecordedTraining
 from tubedet.modeling.layer_output import LayerOutput
 from tubedet.modeling.memory_reader import MemoryReader
 from tubedet.modeling.memory_weights import READER
@@ -44,6 +45,7 @@ class ClipModel(nn.Module, ABC):
         person_only: A is 1, "person", whatever the annotations say.
         cuda_graphs: prepared for inference, record what is launched on a GPU for each size of
             clips, and replay it; see :class:`RecordedPrediction`.
+        training_graphs: likewise in training; see :class:`RecordedTraining`.
         pixel_mean: of RGB on 0..255.
         pixel_std: likewise.
         memory: arguments of a :class:`MemoryReader`, whose model is trained no further, but for the
@@ -56,6 +58,7 @@ class ClipModel(nn.Module, ABC):
             actions are read from and memories consist of.
         attends_by_action: whether :meth:`explain` tells about each action of a person by itself;
             otherwise all actions of a person have the same attention.
+        reads_sizes: whether predictions depend on the sizes of clips but by the mask of padding.
         fingerprint: what identifies the weights that memories are made with, where it is known,
             see :func:`~tubedet.modeling.memory_weights.base_fingerprint`.
     """
@@ -64,6 +67,7 @@ class ClipModel(nn.Module, ABC):
     fingerprint: str | None = None
     gives_features = False
     attends_by_action = True
+    reads_sizes = False
     pixel_mean: torch.Tensor
     pixel_std: torch.Tensor
 
@@ -74,6 +78,7 @@ class ClipModel(nn.Module, ABC):
         num_actions: int,
         person_only: bool = False,
         cuda_graphs: bool = False,
+        training_graphs: bool = False,
         pixel_mean: list[float],
         pixel_std: list[float],
         memory: dict | None = None,
@@ -91,6 +96,7 @@ class ClipModel(nn.Module, ABC):
         self.num_actions = 1 if person_only else num_actions
         self.cuda_graphs = cuda_graphs
         self._recorded: RecordedPrediction | None = None
+        self._recorded_training = RecordedTraining() if training_graphs else None
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             value = torch.tensor([v / 255 for v in values]).view(3, 1, 1, 1)
             self.register_buffer(name, value, persistent=False)
@@ -205,11 +211,16 @@ class ClipModel(nn.Module, ABC):
         Args:
             compute: does nothing but launch work; results are tensors, or hold some.
             clips: the batch.
-            options: for training; recordings are made without them.
+            options: for training; recordings of detection are made without them.
         """
-        if self._recorded is not None and clips.tensor.is_cuda and not torch.is_grad_enabled():
+        if not clips.tensor.is_cuda:
+            return compute(clips, **options)
+        if self._recorded is not None and not torch.is_grad_enabled():
             weights = itertools.chain(self.parameters(), self.buffers())
             return self._recorded(compute, clips, weights)
+        if self._recorded_training is not None and self.training and torch.is_grad_enabled():
+            reads_sizes = self.reads_sizes or getattr(self.backbone, "mask_padding", False)
+            return self._recorded_training(self, compute, clips, options, reads_sizes=reads_sizes)
         return compute(clips, **options)
 
     def explain(self, batched_inputs: list[dict], actions: Sequence[int]) -> list[dict]:

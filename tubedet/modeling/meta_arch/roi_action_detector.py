@@ -132,6 +132,7 @@ class RoIActionDetector(ClipModel):
             "num_actions": cfg.MODEL.NUM_ACTIONS,
             "person_only": cfg.MODEL.PERSON_ONLY,
             "cuda_graphs": cfg.MODEL.CUDA_GRAPHS,
+            "training_graphs": cfg.SOLVER.CUDA_GRAPHS,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "memory": memory_arguments(cfg),

@@ -51,6 +51,8 @@ class SparseRCNN(ClipDetector):
 
     clip_boxes = True
 
+    reads_sizes = True
+
     @configurable
     def __init__(
         self,

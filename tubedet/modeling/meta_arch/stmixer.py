@@ -47,6 +47,8 @@ class STMixer(ClipDetector):
 
     clip_boxes = True
 
+    reads_sizes = True
+
     @configurable
     def __init__(
         self,

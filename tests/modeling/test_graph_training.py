@@ -1,0 +1,134 @@
+"""Training from recordings gives the outputs and gradients of the model; graphs are stand-ins."""
+
+import copy
+
+import pytest
+import torch
+from small_detectors import small_batch, small_config
+
+from tubedet.engine import Trainer
+from tubedet.modeling.graph_training import RecordedTraining
+from tubedet.modeling.half_weights import HalfWeights
+
+WITHOUT_DROPOUT = ["MODEL.TUBER.DROPOUT", 0.0, "MODEL.TUBER.ACTION_DROPOUT", 0.0]
+
+
+class ComputedAgain(RecordedTraining):
+    """Computes again, into the memory of the first results, as a graph does."""
+
+    captures = 0
+
+    def _capture(self, device, launch):
+        self.captures += 1
+        results = launch()
+
+        def replay():
+            with torch.enable_grad():
+                for old, new in zip(results, launch()):
+                    old.data.copy_(new.data)
+
+        return results, replay
+
+
+def _models(name="TubeR", opts=WITHOUT_DROPOUT):
+    torch.manual_seed(0)
+    model = Trainer.build_model(small_config(name, opts)).train()
+    other = copy.deepcopy(model)
+    recorded = ComputedAgain()
+    other.computed = lambda compute, clips, **options: recorded(
+        other, compute, clips, options, reads_sizes=False
+    )
+    return model, other, recorded
+
+
+def _batch(seed, cfg=None):
+    batch = small_batch(cfg or small_config("TubeR", WITHOUT_DROPOUT))
+    for item in batch:
+        item["clip"] = item["clip"].roll(seed, dims=-1)
+    return batch
+
+
+def _gradients(model, batch, dtype=None):
+    model.zero_grad()
+    with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        losses = model(batch) if dtype is None else HalfWeights(model).call(dtype, batch)
+    sum(losses.values()).backward()
+    return losses, {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=str)
+def test_losses_and_gradients_are_those_of_the_model(dtype):
+    model, other, recorded = _models()
+    for seed in range(5):
+        expected, found = (_gradients(some, _batch(seed), dtype) for some in (model, other))
+        assert recorded.captures == (2 if seed >= 2 else 0)  # rare sizes are not worth it
+        for one, two in zip(found, expected):
+            assert one.keys() == two.keys()
+            for key, value in two.items():
+                torch.testing.assert_close(one[key], value)
+        for some in (model, other):  # other weights in the next step
+            torch.manual_seed(seed)
+            with torch.no_grad():
+                for p in some.parameters():
+                    p.add_(torch.randn_like(p), alpha=1e-3)
+
+
+def test_gradients_of_several_passes_add_up():
+    model, other, recorded = _models()
+    for some in (model, other):
+        for seed in range(5):
+            if seed == 3:
+                some.zero_grad()
+            sum(some(_batch(seed)).values()).backward()
+    assert recorded.captures == 2
+    for one, two in zip(other.parameters(), model.parameters()):
+        torch.testing.assert_close(one.grad, two.grad)
+
+
+def test_a_pass_whose_memory_was_overwritten_is_refused():
+    _, model, _ = _models()
+    for seed in range(2):
+        model(_batch(seed))
+    first, second = (sum(model(_batch(seed)).values()) for seed in (2, 3))
+    second.backward()
+    with pytest.raises(RuntimeError, match="before the next forward pass"):
+        first.backward()
+
+
+def test_weights_that_have_moved_are_recorded_again():
+    _, model, recorded = _models()
+    for seed in range(4):
+        _gradients(model, _batch(seed))
+    model.query_embed.weight.data = model.query_embed.weight.data.clone()
+    _gradients(model, _batch(4))
+    assert recorded.captures == 4
+    assert len(recorded._recordings) == 1
+
+
+def test_sizes_beyond_the_most_are_computed():
+    _, model, recorded = _models()
+    recorded._max_sizes = 1
+    for width in (0, 8):
+        for seed in range(4):
+            batch = _batch(seed)
+            for item in batch:
+                item["clip"] = item["clip"][..., : item["clip"].shape[-1] - width]
+            _gradients(model, batch)
+    assert recorded.captures == 2
+
+
+def test_frozen_weights_get_no_gradient():
+    _, model, recorded = _models(opts=[*WITHOUT_DROPOUT, "MODEL.FREEZE", ["backbone.*"]])
+    for seed in range(4):
+        _, gradients = _gradients(model, _batch(seed), torch.bfloat16)
+    assert recorded.captures == 2
+    assert gradients
+    assert not any(key.startswith("backbone.") for key in gradients)
+
+
+def test_a_copy_of_the_model_has_recordings_of_its_own():
+    recorded = RecordedTraining(max_sizes=3)
+    recorded.passes = 5
+    other = copy.deepcopy(recorded)
+    assert other._max_sizes == 3
+    assert other.passes == 0
