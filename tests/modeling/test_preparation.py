@@ -1,6 +1,7 @@
 """Prepared detectors compute what the detectors they were made of compute."""
 
 import gc
+import pickle
 import weakref
 
 import pytest
@@ -208,6 +209,7 @@ def test_graphs_are_recorded_by_prepared_detectors():
     prepared = prepare_for_inference(model)
     again = prepare_for_inference(prepared)
     assert None is not again._recorded is not prepared._recorded is not None
+    assert pickle.loads(pickle.dumps(prepared))._recorded is not None
     gone = weakref.ref(prepared)
     gc.disable()  # GPU memory does not start it
     try:

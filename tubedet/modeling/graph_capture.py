@@ -84,9 +84,9 @@ class RecordedPrediction:
         recording.replay()
         return with_tensors(recording.outputs, [x.clone() for x in tensors_of(recording.outputs)])
 
-    def __deepcopy__(self, memo: dict) -> RecordedPrediction:
-        """Return one without recordings, for the copy of the detector."""
-        return RecordedPrediction(self._max_sizes)
+    def __reduce__(self) -> tuple:
+        """Copy and pickle one without recordings, for the copy of the detector."""
+        return RecordedPrediction, (self._max_sizes,)
 
     def _record(self, predict: Predict, clips: ClipBatch, addresses: list[int]) -> _Recording:
         device = clips.tensor.device

@@ -88,9 +88,9 @@ class RecordedTraining:
         self._meetings[key] += 1
         return self._meetings[key] < _MEETINGS
 
-    def __deepcopy__(self, memo: dict) -> RecordedTraining:
-        """Return one without recordings, for the copy of the model."""
-        return RecordedTraining(self._max_sizes)
+    def __reduce__(self) -> tuple:
+        """Copy and pickle one without recordings, for the copy of the model."""
+        return RecordedTraining, (self._max_sizes,)
 
     def _record(self, model, predict, clips, options, weights) -> _Recording:
         device = clips.tensor.device
