@@ -109,6 +109,8 @@ class RecordedPrediction:
     def _launched(predict: Predict, clips: ClipBatch) -> list:
         try:
             return predict(clips)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             raise RuntimeError(
                 f"a pass that waits for the GPU cannot be recorded ({error}); set "

@@ -161,7 +161,8 @@ class _Weights:
         slots: modules and names of what follows, and which of it stands there.
         values: all weights, each once: parameters, and the copies that stand in their place for
             one call, see :class:`~tubedet.modeling.half_weights.HalfWeights`.
-        addresses: in memory, of all but the copies, buffers included.
+        addresses: in memory, of all but the copies, buffers included; and what is trained, and in
+            which mode the modules are.
     """
 
     slots: list[tuple[nn.Module, str, int]]
@@ -183,6 +184,7 @@ class _Weights:
                 slots.append((module, name, numbers[id(weight)]))
             addresses += [x.data_ptr() for x in module._buffers.values() if x is not None]
         addresses += [x.data_ptr() for x in values if isinstance(x, nn.Parameter)]
+        addresses += [x.requires_grad for x in values] + [m.training for m in model.modules()]
         return cls(slots, values, addresses)
 
     @property

@@ -213,7 +213,7 @@ class ClipModel(nn.Module, ABC):
             clips: the batch.
             options: for training; recordings of detection are made without them.
         """
-        if not clips.tensor.is_cuda:
+        if not clips.tensor.is_cuda or torch.version.hip is not None:
             return compute(clips, **options)
         if self._recorded is not None and not torch.is_grad_enabled():
             weights = itertools.chain(self.parameters(), self.buffers())
