@@ -216,8 +216,8 @@ def _add_run_keys(cfg: CN) -> None:
     cfg.SOLVER.EMA.ENABLED = False
     # Share of the average that an iteration keeps; it spans about 1 / (1 - DECAY) iterations.
     cfg.SOLVER.EMA.DECAY = 0.999
-    # Training on NVIDIA GPUs: likewise MODEL.CUDA_GRAPHS, for both passes of a model up to its
-    # losses. Off, because it was not measured at full size.
+    # Training on NVIDIA GPUs: record both passes of a model up to its losses, as MODEL.CUDA_GRAPHS
+    # does for detection. Off, because it was not measured at full size.
     cfg.SOLVER.CUDA_GRAPHS = False
 
     # Type of the automatic mixed precision switched on by AMP.ENABLED: "float16" or "bfloat16".

@@ -44,6 +44,8 @@ def graphs(monkeypatch):
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"stream of {device}")
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "stream before")
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: None)
     monkeypatch.setattr(torch.cuda, "graph", lambda graph, **options: contextlib.nullcontext())
     return made
 
@@ -119,8 +121,11 @@ def test_a_pass_that_cannot_be_recorded_says_what_to_do(graphs):
     model = _detector()
     recorded = RecordedPrediction()
 
+    calls = []
+
     def predict(clips):
-        if recorded._stream is not None:
+        calls.append(clips)
+        if len(calls) == 2:
             raise RuntimeError("operation not permitted when stream is capturing")
         return model.predict(clips)
 

@@ -10,14 +10,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from tubedet.layers import autocast_dtype, convolutions_use_tf32
-
 from .clip_batch import ClipBatch
-from .layer_output import tensors_of, with_tensors
+from .graph_recorder import GraphRecorder, form_of
+from .layer_output import filled_with, tensors_of
 
 Predict = Callable[[ClipBatch], list]
 
@@ -36,7 +34,8 @@ class RecordedPrediction:
     """``predict`` of a detector, replayed from CUDA graphs.
 
     Clips of a size that is met for the first time are computed as usual, because that may be the
-    only time. Graphs share their memory; results are copies. Several threads may call it.
+    only time. Graphs share their memory; results are copies. Several threads
+    that launch work on one stream may call it.
 
     Args:
         max_sizes: sizes whose graphs are kept; the one that was not used for longest goes.
@@ -45,8 +44,7 @@ class RecordedPrediction:
     def __init__(self, max_sizes: int = 8):
         self._max_sizes = max_sizes
         self._recordings: OrderedDict[tuple, _Recording | None] = OrderedDict()
-        self._pool: Any = None
-        self._stream: Any = None
+        self._graphs = GraphRecorder("MODEL.CUDA_GRAPHS")
         self._lock = threading.Lock()
 
     def __call__(self, predict: Predict, clips: ClipBatch, weights: Iterable[torch.Tensor]) -> list:
@@ -65,10 +63,7 @@ class RecordedPrediction:
             return self._predict(predict, clips, weights)
 
     def _predict(self, predict: Predict, clips: ClipBatch, weights: Iterable[torch.Tensor]) -> list:
-        cast = autocast_dtype(clips.tensor.device)
-        precision = (cast, convolutions_use_tf32(), torch.backends.cuda.matmul.fp32_precision)
-        place = (clips.tensor.shape, clips.tensor.dtype, clips.tensor.device)
-        key = (*place, *precision, *clips.sizes)
+        key = (*form_of(clips), *clips.sizes)
         is_known = key in self._recordings
         recording = self._recordings.setdefault(key, None)
         self._recordings.move_to_end(key)
@@ -82,7 +77,8 @@ class RecordedPrediction:
         recording.clips.tensor.copy_(clips.tensor)
         recording.clips.mask.copy_(clips.mask)
         recording.replay()
-        return with_tensors(recording.outputs, [x.clone() for x in tensors_of(recording.outputs)])
+        copies = [x.clone() for x in tensors_of(recording.outputs)]
+        return filled_with(recording.outputs, copies)
 
     def __reduce__(self) -> tuple:
         """Copy and pickle one without recordings, for the copy of the detector."""
@@ -92,27 +88,5 @@ class RecordedPrediction:
         device = clips.tensor.device
         with torch.inference_mode(False):  # so that both modes may write to them
             own = ClipBatch(clips.tensor.clone(), clips.mask.clone(), list(clips.sizes))
-        graph = torch.cuda.CUDAGraph()
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
-            self._stream = torch.cuda.Stream(device)  # PyTorch's own is on the first GPU used
-        # What autocast has cast so far is freed when its context ends; the graph makes its own.
-        torch.clear_autocast_cache()
-        # Other threads may pin memory for the next clips meanwhile.
-        options = {"stream": self._stream, "capture_error_mode": "thread_local"}
-        with torch.cuda.device(device), torch.cuda.graph(graph, pool=self._pool, **options):
-            outputs = self._launched(predict, own)
-        torch.clear_autocast_cache()
-        return _Recording(own, outputs, addresses, graph.replay)
-
-    @staticmethod
-    def _launched(predict: Predict, clips: ClipBatch) -> list:
-        try:
-            return predict(clips)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            raise RuntimeError(
-                f"a pass that waits for the GPU cannot be recorded ({error}); set "
-                "MODEL.CUDA_GRAPHS False"
-            ) from error
+        outputs, replay = self._graphs.record(device, lambda: predict(own))
+        return _Recording(own, outputs, addresses, replay)

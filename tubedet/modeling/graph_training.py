@@ -16,10 +16,9 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from tubedet.layers import autocast_dtype, convolutions_use_tf32
-
 from .clip_batch import ClipBatch
-from .layer_output import tensors_of, with_tensors
+from .graph_recorder import GraphRecorder, form_of
+from .layer_output import filled_with, tensors_of
 
 # How often clips of a size come before it is recorded: sizes that are rare are not worth it.
 _MEETINGS = 3
@@ -35,6 +34,9 @@ class RecordedTraining:
 
     Args:
         max_sizes: sizes that are recorded, the first ones that come often.
+
+    Attributes:
+        passes: forward passes that were replayed.
     """
 
     def __init__(self, max_sizes: int = 8):
@@ -42,8 +44,7 @@ class RecordedTraining:
         self._meetings: Counter[tuple] = Counter()
         self._recordings: dict[tuple, _Recording] = {}
         self._memory: _SharedMemory | None = None
-        self._pool: Any = None
-        self._stream: Any = None
+        self._graphs = GraphRecorder("SOLVER.CUDA_GRAPHS")
         self.passes = 0
 
     def __call__(
@@ -65,12 +66,12 @@ class RecordedTraining:
             options: further arguments of ``predict``.
             reads_sizes: whether ``predict`` reads the unpadded sizes of the clips, beside the mask;
                 batches of other sizes are then recorded by themselves.
+
+        Returns:
+            the result of ``predict``; the next call may overwrite it.
         """
-        precision: tuple = (autocast_dtype(clips.tensor.device), convolutions_use_tf32())
-        precision += (torch.backends.cuda.matmul.fp32_precision,)
-        place = (clips.tensor.shape, clips.tensor.dtype, clips.tensor.device)
         sizes = clips.sizes if reads_sizes else []
-        key = (*place, *precision, *sorted(options.items()), *sizes)
+        key = (*form_of(clips), *sorted(options.items()), *sizes)
         weights = _Weights.of(model)
         recording = self._recordings.get(key)
         if recording is not None and recording.addresses == weights.addresses:
@@ -108,49 +109,31 @@ class RecordedTraining:
 
         inputs = memory.inputs(weights)
         trained = [x for x in inputs if x.requires_grad]
-        outputs, replay_forward = self._capture(device, forward)
+        outputs, replay_forward = self._graphs.record(device, forward)
         form = list(latest)
         gradients = [torch.zeros_like(x) if x.requires_grad else None for x in outputs]
 
-        def backward() -> list[torch.Tensor]:
+        def backward() -> list[bool]:
             pairs = [(x, d) for x, d in zip(tensors_of(latest), gradients) if d is not None]
             outputs, given = zip(*pairs)
             found = torch.autograd.grad(outputs, trained, given, allow_unused=True)
-            memory.keep_gradients(found)
-            return []
+            return memory.keep_gradients(found)
 
         with torch.autocast(device.type, enabled=False):
-            _, replay_backward = self._capture(device, backward)
+            is_used, replay_backward = self._graphs.record(device, backward)
         latest.clear()
         outputs = [x.detach() for x in outputs]
         return _Recording(
             own,
-            with_tensors(form, outputs),
+            filled_with(form, outputs),
             outputs,
             gradients,
             weights.addresses,
             memory,
-            memory.is_used,
+            is_used,
             replay_forward,
             replay_backward,
         )
-
-    def _capture(
-        self, device: torch.device, launch: Callable[[], list[torch.Tensor]]
-    ) -> tuple[list[torch.Tensor], Callable[[], None]]:
-        """Record what a function launches; return its results and what launches it again."""
-        graph = torch.cuda.CUDAGraph()
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
-            self._stream = torch.cuda.Stream(device)  # PyTorch's own is on the first GPU used
-        # What autocast has cast so far is freed when its context ends; the graph makes its own.
-        torch.clear_autocast_cache()
-        # Other threads may pin memory for the next clips meanwhile.
-        options = {"stream": self._stream, "capture_error_mode": "thread_local"}
-        with torch.cuda.device(device), torch.cuda.graph(graph, pool=self._pool, **options):
-            results = launch()
-        torch.clear_autocast_cache()
-        return results, graph.replay
 
 
 @dataclass
@@ -205,24 +188,23 @@ class _SharedMemory:
     Attributes:
         copies: of the copies of a call.
         gradients: of what is trained, in its order.
-        is_used: whether the losses depend on each.
     """
 
     copies: list[torch.Tensor]
     gradients: list[torch.Tensor]
-    is_used: list[bool]
 
     @classmethod
     def of(cls, weights: _Weights) -> _SharedMemory:
         copies = [x.detach().clone() for x in weights.copies]
         gradients = [torch.zeros_like(x, requires_grad=False) for x in weights.trained]
-        return cls(copies, gradients, [False] * len(gradients))
+        return cls(copies, gradients)
 
     def fits(self, weights: _Weights) -> bool:
         """Whether weights are as they were, but for their values."""
         now, before = (weights.copies, weights.trained), (self.copies, self.gradients)
         return all(
-            [(x.shape, x.dtype) for x in some] == [(x.shape, x.dtype) for x in others]
+            [(x.shape, x.dtype, x.device) for x in some]
+            == [(x.shape, x.dtype, x.device) for x in others]
             for some, others in zip(now, before)
         )
 
@@ -240,10 +222,11 @@ class _SharedMemory:
             for x in weights.values
         ]
 
-    def keep_gradients(self, found: tuple[torch.Tensor | None, ...]) -> None:
-        self.is_used = [x is not None for x in found]
+    def keep_gradients(self, found: tuple[torch.Tensor | None, ...]) -> list[bool]:
+        """Copy gradients to the shared ones; return which there are."""
         there = [(mine, x) for mine, x in zip(self.gradients, found) if x is not None]
         torch._foreach_copy_([mine for mine, _ in there], [x for _, x in there])
+        return [x is not None for x in found]
 
 
 @contextlib.contextmanager
@@ -291,7 +274,7 @@ class _Recording:
             self.clips.mask.copy_(clips.mask)
             if weights.copies:
                 torch._foreach_copy_(self.memory.copies, weights.copies)
-        return with_tensors(self.form, _Replay.apply(training, self, *weights.trained))
+        return filled_with(self.form, _Replay.apply(training, self, *weights.trained))
 
 
 class _Replay(torch.autograd.Function):

@@ -108,7 +108,7 @@ def tensors_of(outputs: list) -> list[torch.Tensor]:
     return found
 
 
-def with_tensors(form: list, tensors: Iterable[torch.Tensor]) -> list:
+def filled_with(form: list, tensors: Iterable[torch.Tensor]) -> list:
     """Return a result of the form of another, with other tensors.
 
     Args:

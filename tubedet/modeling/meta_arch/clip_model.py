@@ -58,7 +58,7 @@ class ClipModel(nn.Module, ABC):
             actions are read from and memories consist of.
         attends_by_action: whether :meth:`explain` tells about each action of a person by itself;
             otherwise all actions of a person have the same attention.
-        reads_sizes: whether predictions depend on the sizes of clips but by the mask of padding.
+        reads_sizes: whether predictions read the sizes of clips, beside the mask of padding.
         fingerprint: what identifies the weights that memories are made with, where it is known,
             see :func:`~tubedet.modeling.memory_weights.base_fingerprint`.
     """
