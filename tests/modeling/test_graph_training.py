@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from small_detectors import small_batch, small_config
+from small_detectors import VIT_BODY, small_batch, small_config
 
 from tubedet.engine import Trainer
 from tubedet.modeling.graph_training import RecordedTraining
@@ -98,6 +98,15 @@ def test_a_pass_whose_memory_was_overwritten_is_refused():
         first.backward()
 
 
+def test_a_second_backward_pass_is_refused():
+    _, model, _ = _models()
+    for seed in range(3):
+        loss = sum(model(_batch(seed)).values())
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="has to come once"):
+        loss.backward()
+
+
 def test_weights_that_have_moved_are_recorded_again():
     _, model, recorded = _models()
     for seed in range(4):
@@ -127,6 +136,46 @@ def test_frozen_weights_get_no_gradient():
     assert recorded._graphs.captures == 2
     assert gradients
     assert not any(key.startswith("backbone.") for key in gradients)
+
+
+def test_a_frozen_part_is_recorded_without_its_backward_pass():
+    def predict(clips):
+        return [model.features(clips)["res5"]]
+
+    _, model, recorded = _models(opts=[*WITHOUT_DROPOUT, "MODEL.FREEZE", ["backbone.*"]])
+    clips = model.batch(_batch(0))
+    for _ in range(3):
+        (found,) = recorded(model, predict, clips, {}, reads_sizes=False)
+    assert recorded._graphs.captures == 1
+    assert not found.requires_grad
+    torch.testing.assert_close(found, predict(clips)[0])
+
+
+CHECKPOINTED = {
+    "CSN": ["MODEL.CSN.EXECUTION", "checkpointed", "MODEL.CSN.TRITON", False],
+    "ViT": [*VIT_BODY, "MODEL.VIT.CHECKPOINTING", True],
+}
+
+
+@pytest.mark.parametrize("body", CHECKPOINTED)
+def test_checkpointed_modules_read_the_same_weights_in_both_recorded_passes(body):
+    """Half-precision copies of one step are gone when the graphs are replayed."""
+    _, model, recorded = _models(opts=[*WITHOUT_DROPOUT, *CHECKPOINTED[body]])
+    places = {name: [] for name, _ in model.backbone.named_modules()}
+    for name, module in model.backbone.named_modules():
+        if getattr(module, "weight", None) is not None:
+            module.register_forward_pre_hook(
+                lambda module, _, name=name: places[name].append(module.weight.data_ptr())
+            )
+    for seed in range(3):
+        for found in places.values():
+            found.clear()
+        _gradients(model, _batch(seed), torch.bfloat16)
+    assert recorded._graphs.captures == 2
+    # Recorded twice and, by the stand-in, replayed twice.
+    twice = [found for found in places.values() if len(found) == 4]
+    assert len(twice) > 5
+    assert all(len(set(found)) == 1 for found in twice)
 
 
 def test_what_is_frozen_later_is_recorded_again():

@@ -116,11 +116,15 @@ class RecordedTraining:
         def backward() -> list[bool]:
             pairs = [(x, d) for x, d in zip(tensors_of(latest), gradients) if d is not None]
             outputs, given = zip(*pairs)
-            found = torch.autograd.grad(outputs, trained, given, allow_unused=True)
+            # Checkpointed modules compute again, and read weights again.
+            with _in_place(weights, inputs):
+                found = torch.autograd.grad(outputs, trained, given, allow_unused=True)
             return memory.keep_gradients(found)
 
-        with torch.autocast(device.type, enabled=False):
-            is_used, replay_backward = self._graphs.record(device, backward)
+        is_used, replay_backward = [False] * len(trained), _launch_nothing
+        if any(x is not None for x in gradients):
+            with torch.autocast(device.type, enabled=False):
+                is_used, replay_backward = self._graphs.record(device, backward)
         latest.clear()
         outputs = [x.detach() for x in outputs]
         return _Recording(
@@ -134,6 +138,10 @@ class RecordedTraining:
             replay_forward,
             replay_backward,
         )
+
+
+def _launch_nothing() -> None:
+    """Compute the gradients of a part that is frozen."""
 
 
 @dataclass
@@ -232,14 +240,15 @@ class _SharedMemory:
 @contextlib.contextmanager
 def _in_place(weights: _Weights, others: list[torch.Tensor]) -> Iterator[None]:
     """Let other tensors stand in the places of the weights."""
-    places: Any = [(module._parameters, name, number) for module, name, number in weights.slots]
+    places: Any = [(module._parameters, name) for module, name, _ in weights.slots]
+    own = [parameters[name] for parameters, name in places]
     try:
-        for parameters, name, number in places:
+        for (parameters, name), (_, _, number) in zip(places, weights.slots):
             parameters[name] = others[number]
         yield
     finally:
-        for parameters, name, number in places:
-            parameters[name] = weights.values[number]
+        for (parameters, name), weight in zip(places, own):
+            parameters[name] = weight
 
 
 @dataclass
@@ -297,9 +306,10 @@ class _Replay(torch.autograd.Function):
         recording = ctx.recording
         if ctx.number != ctx.training.passes:
             raise RuntimeError(
-                "with SOLVER.CUDA_GRAPHS a backward pass has to come before the next forward pass "
-                "in training, which has overwritten what it needs"
+                "with SOLVER.CUDA_GRAPHS a backward pass has to come once, before the next forward "
+                "pass in training: each pass overwrites what the one before it has kept"
             )
+        ctx.number = 0  # a second backward pass would read what this one has overwritten
         for own, gradient in zip(recording.gradients, gradients):
             if own is not None and gradient is None:
                 own.zero_()

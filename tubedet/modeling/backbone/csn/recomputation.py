@@ -15,7 +15,7 @@ def recomputed(
 
     Args:
         module: whose norms ``forward`` runs; their running averages are updated once.
-        forward: a differentiable function.
+        forward: a differentiable function that draws no random numbers.
         x: its argument.
     """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -23,6 +23,7 @@ def recomputed(
         forward,
         x,
         use_reentrant=False,
+        preserve_rng_state=False,
         context_fn=lambda: (contextlib.nullcontext(), _averages_kept(norms)),
     )
 
