@@ -65,6 +65,15 @@ def test_what_cannot_be_run_is_named(key, value, message):
         check_run_config(cfg, num_processes=2, eval_only=False)
 
 
+def test_recordings_do_not_draw_again_which_branches_clips_skip():
+    opts = ["MODEL.DEVICE", "cpu", "MODEL.VIT.DROP_PATH", 0.2, "SOLVER.CUDA_GRAPHS", True]
+    cfg = load_config(TOY, [*opts, "MODEL.VIT.CHECKPOINTING", True])
+    check_run_config(cfg, num_processes=2, eval_only=False)
+    cfg.MODEL.BACKBONE.NAME = "build_vit_pyramid_backbone"
+    with pytest.raises(UserError, match="cannot draw the clips of MODEL.VIT.DROP_PATH 0.2 again"):
+        check_run_config(cfg, num_processes=2, eval_only=False)
+
+
 def test_an_evaluation_needs_nothing_of_a_training():
     cfg = load_config(TOY, ["MODEL.DEVICE", "cpu", "DATASETS.TRAIN", (), "SOLVER.IMS_PER_BATCH", 0])
     with pytest.raises(UserError, match="DATASETS.TRAIN is empty"):

@@ -205,6 +205,17 @@ def _check_training(cfg: CfgNode) -> None:
         raise UserError(
             f"SOLVER.LAYER_DECAY is {cfg.SOLVER.LAYER_DECAY}; give a number above 0, at most 1"
         )
+    vit = cfg.MODEL.VIT
+    if (
+        cfg.SOLVER.CUDA_GRAPHS
+        and cfg.MODEL.BACKBONE.NAME.startswith("build_vit")
+        and vit.CHECKPOINTING
+        and vit.DROP_PATH > 0
+    ):
+        raise UserError(
+            "with SOLVER.CUDA_GRAPHS True, MODEL.VIT.CHECKPOINTING cannot draw the clips of "
+            f"MODEL.VIT.DROP_PATH {vit.DROP_PATH:g} again; set one of the three False or 0"
+        )
     for pair in cfg.SOLVER.LR_FACTORS:
         if not (
             isinstance(pair, (list, tuple))

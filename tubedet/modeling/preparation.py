@@ -17,7 +17,8 @@ def prepare_for_inference(model: nn.Module, dtype: torch.dtype | None = None) ->
     Every part with a method ``for_inference(dtype)`` is replaced by what it returns: batch norms
     become part of the convolutions before them, see :mod:`tubedet.modeling.backbone.csn.folded`.
     All other weights are shared with the model, not copied. The replaced parts hold the weights of
-    this moment: prepare again after training on or loading.
+    this moment, and kernels if the model is on a GPU that runs them: prepare again after training
+    on, loading or moving the model.
 
     Args:
         model: any architecture, also within ``DistributedDataParallel``; it is not changed.

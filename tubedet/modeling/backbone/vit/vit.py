@@ -203,7 +203,10 @@ class ViT(Backbone):
         keys = None if attended is None else attended.expand(x.shape[0], *grid).flatten(1)
         for block in self.blocks:
             if self.checkpointing and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, keys, use_reentrant=False)
+                draws = block.drop_path > 0
+                tokens = checkpoint(
+                    block, tokens, keys, use_reentrant=False, preserve_rng_state=draws
+                )
             else:
                 tokens = block(tokens, keys)
         tokens = self.norm(tokens)
