@@ -7,6 +7,7 @@ import pytest
 
 from tubedet.engine import keep_earlier_config
 from tubedet.engine.run_setup import _is_brief, _without_traceback, setup_run
+from tubedet.engine.source_version import source_version
 from tubedet.errors import UserError
 
 
@@ -70,6 +71,7 @@ def _set_up_twice(folder):
     log = (folder / "second/log.txt").read_text()
     assert "\x1b" not in log and log.endswith(": red\n")
     assert log.count("Running with full config") == 1 and "MAX_ITER" in log
+    assert log.count(f"tubedet {source_version()}") == 1
 
 
 def test_config_is_written_whole_and_lines_are_printed_once(tmp_path):

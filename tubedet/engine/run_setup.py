@@ -21,13 +21,16 @@ from tubedet.files.atomic_writing import open_atomically
 
 from .config_loading import find_config_file, load_config
 from .numbered_folders import with_numbered_folder
+from .source_version import source_version
 
 # What says how a training began.
 _RECORDS = ("config.yaml", REPORT_FILE)
 # Multi-line dumps of detectron2's set-up: kept in log.txt and config.yaml, not on the console.
 # So is the end by an error of the user, which the command prints.
 _TRAINING_ENDED = "Training ended: "
+_VERSION = "tubedet "
 _FILE_ONLY = (
+    _VERSION,
     "Environment info",
     "Contents of args.config_file",
     "Running with full config",
@@ -79,6 +82,7 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     unsaved.OUTPUT_DIR = None
     default_setup(unsaved, args)
     if rank == 0:
+        loggers[0].info(f"{_VERSION}{source_version()}")
         path, content = os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump()
         with open_atomically(path) as stream:
             stream.write(content)
