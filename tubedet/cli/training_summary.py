@@ -31,13 +31,19 @@ def summary_of(cfg: CfgNode, *, num_iterations: int, seconds: float) -> str:
     took = datetime.timedelta(seconds=round(seconds))
     lines = [f"{num_iterations} iterations in {took}; everything is in {folder}"]
     lines += _figures(cfg, folder)
-    best = folder / f"{BEST}.pth"
-    weights = best if cfg.TEST.BEST_METRIC and best.is_file() else folder / "model_final.pth"
+    best, last = folder / f"{BEST}.pth", folder / "model_final.pth"
+    is_best_kept = bool(cfg.TEST.BEST_METRIC) and best.is_file()
+    weights = best if is_best_kept else last
     config = ["--config-file", str(folder / "config.yaml")]
-    loaded = ["MODEL.WEIGHTS", str(weights)]
+    command = ["tubedet", "train", *config, "--eval-only", "MODEL.WEIGHTS"]
+    if cfg.DATASETS.TEST:
+        lines.append(f"evaluate: {shlex.join([*command, str(weights)])}")
+        if is_best_kept and cfg.TEST.MAX_KEY_FRAMES > 0:
+            # Of all key frames it may be the better one.
+            lines.append(f"{last.name} was not among the samples that were compared:")
+            lines.append(f"evaluate: {shlex.join([*command, str(last)])}")
     output = str(folder / "demo")
-    demo = ["--input", "VIDEO", "--output", output, "--opts", *loaded]
-    lines.append(f"evaluate: {shlex.join(['tubedet', 'train', *config, '--eval-only', *loaded])}")
+    demo = ["--input", "VIDEO", "--output", output, "--opts", "MODEL.WEIGHTS", str(weights)]
     lines.append(f"detect:   {shlex.join(['tubedet', 'demo', *config, *demo])}")
     return "\n  ".join(lines)
 
@@ -60,8 +66,12 @@ def _figures(cfg: CfgNode, folder: Path) -> list[str]:
     best, at = (min if is_loss(metric) else max)(values, key=lambda pair: pair[0])
     if record.get("metric") == metric:
         best, at = record["value"], record["iteration"]
+    # Evaluations on the way are recorded with the number of their iteration, which counts from 0.
+    period = cfg.TEST.EVAL_PERIOD
+    if period > 0 and (at + 1) % period == 0:
+        at = min(at + 1, end)
     compared, whole = (" of samples", " of all key frames") if is_sampled else ("", "")
     return [
-        f"{metric}: best{compared} {best:.2f} (iteration {at}), last{whole} {last:.2f} (iteration "
-        f"{end})"
+        f"{metric}: best{compared} {best:.2f} (after {at} iterations), last{whole} {last:.2f} "
+        f"(after {end})"
     ]

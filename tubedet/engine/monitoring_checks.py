@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from detectron2.config import CfgNode
 
 from tubedet.errors import UserError
@@ -43,7 +45,26 @@ def check_monitoring(cfg: CfgNode) -> None:
             f"TEST.BEST_METRIC is {test.BEST_METRIC!r}; give a figure as metrics.json has it, such "
             "as frame_ap/mAP@0.5IOU"
         )
+    _check_name(test.BEST_METRIC, cfg.DATASETS.TEST)
     if "validation" in test.BEST_METRIC.split("/")[:-1] and not test.VALIDATION_LOSS:
         raise UserError(
             f"TEST.BEST_METRIC is {test.BEST_METRIC!r}, which needs TEST.VALIDATION_LOSS True"
+        )
+
+
+def _check_name(metric: str, data_sets: Sequence[str]) -> None:
+    """Refuse a name that no evaluation gives, before hours go by."""
+    task, _, figure = metric.partition("/")
+    if len(data_sets) > 1:
+        if task not in data_sets:
+            raise UserError(
+                f"TEST.BEST_METRIC is {metric!r}; with several data sets a figure begins with one "
+                f"of them, such as {data_sets[0]}/{metric}"
+            )
+        task, _, figure = figure.partition("/")
+    # Evaluators of other people name theirs as they like.
+    if task.startswith("frame_ap") and not figure.startswith(("mAP@0.5IOU", "AP-")):
+        raise UserError(
+            f"TEST.BEST_METRIC is {metric!r}; figures of {task} are mAP@0.5IOU and, of a class, "
+            "AP-CLASS"
         )
