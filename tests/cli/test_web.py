@@ -36,6 +36,8 @@ def no_console_logger(monkeypatch):
         ([], "MODEL.WEIGHTS is empty"),
         (["MODEL.WEIGHTS", "none.pth"], "none.pth"),
         (["--config-file", "none.yaml"], "none.yaml does not exist"),
+        (["--example", "none.mp4"], "--example: none.mp4 does not exist or is no file"),
+        (["--example", _CONFIG], "--example: TubeR_toy.yaml cannot be read as a video."),
     ],
 )
 def test_bad_input_is_status_2(no_console_logger, capsys, options, message):

@@ -15,7 +15,7 @@ TOKEN = "0123456789abcdef"
 JOIN = "/gradio_api/queue/join"
 NO_JOB = "This is no request of the page's form"
 FILE = {"path": "/served/x/a.mp4", "meta": {"_type": "gradio.FileData"}}
-JOB = {"data": [FILE, 0.5, 1.0, 1.0], "fn_index": 0, "session_hash": "s1"}
+JOB = {"data": [[FILE], 0.5, 1.0, 1.0, "0" * 32], "fn_index": 0, "session_hash": "s1"}
 
 
 def ask(rules, method="GET", path="/", headers=(), query="", bodies=None, guard=None):
@@ -136,6 +136,22 @@ def test_a_full_page_takes_no_further_file():
     status, _, text = ask(rules, "POST", "/gradio_api/upload")
     assert status == 507 and "no room for further videos" in text
     assert ask(rules, "POST", "/gradio_api/queue/join")[0] == 200
+
+
+def test_so_many_videos_wait_and_no_more():
+    waiting = [18]
+    rules = AccessRules("127.0.0.1", num_waiting=lambda: waiting[0])
+    two = json.dumps({**JOB, "data": [[FILE] * 2, *JOB["data"][1:]]}).encode()
+    stop = json.dumps({**JOB, "data": [], "fn_index": 2}).encode()
+    assert ask(rules, "POST", JOIN, bodies=[two])[0] == 200
+    waiting[0] = 19
+    status, _, text = ask(rules, "POST", JOIN, bodies=[two])
+    assert status == 503
+    assert json.loads(text)["detail"] == "Queue is full: 20 videos wait. Try again in some minutes."
+    assert ask(rules, "POST", JOIN)[0] == 200
+    waiting[0] = 20
+    assert ask(rules, "POST", JOIN)[0] == 503
+    assert ask(rules, "POST", JOIN, bodies=[stop])[0] == 200  # which waits for nothing
 
 
 def test_uploads_at_once_share_the_room():

@@ -21,12 +21,14 @@ gradio = pytest.importorskip("gradio")
 
 from tubedet.inference.device_faults import BrokenDeviceError  # noqa: E402
 from tubedet.web import video_analysis  # noqa: E402
+from tubedet.web.job_request import EXAMPLE, RESTORE, RUN, SHOW, STOP  # noqa: E402
 from tubedet.web.page import make_page  # noqa: E402
 from tubedet.web.server import serve as serve_page  # noqa: E402
 from tubedet.web.server import serving  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # gradio's of pandas
 ROOT = Path(__file__).parents[2]
+TAB = "0" * 32
 
 
 @pytest.fixture
@@ -70,11 +72,16 @@ def upload(address, path):
     return response.status, content
 
 
-def detect(address, path):
-    """Presses the button for a file on the server; returns the last message of the queue."""
-    session = uuid.uuid4().hex
+def detect(address, path, tab=TAB):
+    """Presses the button for a file on the server; returns all messages of the queue."""
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    body = {"data": [file, 0.5, 1.0, 1.0], "fn_index": 0, "session_hash": session}
+    return ask(address, RUN, [file], 0.5, 1.0, 1.0, tab)
+
+
+def ask(address, function, *data):
+    """Calls a function of the page as it does itself; returns all messages of the queue."""
+    session = uuid.uuid4().hex
+    body = {"data": data, "fn_index": function, "session_hash": session}
     request = urllib.request.Request(
         f"{address}gradio_api/queue/join",
         json.dumps(body).encode(),
@@ -284,7 +291,11 @@ def test_a_job_that_takes_too_long_is_ended(serve, film):
 def join(address, path, session):
     """Status of the answer to a press of the button."""
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    body = {"data": [file, 0.5, 1.0, 1.0], "fn_index": 0, "session_hash": session}
+    body = {"data": [[file], 0.5, 1.0, 1.0, TAB], "fn_index": RUN, "session_hash": session}
+    return post(address, body)
+
+
+def post(address, body):
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=120)
     headers = {"Content-Type": "application/json"}
     connection.request("POST", "/gradio_api/queue/join", json.dumps(body), headers)
@@ -298,7 +309,7 @@ def test_wrong_requests_are_answered_in_a_line(serve, capfd):
     with serve() as address:
         for number in (-1, 99, 10**30):
             body = json.dumps(
-                {"data": [None, 0.5, 1.0, 1.0], "fn_index": number, "session_hash": "a"}
+                {"data": [None, 0.5, 1.0, 1.0, TAB], "fn_index": number, "session_hash": "a"}
             )
             connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
             headers = {"Content-Type": "application/json"}
@@ -334,6 +345,35 @@ def test_a_full_disk_is_told_and_others_go_on(serve, film, monkeypatch, capfd):
         assert list(work.iterdir()) == []
         assert "5 key frames" in json.dumps(detect(address, uploaded))
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_results_are_there_again_for_the_same_tab_alone(serve, film):
+    with serve() as address:
+        _, content = upload(address, film)
+        detect(address, json.loads(content)[0])
+        again = json.dumps(ask(address, RESTORE, TAB)[-1]["output"])
+        assert "5 key frames, 2 persons" in again and again.count("my film.csv") == 3
+        csv = next(part for part in again.split('"') if part.endswith("my film.csv"))
+        assert get(address, f"/gradio_api/file={quote(csv)}")[0] == 200
+        for answer in (ask(address, RESTORE, "1" * 32), ask(address, SHOW, 0, "1" * 32)):
+            text = json.dumps(answer)
+            assert answer[-1]["success"] and "my film" not in text and "key frames" not in text
+        # Nor is there one for those who know a session.
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            ask(address, RESTORE, "")
+
+
+def test_the_example_is_an_upload(serve, film, tmp_path):
+    example = tmp_path / "clip.mp4"
+    example.write_bytes(film.read_bytes())
+    with serve(example=example) as address:
+        text = json.dumps(ask(address, EXAMPLE)[-1]["output"])
+        path = next(part for part in text.split('"') if part.endswith("/clip.mp4"))
+        assert get(address, f"/gradio_api/file={quote(path)}") == (200, film.read_bytes())
+        assert get(address, f"/gradio_api/file={quote(str(example))}")[0] == 403
+        assert "5 key frames" in json.dumps(detect(address, path))
+    with serve() as address:
+        assert "clip.mp4" not in json.dumps(ask(address, EXAMPLE))
 
 
 def test_a_disk_that_is_full_when_results_are_handed_out(serve, film, monkeypatch, capfd):
@@ -373,6 +413,8 @@ def test_twenty_wait_and_more_are_told(serve, film, monkeypatch):
         _, content = upload(address, film)
         (uploaded,) = json.loads(content)
         answers = [join(address, uploaded, f"visitor{number}") for number in range(25)]
+        stop = {"data": [], "fn_index": STOP, "session_hash": "visitor30"}
+        assert post(address, stop)[0] == 200  # a full queue does not hold it up
         refused = [content for status, content in answers if status == 503]
         assert {status for status, _ in answers} == {200, 503}
         assert 4 <= len(refused) <= 5 and all(b"Queue is full" in content for content in refused)

@@ -14,6 +14,6 @@ def test_uploads_alone_are_taken(film):
     with pytest.raises(gradio.Error, match="Addresses are not fetched"):
         asyncio.run(field.async_move_resource_to_block_cache("https://example.com/film.mp4"))
     assert asyncio.run(field.async_move_resource_to_block_cache(None)) is None
-    assert field.preprocess(FileData(path=str(film))) == str(film)
-    assert field.preprocess(ListFiles([FileData(path=str(film))])) is None
-    assert field.preprocess(None) is None
+    file = FileData(path=str(film))
+    assert field.preprocess(ListFiles([file, file])) == [str(film)] * 2
+    assert field.preprocess(file) == [] and field.preprocess(None) == []

@@ -4,9 +4,10 @@
     python tools/web_demo.py --config-file X MODEL.WEIGHTS w.pth
     tubedet web --model TubeR_CSN152_AVA21
 
-Drop a video on the page at http://127.0.0.1:7860: it shows the annotated video and a timeline of
+Drop videos on the page at http://127.0.0.1:7860: it shows each annotated video and a timeline of
 each person's actions, and hands out the detections as AVA csv and json lines. Videos are processed
 one after another. Uploads and results are deleted after --keep-minutes, and all of them at the end.
+With --example, visitors without a video can try a clip of yours.
 
 Only this computer can open the page. --host 0.0.0.0 shows it to everybody in the network, or, with
 --auth-token, to those who know the address that is printed.
@@ -27,6 +28,7 @@ from tubedet.engine.config_checks import check_model_config
 from tubedet.errors import UserError
 from tubedet.inference import VideoActionDetector, action_names_of
 from tubedet.inference.device_faults import BrokenDeviceError
+from tubedet.web.upload_checks import check_upload
 
 from .arguments import add_config_arguments, add_detector_arguments, add_model_argument
 from .running import print_error
@@ -51,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-minutes", type=float, default=60, help="longest work at a video (default: 60)"
+    )
+    parser.add_argument(
+        "--example",
+        type=Path,
+        metavar="FILE",
+        help="video that visitors can try at a press of a button",
     )
     parser.add_argument(
         "--auth-token",
@@ -107,6 +115,7 @@ def main(options: argparse.Namespace) -> int:
         raise UserError(
             "the page needs gradio: pip install 'tubedet[web]', or pip install gradio"
         ) from error
+    _check_example(options)
     log_to_console()
     check_started_once()
     cfg = load_config(options.config_file, options.opts)
@@ -125,6 +134,7 @@ def main(options: argparse.Namespace) -> int:
         max_minutes=options.max_minutes,
         keep_seconds=60 * options.keep_minutes,
         on_broken=faults.append,
+        example=options.example,
     )
     token = secrets.token_urlsafe(24) if options.auth_token == "" else options.auth_token
     if token is None and not is_local(options.host):
@@ -147,3 +157,17 @@ def main(options: argparse.Namespace) -> int:
         print_error(f"{faults[0]}; start the page again", prog=options.prog)
         return 1
     return 0
+
+
+def _check_example(options: argparse.Namespace) -> None:
+    """Refuse an example that the page would refuse as an upload."""
+    if options.example is None:
+        return
+    if not options.example.is_file():
+        raise UserError(f"--example: {options.example} does not exist or is no file")
+    try:
+        check_upload(
+            options.example, max_megabytes=options.max_megabytes, max_seconds=options.max_seconds
+        )
+    except (OSError, UserError) as error:
+        raise UserError(f"--example: {error}") from error

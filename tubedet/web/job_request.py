@@ -5,48 +5,60 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import dataclass
 from typing import Any
 
 # As the page itself makes them; gradio takes any text for a key.
 _SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_TAB = re.compile(r"[0-9a-f]{32}")
 _FILE = "gradio.FileData"
 # What the sliders of the page offer.
 THRESHOLDS = (0.05, 1.0)
 RATES = (0.5, 4.0)  # key frames per second
 SMOOTHINGS = (0.0, 3.0)  # seconds
+MAX_VIDEOS = 10  # that a visitor may choose at once
 # The functions of the page, in gradio's numbers.
-RUN, REDRAW, STOP = 0, 1, 2
+RUN, REDRAW, STOP, RESTORE, SHOW, EXAMPLE = range(6)
 _MAX_PATH = 4096  # characters
+_MAX_FILES = 100  # more than the page takes: it says so itself
 
 
-def session_of(body: bytes, uploads: str) -> str | None:
-    """Return the session that a request to start a job belongs to; None if it is no such request.
+@dataclass(frozen=True)
+class JobRequest:
+    """What a request to start a job asks for.
 
-    It has the index of a function of the page, a name for the session, and a value for each of its
-    fields: a file or none, and the numbers of the sliders. That which stops a job has no fields.
+    Attributes:
+        session: that it belongs to.
+        num_videos: that will wait for the model.
+    """
+
+    session: str
+    num_videos: int = 0
+
+
+def read_job_request(body: bytes, uploads: str) -> JobRequest | None:
+    """Read a request to start a job; None if it is no such request.
+
+    It has the index of a function of the page, a name for the session, and a value for each of the
+    fields of this function: files or none, the numbers of the sliders, the secret of the tab.
 
     Args:
         body: of the request.
-        uploads: folder in which the file must lie.
+        uploads: folder in which the files must lie.
     """
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(request, dict) or type(request.get("fn_index")) is not int:
+    if not isinstance(request, dict) or not is_session(request.get("session_hash")):
         return None
-    data, session = request.get("data"), request.get("session_hash")
-    if request["fn_index"] == STOP:
-        return session if data == [] and is_session(session) else None
-    if request["fn_index"] not in (RUN, REDRAW) or not isinstance(data, list) or len(data) != 4:
+    number, data = request.get("fn_index"), request.get("data")
+    if type(number) is not int or not isinstance(data, list):
         return None
-    file, *numbers = data
-    limits = (THRESHOLDS, RATES, SMOOTHINGS)
-    if not all(map(_is_within, numbers, limits)):
+    if not _is_form(number, data, uploads):
         return None
-    if file is not None and not _is_upload(file, uploads):
-        return None
-    return session if is_session(session) else None
+    num_videos = min(len(data[0] or ()), MAX_VIDEOS) if number in (RUN, REDRAW) else 0
+    return JobRequest(request["session_hash"], num_videos)
 
 
 def is_session(name: Any) -> bool:
@@ -56,6 +68,34 @@ def is_session(name: Any) -> bool:
         name: any.
     """
     return isinstance(name, str) and _SESSION.fullmatch(name) is not None
+
+
+def _is_form(number: int, data: list, uploads: str) -> bool:
+    """Whether the values are those of a function's fields."""
+    if number in (STOP, EXAMPLE):
+        return data == []
+    if not data or not _is_tab(data[-1]):
+        return False
+    if number == RESTORE:
+        return len(data) == 1
+    if number == SHOW:
+        return len(data) == 2 and type(data[0]) is int and 0 <= data[0] < MAX_VIDEOS
+    if number not in (RUN, REDRAW) or len(data) != 5:
+        return False
+    limits = (THRESHOLDS, RATES, SMOOTHINGS)
+    return _are_uploads(data[0], uploads) and all(map(_is_within, data[1:4], limits))
+
+
+def _is_tab(value: Any) -> bool:
+    return isinstance(value, str) and _TAB.fullmatch(value) is not None
+
+
+def _are_uploads(value: Any, uploads: str) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, list) or len(value) > _MAX_FILES:
+        return False
+    return all(_is_upload(file, uploads) for file in value)
 
 
 def _is_upload(value: Any, uploads: str) -> bool:

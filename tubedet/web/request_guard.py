@@ -17,12 +17,12 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tubedet.files.full_disks import NO_SPACE
 
-from .job_request import is_session, session_of
+from .job_request import is_session, read_job_request
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,8 @@ class AccessRules:
         max_upload_bytes: largest upload.
         free_bytes: asked before an upload how much may still be stored.
         max_upload_seconds: longest time that an upload may take.
+        num_waiting: asked before each job how many videos wait for the model.
+        max_waiting: largest number of them.
     """
 
     host: str
@@ -97,6 +99,8 @@ class AccessRules:
     max_upload_bytes: int = 100 << 20
     free_bytes: Callable[[], float] = lambda: math.inf
     max_upload_seconds: float = 600.0
+    num_waiting: Callable[[], int] = lambda: 0
+    max_waiting: int = 20
 
     def knows(self, name: str) -> bool:
         """Whether the server goes by a name.
@@ -145,12 +149,18 @@ class RequestGuard:
         receive = self._limited(receive, scope["path"])
         if scope["path"] == _JOIN:
             body = await _whole_body(receive)
-            session = None if body is None else session_of(body, self.rules.uploads)
-            if body is None or session is None:
+            job = None if body is None else read_job_request(body, self.rules.uploads)
+            if body is None or job is None:
                 answer = _answer(HTTPStatus.BAD_REQUEST, "This is no request of the page's form")
                 await answer(scope, receive, send)
                 return
-            self._remember(session)
+            if (
+                job.num_videos
+                and self.rules.num_waiting() + job.num_videos > self.rules.max_waiting
+            ):
+                await _full_queue(self.rules.max_waiting)(scope, receive, send)
+                return
+            self._remember(job.session)
             receive = _again(body, receive)
         await self._answered(scope, receive, send)
 
@@ -268,6 +278,12 @@ class RequestGuard:
 
 def _answer(status: HTTPStatus, text: str) -> Response:
     return PlainTextResponse(text, status_code=int(status))
+
+
+def _full_queue(max_waiting: int) -> Response:
+    """Return the answer to a job for which there is no place; a browser shows gradio's words."""
+    said = f"Queue is full: {max_waiting} videos wait. Try again in some minutes."
+    return JSONResponse({"detail": said}, int(HTTPStatus.SERVICE_UNAVAILABLE))
 
 
 def _told(error: Exception, path: str) -> Response:

@@ -12,7 +12,9 @@ from pathlib import Path
 import gradio as gr
 from starlette.middleware import Middleware
 
-from .page import CSS
+from .job_request import MAX_VIDEOS
+from .page import MODEL_QUEUE
+from .page_parts import CSS
 from .request_guard import AccessRules, RequestGuard
 from .visitor_files import VisitorFiles
 
@@ -70,6 +72,7 @@ def serving(
                 _MAX_STORED_UPLOADS * max_bytes - files.num_bytes(), files.disk_bytes()
             ),
             max_upload_seconds=min(600.0, keep_seconds),
+            num_waiting=lambda: _num_waiting(page),
         )
         environment = {
             "GRADIO_TEMP_DIR": str(files.served),
@@ -80,8 +83,9 @@ def serving(
         }
         with _environment(environment):
             page = make_page(files.work)
-            # One after another: a model takes the whole device.
-            page.queue(default_concurrency_limit=1, max_size=20)
+            # One after another: a model takes the whole device. How many wait for it is limited by
+            # the guard; Stop and the like have to get through.
+            page.queue(default_concurrency_limit=1, max_size=100)
             try:
                 _, address, _ = page.launch(
                     server_name=host,
@@ -103,6 +107,13 @@ def serving(
                 yield address if token is None else f"{address}?token={token}"
             finally:
                 page.close(verbose=False)
+
+
+def _num_waiting(page: gr.Blocks) -> int:
+    """How many videos wait for the model; gradio knows of jobs, and of those who left."""
+    queue = page._queue.event_queue_per_concurrency_id.get(MODEL_QUEUE)
+    jobs = [] if queue is None else [event.data.data for event in queue.queue if event.data]
+    return sum(min(len(data[0] or ()), MAX_VIDEOS) for data in jobs)
 
 
 @contextlib.contextmanager

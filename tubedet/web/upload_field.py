@@ -1,4 +1,4 @@
-"""The field for an upload."""
+"""The field for uploads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from gradio.data_classes import FileData, ListFiles
 
 
 def upload_field(**options) -> gr.File:
-    """Make gradio's field for files, for one upload, and for nothing else.
+    """Make gradio's field for files, for uploads, and for nothing else.
 
     gradio's own also takes an address and fetches it, of any size, and leaves an empty file behind
     for each upload. (No subclass: gradio writes a file beside the module that defines one.)
@@ -15,7 +15,7 @@ def upload_field(**options) -> gr.File:
     Args:
         **options: of :class:`gradio.File`.
     """
-    field = gr.File(file_count="single", **options)
+    field = gr.File(file_count="multiple", **options)
     move_to_cache = field.async_move_resource_to_block_cache
 
     async def move_upload(url_or_file_path: str | None) -> str | None:
@@ -23,9 +23,9 @@ def upload_field(**options) -> gr.File:
             raise gr.Error("Addresses are not fetched; upload the file.", print_exception=False)
         return await move_to_cache(url_or_file_path)
 
-    def path_of(payload: FileData | ListFiles | None) -> str | None:
-        return payload.path if isinstance(payload, FileData) else None
+    def paths_of(payload: FileData | ListFiles | None) -> list[str]:
+        return [file.path for file in payload.root] if isinstance(payload, ListFiles) else []
 
     field.async_move_resource_to_block_cache = move_upload
-    field.preprocess = path_of
+    field.preprocess = paths_of
     return field
