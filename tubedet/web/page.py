@@ -74,17 +74,21 @@ def make_page(
                 upload = upload_field(
                     label="Videos", file_types=list(VIDEO_SUFFIXES), elem_id="upload", height=150
                 )
-                preview = gr.HTML("", elem_id="preview")
                 take_example = gr.Button(
                     "Use the example clip",
                     size="sm",
                     elem_id="example",
                     visible=example is not None,
                 )
+                preview = gr.HTML("", elem_id="preview")
                 sliders = _sliders()
-                detect = gr.Button("Detect actions", variant="primary", elem_id="detect")
-                stop = gr.Button("Stop", interactive=False, elem_id="stop")
+                with gr.Row():
+                    detect = gr.Button(
+                        "Detect actions", variant="primary", elem_id="detect", scale=3
+                    )
+                    stop = gr.Button("Stop", interactive=False, elem_id="stop", min_width=90)
                 status = gr.HTML(page_parts.SILENCE, elem_id="status")
+                told = gr.HTML("", elem_id="progress")  # results can be looked at meanwhile
             with gr.Column(scale=7, min_width=300):
                 choice = gr.Radio(label="Show", elem_id="chosen", visible=False)
                 video = gr.Video(
@@ -115,13 +119,14 @@ def make_page(
         inputs = [upload, *sliders, tab]
         model = {
             **{"concurrency_limit": 1, "concurrency_id": MODEL_QUEUE, "js": page_parts.RUN_JS},
-            **{"show_progress_on": video, "api_visibility": "private"},
+            **{"show_progress_on": told, "api_visibility": "private"},
         }
         quick = {"concurrency_limit": None, "api_visibility": "private", "show_progress": "hidden"}
         # In this order they have the numbers of job_request.py.
         detect.click(jobs.run, inputs, outputs, **model)
         threshold, _, smoothing = sliders
-        gr.on([threshold.release, smoothing.release], jobs.redraw, inputs, outputs, **model)
+        moved = [threshold.release, smoothing.release]
+        gr.on(moved, jobs.redraw, inputs, outputs, trigger_mode="always_last", **model)
         stop.click(jobs.stop, [], [], **quick)
         restored = [*outputs, upload, *sliders]
         page.load(jobs.restore, [tab], restored, js=page_parts.RESTORE_JS, **quick)

@@ -21,8 +21,12 @@ CSS = """
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 10rem), 1fr)); }
 #preview figure { margin: 0; min-width: 0; }
 #preview video { width: 100%; max-height: 220px; background: #000; border-radius: 8px; }
+/* The field above names a single video. */
+#preview figure:only-child:has(video:not([hidden])) figcaption { display: none; }
+/* The label would lie on those of the persons. */
+#annotated:has(video) > label[data-testid="block-label"] { opacity: 0; }
 #preview figcaption { font-size: 0.85rem; opacity: 0.75; }
-#status { min-height: 1.6rem; }
+#progress { min-height: 3.5rem; }
 #status .error, #status .done { padding: 0.6rem 0.9rem; border-radius: 8px; margin: 0; }
 #status .error { background: #fdecea; color: #8c1d18; border: 1px solid #f2b8b5; }
 #status .done { background: #e8f4ec; color: #14532d; border: 1px solid #b6dfc3; }
@@ -54,6 +58,19 @@ _TAB = """(() => {
 RUN_JS = f"(files, threshold, rate, smoothing) => [files, threshold, rate, smoothing, {_TAB}]"
 SHOW_JS = f"(number) => [number, {_TAB}]"
 RESTORE_JS = f"() => [{_TAB}]"
+# gradio tells of a slider that the mouse let go, and of nothing that the keyboard does.
+PAGE_JS = """() => {
+  const release = (event) => event.target.closest?.("#threshold, #smoothing")
+    ?.querySelector("input[type=range]")
+    .dispatchEvent(new PointerEvent("pointerup", {bubbles: true}));
+  document.addEventListener("keyup", (event) => {
+    const moves = /^(Arrow|Page|Home$|End$)/.test(event.key);
+    if (event.target.type === "range" && moves) release(event);
+  });
+  document.addEventListener("change", (event) => {
+    if (event.target.type === "number") release(event);
+  });
+}"""
 # The browser plays the uploads as they are; the server does nothing for it.
 PREVIEW_JS = """(files) => {
   const coded = (character) => `&#${character.codePointAt(0)};`;

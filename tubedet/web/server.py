@@ -14,13 +14,19 @@ from starlette.middleware import Middleware
 
 from .job_request import MAX_VIDEOS
 from .page import MODEL_QUEUE
-from .page_parts import CSS
+from .page_parts import CSS, PAGE_JS
 from .request_guard import AccessRules, RequestGuard
 from .visitor_files import VisitorFiles
 
 # The fonts of the visitor's own computer: nothing is loaded for them.
 _THEME = gr.themes.Default(
     primary_hue="teal", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono="monospace"
+).set(  # gradio's own colours are too pale to be read
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_600",
+    block_info_text_color="*neutral_500",
 )
 
 _MAX_STORED_UPLOADS = 20  # as large as the largest one
@@ -103,6 +109,7 @@ def serving(
                     app_kwargs={"middleware": [Middleware(RequestGuard, rules=rules)]},
                     theme=_THEME,
                     css=CSS,
+                    js=PAGE_JS,
                 )
                 yield address if token is None else f"{address}?token={token}"
             finally:
