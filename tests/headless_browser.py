@@ -66,11 +66,11 @@ class Page:
             time.sleep(0.05)
         return value
 
-    def choose_file(self, selector, path):
-        """Chooses a file in the file input of a CSS selector."""
+    def choose_files(self, selector, *paths):
+        """Chooses files in the file input of a CSS selector."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
-        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
 
     def set_width(self, width, height=900):
         """Makes the window as wide and high as this, in CSS pixels."""
@@ -99,6 +99,13 @@ class Page:
             before, (x, y) = (x, y), self.evaluate(centre)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def press(self, key, code):
+        """Presses a key, such as ("Tab", 9), on the element that has the focus."""
+        text = {"text": "\r"} if key == "Enter" else {"text": key} if len(key) == 1 else {}
+        parameters = {"key": key, "windowsVirtualKeyCode": code}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **parameters, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **parameters)
 
     def call(self, method, **parameters):
         """Sends a command and returns its result."""

@@ -26,7 +26,11 @@ CSS = """
 /* The label would lie on those of the persons. */
 #annotated:has(video) > label[data-testid="block-label"] { opacity: 0; }
 #preview figcaption { font-size: 0.85rem; opacity: 0.75; }
-#progress { min-height: 3.5rem; }
+#progress:has(> [data-testid="status-tracker"]:not(.hide)) { min-height: 3.5rem; }
+/* White on a white page otherwise. */
+input[type="range"]::-webkit-slider-thumb { box-shadow: 0 0 0 2px var(--slider-color) !important; }
+input[type="range"]::-moz-range-thumb { box-shadow: 0 0 0 2px var(--slider-color) !important; }
+@media (max-width: 640px) { #annotated { height: auto !important; min-height: 14rem; } }
 #status .error, #status .done { padding: 0.6rem 0.9rem; border-radius: 8px; margin: 0; }
 #status .error { background: #fdecea; color: #8c1d18; border: 1px solid #f2b8b5; }
 #status .done { background: #e8f4ec; color: #14532d; border: 1px solid #b6dfc3; }
