@@ -91,6 +91,8 @@ def make_page(
                 told = gr.HTML("", elem_id="progress")  # results can be looked at meanwhile
             with gr.Column(scale=7, min_width=300):
                 choice = gr.Radio(label="Show", elem_id="chosen", visible=False)
+                # gradio fails at a number that a page of before a restart offers; jobs.show tells.
+                choice.preprocess = lambda number: number
                 video = gr.Video(
                     label="Annotated video",
                     interactive=False,
