@@ -59,10 +59,10 @@ def ask(address, function, *data):
     raise AssertionError(messages)
 
 
-def join(address, path, session):
-    """Status of the answer to a press of the button."""
+def join(address, path, session, num_videos=1):
+    """Status and content of the answer to a press of the button."""
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    body = {"data": [[file], 0.5, 1.0, 1.0, TAB], "fn_index": RUN, "session_hash": session}
+    body = {"data": [[file] * num_videos, 0.5, 1, 1, TAB], "fn_index": RUN, "session_hash": session}
     return post(address, body)
 
 

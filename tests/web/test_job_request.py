@@ -36,8 +36,8 @@ def with_file(**changes):
 def test_the_forms_of_the_page():
     for body, num_videos in (
         (given(), 1),
-        (given(data=[None, 0.05, 4, 0, TAB]), 0),
-        (given(data=[[], 0.05, 4, 0, TAB]), 0),
+        (given(data=[None, 0.05, 4, 0, TAB]), 1),  # it waits, too
+        (given(data=[[], 0.05, 4, 0, TAB]), 1),
         (given(data=[[FILE] * 3, 0.5, 1, 1, TAB]), 3),
         (given(data=[[FILE] * 100, 0.5, 1, 1, TAB]), MAX_VIDEOS),  # which is refused at once
         (given(fn_index=REDRAW), 1),

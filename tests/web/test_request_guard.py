@@ -147,7 +147,10 @@ def test_so_many_videos_wait_and_no_more():
     waiting[0] = 19
     status, _, text = ask(rules, "POST", JOIN, bodies=[two])
     assert status == 503
-    assert json.loads(text)["detail"] == "Queue is full: 20 videos wait. Try again in some minutes."
+    assert (
+        json.loads(text)["detail"]
+        == "Queue is full: at most 20 videos wait. Try again in some minutes."
+    )
     assert ask(rules, "POST", JOIN)[0] == 200
     waiting[0] = 20
     assert ask(rules, "POST", JOIN)[0] == 503

@@ -337,7 +337,9 @@ def test_a_disk_that_is_full_when_results_are_handed_out(serve, film, monkeypatc
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
-def test_twenty_wait_and_more_are_told(serve, film, monkeypatch):
+@pytest.fixture
+def may_go_on(monkeypatch):
+    """Jobs wait until it is set."""
     may_go_on = threading.Event()
     write = video_analysis.write_video_results
 
@@ -346,6 +348,21 @@ def test_twenty_wait_and_more_are_told(serve, film, monkeypatch):
         return write(*arguments, **options)
 
     monkeypatch.setattr(video_analysis, "write_video_results", wait)
+    yield may_go_on
+    may_go_on.set()
+
+
+def test_each_video_of_a_visitor_waits(serve, film, may_go_on):
+    with serve() as address:
+        _, content = upload(address, film)
+        (uploaded,) = json.loads(content)
+        statuses = [join(address, uploaded, f"visitor{n}", num_videos=6)[0] for n in range(5)]
+        # The first one may have begun.
+        assert statuses[:3] == [200] * 3 and statuses[4] == 503
+        may_go_on.set()
+
+
+def test_twenty_wait_and_more_are_told(serve, film, may_go_on):
     with serve() as address:
         _, content = upload(address, film)
         (uploaded,) = json.loads(content)

@@ -57,8 +57,18 @@ def read_job_request(body: bytes, uploads: str) -> JobRequest | None:
         return None
     if not _is_form(number, data, uploads):
         return None
-    num_videos = min(len(data[0] or ()), MAX_VIDEOS) if number in (RUN, REDRAW) else 0
-    return JobRequest(request["session_hash"], num_videos)
+    waits = number in (RUN, REDRAW)
+    return JobRequest(request["session_hash"], num_videos_of(data) if waits else 0)
+
+
+def num_videos_of(data: list) -> int:
+    """How many places a job takes among those who wait for the model.
+
+    Args:
+        data: of the functions RUN and REDRAW.
+    """
+    # One for a job without a video, and for too many of them no more than the page takes.
+    return min(max(len(data[0] or ()), 1), MAX_VIDEOS)
 
 
 def is_session(name: Any) -> bool:

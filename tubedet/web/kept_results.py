@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -75,6 +76,7 @@ class KeptResults:
         self._max_batches = max_batches
         self._clock = clock
         self._batches: dict[str, Batch] = {}
+        self._lock = threading.Lock()  # gradio runs functions in threads
 
     def keep(self, tab: str, batch: Batch) -> None:
         """Keep a batch in place of the tab's earlier one.
@@ -83,10 +85,11 @@ class KeptResults:
             tab: secret of the tab.
             batch: with a new result.
         """
-        batch.made = self._clock()
-        self._batches.pop(tab, None)
-        self._batches[tab] = batch
-        self._forget()
+        with self._lock:
+            batch.made = self._clock()
+            self._batches.pop(tab, None)
+            self._batches[tab] = batch
+            self._forget()
 
     def of(self, tab: str) -> Batch | None:
         """Return what a tab shows; None if nothing is known or its files are gone.
@@ -94,8 +97,9 @@ class KeptResults:
         Args:
             tab: secret of the tab.
         """
-        self._forget()
-        batch = self._batches.get(tab)
+        with self._lock:
+            self._forget()
+            batch = self._batches.get(tab)
         if batch is None:
             return None
         files = [path for shown in batch.videos for path in (shown.video, *shown.files) if path]

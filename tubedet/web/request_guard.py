@@ -282,7 +282,7 @@ def _answer(status: HTTPStatus, text: str) -> Response:
 
 def _full_queue(max_waiting: int) -> Response:
     """Return the answer to a job for which there is no place; a browser shows gradio's words."""
-    said = f"Queue is full: {max_waiting} videos wait. Try again in some minutes."
+    said = f"Queue is full: at most {max_waiting} videos wait. Try again in some minutes."
     return JSONResponse({"detail": said}, int(HTTPStatus.SERVICE_UNAVAILABLE))
 
 

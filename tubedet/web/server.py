@@ -12,7 +12,7 @@ from pathlib import Path
 import gradio as gr
 from starlette.middleware import Middleware
 
-from .job_request import MAX_VIDEOS
+from .job_request import num_videos_of
 from .page import MODEL_QUEUE
 from .page_parts import CSS, PAGE_JS
 from .request_guard import AccessRules, RequestGuard
@@ -117,10 +117,10 @@ def serving(
 
 
 def _num_waiting(page: gr.Blocks) -> int:
-    """How many videos wait for the model; gradio knows of jobs, and of those who left."""
+    """How many videos wait for the model; gradio drops jobs of visitors who left."""
     queue = page._queue.event_queue_per_concurrency_id.get(MODEL_QUEUE)
-    jobs = [] if queue is None else [event.data.data for event in queue.queue if event.data]
-    return sum(min(len(data[0] or ()), MAX_VIDEOS) for data in jobs)
+    events = [] if queue is None else list(queue.queue)
+    return sum(num_videos_of(event.data.data) for event in events if event.data)
 
 
 @contextlib.contextmanager
