@@ -25,7 +25,7 @@ _THEME = gr.themes.Default(
     button_primary_background_fill="*primary_700",
     button_primary_background_fill_hover="*primary_800",
     button_primary_background_fill_dark="*primary_700",
-    button_primary_background_fill_hover_dark="*primary_600",
+    button_primary_background_fill_hover_dark="*primary_800",
     block_info_text_color="*neutral_500",
 )
 
