@@ -51,6 +51,32 @@ def test_every_shape_counts_with_its_enclosing_box(tmp_path, capsys, name):
     assert ("enclosing" in capsys.readouterr().out) == (name != "box")
 
 
+def _box(frame, left, outside=0):
+    place = f'xtl="{left}" ytl="2" xbr="{left + 9}" ybr="40"'
+    return f'<box frame="{frame}" outside="{outside}" {place}/>'
+
+
+def test_frames_between_key_frames_are_not_empty(tmp_path, capsys):
+    key_frames = [_box(0, 10), _box(3, 20), _box(5, 20, 1), _box(8, 30)]
+    other = [_box(frame, 50) for frame in (2, 3)]
+    tracks = (
+        f'<track id="{i}" label="run">{"".join(t)}</track>'
+        for i, t in enumerate([key_frames, other])
+    )
+    assert run(tmp_path, export(*tracks, size=9)) == 0
+    # Frames 2, 3 and 5, counted from 1, lie in gaps; 6 to 8 are outside.
+    assert (tmp_path / "my.csv").read_text().splitlines() == [
+        "gym,1,10,2,19,40,1,0",
+        "gym,4,20,2,29,40,1,0",
+        "gym,4,50,2,59,40,1,1",
+        "gym,6",
+        "gym,7",
+        "gym,8",
+        "gym,9,30,2,39,40,1,0",
+    ]
+    assert "gaps of tracks" in capsys.readouterr().out
+
+
 def test_a_shape_without_an_area_makes_no_empty_frame(tmp_path, capsys):
     track = '<track id="1" label="run"><points frame="2" points="5,5"/></track>'
     assert run(tmp_path, export(f'<track id="0" label="wave">{BOX}</track>', track)) == 0

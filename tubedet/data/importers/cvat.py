@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import xml.parsers.expat
+from bisect import bisect_left
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from tubedet.data.annotations.stated_frames import MOST_FRAMES
@@ -69,12 +71,14 @@ class _Export:
         self._text: list[str] = []
         self._track: dict[str, str] = {}
         self._person = -1
+        self._seen_at: int | None = None  # frame of the shape before, if the track goes on there
         self._shape: dict[str, str] | None = None
         self._points: list[Box] = []  # of the skeleton that is open
         self._actions: list[str] = []
         self._boxes: list[PersonBox] = []
         self._label_names: list[str] = []
         self._unclear_frames: set[int] = set()
+        self._gaps: list[tuple[int, int]] = []  # frames on both sides
         self._task_ids: set[str] = set()
 
         parser = self._parser = xml.parsers.expat.ParserCreate()
@@ -92,9 +96,16 @@ class _Export:
 
     def _name_video(self, video_id: str) -> None:
         labels = self.labels
-        labels.boxes = [box._replace(video_id=video_id) for box in self._boxes]
-        labels.looked_at = {(video_id, frame + 1) for frame in self._task_frames()}
+        frames = self._task_frames()
+        boxes = [box._replace(video_id=video_id) for box in self._boxes]
+        labels.looked_at = {(video_id, frame + 1) for frame in frames}
         labels.unclear = {(video_id, frame + 1) for frame in self._unclear_frames}
+        if self._gaps:
+            numbers = {*frames, *(int(box.time) - 1 for box in boxes)}
+            incomplete = {(video_id, frame + 1) for frame in self._frames_in_gaps(numbers)}
+            labels.unclear |= incomplete
+            boxes = [box for box in boxes if box.moment not in incomplete]
+        labels.boxes = boxes
         if not self._attributes:
             labels.class_names = list(dict.fromkeys(self._label_names))
         if "width" in self._meta and "height" in self._meta:
@@ -128,6 +139,7 @@ class _Export:
             self._track = attributes
             # Tracks without an id, as converters write them, are numbered in their order.
             self._person = self._whole(attributes, "id") if "id" in attributes else self._person + 1
+            self._seen_at = None
             self._task_ids.add(attributes.get("task_id", ""))
             if len(self._task_ids) > 1:
                 raise self._several_tasks()
@@ -166,9 +178,12 @@ class _Export:
             self._actions.append(name if value.lower() == "true" else value)
 
     def _add_shape(self, tag: str, shape: dict[str, str]) -> None:
-        if shape.get("outside") == "1":
-            return
         frame = self._whole(shape, "frame")
+        self._leave_gap_out(frame)
+        if shape.get("outside") == "1":
+            self._seen_at = None
+            return
+        self._seen_at = frame
         remarks = self.labels.remarks
         if tag == "skeleton":
             if not self._points:  # all of them are outside of the frame
@@ -189,6 +204,31 @@ class _Export:
             remarks["turned boxes: their enclosing upright boxes are taken"] += 1
         actions = self._actions if self._attributes else [self._track.get("label", "")]
         self._boxes.append(PersonBox("", frame + 1, box, tuple(actions), self._person))
+
+    def _leave_gap_out(self, frame: int) -> None:
+        """Leave frames out in which a track goes on without a shape: they are not empty."""
+        if self._seen_at is None or frame - self._seen_at <= self._frame_step():
+            return
+        self._gaps.append((self._seen_at, frame))
+        self.labels.remarks[
+            "gaps of tracks (the file has key frames only; CVAT itself writes every box): left "
+            "out, with their frames"
+        ] += 1
+
+    def _frames_in_gaps(self, frames: Iterable[int]) -> set[int]:
+        ends: list[int] = []
+        furthest = 0
+        gaps = sorted(self._gaps)
+        for _, end in gaps:
+            furthest = max(furthest, end)
+            ends.append(furthest)
+        found = set()
+        for frame in frames:
+            # Of the gaps that begin before the frame, does one end behind it?
+            before = bisect_left(gaps, (frame, 0))
+            if before and frame < ends[before - 1]:
+                found.add(frame)
+        return found
 
     def _box_around(self, tag: str, shape: dict[str, str]) -> Box:
         try:
@@ -215,11 +255,14 @@ class _Export:
         if not self._meta.get("size"):
             return range(0)
         start = self._whole(self._meta, "start_frame") if self._meta.get("start_frame") else 0
-        given = self._meta.get("frame_filter", "").removeprefix("step=") or "1"
-        step = max(1, self._whole({"frame_filter": given}, "frame_filter"))
+        step = self._frame_step()
         size = self._whole(self._meta, "size")
         if size > MOST_FRAMES:
             raise self._error(
                 f"a video of {size:,} frames, and at most {MOST_FRAMES:,} are expected"
             )
         return range(start, start + step * size, step)
+
+    def _frame_step(self) -> int:
+        given = self._meta.get("frame_filter", "").removeprefix("step=") or "1"
+        return max(1, self._whole({"frame_filter": given}, "frame_filter"))
