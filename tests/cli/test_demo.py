@@ -173,6 +173,7 @@ def test_the_input_is_never_overwritten(video, tmp_path, capsys):
         (tmp_path / "link.mp4",),
         (other, "--predictions", video),
         (other, "--predictions", other),
+        (other, "--events", video),
     ):
         with pytest.raises(SystemExit) as caught:
             _run(video, *outputs)
@@ -216,14 +217,15 @@ def test_several_inputs_go_to_a_folder(video, weights, tmp_path, capsys):
     broken.write_text("no video " * 100)
     output = tmp_path / "out"
     options = ("--fps", "5", "--output", output, "--json", output, "--coco", output)
+    options += ("--predictions", output, "--events", output)
     opts = ("--opts", *_OPTS, "MODEL.WEIGHTS", weights)
     inputs = (broken.parent, video.parent / "*.mp4", frames)
     assert _run_inputs(*inputs, *options, *opts) == 2
     # The broken one is named and does not stop the others.
     assert "broken.mp4: cannot be opened as a video" in capsys.readouterr().err
     assert sorted(path.name for path in output.iterdir()) == [
-        *("film.json", "film.jsonl", "film.mp4"),
-        *("walk.json", "walk.jsonl", "walk.mp4"),
+        *("film.csv", "film.events.csv", "film.json", "film.jsonl", "film.mp4"),
+        *("walk.csv", "walk.events.csv", "walk.json", "walk.jsonl", "walk.mp4"),
     ]
     assert len(_decode(output / "film.mp4")[0]) == 42
     images, rate = _decode(output / "walk.mp4")

@@ -32,7 +32,7 @@ from tubedet.inference.writers import VideoWriter
 _ROOT = Path(__file__).resolve().parents[2]
 _CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")
 _OPTS = ["MODEL.DEVICE", "cpu", "MODEL.TUBER.PERSON_THRESH", "0.0"]
-_FORMATS = ("csv", "jsonl", "coco.json", "mp4")
+_FORMATS = ("csv", "jsonl", "coco.json", "events.csv", "mp4")
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ def test_every_video_is_done_and_the_broken_one_reported(
     messages = []
     monkeypatch.setattr(predict.logger, "info", messages.append)
     out = tmp_path / "out"
-    options = ("--formats", "csv,jsonl,coco,mp4", "--every", "0.5", "--batch-size", "2")
+    options = ("--formats", "csv,jsonl,coco,events,mp4", "--every", "0.5", "--batch-size", "2")
     assert run(*options) == 1
     results = [f"{side}_clip/{side}_clip.{kind}" for side in ("left", "right") for kind in _FORMATS]
     records = ["left_clip/video.json", "right_clip/video.json"]
@@ -119,12 +119,17 @@ def test_every_video_is_done_and_the_broken_one_reported(
     write_video_results(
         VideoActionDetector(cfg, batch_size=2),
         video_list.parent / "right/clip.mp4",
-        VideoOutputs(predictions=tmp_path / "rows.csv", json_lines=tmp_path / "lines.jsonl"),
+        VideoOutputs(
+            predictions=tmp_path / "rows.csv",
+            json_lines=tmp_path / "lines.jsonl",
+            events=tmp_path / "events.csv",
+        ),
         action_names=action_names_of(cfg),
         name="right_clip",
         every=0.5,
     )
-    for own, name in (("rows.csv", "csv"), ("lines.jsonl", "jsonl")):
+    files = (("rows.csv", "csv"), ("lines.jsonl", "jsonl"), ("events.csv", "events.csv"))
+    for own, name in files:
         assert (tmp_path / own).read_bytes() == (out / f"right_clip/right_clip.{name}").read_bytes()
 
     # Again: what is done is left alone, the broken one, repaired by now, is done.
@@ -231,7 +236,7 @@ def test_results_of_another_video_are_not_taken_for_ones_own(run, video_list, tm
 @pytest.mark.parametrize(
     "options, opts, message",
     [
-        (("--formats", "csv,gif"), (), "--formats: 'gif' is none of csv, jsonl, coco, mp4"),
+        (("--formats", "csv,gif"), (), "--formats: 'gif' is none of csv, jsonl, coco, events, mp4"),
         (("--every", "0"), (), "--every must be a positive number"),
         (("--batch-size", "0"), (), "--batch-size: expected a whole number from 1 on"),
         (("--explain", "sit"), (), "predict writes results alone: use tubedet demo --explain"),

@@ -138,7 +138,7 @@ def test_the_plot_has_a_row_for_each_person_and_action(result):
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"#0 {n}" for n in NAMES]
     (bars, *_) = axes.collections
     spans = [path.get_extents().intervalx.tolist() for path in bars.get_paths()]
-    assert spans == [[1.5, 2.5], [2.5, 3.5], [3.5, 4.5]] and len(axes.collections) == 3
+    assert spans == [[1.5, 2.5], [2.5, 3.5], [3.5, 4.1]] and len(axes.collections) == 3
     assert len(result.plot(Figure().add_subplot(), max_rows=2).get_yticks()) == 2
     assert len(result.plot(Figure().add_subplot(), score_threshold=9.0).get_yticks()) == 0
 

@@ -12,7 +12,8 @@ outputs are given. --model fetches a released detector once and knows its config
 The video that is written has the frames, the time stamps and the sound of the input. --predictions
 writes the model's output at the key frames as AVA rows "video_id,timestamp,x1,y1,x2,y2,action_id,
 score" without any threshold; --json writes the persons with their ids and actions, one line per
-key frame, and --coco the same in the format of COCO. Times count from the first frame.
+key frame, and --coco the same in the format of COCO. --events writes who does what from when to
+when: video,person_id,action,start,end,score. Times count from the first frame.
 
 --explain "answer phone" draws, in a colour of its own, where the model looks for that action: for
 the person drawn with its best score, whom a line at the lower left names. A class-query detector
@@ -95,12 +96,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--predictions", metavar="CSV", help="AVA rows to write, or a folder")
     parser.add_argument("--json", metavar="JSONL", help="json lines to write, or a folder")
     parser.add_argument("--coco", metavar="JSON", help="COCO json to write, or a folder")
+    parser.add_argument(
+        "--events", metavar="CSV", help="who does what from when to when, to write, or a folder"
+    )
     parser.add_argument("--show", action="store_true", help="show it in a window; q ends it")
     parser.add_argument(
         "--confidence-threshold",
         type=float,
         default=0.5,
-        help="lowest score of an action that is drawn (default: 0.5)",
+        help="lowest score of an action that is drawn, or an event (default: 0.5)",
     )
     parser.add_argument(
         "--person-threshold",
@@ -311,7 +315,9 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("give videos, or one of --video-input, --input and --webcam")
     is_output_given = any(getattr(options, option) is not None for option in OUTPUTS)
     if not options.videos and not options.show and not is_output_given:
-        raise UserError("say what is wanted: --output, --predictions, --json, --coco or --show")
+        raise UserError(
+            "say what is wanted: --output, --predictions, --json, --coco, --events or --show"
+        )
     is_drawn = options.output is not None or options.show or not is_output_given
     check_drawing_arguments(options)
     given_drawing = given_drawing_options(options, "explain", "ground_truth")

@@ -23,6 +23,7 @@ OUTPUTS = {
     "predictions": ("predictions", ".csv"),
     "json": ("json_lines", ".jsonl"),
     "coco": ("coco", ".json"),
+    "events": ("events", ".events.csv"),
 }
 
 

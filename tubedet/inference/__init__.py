@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .action_intervals import ActionInterval
 from .action_names import action_names_of
 from .attention import attention_in_frame
 from .detected_video import DetectedVideo
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from .video_results import DrawingOptions, VideoOutputs, VideoSummary, write_video_results
 
 __all__ = [
+    "ActionInterval",
     "DetectedFrame",
     "DetectedVideo",
     "DrawingOptions",

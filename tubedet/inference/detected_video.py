@@ -30,6 +30,7 @@ class DetectedVideo:
         fps: rate of the clips, whose key frames :meth:`frame` returns.
         folder_fps: rate of a folder of frames.
         max_pixels: largest frame of a file.
+        duration: of the video, seconds, as its file says; None: not known.
     """
 
     name: str
@@ -41,6 +42,7 @@ class DetectedVideo:
     fps: float = 30.0
     folder_fps: float = 30.0
     max_pixels: int = MAX_PIXELS
+    duration: float | None = None
 
     @classmethod
     def of_source(
@@ -63,6 +65,7 @@ class DetectedVideo:
             "action_names": tuple(action_names),
             "explained": tuple(explained),
             "fps": fps,
+            "duration": source.duration,
         }
         if isinstance(source, FrameFolderSource):
             path = os.path.abspath(source.path)

@@ -34,12 +34,24 @@ from .video_jobs import VideoJob, process_videos
 from .video_results import VideoOutputs, write_video_results
 from .worker_processes import Reports, devices_of_processes, run_worker_processes
 
-RESULT_SUFFIXES = {"csv": ".csv", "jsonl": ".jsonl", "coco": ".coco.json", "mp4": ".mp4"}
+RESULT_SUFFIXES = {
+    "csv": ".csv",
+    "jsonl": ".jsonl",
+    "coco": ".coco.json",
+    "events": ".events.csv",
+    "mp4": ".mp4",
+}
 # What `tubedet build-memory` writes instead.
 MEMORY = "memory"
 _SUFFIXES = {**RESULT_SUFFIXES, MEMORY: SUFFIX}
-_OUTPUTS = {"csv": "predictions", "jsonl": "json_lines", "coco": "coco", "mp4": "video"}
-_OUTPUTS[MEMORY] = "memory"
+_OUTPUTS = {
+    "csv": "predictions",
+    "jsonl": "json_lines",
+    "coco": "coco",
+    "events": "events",
+    "mp4": "video",
+    MEMORY: "memory",
+}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from tubedet.data.video.container import VideoError
 
+from .action_intervals import key_frame_span
 from .action_names import short_action_names
 from .drawing import ActionVisualizer
 from .drawing.action_visualizer import identity_colour
@@ -118,19 +119,23 @@ def draw_timeline(
             bars.setdefault((ids[row], action), []).append((key_frame.time, score))
     longest = sorted(bars, key=lambda row: len(bars[row]), reverse=True)[:max_rows]
     names = short_action_names(result.action_names)
-    half = result.every / 2
     for number, (person_id, action) in enumerate(sorted(longest)):
         times, scores = zip(*bars[person_id, action])
-        spans = [(max(time - half, 0.0), min(time, half) + half) for time in times]
+        limits = [_limits(result, time) for time in times]
+        spans = [(start, end - start) for start, end in limits]
         colours = [(*identity_colour(person_id), 0.2 + 0.8 * min(score, 1.0)) for score in scores]
         axes.broken_barh(spans, (number - 0.4, 0.8), facecolors=colours)
     axes.set_yticks(range(len(longest)), [f"#{i} {names[action]}" for i, action in sorted(longest)])
     axes.set_ylim(max(len(longest), 1) - 0.5, -0.5)
     if result:
-        axes.set_xlim(max(result[0].time - half, 0.0), result[-1].time + half)
+        axes.set_xlim(_limits(result, result[0].time)[0], _limits(result, result[-1].time)[1])
     axes.set_xlabel("seconds")
     axes.set_title(result.video.name, parse_math=False)
     return axes
+
+
+def _limits(result: VideoResult, time: float) -> tuple[float, float]:
+    return key_frame_span(time, every=result.every, duration=result.video.duration)
 
 
 def _picture(result: KeyFrameResult) -> str:

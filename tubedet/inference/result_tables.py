@@ -10,6 +10,8 @@ from detectron2.structures import Instances
 
 from tubedet.errors import UserError
 
+from .action_intervals import ActionInterval
+
 if TYPE_CHECKING:
     import pandas
     import supervision
@@ -100,11 +102,19 @@ def rows_as_dataframe(rows: Sequence[dict]) -> pandas.DataFrame:
     Raises:
         UserError: if pandas is not installed.
     """
-    try:
-        import pandas
-    except ImportError as error:
-        raise _missing_package("to_dataframe", "pandas", error) from error
-    return pandas.DataFrame(rows, columns=list(COLUMNS))
+    return _dataframe(rows, COLUMNS, "to_dataframe")
+
+
+def intervals_as_dataframe(intervals: Sequence[ActionInterval]) -> pandas.DataFrame:
+    """Return intervals as a table; it has its columns without rows, too.
+
+    Args:
+        intervals: in order.
+
+    Raises:
+        UserError: if pandas is not installed.
+    """
+    return _dataframe(intervals, ActionInterval._fields, "intervals_to_dataframe")
 
 
 def detections_for_supervision(
@@ -145,6 +155,14 @@ def detections_for_supervision(
             "time": np.full(len(found), time),
         },
     )
+
+
+def _dataframe(rows: Sequence, columns: Sequence[str], method: str) -> pandas.DataFrame:
+    try:
+        import pandas
+    except ImportError as error:
+        raise _missing_package(method, "pandas", error) from error
+    return pandas.DataFrame(rows, columns=list(columns))
 
 
 def _missing_package(method: str, name: str, error: ImportError) -> UserError:

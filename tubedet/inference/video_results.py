@@ -19,6 +19,7 @@ from tubedet.data.video.sources import FrameSource, open_frame_source
 from tubedet.inference.writers.annotated_video import AnnotatedVideoWriter
 from tubedet.inference.writers.coco_json import CocoJsonWriter
 from tubedet.inference.writers.csv_writer import PredictionCsvWriter
+from tubedet.inference.writers.events_csv import EventsCsvWriter
 from tubedet.inference.writers.json_lines import JsonLinesWriter
 from tubedet.inference.writers.key_frame_writer import KeyFrameWriter
 from tubedet.inference.writers.memory_file import MemoryWriter
@@ -39,6 +40,7 @@ class VideoOutputs:
         predictions: csv of what the model said, see :class:`PredictionCsvWriter`.
         json_lines: see :class:`JsonLinesWriter`.
         coco: see :class:`CocoJsonWriter`.
+        events: see :class:`EventsCsvWriter`; actions from ``confidence_threshold`` on.
         memory: see :class:`MemoryWriter`; for a model whose detections have features.
     """
 
@@ -46,6 +48,7 @@ class VideoOutputs:
     predictions: str | PathLike | None = None
     json_lines: str | PathLike | None = None
     coco: str | PathLike | None = None
+    events: str | PathLike | None = None
     memory: str | PathLike | None = None
 
 
@@ -113,7 +116,7 @@ def write_video_results(
         every: seconds between key frames.
         start: second of the source at which to begin.
         end: second at which to end; None: with the source.
-        confidence_threshold: lowest score of an action that is drawn.
+        confidence_threshold: lowest score of an action that is drawn, or an event.
         person_threshold: lowest probability of a person who is tracked and drawn.
         smoothing: see :class:`~tubedet.inference.tracking.PersonTracker`.
         drawing: trails, blur and ground truth.
@@ -138,8 +141,19 @@ def write_video_results(
         if frames is not source:
             stack.enter_context(frames)
         stack.callback(_warn_of_damage, frames)
-        opened = _key_frame_writers(outputs, name or frames.name, action_names, detector)
+        name = name or frames.name
+        opened = _key_frame_writers(outputs, name, action_names, detector)
         writers = [stack.enter_context(writer) for writer in opened]
+        if outputs.events is not None:
+            events = EventsCsvWriter(
+                outputs.events,
+                name,
+                action_names,
+                every=every,
+                duration=frames.duration,
+                min_score=confidence_threshold,
+            )
+            writers.append(stack.enter_context(events))
         video = None
         if outputs.video is not None:
             video = stack.enter_context(AnnotatedVideoWriter(outputs.video, frames, end=end))

@@ -12,9 +12,15 @@ import numpy as np
 
 from tubedet.errors import UserError
 
+from .action_intervals import ActionInterval, IntervalCollector
 from .detected_video import DetectedVideo
 from .key_frame_results import KeyFrameResult
-from .result_tables import rows_as_dataframe
+from .result_tables import (
+    intervals_as_dataframe,
+    person_actions,
+    person_ids,
+    rows_as_dataframe,
+)
 from .tracking.person_track import PersonTrack, tracks_of
 from .tracking.person_tracker import PersonTracker
 
@@ -125,6 +131,39 @@ class VideoResult(Sequence[KeyFrameResult]):
     def tracks(self) -> list[PersonTrack]:
         """Return each person with the key frames where the person was seen, by number."""
         return tracks_of(self)
+
+    def intervals(self, min_score: float | None = None) -> list[ActionInterval]:
+        """Return who does what from when to when, as :meth:`plot` and the web page draw it.
+
+        Key frames in a row at which a person does something are one interval. It begins half of
+        ``every`` before the first of them and ends as long after the last one, but not outside of
+        the video where its duration is known.
+
+        Args:
+            min_score: lowest score of an action; None: that of ``video``.
+
+        Returns:
+            Tuples ``(video, person_id, action, start, end, score)`` by start, in seconds; the score
+            is the highest one of the action in the interval.
+        """
+        found = IntervalCollector(self.video.name, every=self.every, duration=self.video.duration)
+        for result in self:
+            persons, names = result.instances, result.action_names
+            ids = person_ids(persons)
+            for row, action, score in person_actions(persons, result.shown_score(min_score)):
+                found.add(result.time, ids[row], names[action], score)
+        return found.intervals()
+
+    def intervals_to_dataframe(self, min_score: float | None = None) -> pandas.DataFrame:
+        """Return :meth:`intervals` as a table of pandas.
+
+        Args:
+            min_score: see :meth:`intervals`.
+
+        Raises:
+            UserError: if pandas is not installed.
+        """
+        return intervals_as_dataframe(self.intervals(min_score))
 
     def plot(
         self, axes: Axes | None = None, *, score_threshold: float | None = None, max_rows: int = 30

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+
+from tubedet.inference.action_intervals import ActionSpan, add_to_spans
 
 # Pixels of the picture, which is scaled to the width of the page.
 _WIDTH, _LABEL_WIDTH, _ROW_HEIGHT, _AXIS_HEIGHT = 1000, 190, 24, 26
@@ -18,20 +19,6 @@ _SEEK = (
     "const video = document.querySelector('{video}');"
     "if (start && video) {{ video.currentTime = start; event.preventDefault(); }}"
 )
-
-
-@dataclass(frozen=True)
-class ActionSpan:
-    """Key frames in a row in which a person does something.
-
-    Attributes:
-        start, end: seconds; each key frame stands for the time that is nearer to it than to others.
-        score: the highest score of the action in it.
-    """
-
-    start: float
-    end: float
-    score: float
 
 
 def action_spans(
@@ -51,29 +38,23 @@ def action_spans(
         person by the total length of their spans, long ones first. Persons without any action are
         left out.
     """
-    times: dict[int, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[int, dict[str, list[ActionSpan]]] = defaultdict(lambda: defaultdict(list))
     for key_frame in key_frames:
         for person in key_frame["persons"]:
             for action in person["actions"]:
                 if action["score"] >= threshold:
-                    of_action = times[person["id"]][action["name"]]
-                    of_action.append((key_frame["time"], action["score"]))
+                    add_to_spans(
+                        found[person["id"]][action["name"]],
+                        key_frame["time"],
+                        action["score"],
+                        every=every,
+                        duration=duration,
+                    )
     result = {}
-    for person_id, actions in times.items():
-        spans = {name: _merged(seen, every, duration) for name, seen in actions.items()}
+    for person_id, spans in found.items():
         longest = sorted(spans, key=lambda name: -sum(s.end - s.start for s in spans[name]))
         result[person_id] = {name: spans[name] for name in longest}
     return result
-
-
-def _merged(seen: list[tuple[float, float]], every: float, duration: float) -> list[ActionSpan]:
-    spans: list[ActionSpan] = []
-    for time, score in seen:
-        start, end = max(time - every / 2, 0.0), min(time + every / 2, duration)
-        if spans and start - spans[-1].end < every / 2:
-            start, score = spans[-1].start, max(spans.pop().score, score)
-        spans.append(ActionSpan(start, end, score))
-    return spans
 
 
 def draw_timeline(
