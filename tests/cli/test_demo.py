@@ -18,7 +18,7 @@ from tubedet.cli import demo
 from tubedet.cli.running import run_command
 from tubedet.data import ClipDatasetMapper
 from tubedet.data.annotations.ava_csv import read_ava_csv
-from tubedet.engine import load_config
+from tubedet.engine import load_config, model_loading
 from tubedet.inference.drawing import ActionVisualizer
 from tubedet.inference.writers import VideoWriter
 
@@ -121,7 +121,8 @@ def test_an_older_output_is_replaced_only_by_a_whole_one(video, tmp_path, monkey
     assert sorted(tmp_path.iterdir()) == [output, predictions]
     assert output.read_text() == predictions.read_text() == "older"
     warnings = []
-    monkeypatch.setattr(demo.logger, "warning", warnings.append)
+    for logger in (demo.logger, model_loading.logger):
+        monkeypatch.setattr(logger, "warning", warnings.append)
     assert _run(*arguments) == 0
     assert len(_decode(output)[0]) == 42
     # Second 10 is behind the end, and second 1 was not asked for.

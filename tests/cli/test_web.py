@@ -27,6 +27,14 @@ def no_console_logger(monkeypatch):
     monkeypatch.setattr(web, "log_to_console", lambda **_: None)
 
 
+def test_the_model_is_named_by_the_config_or_the_folder_of_a_training(tmp_path, monkeypatch):
+    assert web.model_name("configs/AVA/TubeR_CSN50_AVA21.yaml") == "TubeR_CSN50_AVA21"
+    assert web.model_name("output/demo/config.yaml") == "demo"
+    (tmp_path / "run7").mkdir()
+    monkeypatch.chdir(tmp_path / "run7")
+    assert web.model_name("config.yaml") == "run7" and web.model_name("/config.yaml") == "config"
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

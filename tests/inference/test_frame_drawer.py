@@ -11,8 +11,8 @@ from tubedet.inference import (
     VideoOutputs,
     write_video_results,
 )
-from tubedet.inference.frame_drawer import model_caption
 from tubedet.inference.ground_truth import VideoGroundTruth
+from tubedet.inference.model_caption import model_caption
 
 _HEIGHT, _WIDTH = 320, 400
 _FRAMES = np.random.default_rng(0).integers(0, 256, (26, _HEIGHT, _WIDTH, 3), dtype=np.uint8)

@@ -143,6 +143,22 @@ def test_the_plot_has_a_row_for_each_person_and_action(result):
     assert len(result.plot(Figure().add_subplot(), score_threshold=9.0).get_yticks()) == 0
 
 
+def test_the_toy_model_and_random_weights_are_named(detector, film):
+    def plots():
+        result = detector.detect(film, smoothing=0, end=2)
+        axes = result.plot(Figure().add_subplot())
+        return result[1].plot(), axes.get_title()
+
+    plain, title = plots()
+    detector.model.trained_on = ["ava_toy_train"]
+    toy, toy_title = plots()
+    detector.model.has_random_weights = True
+    random, random_title = plots()
+    assert title == "film" and toy_title == "film (toy model: for testing only)"
+    assert random_title == "film (random weights: detections are meaningless)"
+    assert (toy != plain).any() and (random != plain).any() and (random != toy).any()
+
+
 def test_a_notebook_shows_the_key_frame_with_most_and_the_persons(result):
     shown = result._repr_html_()
     assert "film: 5 key frames from 0.0 to 4.0 s, 1 person<" in shown

@@ -52,6 +52,7 @@ from tubedet.inference import (
 )
 from tubedet.inference.drawing import VideoWindow
 from tubedet.inference.ground_truth import read_ground_truth
+from tubedet.inference.model_caption import TOY_CAPTION, model_caption
 
 from .arguments import add_detector_arguments, add_limit_arguments, add_model_argument
 from .demo_jobs import OUTPUTS, Job, jobs_of, split_at_key
@@ -196,9 +197,9 @@ def run_jobs(options: argparse.Namespace, window: VideoWindow | None) -> int:
     """
     cfg = load_config(options.config_file, options.opts)
     check_model_config(cfg)
-    if not cfg.MODEL.WEIGHTS:
-        logger.warning("MODEL.WEIGHTS is empty: the weights are random and detections meaningless")
     detector = build_detector(options, cfg)
+    if model_caption(detector.model) == TOY_CAPTION:
+        logger.warning(TOY_CAPTION)
     names, status = action_names_of(cfg, detector.model), 0
     with _finished_on_interrupt() as interrupted:
         for job in options.jobs:

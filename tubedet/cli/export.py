@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 from typing import cast
 
@@ -145,8 +144,6 @@ def main(options: argparse.Namespace) -> int:
     check_model_config(cfg)
     if options.format != "onnx" and "MODEL.DEVICE" in options.opts[::2]:
         cfg.MODEL.DEVICE = device  # checked when the model is built
-    if not cfg.MODEL.WEIGHTS:
-        print("MODEL.WEIGHTS is empty: the weights are random", file=sys.stderr)
     torch.manual_seed(0)
     export(cfg, options)
     return 0

@@ -96,6 +96,16 @@ def check_arguments(options: argparse.Namespace) -> None:
         raise UserError("--auth-token: expected at least 16 letters and digits")
 
 
+def model_name(config_file: str) -> str:
+    """Return what the page calls the model of a config.
+
+    Args:
+        config_file: its stem is the name, or the folder for the ``config.yaml`` of a training.
+    """
+    path = Path(config_file)
+    return path.stem if path.name != "config.yaml" else path.absolute().parent.name or path.stem
+
+
 def main(options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C.
 
@@ -128,7 +138,7 @@ def main(options: argparse.Namespace) -> int:
         make_page,
         detector,
         action_names_of(cfg, detector.model),
-        model_name=options.model or Path(options.config_file).stem,
+        model_name=options.model or model_name(options.config_file),
         max_megabytes=options.max_megabytes,
         max_seconds=options.max_seconds,
         max_minutes=options.max_minutes,

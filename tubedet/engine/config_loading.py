@@ -15,6 +15,9 @@ from tubedet.model_zoo import check_weights_name, find_release, get_config_file
 from .config_bases import check_bases
 from .config_messages import fault_message, is_known_key, unknown_key_message
 
+_CONFIG_SUFFIXES = (".yaml", ".yml")
+_WEIGHTS_SUFFIXES = (".pth", ".pt", ".pyth", ".pkl", ".bin", ".tar", ".safetensors")
+
 
 def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
     """Read a config file on top of detectron2's and tubedet's defaults.
@@ -65,7 +68,7 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
     return cfg
 
 
-def load_released_config(name: str) -> CfgNode:
+def load_released_config(name: str | os.PathLike) -> CfgNode:
     """Read the config of a released detector, with its weights as ``MODEL.WEIGHTS``.
 
     Args:
@@ -75,8 +78,19 @@ def load_released_config(name: str) -> CfgNode:
         a config that can still be changed; the weights are fetched when they are loaded.
 
     Raises:
-        UserError: if there is no released detector of that name.
+        UserError: if there is no released detector of that name, as for the path of a file.
     """
+    name = os.fspath(name)
+    if name.endswith(_CONFIG_SUFFIXES):
+        raise UserError(
+            f"{name} is a config file, no name of a released model: give "
+            f"load_config({name!r}, ['MODEL.WEIGHTS', WEIGHTS_FILE]) of tubedet.engine"
+        )
+    if name.endswith(_WEIGHTS_SUFFIXES) or os.path.isfile(name):
+        raise UserError(
+            f"{name} is a file, no name of a released model: give "
+            f"load_config(CONFIG_FILE, ['MODEL.WEIGHTS', {name!r}]) of tubedet.engine"
+        )
     release = find_release(name, detector=True)
     assert release.config is not None  # a whole detector has one
     return load_config(get_config_file(release.config), ["MODEL.WEIGHTS", name])
@@ -91,7 +105,7 @@ def configurable_by_name(init: Callable) -> Callable:
 
     @functools.wraps(init)
     def init_by_name(self, *args, **kwargs):
-        if args and isinstance(args[0], str):
+        if args and isinstance(args[0], (str, os.PathLike)):
             args = (load_released_config(args[0]), *args[1:])
         init(self, *args, **kwargs)
 

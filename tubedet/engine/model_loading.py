@@ -1,5 +1,6 @@
 """From a config to a model that is ready to train or to detect."""
 
+import logging
 import os
 from typing import Any
 
@@ -16,32 +17,40 @@ from .config_checks import check_model_config
 from .config_loading import load_released_config, weight_sources
 from .model_actions import checkpointed_actions
 
+logger = logging.getLogger(__name__)
 
-def load_model(cfg: CfgNode | str) -> nn.Module:
+# Attribute of a model of load_model that had no weights to load.
+HAS_RANDOM_WEIGHTS = "has_random_weights"
+
+
+def load_model(cfg: CfgNode | str | os.PathLike) -> nn.Module:
     """Build the architecture of a config and load its weights.
 
     Args:
         cfg: ``MODEL.WEIGHTS`` may be one of our checkpoints or a released one: a path, URL or name;
-            if empty the model keeps its random initialisation. ``MODEL.INIT.BACKBONE`` and
-            ``MODEL.INIT.TRANSFORMER`` are loaded before it. The name of a released detector,
-            such as "TubeR_CSN152_AVA21", stands for its config and weights, see
-            :func:`tubedet.model_zoo.released_models`.
+            if empty the model keeps its random initialisation, and a warning says so.
+            ``MODEL.INIT.BACKBONE`` and ``MODEL.INIT.TRANSFORMER`` are loaded before it. The name
+            of a released detector, such as "TubeR_CSN152_AVA21", stands for its config and
+            weights, see :func:`tubedet.model_zoo.released_models`.
 
     Returns:
         the model in evaluation mode on ``MODEL.DEVICE``. Its attribute ``action_names`` has the
         names of its actions: those of ``DATASETS.TEST``, into whose order the weights are brought,
         or else those in the checkpoint; None where neither has any. ``trained_on`` has the names
-        of the data sets of its training, as far as the checkpoint says.
+        of the data sets of its training, as far as the checkpoint says; ``has_random_weights``
+        whether ``MODEL.WEIGHTS`` is empty and none were given to ``load_state_dict`` since.
 
     Raises:
         FileNotFoundError: if the weights do not exist.
         CheckpointError: if they cannot be read or do not fit, see :class:`TubedetCheckpointer`.
         UserError: if the config cannot be used, a name is unknown, or its file cannot be fetched.
     """
-    if isinstance(cfg, str):
+    if isinstance(cfg, (str, os.PathLike)):
         cfg = load_released_config(cfg)
     check_model_config(cfg)
     fetch_weights(cfg)
+    if not cfg.MODEL.WEIGHTS:
+        logger.warning(_random_weights_message(cfg))
     model = build_model(cfg)
     checkpointer = build_checkpointer(
         cfg, model, for_training=False, **checkpointed_actions(cfg, cfg.DATASETS.TEST[:1])
@@ -49,7 +58,22 @@ def load_model(cfg: CfgNode | str) -> nn.Module:
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
     setattr(model, ACTION_NAMES, checkpointer.action_names)
     setattr(model, TRAINED_ON, checkpointer.trained_on)
+    setattr(model, HAS_RANDOM_WEIGHTS, not cfg.MODEL.WEIGHTS)
+    model.register_load_state_dict_post_hook(_note_weights)
     return model.eval()
+
+
+def _random_weights_message(cfg: CfgNode) -> str:
+    """Return the warning, with the last checkpoint of a training where the config names it."""
+    message = "MODEL.WEIGHTS is empty: the weights are random and detections meaningless"
+    path = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
+    if os.path.isfile(path):
+        message += f". OUTPUT_DIR of the config has weights: give MODEL.WEIGHTS {path}"
+    return message
+
+
+def _note_weights(model: nn.Module, incompatible_keys: object) -> None:
+    setattr(model, HAS_RANDOM_WEIGHTS, False)
 
 
 def fetch_weights(cfg: CfgNode, *, with_init: bool = True) -> None:

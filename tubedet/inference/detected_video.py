@@ -31,6 +31,7 @@ class DetectedVideo:
         folder_fps: rate of a folder of frames.
         max_pixels: largest frame of a file.
         duration: of the video, seconds, as its file says; None: not known.
+        caption: what pictures say of the model, see :func:`.model_caption`; None: nothing.
     """
 
     name: str
@@ -43,6 +44,7 @@ class DetectedVideo:
     folder_fps: float = 30.0
     max_pixels: int = MAX_PIXELS
     duration: float | None = None
+    caption: str | None = None
 
     @classmethod
     def of_source(
@@ -52,6 +54,7 @@ class DetectedVideo:
         action_names: Sequence[str] = (),
         explained: Sequence[int] = (),
         fps: float = 30.0,
+        caption: str | None = None,
     ) -> DetectedVideo:
         """Describe an open source.
 
@@ -60,12 +63,14 @@ class DetectedVideo:
             action_names: see the attributes.
             explained: likewise.
             fps: likewise.
+            caption: likewise.
         """
         shared: dict[str, Any] = {
             "action_names": tuple(action_names),
             "explained": tuple(explained),
             "fps": fps,
             "duration": source.duration,
+            "caption": caption,
         }
         if isinstance(source, FrameFolderSource):
             path = os.path.abspath(source.path)

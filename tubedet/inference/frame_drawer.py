@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
 
-from tubedet.checkpoint.action_names import TRAINED_ON
 from tubedet.errors import UserError
 
 from .drawing import BLURS, ActionVisualizer, blur_persons, side_by_side
@@ -17,8 +15,6 @@ from .ground_truth import VideoGroundTruth
 from .tracking import PossibleBoxes, TrackedFrame
 
 _TRUTH = "ground truth, interpolated between key frames"
-_TOY = "ava_toy"
-_TOY_CAPTION = "toy model: for testing only"
 
 
 @dataclass(frozen=True)
@@ -103,14 +99,3 @@ class FrameDrawer:
         beside = self._truth_visualizer.draw_annotations(image, annotations or [])
         title = _TRUTH if annotations is not None else "not annotated here"
         return side_by_side([drawing, beside], ["detections", title])
-
-
-def model_caption(model: nn.Module) -> str | None:
-    """Return what should be said of a model wherever its detections are drawn; None: nothing.
-
-    Args:
-        model: of :func:`tubedet.load_model`; its checkpoint may say what it was trained on.
-    """
-    trained_on = getattr(model, TRAINED_ON, None) or ()
-    is_toy = bool(trained_on) and all(name.startswith(_TOY) for name in trained_on)
-    return _TOY_CAPTION if is_toy else None

@@ -45,6 +45,7 @@ def draw_key_frame(
         result.action_names,
         max_actions=max_actions,
         explained=explained if persons.has("action_attention") else (),
+        caption=result.video.caption if result.video else None,
     )
     shown_score = result.shown_score(score_threshold)
     return visualizer.draw_detections(image, persons, score_threshold=shown_score)
@@ -130,7 +131,8 @@ def draw_timeline(
     if result:
         axes.set_xlim(_limits(result, result[0].time)[0], _limits(result, result[-1].time)[1])
     axes.set_xlabel("seconds")
-    axes.set_title(result.video.name, parse_math=False)
+    caption = f" ({result.video.caption})" if result.video.caption else ""
+    axes.set_title(result.video.name + caption, parse_math=False)
     return axes
 
 

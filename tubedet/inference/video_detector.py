@@ -33,8 +33,9 @@ from .detected_frames import frames_between_results
 from .detected_video import DetectedVideo
 from .key_frame_clips import KeyFrameClips
 from .key_frame_results import DetectedFrame, KeyFrameResult
+from .model_caption import model_caption
 from .person_boxes import as_box_source
-from .person_boxes.sources import FindPersons, check_person_boxes
+from .person_boxes.sources import FindPersons, check_person_boxes, opened_boxes
 from .read_frames import ReadFrame, read_frames
 from .remembered_detection import (
     RememberedDetection,
@@ -142,6 +143,12 @@ class VideoActionDetector:
         if self._reader is not None and explain:
             raise UserError("actions are explained without MODEL.MEMORY; set ENABLED to False")
 
+    def __repr__(self) -> str:
+        return (
+            f"VideoActionDetector({type(self.model).__name__}, {len(self.action_names)} actions, "
+            f"clips of {self.num_frames} frames, {self.device})"
+        )
+
     @classmethod
     def from_config(
         cls,
@@ -162,10 +169,7 @@ class VideoActionDetector:
             model: prepared for inference, and not changed; None: that of the config, see
                 :func:`tubedet.load_model`.
             device: where the model runs; None: where it is, or ``MODEL.DEVICE``.
-            amp: see the constructor.
-            compile: likewise.
-            batch_size: likewise.
-            person_boxes: likewise.
+            amp, compile, batch_size, person_boxes: see the constructor.
             explain: names of actions, or one, see :func:`~tubedet.inference.action_names_of`.
 
         Raises:
@@ -338,16 +342,8 @@ class VideoActionDetector:
         self, source: FrameSource, clips: KeyFrameClips, *, keep_frames: bool, images: bool
     ) -> Generator[tuple[ReadFrame | None, list[KeyFrameResult]], None, None]:
         """Each frame as it is read with the results that it made possible; the rest at the end."""
-        with self._opened_boxes(source, clips) as find_persons:
+        with opened_boxes(self._person_boxes, source, clips) as find_persons:
             yield from self._steps_with(find_persons, source, clips, keep_frames, images)
-
-    def _opened_boxes(
-        self, source: FrameSource, clips: KeyFrameClips
-    ) -> contextlib.AbstractContextManager[FindPersons | None]:
-        if self._person_boxes is None:
-            return contextlib.nullcontext()
-        end = None if math.isinf(clips.end) else clips.end
-        return self._person_boxes.opened(source, every=clips.every, start=clips.start, end=end)
 
     def _steps_with(
         self,
@@ -364,7 +360,11 @@ class VideoActionDetector:
             self._detect_clips,
             source,
             DetectedVideo.of_source(
-                source, action_names=self.action_names, explained=self.explained, fps=self.fps
+                source,
+                action_names=self.action_names,
+                explained=self.explained,
+                fps=self.fps,
+                caption=model_caption(self.model),
             ),
             batch_size=self.batch_size,
             find_persons=find_persons,

@@ -24,7 +24,8 @@ from tubedet.inference.writers.json_lines import JsonLinesWriter
 from tubedet.inference.writers.key_frame_writer import KeyFrameWriter
 from tubedet.inference.writers.memory_file import MemoryWriter
 
-from .frame_drawer import DrawingOptions, FrameDrawer, model_caption
+from .frame_drawer import DrawingOptions, FrameDrawer
+from .model_caption import model_caption
 from .tracking import PersonTracker, TrackedFrame, tracked_frames
 from .video_detector import DetectedFrame, KeyFrameResult, Source, VideoActionDetector
 
@@ -103,7 +104,7 @@ def write_video_results(
     before the end none appears. Memory does not grow with the length of the video. A warning says
     how many frames were damaged. Actions which the detector explains are drawn as heat, see
     :class:`~tubedet.inference.drawing.ActionVisualizer`. Where the checkpoint says that the model
-    was trained on the toy data set, the drawings say so.
+    was trained on the toy data set, or none was loaded, the drawings say so.
 
     Args:
         detector: the model.

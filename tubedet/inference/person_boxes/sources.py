@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -15,6 +16,7 @@ from detectron2.structures import Boxes, Instances
 
 from tubedet.data.video.sources import FrameSource
 from tubedet.errors import UserError
+from tubedet.inference.key_frame_clips import KeyFrameClips
 
 
 class PersonsAt(NamedTuple):
@@ -81,6 +83,22 @@ class PersonBoxSource(ABC):
         Raises:
             UserError: if it has no boxes of this video.
         """
+
+
+def opened_boxes(
+    boxes: PersonBoxSource | None, source: FrameSource, clips: KeyFrameClips
+) -> AbstractContextManager[FindPersons | None]:
+    """Begin a pass over a video, for a model that may need no boxes.
+
+    Args:
+        boxes: where they come from; None: the model needs none.
+        source: the video.
+        clips: those of the pass.
+    """
+    if boxes is None:
+        return contextlib.nullcontext()
+    end = None if math.isinf(clips.end) else clips.end
+    return boxes.opened(source, every=clips.every, start=clips.start, end=end)
 
 
 class ImageDetector(PersonBoxSource):
