@@ -379,3 +379,27 @@ def test_names_come_from_the_checkpoint_where_no_data_set_has_them(
         assert categories == [{"id": k, "name": name} for k, name in enumerate(expected, 1)]
         (line,) = [m for m in caplog.messages if m.startswith("names of 80 actions: from ")]
         assert origin in line
+
+
+def test_the_bar_and_the_log_tell_the_end(video, weights, tmp_path, capsys, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("tubedet"), "propagate", True)
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "x.jsonl"
+    arguments = ["--config-file", _CONFIG, "--video-input", video, "--json", path, "--every", "5"]
+    opts = (*_OPTS, "MODEL.WEIGHTS", weights)
+    assert run_command("demo", list(map(str, (*arguments, *opts)))) == 0
+    assert "| 42/42 [" in capsys.readouterr().err.split("\r")[-1]
+    (line,) = [text for text in caplog.messages if text.startswith("film: ")]
+    assert f" at 1 key frame; in {path}" in line
+
+
+def test_the_toy_model_is_named_in_the_log(video, weights, tmp_path, monkeypatch):
+    toy = tmp_path / "toy.pth"
+    torch.save({**torch.load(weights), "trained_on": ["ava_toy_train"]}, toy)
+    said = []
+    monkeypatch.setattr(demo.logger, "warning", said.append)
+    for path in (toy, weights):
+        arguments = ["--config-file", _CONFIG, "--video-input", video, "--json", tmp_path / "x"]
+        opts = (*_OPTS, "MODEL.WEIGHTS", path)
+        assert run_command("demo", list(map(str, (*arguments, *opts)))) == 0
+    assert said == ["toy model: for testing only"]

@@ -37,7 +37,7 @@ def result(detector, film):
 
 
 def test_it_is_a_sequence_of_results(detector, film, result):
-    assert repr(result) == "VideoResult('film', 5 key frames, 0.000 to 4.000 s, 1 persons)"
+    assert repr(result) == "VideoResult('film', 5 key frames, 0.000 to 4.000 s, 1 person)"
     assert [key_frame.index for key_frame in result] == list(range(len(result))) == [*range(5)]
     assert result.times.tolist() == [0, 1, 2, 3, 4] and result.action_names == tuple(NAMES)
     assert result[-1] is result.at(4.9) and result.at(1.4) is result.at(1.0) is result[1]

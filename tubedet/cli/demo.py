@@ -50,6 +50,7 @@ from tubedet.inference import (
     action_names_of,
     write_video_results,
 )
+from tubedet.inference.counted_nouns import counted
 from tubedet.inference.drawing import VideoWindow
 from tubedet.inference.ground_truth import read_ground_truth
 from tubedet.inference.model_caption import TOY_CAPTION, model_caption
@@ -213,8 +214,9 @@ def run_jobs(options: argparse.Namespace, window: VideoWindow | None) -> int:
                 continue
             written = [str(path) for path in vars(job.outputs).values() if path is not None]
             logger.info(
-                f"{job.name}: {summary.num_persons} persons at {summary.num_key_frames} key frames"
-                + (f", {summary.num_frames} frames drawn" if summary.num_frames else "")
+                f"{job.name}: {counted(summary.num_persons, 'person')} at "
+                + counted(summary.num_key_frames, "key frame")
+                + (f", {counted(summary.num_frames, 'frame')} drawn" if summary.num_frames else "")
                 + (f"; in {', '.join(written)}" if written else "")
             )
             if interrupted.is_set():
@@ -253,7 +255,7 @@ def run_job(
             begin, end = (round(t * source.rate) for t in (options.start, options.end or 0))
             total = max(0, (min(end, total) if options.end else total) - begin)
         with tqdm.tqdm(desc=job.name, total=total, unit="frame", dynamic_ncols=True) as bar:
-            return write_video_results(
+            summary = write_video_results(
                 detector,
                 source,
                 job.outputs,
@@ -272,6 +274,9 @@ def run_job(
                 ),
                 stop=interrupted.is_set,
             )
+            if not summary.num_frames and not summary.is_stopped and bar.total:
+                bar.update(bar.total - bar.n)  # the frames after the last key frame
+            return summary
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from tubedet.data.video.container import VideoError
 
 from .action_intervals import key_frame_span
 from .action_names import short_action_names
+from .counted_nouns import counted
 from .drawing import ActionVisualizer
 from .drawing.action_visualizer import identity_colour
 from .result_tables import person_actions, person_ids
@@ -71,7 +72,7 @@ def key_frame_html(result: KeyFrameResult) -> str:
         for row, (person_id, score) in enumerate(zip(person_ids(persons), persons.scores.tolist()))
     ]
     name = f"{result.video.name}, " if result.video else ""
-    title = f"{name}{result.time:.3f} s: {_count(len(persons), 'person')}"
+    title = f"{name}{result.time:.3f} s: {counted(len(persons), 'person')}"
     return _page(title, _picture(result), _table(("person", "score", "actions"), rows))
 
 
@@ -92,10 +93,10 @@ def video_html(result: VideoResult) -> str:
         actions = [(names[name], score) for name, score in actions]
         times = f"{track.start:.1f} to {track.end:.1f}", str(len(track))
         rows.append((f"#{track.person_id}", *times, _action_text(actions)))
-    title = f"{result.video.name}: {_count(len(result), 'key frame')}"
+    title = f"{result.video.name}: {counted(len(result), 'key frame')}"
     if result:
         title += f" from {result[0].time:.1f} to {result[-1].time:.1f} s"
-    title += f", {_count(len(tracks), 'person')}"
+    title += f", {counted(len(tracks), 'person')}"
     picture = ""
     if result:
         shown = max(result, key=lambda r: len(person_actions(r.persons(), r.shown_score())))
@@ -178,7 +179,3 @@ def _table(heads: Sequence[str], rows: Sequence[Iterable[str]]) -> str:
 
 def _action_text(actions: Iterable[tuple[str, float]]) -> str:
     return ", ".join(f"{name} {score:.2f}" for name, score in actions)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

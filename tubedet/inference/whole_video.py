@@ -13,6 +13,7 @@ import numpy as np
 from tubedet.errors import UserError
 
 from .action_intervals import ActionInterval, IntervalCollector
+from .counted_nouns import counted
 from .detected_video import DetectedVideo
 from .key_frame_results import KeyFrameResult
 from .result_tables import (
@@ -79,8 +80,8 @@ class VideoResult(Sequence[KeyFrameResult]):
     def __repr__(self) -> str:
         span = f"{self[0].time:.3f} to {self[-1].time:.3f} s, " if self else ""
         return (
-            f"VideoResult({self.video.name!r}, {len(self)} key frames, {span}"
-            f"{len(self.person_ids)} persons)"
+            f"VideoResult({self.video.name!r}, {counted(len(self), 'key frame')}, {span}"
+            f"{counted(len(self.person_ids), 'person')})"
         )
 
     def _repr_html_(self) -> str:
