@@ -8,7 +8,7 @@ that MCG-NJU/STMixer and MCG-NJU/VideoMAE-Action-Detection take from it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -145,7 +145,7 @@ class ViT(Backbone):
         self.mask_padding = mask_padding
 
         self.patch_embed = PatchEmbedding(width, patch_size, tubelet)
-        self.blocks = nn.ModuleList(
+        self.blocks: Iterable[Any] = nn.ModuleList(
             ViTBlock(width, num_heads, mlp_width, init_values, drop_path * i / max(depth - 1, 1))
             for i in range(depth)
         )
