@@ -279,3 +279,24 @@ def test_boxes_in_pixels_stop_it(command, own_yaml, tmp_path, capsys):
     arguments = ["--dataset", str(own_yaml), "--predictions", str(tmp_path / "found.csv")]
     assert command(arguments) == 2
     assert "look like pixels" in capsys.readouterr().err
+
+
+def test_files_that_are_not_meant_like_that(command, own_yaml, tmp_path, capsys, caplog):
+    folder = FIXTURES / "cases" / "perfect"
+    swapped = options("perfect", groundtruth=folder / "det.csv", predictions=folder / "gt.csv")
+    assert command(swapped) == 2
+    assert "det.csv:1: 0.9 in column 8 is a score" in capsys.readouterr().err
+    arguments = ["--dataset", str(own_yaml), "--predictions", str(tmp_path / "found.csv")]
+    (tmp_path / "found.csv").write_text("film,0,0,0,0.5,1,1,0.9\nfilm,0,0,0,0.5,1,0,0.8\n")
+    assert command(arguments) == 2
+    assert "found.csv:2: action_id 0 in column 7: ids count from 1" in capsys.readouterr().err
+    (tmp_path / "found.csv").write_text("film,0,0,0,0.5,1,1,0.9\nfilm,1,0.5,0,0.5,0.5,3,0.8\n")
+    assert command(arguments) == 0
+    assert "1 of 2 rows have x2 <= x1 or y2 <= y1" in caplog.text
+    assert "action ids are above 2" in caplog.text
+    assert "frame-mAP@0.5IOU 50.00" in capsys.readouterr().out
+
+
+def test_classes_that_are_not_evaluated_are_no_mistake(command, caplog):
+    assert command(options("not_whitelisted")) == 0
+    assert caplog.text == ""

@@ -32,6 +32,7 @@ from tubedet.evaluation.ava_groundtruth import load_ava_groundtruth, read_ava_gr
 from tubedet.evaluation.ava_protocol import ava_result, match_ava
 from tubedet.evaluation.comparability import check_defined
 from tubedet.evaluation.comparison import Comparison, FileFigures, compare
+from tubedet.evaluation.file_checks import check_action_ids, check_persons, warn_of_odd_rows
 from tubedet.evaluation.frame_matches import FrameMatches
 from tubedet.evaluation.report.content import action_tube_report_content, ava_report_content
 from tubedet.evaluation.report.html_page import ReportContent
@@ -168,11 +169,20 @@ class KeyFrameData(EvaluatedData):
                 options.exclude,
                 ava_kinetics=self._ava_kinetics,
             )
+            check_persons(self._groundtruth.table)
+        names = MetadataCatalog.get(options.dataset).action_names if options.dataset else ()
+        # A label map may evaluate some of the classes that a model knows.
+        self._largest_action_id = max(
+            len(names),
+            *self._groundtruth.label_map,
+            self._groundtruth.table.action_ids.max(initial=0),
+        )
 
     def evaluate(self, path: Path) -> EvaluatedFile:
         """See :meth:`EvaluatedData.evaluate`."""
         groundtruth = self._groundtruth
         predictions = read_ava_csv(path, ava_kinetics=self._ava_kinetics)
+        check_action_ids(predictions)
         matches = match_ava(
             groundtruth.table,
             predictions,
@@ -182,6 +192,7 @@ class KeyFrameData(EvaluatedData):
         )
         result = ava_result(matches, groundtruth.label_map, self.protocol)
         check_defined(result.mean_ap, groundtruth.table, list(groundtruth.label_map))
+        warn_of_odd_rows(predictions, self._largest_action_id)
         return EvaluatedFile(predictions, matches, result)
 
     def table(self, file: EvaluatedFile) -> str:
@@ -249,10 +260,12 @@ class TubeData(EvaluatedData):
     def evaluate(self, path: Path) -> EvaluatedFile:
         """See :meth:`EvaluatedData.evaluate`."""
         predictions = read_tube_predictions(path)
+        check_action_ids(predictions)
         matches = match_action_tubes(self._groundtruth, predictions, self.protocol)
         result = action_tube_result(matches, self._groundtruth, self.protocol)
         class_ids = range(1, len(self._groundtruth.action_names) + 1)
         check_defined(result.frame_map, self._groundtruth.table(), class_ids)
+        warn_of_odd_rows(predictions)
         return EvaluatedFile(predictions, matches, result)
 
     def table(self, file: EvaluatedFile) -> str:

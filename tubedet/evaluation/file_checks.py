@@ -1,0 +1,103 @@
+"""What a file of predictions, or of ground truth, says that its author can hardly mean.
+
+The figures stay those of the protocol. These checks are for files that users give; what a model
+has just made needs none.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from tubedet.data.annotations.ava_csv import AnnotationError, AVATable
+
+logger = logging.getLogger(__name__)
+
+# A few scores of 2 or more are odd; more of them, all whole, are the numbers of persons.
+_FEW = 3
+
+
+def check_action_ids(predictions: AVATable) -> None:
+    """Refuse action ids below 1, which no label map has.
+
+    Args:
+        predictions: Rows of a file.
+
+    Raises:
+        AnnotationError: There is one; the message names its row.
+    """
+    wrong = np.flatnonzero(predictions.action_ids < 1)
+    if len(wrong):
+        row = wrong[0]
+        raise AnnotationError(
+            f"{predictions.source}:{predictions.lines[row]}: action_id "
+            f"{predictions.action_ids[row]} in column 7: ids count from 1; if those of this file "
+            "count from 0, add 1 to column 7"
+        )
+
+
+def check_persons(groundtruth: AVATable) -> None:
+    """Refuse a ground truth whose column 8 holds scores.
+
+    Args:
+        groundtruth: Rows of a file.
+
+    Raises:
+        AnnotationError: Column 8 has fractions; the message names the first row.
+    """
+    fractions = np.flatnonzero(groundtruth.last_column % 1 > 0)
+    if len(fractions):
+        row = fractions[0]
+        raise AnnotationError(
+            f"{groundtruth.source}:{groundtruth.lines[row]}: {groundtruth.last_column[row]:g} in "
+            "column 8 is a score, so this is a prediction file: are --groundtruth and "
+            "--predictions swapped? A ground truth has numbers of persons there, or 7 columns"
+        )
+
+
+def warn_of_odd_rows(predictions: AVATable, largest_action_id: int | None = None) -> None:
+    """Log what can hardly be meant: boxes without area, unknown action ids, persons as scores.
+
+    Args:
+        predictions: Rows of a file.
+        largest_action_id: Rows with a larger one are of no class. None: said elsewhere.
+    """
+    if len(predictions) == 0:
+        return
+    source, total, last = predictions.source, len(predictions), predictions.last_column
+    boxes = predictions.boxes
+    without_area = np.count_nonzero((boxes[:, 0] >= boxes[:, 2]) | (boxes[:, 1] >= boxes[:, 3]))
+    if without_area:
+        logger.warning(
+            "%s: %d of %d rows have x2 <= x1 or y2 <= y1 and find nobody: boxes are two corners, "
+            "not x, y, width, height",
+            source,
+            without_area,
+            total,
+        )
+    if largest_action_id is not None:
+        unknown = np.flatnonzero(predictions.action_ids > largest_action_id)
+        if len(unknown):
+            logger.warning(
+                "%s: %d of %d rows are not counted: their action ids are above %d, the largest of "
+                "the classes; the first is action_id %d in row %d",
+                source,
+                len(unknown),
+                total,
+                largest_action_id,
+                predictions.action_ids[unknown[0]],
+                predictions.lines[unknown[0]],
+            )
+    num_scores = total - np.count_nonzero(np.isnan(last))
+    if num_scores == 0:
+        logger.warning(
+            "%s has no scores (7 columns): all count as 1, and the order of the rows decides",
+            source,
+        )
+    elif not (last % 1 > 0).any() and np.count_nonzero(last > 1) > _FEW:
+        logger.warning(
+            "column 8 of %s has whole numbers only: are these persons (a ground-truth file), not "
+            "scores?",
+            source,
+        )
