@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import re
 from pathlib import Path
 
 import cv2
@@ -206,6 +207,16 @@ def test_protocols_of_tubes(command, tube_dataset, tmp_path, capsys):
     for text in ("video-mAP@0.5:0.95", ">act<", ">voc<", "62.50", "film @ 8", "film @ 3"):
         assert text in page
     assert page.count("data:image/jpeg") == 4
+    heads = re.findall(r'<button type="button">([^<]*)</button>', page)
+    assert heads[:4] == [
+        "class",
+        "frame-AP (voc) in %",
+        "frame-AP (act) in %",
+        "video-AP@0.5 (act) in %",
+    ]
+    (row,) = re.findall(r"<tr><td>go</td>.*", page)
+    # Under act straight lines through (0, 0), (1/4, 1/3) and (1/2, 1/2): 1/24 + 5/48.
+    assert re.findall(r">(\d+\.\d\d)<", row) == ["25.00", "14.58", "0.00"]
 
 
 def test_media_beside_csv_files(command, own_yaml, tmp_path):

@@ -88,7 +88,9 @@ def test_table_json_and_pages(compared):
     for number, missed in ((1, 2), (2, 1)):
         page = (folder / "report" / str(number) / "index.html").read_text(encoding="utf-8")
         assert page.count("data:image/jpeg") == missed
-        assert f"{missed} boxes" in page
+        assert f"{missed} box{'es' if missed > 1 else ''}</td>" in page
+        assert '<a href="../index.html">' in page
+    assert "75.00 <small>[25.00, 100.00]</small>" in page
 
 
 def test_the_page_fits_a_phone(compared, tmp_path):
@@ -129,6 +131,10 @@ def test_intervals_of_one_file(own_yaml, tmp_path, capsys):
     assert stored.pop("bootstrap")["resamples"] == 500
     assert stored.pop("intervals") == {"frame-mAP@0.5IOU": [0, 1]}
     assert stored == plain
+    assert command([*given, "--bootstrap", "500", "--report", str(tmp_path / "r")]) == 0
+    page = (tmp_path / "r" / "index.html").read_text(encoding="utf-8")
+    assert page.count("50.00 <small>[0.00, 100.00]</small>") == 1  # of the chosen protocol
+    assert "In brackets: 95 % intervals of 500 bootstrap resamples" in page
     assert "| wait             |                50.00 |" in (tmp_path / "x.md").read_text()
 
 

@@ -88,15 +88,27 @@ def test_one_table_in_three_formats(tmp_path):
     assert len(lines) == 5
     for ending in ("md", "tex"):
         write_comparison_table(comparison, tmp_path / f"table.{ending}")
-    assert (tmp_path / "table.md").read_text() == comparison_table(comparison) + "\n"
+    note = (
+        "In percent, protocol official; the rows of classes are frame-AP@0.5, differences are to "
+        "the first file."
+    )
+    markdown = comparison_table(comparison)
+    told = (tmp_path / "table.md").read_text()
+    assert told == f"{markdown}\n\n{note} {comparison.interval_note}\n"
     latex = (tmp_path / "table.tex").read_text()
-    assert r"\begin{tabular}{lrrrr}" in latex and r"B\_2" in latex
+    assert r"\begin{tabular}{lrrrr}" in latex and r"B\_2 $-$ A" in latex
+    comments = [line for line in latex.splitlines() if line.startswith("%")]
+    assert comments == [
+        f"% {note}",
+        f"% {comparison.interval_note}",
+        r"% Needs \usepackage{booktabs}.",
+    ]
     row = next(line for line in latex.splitlines() if line.strip().startswith("sit"))
     assert [cell.strip() for cell in row.split(" & ")] == [
         r"sit\_down \& up",
         "50.00",
         "40.00",
-        "-10.00",
+        "$-$10.00",
         r"10 \\",
     ]
     assert [signed_percent(x) for x in (0.0, -0.00001, 0.12345)] == ["0.00", "0.00", "+12.35"]

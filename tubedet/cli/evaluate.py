@@ -34,12 +34,14 @@ from tubedet.evaluation.comparison_table import (
     check_table_path,
     comparison_table,
     metric_cells,
+    table_note,
     write_comparison_table,
 )
 from tubedet.evaluation.report.comparison_page import (
     check_comparison_folders,
     write_comparison_report,
 )
+from tubedet.evaluation.report.content import with_intervals
 from tubedet.evaluation.report.html_page import write_html_report
 from tubedet.evaluation.report.page_frame import check_report_folder
 from tubedet.files.atomic_writing import write_json
@@ -165,7 +167,7 @@ def main(options: argparse.Namespace) -> int:
     if options.report:
         contents = [data.report_content(file, paint) for file in files]
         if len(files) == 1:
-            page = write_html_report(contents[0], options.report)
+            page = write_html_report(with_intervals(contents[0], comparison), options.report)
         else:
             page = write_comparison_report(comparison, contents, options.report, title=data.title)
         print(f"The report is {page}")
@@ -223,10 +225,7 @@ def _tell_one(
 
 
 def _tell_several(comparison: Comparison, options: argparse.Namespace) -> None:
-    print(
-        f"in percent, protocol {comparison.protocol}; the rows of classes are frame-AP@0.5, "
-        "differences are to the first file"
-    )
+    print(table_note(comparison))
     print(comparison_table(comparison))
     if comparison.interval_note:
         print(comparison.interval_note)

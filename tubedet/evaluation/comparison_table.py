@@ -15,6 +15,8 @@ from .comparison import Comparison
 
 # Ending of a file to the name that tabulate gives the format.
 TABLE_FORMATS = {".md": "pipe", ".tex": "latex_booktabs"}
+# LaTeX has a minus in formulas only; tabulate would escape the signs of a formula.
+_MINUS, _LATEX_MINUS = "\N{MINUS SIGN}", "$-$"
 
 
 def check_table_path(path: str | PathLike) -> None:
@@ -44,24 +46,40 @@ def comparison_table(comparison: Comparison, table_format: str = "pipe") -> str:
         file, of the difference of each to the first, and of ground-truth boxes.
     """
     names = [entry.name for entry in comparison.files]
-    headers = ["", *names, *(f"{name} - {names[0]}" for name in names[1:]), "boxes"]
+    is_latex = table_format.startswith("latex")
+    minus = _MINUS if is_latex else "-"
+    headers = ["", *names, *(f"{name} {minus} {names[0]}" for name in names[1:]), "boxes"]
     total = f"{sum(comparison.boxes_per_class.values()):,}"
     # The means of tubes are not of these boxes.
     rows = [
-        [metric, *metric_cells(comparison, metric), "" if place else total]
+        [metric, *_with_sign(metric_cells(comparison, metric), minus), "" if place else total]
         for place, metric in enumerate(comparison.metrics)
     ]
     for name in comparison.classes:
         aps = [entry.class_aps[name] for entry in comparison.files]
         cells = [f"{100 * ap:.2f}" for ap in aps]
         cells += [signed_percent(ap - aps[0]) for ap in aps[1:]]
-        rows.append([name, *cells, f"{comparison.boxes_per_class[name]:,}"])
-    return tabulate(
+        rows.append([name, *_with_sign(cells, minus), f"{comparison.boxes_per_class[name]:,}"])
+    text = tabulate(
         rows,
         headers=headers,
         tablefmt=table_format,
         disable_numparse=True,
         colalign=("left", *["right"] * (len(headers) - 1)),
+    )
+    return text.replace(_MINUS, _LATEX_MINUS) if is_latex else text
+
+
+def table_note(comparison: Comparison) -> str:
+    """Say the unit and the protocol of :func:`comparison_table`, and what its columns are.
+
+    Args:
+        comparison: Of one or more files.
+    """
+    differences = ", differences are to the first file" if len(comparison.files) > 1 else ""
+    return (
+        f"in percent, protocol {comparison.protocol}; the rows of classes are frame-AP@0.5"
+        f"{differences}"
     )
 
 
@@ -91,6 +109,8 @@ def metric_cells(comparison: Comparison, metric: str) -> list[str]:
 def write_comparison_table(comparison: Comparison, path: str | PathLike) -> None:
     """Write the table in the format that the ending of the file names.
 
+    Unit, protocol and the meaning of brackets go with it: as comments in LaTeX, else below it.
+
     Args:
         comparison: Of one or more files.
         path: Ends in ``.md`` or ``.tex``; a file of that name is replaced in one step.
@@ -98,7 +118,16 @@ def write_comparison_table(comparison: Comparison, path: str | PathLike) -> None
     Raises:
         OSError: The file cannot be written.
     """
-    text = comparison_table(comparison, TABLE_FORMATS[Path(path).suffix])
+    table_format = TABLE_FORMATS[Path(path).suffix]
+    text = comparison_table(comparison, table_format)
+    note = table_note(comparison)
+    notes = [f"{note[0].upper()}{note[1:]}.", comparison.interval_note]
+    notes = [note for note in notes if note]
+    if table_format.startswith("latex"):
+        notes.append(r"Needs \usepackage{booktabs}.")
+        text = "\n".join([*(f"% {note}" for note in notes), text])
+    else:
+        text += f"\n\n{' '.join(notes)}"
     with open_atomically(path) as stream:
         stream.write(f"{text}\n")
 
@@ -113,8 +142,20 @@ def signed_percent(fraction: float) -> str:
     return "0.00" if text in ("+0.00", "-0.00") else text
 
 
-def _brackets(interval: Interval | None, *, signed: bool = False) -> str:
-    if interval is None:
-        return ""
+def interval_text(interval: Interval, *, signed: bool = False) -> str:
+    """Return the ends of an interval in brackets, in percent.
+
+    Args:
+        interval: Of fractions.
+        signed: Of a difference.
+    """
     low, high = (signed_percent(end) if signed else f"{100 * end:.2f}" for end in interval)
-    return f" [{low}, {high}]"
+    return f"[{low}, {high}]"
+
+
+def _with_sign(cells: list[str], minus: str) -> list[str]:
+    return [cell.replace("-", minus) for cell in cells]
+
+
+def _brackets(interval: Interval | None, *, signed: bool = False) -> str:
+    return "" if interval is None else f" {interval_text(interval, signed=signed)}"

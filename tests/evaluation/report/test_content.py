@@ -53,3 +53,18 @@ def test_a_protocol_that_cannot_read_the_times_is_left_open():
     assert "not a whole second" in content.protocol_figures[0].remark
     with pytest.raises(AnnotationError, match="not a whole second"):
         ava_report_content(AVAGroundtruth(table, {11: "sit"}), table, "official", title="")
+
+
+def test_a_video_that_cannot_be_read_is_told_once(caplog):
+    truth = parse_ava_csv(["film,902,0,0,0.4,1,11"], source="truth")
+    found = parse_ava_csv(["film,902,0.5,0,1,1,11,0.9"], source="found")
+    record = {"video": "absent.mp4", "fps": 30.0, "timestamp": 902.0, "start_second": 900.0}
+    content = ava_report_content(
+        AVAGroundtruth(truth, {11: "sit"}),
+        found,
+        "official",
+        title="no video",
+        records={("film", 902.0): record},
+    )
+    assert content.false_positive_pictures == content.missed_pictures == [None]
+    assert caplog.text.count("No pictures of 1 videos") == 1

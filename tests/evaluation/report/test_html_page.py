@@ -114,7 +114,7 @@ def test_everything_is_on_the_page_and_nothing_is_loaded(content):
         "sit 0.900 nobody there film & co @ 902.5",
         "run the person was not found nearest detection:",
         "nearest person: run (IoU 0.04)",
-        "missed never detected, nor nearly so 1 boxes +25.00 classification",
+        "missed never detected, nor nearly so 1 box +25.00 classification",
         "background nobody there 3 23.1 % +2.00",
         "sit 2 of 8 25.0",
         "no picture box 0.100 0.200 0.300 0.400",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from os import PathLike
 from pathlib import Path
@@ -12,6 +13,7 @@ from tubedet.evaluation.comparison import Comparison
 from tubedet.evaluation.comparison_table import metric_cells, signed_percent
 from tubedet.evaluation.error_kinds import TIDE_NAMES
 
+from .content import with_intervals
 from .curves import MAX_FILES, curve_drawings, curve_legend
 from .html_page import ReportContent, shown_curves, write_html_report
 from .page_frame import check_report_folder, facts_list, sortable_heads, write_page
@@ -61,8 +63,9 @@ def write_comparison_report(
         UserError: There are more files than colours.
     """
     check_comparison_folders(folder, len(contents))
-    for number, content in enumerate(contents, start=1):
-        write_html_report(content, Path(folder) / str(number))
+    for place, content in enumerate(contents):
+        page = replace(with_intervals(content, comparison, place), overview="../index.html")
+        write_html_report(page, Path(folder) / str(place + 1))
     return write_page(title, _body(comparison, contents), folder)
 
 
@@ -107,7 +110,8 @@ corrected, as in TIDE; the gains do not add up.</p>
 </table></div>
 
 <h2>Classes</h2>
-<p>Click on a heading to sort. Frame-AP@0.5 in percent.</p>
+<p>Click on a heading to sort. Frame-AP@0.5 in percent, protocol
+{escape(comparison.protocol)}.</p>
 <div class="scroll"><table id="classes" class="sortable">
 <thead><tr>{sortable_heads(["class", *names, *differences, "boxes"], sorted_by=1)}</tr></thead>
 <tbody>
@@ -117,7 +121,7 @@ corrected, as in TIDE; the gains do not add up.</p>
 
 <h2>Precision and recall</h2>
 <p>Precision over recall. Best classes of {escape(names[0])} first; beside each name the AP of the
-files in percent.{left_out}</p>
+files in percent, protocol {escape(comparison.protocol)}.{left_out}</p>
 {curve_legend(names)}
 {drawings}
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tubedet.data.annotations.ava_csv import AnnotationError, AVATable
 from tubedet.evaluation.action_tube_groundtruth import ActionTubeGroundtruth
@@ -14,6 +15,8 @@ from tubedet.evaluation.action_tube_protocol import (
 )
 from tubedet.evaluation.ava_groundtruth import AVAGroundtruth
 from tubedet.evaluation.ava_protocol import AVA_PROTOCOLS, ava_result, match_ava
+from tubedet.evaluation.comparison import Comparison
+from tubedet.evaluation.comparison_table import interval_text
 from tubedet.evaluation.error_analysis import analyse_errors
 from tubedet.evaluation.frame_matches import FrameMatches
 
@@ -29,6 +32,8 @@ _PROTOCOL_REMARKS = {
     "act": "ACT, MOC: pixels counted inclusively, straight lines between the points of the curve",
     "voc": "PASCAL VOC, MultiSports: envelope of the curve",
 }
+# The errors of action tubes are analysed under the protocol whose matches error_kinds knows.
+_ANALYSED = "voc"
 
 
 def ava_report_content(
@@ -106,10 +111,14 @@ def action_tube_report_content(
     Raises:
         ValueError: Predictions and ground truth do not belong together.
     """
-    figures = []
+    figures, class_aps = [], {}
     for name in TUBE_PROTOCOLS:
         result = evaluate_action_tubes(groundtruth, predictions, name)
         chosen = name == protocol
+        if chosen:
+            if name != _ANALYSED:
+                class_aps[f"frame-AP ({name})"] = result.frame_ap
+            class_aps[f"video-AP@0.5 ({name})"] = result.video_ap["0.5"]
         figures.append(
             ProtocolFigure("frame-mAP@0.5", name, result.frame_map, _PROTOCOL_REMARKS[name], chosen)
         )
@@ -118,12 +127,36 @@ def action_tube_report_content(
             for ious, value in result.video_map.items()
         ]
     rule = (
-        "All below is about single frames and follows protocol voc: a detection is right if the "
-        "person it overlaps most, among those who do the action, is overlapped by half (IoU 0.5) "
-        "and not yet detected."
+        f"All below is about single frames and follows protocol {_ANALYSED}, unless a heading "
+        "names another one: a detection is right if the person it overlaps most, among those who "
+        "do the action, is overlapped by half (IoU 0.5) and not yet detected."
     )
-    matches = match_action_tubes(groundtruth, predictions, "voc")
-    return _content(matches, figures, title, rule, records, paint)
+    matches = match_action_tubes(groundtruth, predictions, _ANALYSED)
+    content = _content(matches, figures, title, rule, records, paint)
+    return replace(content, ap_name=f"frame-AP ({_ANALYSED})", class_aps=class_aps)
+
+
+def with_intervals(content: ReportContent, comparison: Comparison, place: int = 0) -> ReportContent:
+    """Put the intervals of a bootstrap beside the figures of the chosen protocol.
+
+    Args:
+        content: Of one file.
+        comparison: With that file.
+        place: Of the file in the comparison.
+
+    Returns:
+        ReportContent: as it was if there are no intervals.
+    """
+    # The report is about one IoU and leaves its name out.
+    intervals = {
+        metric.removesuffix("IOU"): interval_text(entries[place].interval)
+        for metric, entries in comparison.resampled.items()
+    }
+    figures = [
+        replace(figure, interval=intervals.get(figure.metric, "") if figure.chosen else "")
+        for figure in content.protocol_figures
+    ]
+    return replace(content, protocol_figures=figures, interval_note=comparison.interval_note)
 
 
 def _content(
@@ -146,12 +179,15 @@ def _content(
     ]
     if paint is not None:
         facts.append(("red in the pictures", paint.meaning))
+    # At once, so that no video is opened, or warned of, twice.
+    examples = [*analysis.false_positives, *analysis.missed]
+    pictures = draw_thumbnails(examples, records, paint=paint)
     return ReportContent(
         title=title,
         facts=facts,
         protocol_figures=figures,
         analysis=analysis,
         rule=rule,
-        false_positive_pictures=draw_thumbnails(analysis.false_positives, records, paint=paint),
-        missed_pictures=draw_thumbnails(analysis.missed, records, paint=paint),
+        false_positive_pictures=pictures[: len(analysis.false_positives)],
+        missed_pictures=pictures[len(analysis.false_positives) :],
     )

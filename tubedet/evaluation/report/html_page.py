@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from os import PathLike
@@ -39,6 +39,7 @@ class ProtocolFigure:
         value: In [0, 1]; NaN where it is not defined.
         remark: What the protocol does, or why there is no figure.
         chosen: The rest of the page follows this protocol.
+        interval: Of the value, as text; "" for none.
     """
 
     metric: str
@@ -46,6 +47,7 @@ class ProtocolFigure:
     value: float
     remark: str = ""
     chosen: bool = False
+    interval: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ class ReportContent:
         rule: One sentence: how the detections of the analysis were matched.
         false_positive_pictures: A jpg or None for each false positive of the analysis.
         missed_pictures: A jpg or None for each missed box of the analysis.
+        ap_name: What the AP of the analysis is called.
+        class_aps: What other AP is shown of the classes, and class name to its value in [0, 1].
+        interval_note: What the intervals of the figures are.
+        overview: Address of the page that this one is part of; "" for none.
     """
 
     title: str
@@ -69,6 +75,10 @@ class ReportContent:
     rule: str = ""
     false_positive_pictures: Sequence[bytes | None] = field(default=())
     missed_pictures: Sequence[bytes | None] = field(default=())
+    ap_name: str = "AP"
+    class_aps: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    interval_note: str = ""
+    overview: str = ""
 
 
 def write_html_report(content: ReportContent, folder: str | PathLike) -> Path:
@@ -127,16 +137,31 @@ def _body(content: ReportContent) -> str:
     if with_curves:
         named = [(entry.name, f"{100 * entry.average_precision:.0f}") for entry in with_curves]
         curves = curve_drawings(named, [analysis.curves])
+    back = f'<p><a href="{escape(content.overview)}">All files of this comparison</a></p>'
+    ap_names = [content.ap_name, *content.class_aps]
     return _BODY.substitute(
+        overview=back if content.overview else "",
+        ap_name=escape(content.ap_name),
+        interval_note=f"<p>{escape(content.interval_note)}</p>" if content.interval_note else "",
         facts=facts_list(tuple(content.facts)),
         protocols="\n".join(map(_protocol_row, content.protocol_figures)),
         rule=escape(content.rule),
         kinds="\n".join(_kind_rows(analysis)),
         confusion="" if analysis.confusion is None else _confusion_section(analysis.confusion),
         class_heads=sortable_heads(
-            ["class", "AP in %", "boxes", "detections", "best recall in %"], sorted_by=1
+            [
+                "class",
+                *(f"{name} in %" for name in ap_names),
+                "boxes",
+                "detections",
+                "best recall in %",
+            ],
+            sorted_by=1,
         ),
-        classes="\n".join(map(_class_row, by_ap)),
+        classes="\n".join(
+            _class_row(entry, [aps[entry.name] for aps in content.class_aps.values()])
+            for entry in by_ap
+        ),
         curves=curves,
         curves_note=left_out,
         by_size=picture_tag(
@@ -154,7 +179,9 @@ def _body(content: ReportContent) -> str:
 
 def _protocol_row(figure: ProtocolFigure) -> str:
     mark = ' class="chosen"' if figure.chosen else ""
-    value = "&ndash;" if math.isnan(figure.value) else f"{100 * figure.value:.2f}"
+    value = _percent(figure.value)
+    if figure.interval:
+        value += f" <small>{escape(figure.interval)}</small>"
     return (
         f"<tr{mark}><td>{escape(figure.metric)}</td><td>{escape(figure.protocol)}</td>"
         f'<td class="number">{value}</td><td class="remark">{escape(figure.remark)}</td></tr>'
@@ -172,7 +199,8 @@ def _kind_rows(analysis: ErrorAnalysis) -> list[str]:
         if kind in TIDE_NAMES:
             name += f"<br><small>{escape(kind)}</small>"
         if kind == MISSED:
-            found = f'<td class="number">{analysis.num_missed:,} boxes</td>'
+            boxes = "box" if analysis.num_missed == 1 else "boxes"
+            found = f'<td class="number">{analysis.num_missed:,} {boxes}</td>'
         else:
             share = counts.get(kind, 0) / total
             found = gauge_cell(share, f"{counts.get(kind, 0):,} <small>{100 * share:.1f} %</small>")
@@ -188,11 +216,13 @@ def _confusion_section(matrix: ConfusionMatrix) -> str:
     if not matrix.num_persons.any():
         return ""
     rule = (
-        "Each person does one action: the most confident action that was detected on each."
+        "Each person does one action: the most confident action that was detected on each. Shades "
+        "and numbers are percent of the persons of a row."
         if matrix.exclusive
         else "A person may do several actions: which ones were detected on the persons of each "
-        "class, among the best detections of every class. Actions that a person does as well do "
-        "not count against it."
+        "class, among the best detections of every class. Shades and numbers are percent of the "
+        "persons of a row; outside of the diagonal, of those among them who do not do the action "
+        "of the column as well."
     )
     rows = "\n".join(
         f"<tr><td>{escape(entry.actual)}</td><td>{escape(entry.predicted)}</td>"
@@ -207,16 +237,25 @@ def _confusion_section(matrix: ConfusionMatrix) -> str:
         f"<tbody>\n{rows}\n</tbody></table>"
     )
     return (
-        f"<h2>Confusion of actions</h2>\n<p>{rule} Shades and numbers are percent of the persons "
-        f"of a row.</p>\n{picture_tag(draw_confusion(matrix), 'Confusion matrix')}\n"
+        f'<h2>Confusion of actions</h2>\n<p>{rule}</p>\n<div class="scroll" id="matrix">'
+        f"{picture_tag(draw_confusion(matrix), 'Confusion matrix', shrinks=False)}</div>\n"
         + (table if rows else "")
     )
 
 
-def _class_row(entry: ClassFigures) -> str:
+def _percent(fraction: float) -> str:
+    return "&ndash;" if math.isnan(fraction) else f"{100 * fraction:.2f}"
+
+
+def _class_row(entry: ClassFigures, other_aps: Sequence[float]) -> str:
+    others = "".join(
+        f'<td class="number" data-value="{-1 if math.isnan(ap) else ap:.9f}">{_percent(ap)}</td>'
+        for ap in other_aps
+    )
     return (
         f"<tr><td>{escape(entry.name)}</td>"
         + gauge_cell(entry.average_precision, f"{100 * entry.average_precision:.2f}")
+        + others
         + f'<td class="number" data-value="{entry.num_groundtruth}">{entry.num_groundtruth:,}</td>'
         f'<td class="number" data-value="{entry.num_detections}">{entry.num_detections:,}</td>'
         f'<td class="number" data-value="{entry.best_recall:.9f}">{100 * entry.best_recall:.1f}'
@@ -259,13 +298,15 @@ def _nearest_line(example: Example) -> str:
 
 
 _BODY = Template(
-    """$facts
+    """$overview
+$facts
 <table id="protocols">
 <thead><tr><th>metric</th><th>protocol</th><th class="number">%</th><th></th></tr></thead>
 <tbody>
 $protocols
 </tbody>
 </table>
+$interval_note
 
 <h2>Kinds of errors</h2>
 <p>$rule Counted are the best detections of each class, as many as it has ground-truth boxes. Beside
@@ -284,15 +325,16 @@ $confusion
 <h2>Classes</h2>
 <p>Click on a heading to sort. A box with several actions counts once for each of them. The best
 recall is that without any threshold.</p>
-<table id="classes" class="sortable">
+<div class="scroll"><table id="classes" class="sortable">
 <thead><tr>$class_heads</tr></thead>
 <tbody>
 $classes
 </tbody>
-</table>
+</table></div>
 
 <h2>Precision and recall</h2>
-<p>Precision over recall. Best classes first; beside each name its AP in percent.$curves_note</p>
+<p>Precision over recall. Best classes first; beside each name its $ap_name in
+percent.$curves_note</p>
 $curves
 
 <h2>Size of the person, persons in the key frame</h2>

@@ -125,16 +125,21 @@ def sortable_heads(names: list[str], sorted_by: int) -> str:
     return "".join(heads)
 
 
-def picture_tag(content: bytes, text: str, kind: str = "png") -> str:
+def picture_tag(content: bytes, text: str, kind: str = "png", *, shrinks: bool = True) -> str:
     """Return an image that is part of the page.
 
     Args:
         content: Of the file.
         text: What it shows, as plain text.
         kind: "png" or "jpeg".
+        shrinks: Narrow pages show it smaller; otherwise a png keeps the size that it was drawn
+            for.
     """
+    # The width in the head of a png, which has two pixels for each of the page.
+    width = int.from_bytes(content[16:20], "big") // 2
+    style = "" if shrinks else f' style="min-width:{width}px"'
     encoded = base64.b64encode(content).decode("ascii")
-    return f'<img alt="{escape(text)}" src="data:image/{kind};base64,{encoded}">'
+    return f'<img alt="{escape(text)}"{style} src="data:image/{kind};base64,{encoded}">'
 
 
 _STYLE = """
@@ -154,10 +159,11 @@ th, td { padding: .3rem .7rem; text-align: left; border-bottom: 1px solid var(--
   overflow-wrap: anywhere; }
 th { font-size: .85rem; font-weight: 600; color: var(--grey); white-space: nowrap; }
 th.number, td.number { text-align: right; white-space: nowrap; }
-#protocols td:first-child { white-space: nowrap; }
+#protocols td:nth-child(-n+2) { white-space: nowrap; }
 td.remark { color: var(--grey); font-size: .9rem; }
 tr.chosen td { background: #f2f6f9; }
 tr.chosen td.number { font-weight: 700; }
+#classes th.number { white-space: normal; }
 #classes tbody tr:hover { background: #f7f9fa; }
 th button { all: unset; cursor: pointer; }
 th button:hover, th button:focus-visible { color: var(--blue); text-decoration: underline; }
@@ -168,6 +174,7 @@ th[aria-sort=descending] button::after { content: " \\2193"; opacity: 1; }
 .track { flex: 1; min-width: 5rem; height: .7em; }
 .bar { display: block; height: 100%; background: #9dbad0; border-radius: 2px; }
 .scroll { overflow-x: auto; }
+.scroll td { overflow-wrap: normal; }
 td small { color: var(--grey); }
 .key { display: inline-block; width: .9em; height: .9em; vertical-align: -.1em; border: 1px solid
   #000; }
@@ -207,8 +214,8 @@ svg .curve { fill: none; stroke-width: 1.4; }
   th, th.number { white-space: normal; overflow-wrap: normal; font-size: .75rem; }
   .track { display: none; }
   td small { display: block; }
-  #protocols tr { display: grid; grid-template-columns: 4fr 3fr 1fr; border-bottom: 1px solid
-    var(--line); }
+  #protocols tr { display: grid; grid-template-columns: minmax(0, 4fr) repeat(2,
+    minmax(0, 3fr)); border-bottom: 1px solid var(--line); }
   #protocols td, #protocols th { border: 0; }
   #protocols td.remark { grid-column: 1 / -1; }
   .pair { grid-template-columns: 1fr; }
