@@ -86,6 +86,28 @@ def test_bad_input_is_one_clear_line(command, tmp_path, capsys):
     assert not target.exists()
 
 
+def test_files_that_are_not_there(command, tmp_path, monkeypatch, capsys):
+    absent = tmp_path / "absent"
+    for option in ("groundtruth", "labelmap", "exclude", "predictions"):
+        assert command(options("perfect", **{option: absent})) == 2
+        told = f"--{option}: {absent}: No such file or directory\n"
+        assert capsys.readouterr().err.endswith(told)
+    (tmp_path / "found.csv").write_text("film,902,0,0,0.5,1,1,0.9\n")
+    name = f"absent of {tmp_path}"
+    MetadataCatalog.get(name).set(
+        evaluator_type="ava", groundtruth_csv=str(absent), label_map=str(absent), action_names=["x"]
+    )
+    DatasetCatalog.register(name, list)
+    try:
+        assert command(["--dataset", name, "--predictions", str(tmp_path / "found.csv")]) == 2
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    assert f"{absent}: No such file or directory; --dataset {name} needs this file, see" in (
+        capsys.readouterr().err
+    )
+
+
 def test_input_is_not_overwritten(command, tmp_path, capsys):
     predictions = tmp_path / "det.csv"
     predictions.write_bytes((FIXTURES / "cases" / "perfect" / "det.csv").read_bytes())

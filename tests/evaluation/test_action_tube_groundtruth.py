@@ -7,6 +7,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from tubedet.data.annotations.tube_files import ActionTube, AnnotatedVideo
 from tubedet.data.datasets.action_tubes import register_action_tubes
+from tubedet.errors import UserError
 from tubedet.evaluation.action_tube_groundtruth import load_action_tube_groundtruth
 
 NAME = "groundtruth_test"
@@ -64,3 +65,9 @@ def test_a_size_that_is_not_annotated_is_read_from_the_media(register, tmp_path)
     cv2.imwrite(str(tmp_path / "a" / "00001.png"), np.zeros((30, 40, 3), np.uint8))
     register(a=AnnotatedVideo([TUBE], num_frames=3))
     assert load_action_tube_groundtruth(NAME).frame_sizes == {"a": (30, 40)}
+
+
+def test_a_size_that_nobody_knows_is_an_error(register, tmp_path):
+    register(a=AnnotatedVideo([TUBE], num_frames=3))
+    with pytest.raises(UserError, match=f"{tmp_path}/a.*: cannot be opened .*; the annotations of"):
+        load_action_tube_groundtruth(NAME)

@@ -1,9 +1,17 @@
 """Files that users give, and that can hardly be meant as they are."""
 
+import gzip
+import pickle
+
 import pytest
 
 from tubedet.data.annotations.ava_csv import AnnotationError, parse_ava_csv
-from tubedet.evaluation.file_checks import check_action_ids, check_persons, warn_of_odd_rows
+from tubedet.evaluation.file_checks import (
+    check_action_ids,
+    check_is_csv,
+    check_persons,
+    warn_of_odd_rows,
+)
 
 ROW = "a,0902,0.1,0.1,0.5,0.9"
 
@@ -62,3 +70,21 @@ def test_persons_in_place_of_scores(caplog, last, message):
 
 def test_nothing_is_said_of_an_empty_file(caplog):
     assert _warnings(caplog, _table(), 3) == []
+
+
+def test_results_that_are_no_csv(tmp_path):
+    path = tmp_path / "found"
+    for content, kind in (
+        (pickle.dumps([1.5]), "a pickle or another binary file"),
+        (gzip.compress(pickle.dumps([1.5])), "a pickle or another binary file"),
+        (b"PK\x03\x04\x00", "a pickle or another binary file"),
+        (b' [{"image_id": 1}]', "json"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(AnnotationError, match=f"found is {kind}; a prediction file is a csv"):
+            check_is_csv(path)
+    for text in (ROW, "", "\N{BYTE ORDER MARK}" + ROW):
+        path.write_text(text, encoding="utf-8")
+        check_is_csv(path)
+    path.write_text(ROW, encoding="utf-16")
+    check_is_csv(path)

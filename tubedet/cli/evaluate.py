@@ -149,6 +149,7 @@ def main(options: argparse.Namespace) -> int:
         exit status, 2 on input that cannot be evaluated.
     """
     logging.basicConfig(format="%(levelname)s: %(message)s")
+    _check_inputs(options)
     _check_outputs(options)
     paint = None if options.explain is None else _attention(options)
     data = load_evaluated_data(options)
@@ -251,6 +252,16 @@ def _attention(options: argparse.Namespace) -> ExampleAttention:
             "the predictions"
         )
     return ExampleAttention(cfg)
+
+
+def _check_inputs(options: argparse.Namespace) -> None:
+    """Say which option names a file that is not there."""
+    given = [(f"--{name}", getattr(options, name)) for name in ("groundtruth", "labelmap")]
+    given += [("--exclude", options.exclude)]
+    given += [("--predictions", path) for path in options.predictions]
+    for option, path in given:
+        if path and not path.exists():
+            raise UserError(f"{option}: {path}: No such file or directory")
 
 
 def _check_outputs(options: argparse.Namespace) -> None:

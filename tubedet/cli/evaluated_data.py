@@ -14,7 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tubedet.data import AVAFiles, ensure_registered, load_ava
 from tubedet.data.annotations.ava_csv import AVATable, read_ava_csv
 from tubedet.data.datasets.custom import file_stem
-from tubedet.errors import UserError
+from tubedet.errors import UserError, message_of
 from tubedet.evaluation import (
     AVA_PROTOCOLS,
     TUBE_PROTOCOLS,
@@ -32,7 +32,12 @@ from tubedet.evaluation.ava_groundtruth import load_ava_groundtruth, read_ava_gr
 from tubedet.evaluation.ava_protocol import ava_result, match_ava
 from tubedet.evaluation.comparability import check_defined
 from tubedet.evaluation.comparison import Comparison, FileFigures, compare
-from tubedet.evaluation.file_checks import check_action_ids, check_persons, warn_of_odd_rows
+from tubedet.evaluation.file_checks import (
+    check_action_ids,
+    check_is_csv,
+    check_persons,
+    warn_of_odd_rows,
+)
 from tubedet.evaluation.frame_matches import FrameMatches
 from tubedet.evaluation.report.content import action_tube_report_content, ava_report_content
 from tubedet.evaluation.report.html_page import ReportContent
@@ -181,6 +186,7 @@ class KeyFrameData(EvaluatedData):
     def evaluate(self, path: Path) -> EvaluatedFile:
         """See :meth:`EvaluatedData.evaluate`."""
         groundtruth = self._groundtruth
+        check_is_csv(path)
         predictions = read_ava_csv(path, ava_kinetics=self._ava_kinetics)
         check_action_ids(predictions)
         matches = match_ava(
@@ -259,6 +265,7 @@ class TubeData(EvaluatedData):
 
     def evaluate(self, path: Path) -> EvaluatedFile:
         """See :meth:`EvaluatedData.evaluate`."""
+        check_is_csv(path)
         predictions = read_tube_predictions(path)
         check_action_ids(predictions)
         matches = match_action_tubes(self._groundtruth, predictions, self.protocol)
@@ -327,9 +334,17 @@ def load_evaluated_data(options: argparse.Namespace) -> EvaluatedData:
         OSError: if a file cannot be read.
         UserError: if the options name no ground truth that can be used.
     """
-    if _evaluator_type(options.dataset) == "action_tubes":
-        return TubeData(options)
-    return KeyFrameData(options)
+    evaluated = TubeData if _evaluator_type(options.dataset) == "action_tubes" else KeyFrameData
+    try:
+        return evaluated(options)
+    except FileNotFoundError as error:
+        # A yaml names the files itself.
+        if options.dataset is None or Path(options.dataset).is_file():
+            raise
+        raise UserError(
+            f"{message_of(error)}; --dataset {options.dataset} needs this file, see "
+            "docs/datasets.md. Data sets lie in $DETECTRON2_DATASETS, by default in datasets"
+        ) from error
 
 
 def _evaluator_type(dataset: str | None) -> str:

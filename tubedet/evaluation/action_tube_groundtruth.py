@@ -10,7 +10,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from tubedet.data.annotations.ava_csv import AVATable
 from tubedet.data.annotations.tube_files import ActionTube
-from tubedet.data.video.reader import open_video
+from tubedet.data.video.reader import VideoError, open_video
+from tubedet.errors import UserError
 
 from .tube_linking import MIN_TUBE_LENGTH
 
@@ -88,6 +89,7 @@ def load_action_tube_groundtruth(dataset_name: str) -> ActionTubeGroundtruth:
     Raises:
         AnnotationError: An annotation file breaks its format.
         OSError: A file cannot be read.
+        UserError: A video without an annotated size cannot be opened.
     """
     metadata = MetadataCatalog.get(dataset_name)
     numbers: dict[str, list[int]] = {}
@@ -99,7 +101,7 @@ def load_action_tube_groundtruth(dataset_name: str) -> ActionTubeGroundtruth:
             sizes[video] = (
                 (record["height"], record["width"])
                 if record.get("height") and record.get("width")
-                else _stored_size(record)
+                else _stored_size(record, dataset_name)
             )
     tubes = metadata.tubes()
     min_tube_length = MIN_TUBE_LENGTH
@@ -116,6 +118,12 @@ def load_action_tube_groundtruth(dataset_name: str) -> ActionTubeGroundtruth:
     )
 
 
-def _stored_size(record: dict) -> tuple[int, int]:
-    with open_video(record["video"], folder_fps=record["fps"]) as reader:
-        return reader.height, reader.width
+def _stored_size(record: dict, dataset_name: str) -> tuple[int, int]:
+    try:
+        with open_video(record["video"], folder_fps=record["fps"]) as reader:
+            return reader.height, reader.width
+    except VideoError as error:
+        raise UserError(
+            f"{error}; the annotations of {dataset_name} do not say how large frames are, so put "
+            "its videos or frames where they are looked for, see docs/datasets.md"
+        ) from error

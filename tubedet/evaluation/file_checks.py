@@ -6,16 +6,47 @@ has just made needs none.
 
 from __future__ import annotations
 
+import codecs
 import logging
+from os import PathLike
 
 import numpy as np
 
 from tubedet.data.annotations.ava_csv import AnnotationError, AVATable
+from tubedet.data.annotations.text import open_unpacked
 
 logger = logging.getLogger(__name__)
 
 # A few scores of 2 or more are odd; more of them, all whole, are the numbers of persons.
 _FEW = 3
+_HEAD_BYTES = 4096
+_PICKLE, _UTF_16 = b"\x80", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def check_is_csv(path: str | PathLike) -> None:
+    """Refuse pickles, other binary files and json, in which programs store results too.
+
+    Args:
+        path: Of a file of predictions, plain or gzip-compressed.
+
+    Raises:
+        AnnotationError: It is such a file.
+        OSError: It cannot be read.
+    """
+    with open_unpacked(path) as stream:
+        head = stream.read(_HEAD_BYTES)
+    if head.startswith(_UTF_16):  # a text, and its reader says what is wrong
+        return
+    kind = ""
+    if head.startswith(_PICKLE) or b"\0" in head:
+        kind = "a pickle or another binary file"
+    elif head.lstrip()[:1] in (b"[", b"{"):
+        kind = "json"
+    if kind:
+        raise AnnotationError(
+            f"{path} is {kind}; a prediction file is a csv of "
+            "video_id,timestamp,x1,y1,x2,y2,action_id,score rows, see docs/evaluation.md"
+        )
 
 
 def check_action_ids(predictions: AVATable) -> None:
