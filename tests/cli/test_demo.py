@@ -142,7 +142,7 @@ def _write_sound(path):
 @pytest.mark.parametrize(
     "file_name, message",
     [
-        ("missing.mp4", "No such file"),
+        ("missing.mp4", "there is no such file or folder"),
         ("text.mp4", "cannot be opened as a video"),
         ("sound.mkv", "no video stream"),
     ],

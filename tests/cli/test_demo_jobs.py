@@ -3,8 +3,12 @@
 import time
 from pathlib import Path
 
+import pytest
+
+from tubedet.cli import demo
 from tubedet.cli.demo_jobs import split_at_key
-from tubedet.cli.running import parse_command_line
+from tubedet.cli.running import parse_command_line, run_command
+from tubedet.errors import UserError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")
@@ -30,3 +34,39 @@ def test_key_parting_keeps_folders_that_exist(tmp_path, monkeypatch):
     assert split_at_key(["DCIM", "x"]) == ([], ["DCIM", "x"])
     (tmp_path / "DCIM").mkdir()
     assert split_at_key(["DCIM", "SEED", "1"]) == (["DCIM"], ["SEED", "1"])
+
+
+@pytest.mark.parametrize(
+    "source, output, message",
+    [
+        ("missing.mp4", "out.mp4", "missing.mp4: there is no such file or folder"),
+        ("film.mp4", "out.xyz", "out.xyz: videos are not written with the suffix '.xyz'; use .mp4"),
+        ("film.mp4", "out.gif", "out.gif: videos are not written with the suffix '.gif'; use .mp4"),
+        ("film.mp4", "film.mp4/out.mp4", "film.mp4 is a file, not a folder"),
+        ("film.mp4", "/proc/out.mp4", "/proc/out.mp4: cannot be written, as /proc takes no files"),
+    ],
+)
+def test_files_are_looked_at_before_weights_are_fetched(
+    tmp_path, monkeypatch, capsys, source, output, message
+):
+    monkeypatch.setattr(demo, "load_config", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr(demo, "log_to_console", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "film.mp4").touch()
+    for option in ("--output", "--json") if output.endswith("/out.mp4") else ("--output",):
+        arguments = [source, "--config-file", _CONFIG, option, output]
+        assert run_command("demo", arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_a_missing_video_is_named_first_and_the_others_are_done(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "load_config", lambda *_: (_ for _ in ()).throw(UserError("loaded")))
+    monkeypatch.setattr(demo, "log_to_console", lambda: None)
+    (tmp_path / "film.mp4").touch()
+    names = [str(tmp_path / name) for name in ("film.mp4", "missing.mp4")]
+    arguments = [*names, "--config-file", _CONFIG, "--json", f"{tmp_path}/out/"]
+    assert run_command("demo", arguments) == 2
+    missing, loaded = capsys.readouterr().err.splitlines()
+    assert "missing.mp4: there is no such file" in missing and "loaded" in loaded

@@ -56,7 +56,7 @@ from tubedet.inference.ground_truth import read_ground_truth
 from tubedet.inference.model_caption import TOY_CAPTION, model_caption
 
 from .arguments import add_detector_arguments, add_limit_arguments, add_model_argument
-from .demo_jobs import OUTPUTS, Job, jobs_of, split_at_key
+from .demo_jobs import OUTPUTS, Job, check_outputs, is_missing, jobs_of, split_at_key
 from .drawing_arguments import (
     add_drawing_arguments,
     check_drawing_arguments,
@@ -195,15 +195,29 @@ def run_jobs(options: argparse.Namespace, window: VideoWindow | None) -> int:
 
     Returns:
         int: exit status.
+
+    Raises:
+        UserError: if config, weights or outputs cannot be used.
+        OSError: if files cannot be read or written.
     """
+    check_outputs(options.jobs)
+    jobs, status = [], 0
+    for job in options.jobs:
+        if is_missing(job):  # the others are done all the same
+            print_error(f"{job.source}: there is no such file or folder", prog=options.prog)
+            status = WRONG_INPUT
+        else:
+            jobs.append(job)
+    if not jobs:
+        return status
     cfg = load_config(options.config_file, options.opts)
     check_model_config(cfg)
     detector = build_detector(options, cfg)
     if model_caption(detector.model) == TOY_CAPTION:
         logger.warning(TOY_CAPTION)
-    names, status = action_names_of(cfg, detector.model), 0
+    names = action_names_of(cfg, detector.model)
     with _finished_on_interrupt() as interrupted:
-        for job in options.jobs:
+        for job in jobs:
             try:
                 summary = run_job(detector, job, options, names, window, interrupted)
             except USER_ERRORS as error:

@@ -13,9 +13,11 @@ from tubedet.data.datasets.input_files import check_distinct
 from tubedet.data.video.frame_names import FRAME_EXTENSIONS
 from tubedet.data.video.reader import VIDEO_EXTENSIONS
 from tubedet.errors import UserError
+from tubedet.files.output_checks import check_can_write
 from tubedet.files.urls import is_url
 from tubedet.inference import VideoOutputs
 from tubedet.inference.video_jobs import distinct_names
+from tubedet.inference.writers.video_writer import check_video_suffix
 
 # Options that name files, the fields of VideoOutputs and the suffixes in a folder.
 OUTPUTS = {
@@ -88,6 +90,36 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
     files += [path for job in jobs for path in vars(job.outputs).values() if path is not None]
     check_distinct(files)
     return jobs
+
+
+def check_outputs(jobs: list[Job]) -> None:
+    """Refuse files that cannot be written, before weights are fetched and a model is built.
+
+    Args:
+        jobs: the videos.
+
+    Raises:
+        UserError: if no video is written with a suffix.
+        OSError: if something above a file is a file, or takes no new files.
+    """
+    folders = set()
+    for job in jobs:
+        if job.outputs.video is not None:
+            check_video_suffix(job.outputs.video)
+        for path in vars(job.outputs).values():
+            if path is not None and path.parent not in folders:
+                check_can_write(path)
+                folders.add(path.parent)
+
+
+def is_missing(job: Job) -> bool:
+    """Tell whether a video is a file or folder that does not exist.
+
+    Args:
+        job: the video.
+    """
+    path = _file_of(job.source)
+    return path is not None and not path.exists()
 
 
 def _expanded(path: str) -> list[str]:

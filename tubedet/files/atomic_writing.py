@@ -157,7 +157,7 @@ class PartialFile:
         self.path = self.final_path = Path(path)
         self._lock: int | None = None
         self._target: Path | None = None
-        if _is_written_directly(path):
+        if is_written_directly(path):
             return
         self._check(path)
         target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
@@ -290,8 +290,12 @@ def _completed(partial: PartialFile) -> Iterator[Path]:
         partial.discard()
 
 
-def _is_written_directly(path: str | PathLike) -> bool:
-    """Whether a path is no place for a file: a device, a pipe, an open file of the process."""
+def is_written_directly(path: str | PathLike) -> bool:
+    """Tell whether a path is no place for a file: a device, a pipe, an open file of the process.
+
+    Args:
+        path: to write to.
+    """
     if os.path.dirname(os.path.abspath(path)) in _DESCRIPTOR_FOLDERS:
         return True
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)

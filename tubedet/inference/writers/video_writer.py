@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,30 @@ from .audio_copy import AudioCopy
 
 _TICKS_PER_SECOND = 10_000  # at least; time stamps are rounded to a tick
 _BT709, _BT601 = 1, 6  # tags of colours, as H.264 numbers them
+
+
+def check_video_suffix(path: str | os.PathLike) -> None:
+    """Make sure that :class:`VideoWriter` can write a file of this name; nothing is written.
+
+    Args:
+        path: of the video.
+
+    Raises:
+        UserError: if no container that holds its codec has the suffix.
+    """
+    suffix = Path(path).suffix
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with av.open(os.path.join(folder, f"video{suffix}"), "w") as container:
+                container.add_stream(_codec(), rate=1)
+        except ValueError as error:
+            raise UserError(
+                f"{path}: videos are not written with the suffix {suffix!r}; use .mp4"
+            ) from error
+
+
+def _codec() -> str:
+    return "libx264" if "libx264" in av.codecs_available else "mpeg4"
 
 
 class VideoWriter(AbstractContextManager):
@@ -80,7 +105,7 @@ class VideoWriter(AbstractContextManager):
             raise UserError(
                 f"{self.path}: no video container has the suffix {self.path.suffix!r}; use .mp4"
             ) from error
-        codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+        codec = _codec()
         # Without B-frames, whose reordering makes the muxers state a wrong duration where frames
         # last differently long.
         x264_options = {"crf": "18", "preset": "veryfast", "bf": "0"}
