@@ -51,6 +51,18 @@ def post(address, content):
         return json.load(answer)
 
 
+def write_noise(path):
+    """A video of 20 frames, 15 a second; returns them."""
+    frames = np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), dtype=np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=15)  # without loss
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return frames
+
+
 def test_operators_are_those_of_onnx_itself(exported):
     model = onnx.load(exported)
     assert [(used.domain, used.version) for used in model.opset_import] == [("", 20)]
@@ -60,13 +72,7 @@ def test_operators_are_those_of_onnx_itself(exported):
 
 
 def test_the_server_answers_with_the_detections_of_the_file(exported, server, tmp_path):
-    frames = np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), dtype=np.uint8)
-    with av.open(str(tmp_path / "noise.mkv"), "w") as container:
-        stream = container.add_stream("ffv1", rate=15)  # without loss
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
+    frames = write_noise(tmp_path / "noise.mkv")
     answer = post(f"{server}/?second=0.6", (tmp_path / "noise.mkv").read_bytes())
     # Every second frame around frame 9.
     clip = np.ascontiguousarray(frames[1:16:2].transpose(3, 0, 1, 2)[None])
@@ -83,8 +89,22 @@ def test_the_server_answers_with_the_detections_of_the_file(exported, server, tm
     np.testing.assert_allclose(found, actions, atol=1e-6)
 
 
-@pytest.mark.parametrize("query, said", [("?second=1", "this is no video"), ("", "second")])
-def test_a_wrong_request_is_answered(server, query, said):
+@pytest.mark.parametrize(
+    "query, content, said",
+    [
+        ("?second=1", b"text", "this is no video"),
+        ("", b"text", "send a video as the body, and its time as ?second=12.5"),
+        ("?second=1", b"", "send a video as the body, and its time as ?second=12.5"),
+        ("?second=500", None, "second=500: the video ends at 1.3 s"),
+        ("?second=-3", None, "second=-3: the video ends at 1.3 s"),
+        ("?second=nan", None, "second=nan: the video ends at 1.3 s"),
+        ("?second=soon", None, "could not convert string to float: 'soon'"),
+    ],
+)
+def test_a_wrong_request_is_answered(server, tmp_path, query, content, said):
+    if content is None:
+        write_noise(tmp_path / "noise.mkv")
+        content = (tmp_path / "noise.mkv").read_bytes()
     with pytest.raises(urllib.error.HTTPError) as raised:
-        post(f"{server}/{query}", b"text")
-    assert raised.value.code == 400 and said in json.load(raised.value)["error"]
+        post(f"{server}/{query}", content)
+    assert raised.value.code == 400 and json.load(raised.value) == {"error": said}

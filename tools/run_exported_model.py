@@ -3,8 +3,9 @@
 
     python run_exported_model.py detector.onnx video.mp4 12.5
 
-prints the persons at that second of the video as json lines. A file of RoIActionDetector looks at
-given boxes: --box X1 Y1 X2 Y2 for each, as fractions of the picture.
+prints the persons at that second of the video as json lines, the surest first, with their actions
+from --min-score on. A file of RoIActionDetector looks at given boxes: --box X1 Y1 X2 Y2 for each,
+as fractions of the picture.
 """
 
 import argparse
@@ -28,7 +29,18 @@ def parse_arguments(arguments=None):
     parser.add_argument("video", help="file to look at")
     parser.add_argument("second", type=float, help="time in the video")
     parser.add_argument("--box", nargs=4, type=float, action="append", help="of a person")
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        default=0.05,
+        help="persons and actions below it are left out (default: 0.05)",
+    )
+    options = parser.parse_args(arguments)
+    if not options.file.endswith((".onnx", ".pt2")):
+        parser.error(f"{options.file}: expected an exported file, .onnx or .pt2")
+    if not 0 <= options.second < float("inf"):
+        parser.error(f"second must be a time in the video, got {options.second}")
+    return options
 
 
 def load(path):
@@ -70,6 +82,8 @@ def read_clip(video, second, about):
     times = second + offsets / about["fps"]
     frames, start = [], None
     with av.open(video, **ANY_METADATA) as container:
+        if not container.streams.video:
+            sys.exit(f"{video} has no video stream")
         for index, frame in enumerate(container.decode(video=0)):
             start = start if index else frame.time
             frames.append((frame.time - start, frame))
@@ -77,6 +91,8 @@ def read_clip(video, second, about):
                 frames.pop(0)  # another one is nearer to all slots
             if frames[-1][0] > times[-1]:
                 break
+    if not frames:
+        sys.exit(f"{video} holds no frame that can be decoded")
     if second > frames[-1][0] + 1:
         sys.exit(f"{video} ends at {frames[-1][0]:.1f} s")
     swaps_axes, step_x, step_y = orientation(frames[0][1])
@@ -110,10 +126,19 @@ def orientation(frame):
     return degrees % 180 == 90, -1 if x < 0 else 1, -1 if y < 0 else 1
 
 
-if __name__ == "__main__":
+def main():
+    """Print the persons; end with a line where something cannot be used."""
     options = parse_arguments()
-    run, about = load(options.file)
-    inputs = [np.ascontiguousarray(read_clip(options.video, options.second, about))[None]]
+    try:
+        run, about = load(options.file)
+    except Exception as error:  # of many kinds, by the runtime
+        reason = str(error).strip().split("\n")[0]
+        sys.exit(f"{options.file} cannot be loaded: {type(error).__name__}: {reason}")
+    try:
+        clip = read_clip(options.video, options.second, about)
+    except av.error.FFmpegError as error:
+        sys.exit(f"{options.video} cannot be read as a video ({error.strerror})")
+    inputs = [np.ascontiguousarray(clip)[None]]
     if "given_boxes" in about.get("inputs", []):
         if not options.box:
             sys.exit(f"{options.file} needs boxes of persons: --box X1 Y1 X2 Y2")
@@ -121,6 +146,13 @@ if __name__ == "__main__":
         # Before each box the index of its clip; their scores.
         inputs += [np.insert(boxes, 0, 0, axis=1), np.ones(len(boxes), np.float32)]
     # Boxes that were given belong to one clip, and have no axis of clips.
-    for box, score, actions in zip(*(x[0] if len(inputs) == 1 else x for x in run(*inputs)[:3])):
-        named = dict(zip(about["action_names"], actions.tolist()))
-        print(json.dumps({"box": box.tolist(), "score": float(score), "actions": named}))
+    found = [x[0] if len(inputs) == 1 else x for x in run(*inputs)[:3]]
+    for box, score, actions in sorted(zip(*found), key=lambda person: -person[1]):
+        if score >= options.min_score:
+            scores = sorted(zip(actions.tolist(), about["action_names"]), key=lambda x: -x[0])
+            named = {name: value for value, name in scores if value >= options.min_score}
+            print(json.dumps({"box": box.tolist(), "score": float(score), "actions": named}))
+
+
+if __name__ == "__main__":
+    main()

@@ -242,19 +242,34 @@ def test_results_of_another_video_are_not_taken_for_ones_own(run, video_list, tm
         (("--explain", "sit"), (), "predict writes results alone: use tubedet demo --explain"),
         (("--address", "auto"), (), "--address is that of a Ray cluster; add --engine ray"),
         (("--inputs", "{folder}/none.txt"), (), "none.txt"),
+        (("--inputs", "{video}"), (), "is no text file in UTF-8: expected a list with a video per"),
+        (("--inputs", "{folder}/lost.txt"), (), "lost.txt: none of its videos exists, such as"),
+        (("--output", "{folder}/lost.txt"), (), "lost.txt is a file, not a folder"),
+        (("in.mp4",), (), "in.mp4 stands where config keys are expected: predict takes a text"),
         ((), ("MODEL.WEIGHTS", "none.pth"), "none.pth"),
         ((), ("MODEL.WEIGHTS", ""), "MODEL.WEIGHTS is empty"),
         ((), ("MODEL.NO_SUCH_KEY", "1"), "NO_SUCH_KEY"),
         ((), ("MODEL.WEIGHTS",), "must come in pairs"),
     ],
 )
-def test_bad_input_is_status_2(run, tmp_path, capsys, options, opts, message):
+def test_bad_input_is_status_2(run, video_list, tmp_path, capsys, options, opts, message):
+    (tmp_path / "lost.txt").write_text("lost.mp4\n")
+    paths = {"folder": tmp_path, "video": video_list.parent / "left/clip.mp4"}
     try:
-        status = run(*(option.format(folder=tmp_path) for option in options), opts=opts)
+        status = run(*(option.format(**paths) for option in options), opts=opts)
     except SystemExit as error:
         status = error.code
     assert status == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_video_in_front_of_the_options_is_told(capsys):
+    with pytest.raises(SystemExit):
+        run_command("predict", ["in.mp4", "--config-file", _CONFIG, "--output", "results"])
+    assert "for the video itself there is tubedet demo in.mp4" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run_command("predict", ["--config-file", _CONFIG, "--output", "results"])
+    assert "the following arguments are required: --inputs" in capsys.readouterr().err
 
 
 def test_a_killed_run_goes_on(run, tmp_path):

@@ -40,6 +40,9 @@ def test_the_model_is_named_by_the_config_or_the_folder_of_a_training(tmp_path, 
     [
         (["--max-seconds", "0"], "--max-seconds must be a positive number"),
         (["--keep-minutes", "nan"], "--keep-minutes must be a positive number"),
+        (["--port", "78600"], "--port must be in [1, 65535], got 78600"),
+        (["--host", "999.1.1.1"], "--host 999.1.1.1 is no address of this computer"),
+        (["--host", "192.0.2.7"], "--host 192.0.2.7 is no address of this computer"),
         (["MODEL.WEIGHTS"], "must come in pairs"),
         ([], "MODEL.WEIGHTS is empty"),
         (["MODEL.WEIGHTS", "none.pth"], "none.pth"),
@@ -55,6 +58,19 @@ def test_bad_input_is_status_2(no_console_logger, capsys, options, message):
     except SystemExit as error:
         status = error.code
     assert status == 2 and message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_port_that_is_taken_is_told_before_the_model_is_built(
+    no_console_logger, monkeypatch, capsys
+):
+    pytest.importorskip("gradio")
+    monkeypatch.setattr(web, "load_config", lambda *_: pytest.fail("too late"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert run_command("web", ["--config-file", _CONFIG, "--port", str(port)]) == 2
+    assert f"port {port} is taken; give another --port" in capsys.readouterr().err
 
 
 def test_gradio_is_asked_for(monkeypatch, capsys):
@@ -144,6 +160,7 @@ def test_a_page_for_others_without_a_token_is_warned_of(
     from tubedet.web import server
 
     tokens = []
+    monkeypatch.setattr(web, "check_address", lambda *_: None)  # some are of other computers
     monkeypatch.setattr(server, "serve", lambda page, token, **others: tokens.append(token))
     monkeypatch.setattr(web, "VideoActionDetector", lambda *arguments, **options: Mock())
     monkeypatch.setattr(web, "action_names_of", lambda *arguments: ["walk"])

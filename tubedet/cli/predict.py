@@ -32,10 +32,13 @@ import time
 from pathlib import Path
 
 from tubedet.console_log import log_to_console
+from tubedet.data.video.reader import VIDEO_EXTENSIONS
 from tubedet.engine import check_started_once, load_config
 from tubedet.engine.config_checks import check_model_config
 from tubedet.errors import UserError
 from tubedet.files.atomic_writing import write_json
+from tubedet.files.output_checks import check_can_write
+from tubedet.files.urls import is_url
 from tubedet.inference.many_videos import (
     RESULT_SUFFIXES,
     VideoDetection,
@@ -70,8 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of the command.
     """
-    parser.add_argument("--inputs", required=True, type=Path, help="text file, a video per line")
-    parser.add_argument("--output", required=True, type=Path, help="folder of the results")
+    # Both are required: check_arguments tells so, after it has looked for a video in their place.
+    parser.add_argument("--inputs", type=Path, help="text file, a video per line")
+    parser.add_argument("--output", type=Path, help="folder of the results")
     parser.add_argument(
         "--formats",
         default="csv,jsonl",
@@ -117,6 +121,14 @@ def check_arguments(options: argparse.Namespace) -> None:
     Raises:
         UserError: if they do not.
     """
+    if options.opts and _is_video(options.opts[0]):
+        raise UserError(
+            f"{options.opts[0]} stands where config keys are expected: predict takes a text file "
+            "with a video per line, --inputs list.txt; for the video itself there is tubedet demo "
+            f"{options.opts[0]}"
+        )
+    if missing := [f"--{name}" for name in ("inputs", "output") if not getattr(options, name)]:
+        raise UserError(f"the following arguments are required: {', '.join(missing)}")
     if options.explain:
         raise UserError(
             "--explain draws on a video, and predict writes results alone: use "
@@ -146,6 +158,7 @@ def main(options: argparse.Namespace) -> int:
     log_to_console()
     check_started_once(per_machine=True)
     jobs = read_video_list(options.inputs)
+    _check_files(jobs, options)
     cfg = load_config(options.config_file, options.opts)
     if options.engine != "ray":  # whose machines may have other devices than this one
         check_model_config(cfg)
@@ -266,6 +279,22 @@ def predict(jobs: list[VideoJob], detection: VideoDetection, options: argparse.N
         return 1
     logger.info(f"the results of {len(jobs)} videos are in {options.output}")
     return 0
+
+
+def _check_files(jobs: list[VideoJob], options: argparse.Namespace) -> None:
+    """Refuse what makes all work vain, before weights are fetched."""
+    check_can_write(options.output / "run.json")
+    if options.engine == "ray" or options.output.exists():  # videos elsewhere, or already done
+        return
+    if not any(is_url(job.source) or os.path.exists(job.source) for job in jobs):
+        raise UserError(
+            f"{options.inputs}: none of its videos exists, such as {jobs[0].source}; paths are "
+            "relative to the folder of the list"
+        )
+
+
+def _is_video(word: str) -> bool:
+    return word.lower().endswith(VIDEO_EXTENSIONS) or os.path.isfile(word)
 
 
 def _absolute(name: str) -> str:

@@ -16,9 +16,11 @@ Only this computer can open the page. --host 0.0.0.0 shows it to everybody in th
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import math
 import secrets
+import socket
 import sys
 from pathlib import Path
 
@@ -91,6 +93,8 @@ def check_arguments(options: argparse.Namespace) -> None:
     for name in ("max_megabytes", "max_seconds", "keep_minutes", "max_minutes"):
         if not 0 < (value := getattr(options, name)) < math.inf:
             raise UserError(f"--{name.replace('_', '-')} must be a positive number, got {value}")
+    if options.port is not None and not 1 <= options.port <= 65535:
+        raise UserError(f"--port must be in [1, 65535], got {options.port}")
     token = options.auth_token
     if token and not (len(token) >= 16 and token.isascii() and token.isalnum()):
         raise UserError("--auth-token: expected at least 16 letters and digits")
@@ -104,6 +108,31 @@ def model_name(config_file: str) -> str:
     """
     path = Path(config_file)
     return path.stem if path.name != "config.yaml" else path.absolute().parent.name or path.stem
+
+
+def check_address(host: str, port: int | None) -> None:
+    """Make sure that this computer can listen there, before a model is built.
+
+    Args:
+        host: name or address.
+        port: None: any.
+
+    Raises:
+        UserError: if the address is not one of this computer, or the port is taken.
+    """
+    try:
+        family, *_, place = socket.getaddrinfo(host.strip("[]"), port or 0)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except (socket.gaierror, UnicodeError) as error:  # a name with an empty part, or too long
+        raise UserError(f"--host {host} is no address of this computer") from error
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise UserError(f"--host {host} is no address of this computer") from error
+        if error.errno == errno.EADDRINUSE:
+            raise UserError(f"port {port} is taken; give another --port") from error
+        raise UserError(f"--host {host}, --port {port}: {error.strerror}") from error
 
 
 def main(options: argparse.Namespace) -> int:
@@ -128,6 +157,7 @@ def main(options: argparse.Namespace) -> int:
     _check_example(options)
     log_to_console()
     check_started_once()
+    check_address(options.host, options.port)
     cfg = load_config(options.config_file, options.opts)
     check_model_config(cfg)
     if not cfg.MODEL.WEIGHTS:

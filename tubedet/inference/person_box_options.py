@@ -17,7 +17,12 @@ from .person_boxes.detected_persons import DetectedPersons
 from .person_boxes.file_boxes import FileBoxes, folder_reader
 from .person_boxes.onnx_detector import OnnxPersons
 from .person_boxes.sources import ImageDetector, PersonBoxSource
-from .person_boxes.torchvision_detector import DOWNLOAD, PREFIX, TorchvisionPersons
+from .person_boxes.torchvision_detector import (
+    DOWNLOAD,
+    PREFIX,
+    TorchvisionPersons,
+    check_model_name,
+)
 from .result_settings import fingerprint
 from .video_detector import VideoActionDetector
 
@@ -59,6 +64,8 @@ class PersonBoxOptions:
             raise UserError("--boxes and --person-detector both tell who is where; give one")
         if self.path is None and (self.format or self.images or self.start_second):
             raise UserError("--boxes-format, --boxes-images and --boxes-start-second need --boxes")
+        if self.detector is not None and self.detector.startswith(PREFIX):
+            check_model_name(self.detector.removeprefix(PREFIX))
         if self.detector is None:
             if self.weights is not None:
                 raise UserError("--person-weights are those of --person-detector; give it, too")

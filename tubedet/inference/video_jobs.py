@@ -66,7 +66,10 @@ def read_video_list(path: str | PathLike) -> list[VideoJob]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text file in UTF-8 ({error})") from error
+        raise UserError(
+            f"{path} is no text file in UTF-8: expected a list with a video per line; for a video "
+            f"itself there is tubedet demo {path}"
+        ) from error
     entries = [line.strip() for line in lines]
     folder = os.path.abspath(Path(path).parent)
     sources = [

@@ -8,9 +8,13 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener, getproxies
 
 import gradio as gr
 from starlette.middleware import Middleware
+
+from tubedet.errors import UserError
 
 from .job_request import num_videos_of
 from .page import MODEL_QUEUE
@@ -30,6 +34,7 @@ _THEME = gr.themes.Default(
 )
 
 _MAX_STORED_UPLOADS = 20  # as large as the largest one
+_ANSWER_SECONDS = (5, 10, 30)
 
 
 @contextlib.contextmanager
@@ -65,6 +70,7 @@ def serving(
 
     Raises:
         OSError: if the port is taken.
+        UserError: if the page does not answer, as on a machine that is too busy.
     """
     max_bytes = int(max_megabytes * 2**20)
     with VisitorFiles(keep_seconds=keep_seconds) as files:
@@ -86,6 +92,8 @@ def serving(
             "GRADIO_ALLOWED_PATHS": "",
             "GRADIO_ANALYTICS_ENABLED": "False",
             "GRADIO_RUN_HISTORY": "False",
+            # gradio asks its own page whether it answers; a proxy would not find it.
+            "no_proxy": ",".join(filter(None, [getproxies().get("no"), host, "localhost"])),
         }
         with _environment(environment):
             page = make_page(files.work)
@@ -93,7 +101,8 @@ def serving(
             # the guard; Stop and the like have to get through.
             page.queue(default_concurrency_limit=1, max_size=100)
             try:
-                _, address, _ = page.launch(
+                address = _launched(
+                    page,
                     server_name=host,
                     server_port=port,
                     prevent_thread_lock=True,
@@ -121,6 +130,37 @@ def _num_waiting(page: gr.Blocks) -> int:
     queue = page._queue.event_queue_per_concurrency_id.get(MODEL_QUEUE)
     events = [] if queue is None else list(queue.queue)
     return sum(num_videos_of(event.data.data) for event in events if event.data)
+
+
+def _launched(page: gr.Blocks, **options) -> str:
+    """Start the server and return the page's address."""
+    try:
+        _, address, _ = page.launch(**options)
+        return address
+    except ValueError as error:
+        # gradio starts the server and gives up where an answer takes 3 seconds.
+        if not page.is_running:
+            raise
+        if not _answers(page.local_url):
+            raise UserError(
+                f"the page at {page.local_url} does not answer: this computer is too busy; start "
+                "it again later"
+            ) from error
+        return page.local_url
+
+
+def _answers(address: str) -> bool:
+    """Ask for the page several times, each time with more patience."""
+    opener = build_opener(ProxyHandler({}))
+    for seconds in _ANSWER_SECONDS:
+        try:
+            opener.open(address, timeout=seconds).close()
+            return True
+        except HTTPError:  # whoever refuses is there
+            return True
+        except OSError:
+            time.sleep(0.5)
+    return False
 
 
 @contextlib.contextmanager

@@ -24,6 +24,20 @@ _LICENCE = (
 )
 
 
+def check_model_name(name: str) -> None:
+    """Make sure that torchvision has a detection model.
+
+    Args:
+        name: of the model.
+
+    Raises:
+        UserError: if it has none of this name.
+    """
+    known = torchvision.models.list_models(module=torchvision.models.detection)
+    if name not in known:
+        raise UserError(f"torchvision has no detection model {name!r}; it has {', '.join(known)}")
+
+
 class TorchvisionPersons:
     """Finds persons in a picture with a detection model of torchvision.
 
@@ -34,7 +48,8 @@ class TorchvisionPersons:
         device: where it runs.
 
     Raises:
-        UserError: if there is no such model, or the file cannot be read or does not fit it.
+        UserError: if there is no such model, its weights cannot be fetched, or the file cannot be
+            read or does not fit it.
         OSError: if there is no such file.
     """
 
@@ -45,15 +60,18 @@ class TorchvisionPersons:
         weights: str | os.PathLike | None = None,
         device: str | torch.device = "cpu",
     ):
-        known = torchvision.models.list_models(module=torchvision.models.detection)
-        if name not in known:
-            raise UserError(
-                f"torchvision has no detection model {name!r}; it has {', '.join(known)}"
-            )
+        check_model_name(name)
         if weights == DOWNLOAD:
             chosen = torchvision.models.get_model_weights(name)["DEFAULT"]
             logger.info(f"weights of {name}: {chosen.url}; {_LICENCE}")
-            model = torchvision.models.get_model(name, weights=chosen)
+            try:
+                model = torchvision.models.get_model(name, weights=chosen)
+            except (OSError, RuntimeError) as error:  # no connection; not what was expected
+                reason = getattr(error, "reason", error)
+                raise UserError(
+                    f"the weights of torchvision's {name} cannot be fetched: {reason}; download "
+                    f"{chosen.url} by hand and give --person-weights FILE"
+                ) from error
         else:
             model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
         if weights is not None and weights != DOWNLOAD:
