@@ -20,6 +20,7 @@ def folder(tmp_path):
     """Two videos of two seconds, a list of them, their boxes, and random weights."""
     for name in ("one", "two"):
         write_video(tmp_path / f"{name}.mp4", 60)
+    (tmp_path / "empty.csv").write_text("\n")
     (tmp_path / "list.txt").write_text("one.mp4\ntwo.mp4\n")
     (tmp_path / "boxes.csv").write_text(
         "one,0,0.0,0.0,0.25,0.5,,0.875\none,1,0.5,0.0,0.75,0.5,,0.875\n"
@@ -77,7 +78,8 @@ def test_demo_takes_boxes_too(folder):
         (("--boxes", "boxes.csv"), TUBER, "TubeR finds persons itself"),
         (("--boxes", "none.csv"), ROI, "none.csv"),
         (("--boxes", "list.txt"), ROI, "list.txt: no known format of person boxes; name it"),
-        (("--person-detector", "torchvision:x"), ROI, "needs --person-weights FILE; DEFAULT"),
+        (("--boxes", "empty.csv"), ROI, "empty.csv is empty: there are no person boxes in it"),
+        (("--person-detector", "torchvision:x"), ROI, "torchvision has no detection model 'x'"),
     ],
 )
 def test_fault_wrong_boxes_are_one_line(folder, capsys, options, config, message):

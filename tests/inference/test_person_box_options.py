@@ -12,6 +12,7 @@ from tubedet.inference.person_box_options import PersonBoxOptions
 from tubedet.inference.person_boxes import DetectedPersons, FileBoxes, ImageDetector
 
 CONFIG = "configs/quick_schedules/TubeR_toy.yaml"
+SMALL = "ssdlite320_mobilenet_v3_large"
 ROI = "configs/quick_schedules/RoI_toy.yaml"
 
 
@@ -31,7 +32,8 @@ def boxes(tmp_path):
         ({"weights": "w.pth"}, "--person-weights are those of --person-detector"),
         ({"detector": "d.onnx", "weights": "w.pth"}, "d.onnx has its weights; leave out"),
         ({"detector": "my.yaml"}, "--person-detector my.yaml needs --person-weights FILE$"),
-        ({"detector": "torchvision:x"}, "FILE; DEFAULT downloads torchvision's$"),
+        ({"detector": f"torchvision:{SMALL}"}, "FILE; DEFAULT downloads torchvision's$"),
+        ({"detector": "torchvision:x"}, "torchvision has no detection model 'x'; it has faster"),
     ],
 )
 def test_fault_options_that_do_not_go_together_are_refused(options, message, boxes):
@@ -55,7 +57,7 @@ def test_every_kind_of_source_is_built(boxes, tmp_path):
     cfg = load_config(CONFIG, ["MODEL.DEVICE", "cpu"])
     assert isinstance(PersonBoxOptions(path=boxes).build(cfg), FileBoxes)
     assert isinstance(PersonBoxOptions(path=boxes.parent).build(cfg), FileBoxes)
-    small = "torchvision:ssdlite320_mobilenet_v3_large"
+    small = f"torchvision:{SMALL}"
     assert isinstance(PersonBoxOptions(detector=small).build(cfg), ImageDetector)
     torch.save({"model": build_model(cfg).state_dict()}, tmp_path / "w.pth")
     own = PersonBoxOptions(detector=CONFIG, weights=str(tmp_path / "w.pth"))

@@ -1,5 +1,7 @@
 """torchvision's models as a source of person boxes; random weights, nothing is fetched."""
 
+import urllib.error
+
 import numpy as np
 import pytest
 import torch
@@ -72,3 +74,18 @@ def test_fault_an_unknown_model_or_a_wrong_file_is_named(tmp_path):
     (tmp_path / "text.pth").write_text("no weights")
     with pytest.raises(UserError, match="text.pth cannot be read as a checkpoint"):
         TorchvisionPersons(SMALL, weights=tmp_path / "text.pth")
+
+
+def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch):
+    def get_model(name, **options):
+        raise urllib.error.URLError(OSError(-2, "Name or service not known"))
+
+    monkeypatch.setattr(module.torchvision.models, "get_model", get_model)
+    with pytest.raises(UserError) as caught:
+        TorchvisionPersons(SMALL, weights="DEFAULT")
+    message = str(caught.value)
+    assert message.startswith(
+        f"the weights of torchvision's {SMALL} cannot be fetched: [Errno -2] Name or service not "
+        "known; download https://download.pytorch.org/models/"
+    )
+    assert message.endswith(" by hand and give --person-weights FILE")

@@ -87,6 +87,8 @@ def _guess(path: Path) -> str:
     if len(head) == _HEAD_BYTES:
         text = text[: text.rfind("\n") + 1] or text
     start = text.lstrip()[:1]
+    if not start:
+        raise AnnotationError(f"{path} is empty: there are no person boxes in it")
     if path.suffix.lower() in (".pkl", ".pickle") or head[:1] == b"\x80":
         return proposal_pickle.NAME
     if start == "[":
