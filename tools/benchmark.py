@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from pathlib import Path
 
 import tubedet  # noqa: F401  (before detectron2, whose import-time notices it silences)
@@ -29,6 +30,7 @@ from benchmarking.measurement import environment
 from detectron2.utils.env import seed_all_rng
 
 from tubedet.cli.running import CommandParser, run_cli
+from tubedet.data.datasets.input_files import check_output_file
 from tubedet.engine import check_started_once
 from tubedet.files.atomic_writing import open_atomically
 
@@ -44,6 +46,15 @@ TASKS = {
 }
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keeps paragraphs, and names the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False or action.default == []:
+            return action.help
+        return super()._get_help_string(action)
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line: first the task, then what the task adds.
 
@@ -56,9 +67,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     choice = argparse.ArgumentParser(add_help=False)
     choice.add_argument("--task", choices=TASKS)
     task = TASKS.get(choice.parse_known_args(arguments)[0].task)
+    summary, _, details = __doc__.partition("\n\n")
     parser = CommandParser(
-        description=task.DESCRIPTION if task else __doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="\n".join(textwrap.wrap(task.DESCRIPTION, 79)) if task else summary,
+        epilog=None if task else details,
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument("--task", choices=TASKS, required=True, help="what to measure")
     parser.add_argument("--repeats", type=int, default=3, help="repetitions of each measurement")
@@ -98,6 +111,8 @@ def measure(options: argparse.Namespace) -> int:
         UserError, OSError: if the input cannot be measured.
     """
     check_started_once()
+    if options.json:
+        check_output_file(options.json, ())  # not after minutes of measuring
     task = TASKS[options.task]
     seed_all_rng(options.seed)
     versions = environment()

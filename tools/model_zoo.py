@@ -2,7 +2,9 @@
 """Print the table of docs/zoo.md: what every config builds and costs.
 
     python tools/model_zoo.py
+    python tools/model_zoo.py --configs configs/AVA my_config.yaml
 
+Rows are printed as they come; counting the operations of a config takes from seconds to minutes.
 Floating-point operations are those of one clip of the test size, in eager mode on the CPU, counted
 by PyTorch; a multiply-add counts as two. Attention counts, which in a ViT is a third of them.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import tubedet  # noqa: F401  (before detectron2, whose import-time notices it silences)
@@ -20,11 +23,11 @@ import tubedet  # noqa: F401  (before detectron2, whose import-time notices it s
 import torch
 from benchmarking.random_clips import random_batch
 from detectron2.modeling import build_model
-from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
-from tubedet.cli.running import run_cli
+from tubedet.cli.running import CommandParser, run_cli
 from tubedet.engine import load_config
+from tubedet.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("AVA", "JHMDB", "UCF101-24")
@@ -43,8 +46,20 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     Returns:
         argparse.Namespace: the options.
     """
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--configs", nargs="+", type=Path, help="default: all of " + str(FOLDERS))
+    summary, _, details = __doc__.partition("\n\n")
+    parser = CommandParser(
+        description=summary,
+        epilog=details,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--configs",
+        nargs="+",
+        type=Path,
+        default=[ROOT / "configs" / name for name in FOLDERS],
+        metavar="YAML|DIR",
+        help=f"config files, or folders of them (default: {', '.join(FOLDERS)} of configs)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -56,18 +71,43 @@ def main(args: argparse.Namespace) -> int:
 
     Returns:
         exit status.
+
+    Raises:
+        UserError: if there is no such config, or it cannot be built.
     """
     logging.getLogger("detectron2").setLevel(logging.WARNING)
-    paths = args.configs or [
-        path
-        for name in FOLDERS
-        for path in sorted((ROOT / "configs" / name).glob("*.yaml"))
-        if not path.name.startswith("Base-")
-    ]
-    rows = [describe(path) for path in paths]
+    paths = [path for given in args.configs for path in _configs_of(given)]
+    widths = (max(len(_name(path)) for path in paths) + 2, 18, 10, 14, 7)
     headers = ("config", "architecture", "clip", "M parameters", "GFLOP")
-    print(tabulate(rows, headers, tablefmt="pipe", floatfmt=("", "", "", ".1f", ".0f")))
+    _print_row(headers, widths)
+    _print_row([":" + "-" * (width - 1) for width in widths[:3]] + ["-" * 13 + ":", "-" * 6 + ":"])
+    for path in paths:
+        *texts, parameters, gflop = describe(path)
+        _print_row([*texts, f"{parameters:.1f}", f"{gflop:.0f}"], widths)
     return 0
+
+
+def _configs_of(path: Path) -> list[Path]:
+    """Return the config, or those of a folder."""
+    if not path.is_dir():
+        return [path]
+    found = [x for x in sorted(path.glob("*.yaml")) if not x.name.startswith("Base-")]
+    if not found:
+        raise UserError(f"--configs {path}: the folder holds no config")
+    return found
+
+
+def _name(path: Path) -> str:
+    folder = ROOT / "configs"
+    path = path.resolve()
+    inside = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
+    return inside.with_suffix("").as_posix()
+
+
+def _print_row(cells: Sequence[str], widths: Sequence[int] = (0,) * 5) -> None:
+    """Print a row of a table in Markdown; numbers, the last two, are on the right."""
+    texts = [c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths))]
+    print(f"| {' | '.join(texts)} |", flush=True)
 
 
 def describe(path: Path) -> tuple:
@@ -78,9 +118,8 @@ def describe(path: Path) -> tuple:
     size = (cfg.INPUT.CLIP.NUM_FRAMES, height, round(height * ASPECT_RATIO))
     parameters = sum(p.numel() for p in model.parameters())
     flops = count_flops(model, size)
-    name = path.resolve().relative_to(ROOT / "configs").with_suffix("").as_posix()
     clip = "x".join(map(str, size))
-    return f"`{name}`", cfg.MODEL.META_ARCHITECTURE, clip, parameters / 1e6, flops / 1e9
+    return f"`{_name(path)}`", cfg.MODEL.META_ARCHITECTURE, clip, parameters / 1e6, flops / 1e9
 
 
 def count_flops(model: torch.nn.Module, size: tuple[int, int, int]) -> int:

@@ -56,6 +56,22 @@ def test_wrong_options_and_sources(command, tmp_path, capsys):
         assert message in error and "Traceback" not in error
 
 
+def test_the_json_is_looked_at_before_anything_is_measured(command, tmp_path, capsys):
+    arguments = ["--task", "inference", "--config-file", "absent.yaml", "--json"]
+    assert command([*arguments, str(tmp_path / "none" / "x.json")]) == 2
+    assert f"there is no folder {tmp_path}/none to write x.json to" in capsys.readouterr().err
+
+
+def test_help_has_paragraphs_and_defaults_that_say_something(command, capsys):
+    for arguments in (["--help"], ["--task", "inference", "--help"]):
+        with pytest.raises(SystemExit):
+            command(arguments)
+        text = capsys.readouterr().out
+        assert "None)" not in text and "False)" not in text
+        assert "repetitions of each measurement (default: 3)" in text
+        assert ("\n    python tools/benchmark.py --task data" in text) == (len(arguments) == 1)
+
+
 def test_evaluation_task_in_a_process_of_its_own(command, tmp_path, capsys):
     path = tmp_path / "evaluation.json"
     arguments = ["--task", "evaluation", "--rows", "2000", "--repeats", "1", "--json", str(path)]

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tubedet.errors import UserError
+
 
 @pytest.fixture
 def model_zoo(monkeypatch):
@@ -34,6 +36,33 @@ def test_a_row_describes_its_config(model_zoo):
     assert row[:3] == ("`quick_schedules/TubeR_toy`", "TubeR", "8x48x64")
     assert row[3] == pytest.approx(0.473343)
     assert 0.05 < row[4] < 0.2
+
+
+def test_rows_come_one_by_one_of_files_and_folders(model_zoo, monkeypatch, tmp_path, capsys):
+    printed = []
+
+    def describe(path):
+        printed.append(capsys.readouterr().out)
+        return f"`{model_zoo._name(path)}`", "TubeR", "8x48x64", 0.473, 120.4
+
+    monkeypatch.setattr(model_zoo, "describe", describe)
+    for name in ("Base-A.yaml", "a.yaml", "b.yaml"):
+        (tmp_path / name).touch()
+    toy = "configs/quick_schedules/TubeR_toy.yaml"
+    assert model_zoo.main(model_zoo.parse_arguments(["--configs", toy, str(tmp_path)])) == 0
+    printed.append(capsys.readouterr().out)
+    header, *rows = printed
+    assert len(header.splitlines()) == 2
+    assert [row.split(" | ")[0].strip("| ") for row in rows] == [
+        "`quick_schedules/TubeR_toy`",
+        "`a`",
+        "`b`",
+    ]
+    assert len({len(line) for line in "".join(printed).splitlines()}) == 1
+    assert rows[1].endswith("|            0.5 |     120 |\n")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="the folder holds no config"):
+        model_zoo.main(model_zoo.parse_arguments(["--configs", str(tmp_path / "empty")]))
 
 
 def test_attention_counts(model_zoo):

@@ -6,6 +6,7 @@ r"""List released weights by name: what they are for, their figures, sizes, lice
 
 Words keep the rows that have all of them. A whole detector goes behind --model of demo, predict,
 web, export and train --eval-only; weights for a key start a training of the config beside them.
+The size of a file is known where its authors say it, and once it was fetched.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from itertools import compress
 
 from tabulate import tabulate
 
@@ -85,9 +87,17 @@ def main(options: argparse.Namespace) -> int:
         return 0
     for part, heading in _HEADINGS.items():
         if cells := [_cells(row) for row in rows if row["part"] == part]:
-            print(f"{heading}\n\n{tabulate(cells, _COLUMNS, maxcolwidths=_WIDTHS)}\n")
+            print(f"{heading}\n\n{_table(cells)}\n")
     print(f"{len(rows)} files of weights; the figures are those of their authors.")
     return 0
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    """Lay the rows out, without a column in which nothing is known."""
+    known = [any(row[index] for row in rows) for index in range(len(_COLUMNS))]
+    kept = [[*compress(row, known)] for row in rows]
+    widths = [*compress(_WIDTHS, known)]
+    return tabulate(kept, [*compress(_COLUMNS, known)], maxcolwidths=widths)
 
 
 def _task(release: ReleasedModel) -> str:
