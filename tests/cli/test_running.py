@@ -1,6 +1,7 @@
 """Exit statuses and error lines of all commands."""
 
 import errno
+import logging
 import subprocess
 import sys
 import warnings
@@ -16,6 +17,7 @@ from tubedet.data import AnnotationError, VideoError
 from tubedet.errors import UserError
 from tubedet.evaluation import EvaluationError
 from tubedet.export import ExportError
+from tubedet.third_party_warnings import silenced_third_party_warnings
 
 
 def _raising(error):
@@ -126,3 +128,13 @@ def test_commands_silence_the_notices(monkeypatch):
 
         assert run_cli(program) == 0
     assert [str(warning.message) for warning in heard] == ["something new"]
+
+
+def test_notices_of_other_packages_are_kept_back_and_nothing_else(caplog):
+    logger = logging.getLogger("onnxscript.optimizer._constant_folding")
+    for _ in range(2):
+        with silenced_third_party_warnings():
+            logger.warning("Skipping constant folding for op %s with multiple outputs.", "Split")
+            logger.warning("The graph is wrong")
+    logger.warning("Skipping constant folding for op %s with multiple outputs.", "Split")
+    assert [message.split()[0] for message in caplog.messages] == ["The", "The", "Skipping"]

@@ -1,4 +1,5 @@
 import json
+import os
 
 from tubedet.inference.writers import JsonLinesWriter
 
@@ -39,3 +40,17 @@ def test_one_object_per_key_frame(tmp_path, key_frames):
         },
         {"video": "film", "time": 7.3, "width": 200, "height": 50, "persons": []},
     ]
+
+
+def test_a_reader_of_a_pipe_has_every_line_at_once(tmp_path, key_frames):
+    path = tmp_path / "lines.jsonl"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with JsonLinesWriter(path, "film", ["stand", "walk", "sit"]) as writer:
+            for number, (result, persons) in enumerate(key_frames):
+                writer.write(result, persons)
+                line = json.loads(os.read(reader, 1 << 16))
+                assert line["time"] == [7.0, 7.3][number]
+    finally:
+        os.close(reader)

@@ -36,6 +36,7 @@ class JsonLinesWriter(PersonsWriter):
         )
         json.dump(line, self._stream, allow_nan=False)
         self._stream.write("\n")
+        self._stream.flush()  # whoever reads a pipe need not wait for more lines
 
 
 def key_frame_record(
