@@ -2,7 +2,7 @@
 """Print the table of docs/zoo.md: what every config builds and costs.
 
     python tools/model_zoo.py
-    python tools/model_zoo.py --configs configs/AVA my_config.yaml
+    python tools/model_zoo.py --configs configs/AVA/TubeR_CSN50_AVA21.yaml
 
 Rows are printed as they come; counting the operations of a config takes from seconds to minutes.
 Floating-point operations are those of one clip of the test size, in eager mode on the CPU, counted
@@ -56,7 +56,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--configs",
         nargs="+",
         type=Path,
-        default=[ROOT / "configs" / name for name in FOLDERS],
         metavar="YAML|DIR",
         help=f"config files, or folders of them (default: {', '.join(FOLDERS)} of configs)",
     )
@@ -76,7 +75,8 @@ def main(args: argparse.Namespace) -> int:
         UserError: if there is no such config, or it cannot be built.
     """
     logging.getLogger("detectron2").setLevel(logging.WARNING)
-    paths = [path for given in args.configs for path in _configs_of(given)]
+    given = args.configs or [ROOT / "configs" / name for name in FOLDERS]
+    paths = [path for place in given for path in _configs_of(place)]
     widths = (max(len(_name(path)) for path in paths) + 2, 18, 10, 14, 7)
     headers = ("config", "architecture", "clip", "M parameters", "GFLOP")
     _print_row(headers, widths)
