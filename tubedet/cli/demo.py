@@ -200,6 +200,8 @@ def run_jobs(options: argparse.Namespace, window: VideoWindow | None) -> int:
         UserError: if config, weights or outputs cannot be used.
         OSError: if files cannot be read or written.
     """
+    cfg = load_config(options.config_file, options.opts)
+    check_model_config(cfg)
     check_outputs(options.jobs)
     jobs, status = [], 0
     for job in options.jobs:
@@ -210,8 +212,6 @@ def run_jobs(options: argparse.Namespace, window: VideoWindow | None) -> int:
             jobs.append(job)
     if not jobs:
         return status
-    cfg = load_config(options.config_file, options.opts)
-    check_model_config(cfg)
     detector = build_detector(options, cfg)
     if model_caption(detector.model) == TOY_CAPTION:
         logger.warning(TOY_CAPTION)

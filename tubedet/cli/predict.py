@@ -158,10 +158,10 @@ def main(options: argparse.Namespace) -> int:
     log_to_console()
     check_started_once(per_machine=True)
     jobs = read_video_list(options.inputs)
-    _check_files(jobs, options)
     cfg = load_config(options.config_file, options.opts)
     if options.engine != "ray":  # whose machines may have other devices than this one
         check_model_config(cfg)
+    _check_files(jobs, options)
     # Other processes may run in other folders.
     cfg.MODEL.WEIGHTS, *test = map(_absolute, (cfg.MODEL.WEIGHTS, *cfg.DATASETS.TEST))
     cfg.DATASETS.TEST = tuple(test)
