@@ -12,6 +12,7 @@ from tubedet.errors import UserError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")
+_ON_CPU = ["MODEL.DEVICE", "cpu"]
 
 
 def test_videos_of_one_name_have_results_of_their_own(tmp_path):
@@ -49,12 +50,12 @@ def test_key_parting_keeps_folders_that_exist(tmp_path, monkeypatch):
 def test_files_are_looked_at_before_weights_are_fetched(
     tmp_path, monkeypatch, capsys, source, output, message
 ):
-    monkeypatch.setattr(demo, "load_config", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr(demo, "build_detector", lambda *_: pytest.fail("too late"))
     monkeypatch.setattr(demo, "log_to_console", lambda: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "film.mp4").touch()
     for option in ("--output", "--json") if output.endswith("/out.mp4") else ("--output",):
-        arguments = [source, "--config-file", _CONFIG, option, output]
+        arguments = [source, "--config-file", _CONFIG, option, output, *_ON_CPU]
         assert run_command("demo", arguments) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
@@ -62,11 +63,14 @@ def test_files_are_looked_at_before_weights_are_fetched(
 
 
 def test_a_missing_video_is_named_first_and_the_others_are_done(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo, "load_config", lambda *_: (_ for _ in ()).throw(UserError("loaded")))
+    def build(*_):
+        raise UserError("built")
+
+    monkeypatch.setattr(demo, "build_detector", build)
     monkeypatch.setattr(demo, "log_to_console", lambda: None)
     (tmp_path / "film.mp4").touch()
     names = [str(tmp_path / name) for name in ("film.mp4", "missing.mp4")]
-    arguments = [*names, "--config-file", _CONFIG, "--json", f"{tmp_path}/out/"]
+    arguments = [*names, "--config-file", _CONFIG, "--json", f"{tmp_path}/out/", *_ON_CPU]
     assert run_command("demo", arguments) == 2
-    missing, loaded = capsys.readouterr().err.splitlines()
-    assert "missing.mp4: there is no such file" in missing and "loaded" in loaded
+    missing, built = capsys.readouterr().err.splitlines()
+    assert "missing.mp4: there is no such file" in missing and "built" in built

@@ -70,6 +70,7 @@ def test_pictures_of_errors_show_where_the_model_looks(data_set, model_options, 
 
 def test_options_that_do_not_go_with_it_are_named(data_set, tmp_path, capsys):
     given = ["--dataset", str(data_set), "--predictions", str(tmp_path / "found.csv")]
+    (tmp_path / "found.csv").touch()
     for words, message in (
         (["SEED", "1"], "SEED: config keys are for --explain"),
         (["--explain", _CONFIG], "--explain draws on the pictures of a report: give --report"),

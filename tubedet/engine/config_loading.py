@@ -81,6 +81,17 @@ def load_released_config(name: str | os.PathLike) -> CfgNode:
         UserError: if there is no released detector of that name, as for the path of a file.
     """
     name = os.fspath(name)
+    try:
+        release = find_release(name, detector=True)
+    except UserError:
+        _refuse_path(name)
+        raise
+    assert release.config is not None  # a whole detector has one
+    return load_config(get_config_file(release.config), ["MODEL.WEIGHTS", name])
+
+
+def _refuse_path(name: str) -> None:
+    """Say how own weights are given, where a file stands in the place of a release's name."""
     if name.endswith(_CONFIG_SUFFIXES):
         raise UserError(
             f"{name} is a config file, no name of a released model: give "
@@ -91,9 +102,6 @@ def load_released_config(name: str | os.PathLike) -> CfgNode:
             f"{name} is a file, no name of a released model: give "
             f"load_config(CONFIG_FILE, ['MODEL.WEIGHTS', {name!r}]) of tubedet.engine"
         )
-    release = find_release(name, detector=True)
-    assert release.config is not None  # a whole detector has one
-    return load_config(get_config_file(release.config), ["MODEL.WEIGHTS", name])
 
 
 def configurable_by_name(init: Callable) -> Callable:

@@ -33,5 +33,5 @@ def check_can_write(path: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        reason = f"cannot be written, as {folder} takes no files ({error.strerror})"
+        reason = f"cannot be written, as {folder} takes no files: {error.strerror}"
         raise type(error)(error.errno, reason, os.fspath(path)) from error
