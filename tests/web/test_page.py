@@ -184,7 +184,7 @@ def test_the_example_stop_and_sliders_by_keyboard(page, detector, monkeypatch):
     forward = type(detector.model).forward
 
     def forward_slowly(model, batched_inputs):
-        time.sleep(0.7)
+        time.sleep(3)  # long enough for a loaded machine to press Stop
         return forward(model, batched_inputs)
 
     def tab_to(name):
