@@ -1,7 +1,5 @@
 import contextlib
 import itertools
-import json
-import logging
 import signal
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
 from tubedet.cli import demo
@@ -20,7 +17,6 @@ from tubedet.data import ClipDatasetMapper
 from tubedet.data.annotations.ava_csv import read_ava_csv
 from tubedet.engine import load_config, model_loading
 from tubedet.inference.drawing import ActionVisualizer
-from tubedet.inference.writers import VideoWriter
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CONFIG = str(_ROOT / "configs/quick_schedules/TubeR_toy.yaml")
@@ -32,27 +28,6 @@ _NTSC = Fraction(30000, 1001)
 def no_console_logger(monkeypatch):
     """detectron2 keeps the stream of the first call, which pytest closes."""
     monkeypatch.setattr(demo, "log_to_console", lambda **_: None)
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    """1.4 seconds of grey frames, 112x80 pixels, in which a bright square moves."""
-    path = tmp_path_factory.mktemp("my videos") / "film.mp4"
-    with VideoWriter(path, _NTSC) as writer:
-        for number in range(42):
-            frame = np.full((80, 112, 3), 90, np.uint8)
-            frame[30:50, number : number + 20] = 220
-            writer.write(frame)
-    return path
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A checkpoint of the toy model; it was never trained."""
-    torch.manual_seed(3)
-    path = tmp_path_factory.mktemp("weights") / "model.pth"
-    torch.save({"model": build_model(load_config(_CONFIG, _OPTS)).state_dict()}, path)
-    return path
 
 
 def _run(video_input, output, *options):
@@ -352,54 +327,3 @@ def test_show_and_camera_without_such_a_thing_are_one_line(video, tmp_path, caps
     lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert "no window" in lines[0] and "camera 93" in lines[1]
     assert not any(tmp_path.iterdir())
-
-
-def test_names_come_from_the_checkpoint_where_no_data_set_has_them(
-    video, weights, tmp_path, caplog, monkeypatch
-):
-    monkeypatch.setattr(logging.getLogger("tubedet"), "propagate", True)
-    caplog.set_level(logging.INFO)
-    names = [f"my action {number}" for number in range(80)]
-    named, coco = tmp_path / "named.pth", tmp_path / "results.json"
-    torch.save({**torch.load(weights), "action_names": names}, named)
-    of_ava = MetadataCatalog.get("ava_toy_val").action_names
-    for opts, expected, origin in (
-        (("DATASETS.TEST", "()", "MODEL.WEIGHTS", named), names, "the checkpoint"),
-        (
-            ("DATASETS.TEST", "()", "MODEL.WEIGHTS", weights),
-            [f"action {number}" for number in range(1, 81)],
-            "nowhere: no data set",
-        ),
-        (("MODEL.WEIGHTS", named), of_ava, "data set 'ava_toy_val'"),
-    ):
-        caplog.clear()
-        arguments = ["--config-file", _CONFIG, "--video-input", video, "--coco", coco]
-        assert run_command("demo", list(map(str, (*arguments, *_OPTS, *opts)))) == 0
-        categories = json.loads(coco.read_text())["categories"]
-        assert categories == [{"id": k, "name": name} for k, name in enumerate(expected, 1)]
-        (line,) = [m for m in caplog.messages if m.startswith("names of 80 actions: from ")]
-        assert origin in line
-
-
-def test_the_bar_and_the_log_tell_the_end(video, weights, tmp_path, capsys, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("tubedet"), "propagate", True)
-    caplog.set_level(logging.INFO)
-    path = tmp_path / "x.jsonl"
-    arguments = ["--config-file", _CONFIG, "--video-input", video, "--json", path, "--every", "5"]
-    opts = (*_OPTS, "MODEL.WEIGHTS", weights)
-    assert run_command("demo", list(map(str, (*arguments, *opts)))) == 0
-    assert "| 42/42 [" in capsys.readouterr().err.split("\r")[-1]
-    (line,) = [text for text in caplog.messages if text.startswith("film: ")]
-    assert f" at 1 key frame; in {path}" in line
-
-
-def test_the_toy_model_is_named_in_the_log(video, weights, tmp_path, monkeypatch):
-    toy = tmp_path / "toy.pth"
-    torch.save({**torch.load(weights), "trained_on": ["ava_toy_train"]}, toy)
-    said = []
-    monkeypatch.setattr(demo.logger, "warning", said.append)
-    for path in (toy, weights):
-        arguments = ["--config-file", _CONFIG, "--video-input", video, "--json", tmp_path / "x"]
-        opts = (*_OPTS, "MODEL.WEIGHTS", path)
-        assert run_command("demo", list(map(str, (*arguments, *opts)))) == 0
-    assert said == ["toy model: for testing only"]

@@ -1,15 +1,18 @@
 """Files that users give, and that can hardly be meant as they are."""
 
 import gzip
+import os
 import pickle
+import threading
 
 import pytest
 
-from tubedet.data.annotations.ava_csv import AnnotationError, parse_ava_csv
+from tubedet.data.annotations.ava_csv import AnnotationError, parse_ava_csv, read_ava_csv
 from tubedet.evaluation.file_checks import (
     check_action_ids,
     check_is_csv,
     check_persons,
+    read_predictions,
     warn_of_odd_rows,
 )
 
@@ -88,3 +91,21 @@ def test_results_that_are_no_csv(tmp_path):
         check_is_csv(path)
     path.write_text(ROW, encoding="utf-16")
     check_is_csv(path)
+
+
+def test_a_file_that_can_be_read_is_not_judged_by_its_first_letter(tmp_path):
+    path = tmp_path / "found.csv"
+    path.write_text(f"[{ROW},1,0.5\n")
+    assert len(read_predictions(path, read_ava_csv)) == 1
+    path.write_text('{"image_id": 1}')
+    with pytest.raises(AnnotationError, match="found.csv is json; a prediction file is a csv"):
+        read_predictions(path, read_ava_csv)
+
+
+def test_a_pipe_is_read_once(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(f"{ROW},1,0.5\n",))
+    writer.start()
+    assert len(read_predictions(pipe, read_ava_csv)) == 1
+    writer.join()

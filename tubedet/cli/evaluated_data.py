@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -34,8 +35,8 @@ from tubedet.evaluation.comparability import check_defined
 from tubedet.evaluation.comparison import Comparison, FileFigures, compare
 from tubedet.evaluation.file_checks import (
     check_action_ids,
-    check_is_csv,
     check_persons,
+    read_predictions,
     warn_of_odd_rows,
 )
 from tubedet.evaluation.frame_matches import FrameMatches
@@ -186,8 +187,8 @@ class KeyFrameData(EvaluatedData):
     def evaluate(self, path: Path) -> EvaluatedFile:
         """See :meth:`EvaluatedData.evaluate`."""
         groundtruth = self._groundtruth
-        check_is_csv(path)
-        predictions = read_ava_csv(path, ava_kinetics=self._ava_kinetics)
+        read = functools.partial(read_ava_csv, ava_kinetics=self._ava_kinetics)
+        predictions = read_predictions(path, read)
         check_action_ids(predictions)
         matches = match_ava(
             groundtruth.table,
@@ -265,8 +266,7 @@ class TubeData(EvaluatedData):
 
     def evaluate(self, path: Path) -> EvaluatedFile:
         """See :meth:`EvaluatedData.evaluate`."""
-        check_is_csv(path)
-        predictions = read_tube_predictions(path)
+        predictions = read_predictions(path, read_tube_predictions)
         check_action_ids(predictions)
         matches = match_action_tubes(self._groundtruth, predictions, self.protocol)
         result = action_tube_result(matches, self._groundtruth, self.protocol)

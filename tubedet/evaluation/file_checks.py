@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import codecs
 import logging
+import os
+from collections.abc import Callable
 from os import PathLike
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +19,8 @@ from tubedet.data.annotations.ava_csv import AnnotationError, AVATable
 from tubedet.data.annotations.text import open_unpacked
 
 logger = logging.getLogger(__name__)
+
+_Path = TypeVar("_Path", bound=str | PathLike)
 
 # A few scores of 2 or more are odd; more of them, all whole, are the numbers of persons.
 _FEW = 3
@@ -47,6 +52,25 @@ def check_is_csv(path: str | PathLike) -> None:
             f"{path} is {kind}; a prediction file is a csv of "
             "video_id,timestamp,x1,y1,x2,y2,action_id,score rows, see docs/evaluation.md"
         )
+
+
+def read_predictions(path: _Path, read: Callable[[_Path], AVATable]) -> AVATable:
+    """Read a file of predictions; where that fails, see whether it is no csv at all.
+
+    Args:
+        path: Of the file; it may be a pipe, of which nothing is read but by ``read``.
+        read: Reads a csv.
+
+    Raises:
+        AnnotationError: Its rows cannot be used.
+        OSError: It cannot be read.
+    """
+    try:
+        return read(path)
+    except AnnotationError:
+        if os.path.isfile(path):
+            check_is_csv(path)
+        raise
 
 
 def check_action_ids(predictions: AVATable) -> None:

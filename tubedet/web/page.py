@@ -120,8 +120,11 @@ def make_page(
         outputs = [status, choice, video, timeline, files, stop]
         inputs = [upload, *sliders, tab]
         model = {
-            **{"concurrency_limit": 1, "concurrency_id": MODEL_QUEUE, "js": page_parts.RUN_JS},
-            **{"show_progress_on": told, "api_visibility": "private"},
+            "concurrency_limit": 1,
+            "concurrency_id": MODEL_QUEUE,
+            "js": page_parts.RUN_JS,
+            "show_progress_on": told,
+            "api_visibility": "private",
         }
         quick = {"concurrency_limit": None, "api_visibility": "private", "show_progress": "hidden"}
         # In this order they have the numbers of job_request.py.

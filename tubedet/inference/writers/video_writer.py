@@ -94,17 +94,14 @@ class VideoWriter(AbstractContextManager):
             raise UserError(f"{self.path}: fps must be positive, got {fps}")
         if self.path.exists() and not overwrite:
             raise FileExistsError(f"{self.path} exists already; choose another name or remove it")
+        check_video_suffix(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._partial = PartialFile(self.path)
         try:
             self._container = av.open(os.fspath(self._partial.path), "w")
-        except BaseException as error:
+        except BaseException:
             self._partial.discard()
-            if not isinstance(error, ValueError):
-                raise
-            raise UserError(
-                f"{self.path}: no video container has the suffix {self.path.suffix!r}; use .mp4"
-            ) from error
+            raise
         codec = _codec()
         # Without B-frames, whose reordering makes the muxers state a wrong duration where frames
         # last differently long.
