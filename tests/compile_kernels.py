@@ -1,4 +1,4 @@
-"""Compile the kernels of a CSN as they are launched at full size, for a GPU that need not be there.
+"""Compile all kernels as they are launched at full size, for a GPU that need not be there.
 
     python compile_kernels.py DTYPE CAPABILITY
 
@@ -20,8 +20,9 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
+from tubedet.layers.cuda import availability, deformable
 from tubedet.modeling.backbone.csn.csn import Bottleneck, Stem
-from tubedet.modeling.backbone.csn.cuda import inference, launching, training
+from tubedet.modeling.backbone.csn.cuda import inference, training
 
 TYPES = {
     torch.float32: "*fp32",
@@ -59,7 +60,7 @@ def note(launched, kernel, *arguments, grid, warmup=False, **named):
 
 def run_all_parts():
     """Train and prepare a stem, a block and a strided block, without memory for their maps."""
-    launching.runs_kernels = lambda x: True
+    availability.runs_kernels = lambda x: True
     training.compute_dtype = inference.compute_dtype = lambda x: DTYPE
     torch._addmm_activation = lambda bias, rows, matrix: torch.addmm(bias, rows, matrix)
     with torch.device("meta"):
@@ -75,10 +76,31 @@ def run_all_parts():
         part.eval().for_inference()(x.detach())
 
 
+def read_all_maps():
+    """Deformable attention to a pyramid of maps, at points and boxes, and to one of a video."""
+    sizes = [(64, 85), (32, 43), (16, 22), (8, 11)]
+    kinds = {"points": (2, 1), "boxes": (4, 1), "video": (3, 16)}
+    deformable._level_table = lambda *key: torch.empty(4, 7, device="meta")
+    with torch.device("meta"):
+        for reference_dim, steps in kinds.values():
+            shapes = [(steps, *size) for size in sizes]
+            axes, cells = min(reference_dim, 3) if steps > 1 else 2, 7315 * steps
+            rows, offsets, logits = (
+                torch.empty(2, *size, dtype=DTYPE, requires_grad=True)
+                for size in ((cells, 8, 32), (300, 8, 4, 4, axes), (300, 8, 4, 4))
+            )
+            references = torch.empty(2, 300, 4, reference_dim, requires_grad=True)
+            units = [(1.0,) * axes] * 4
+            deformable.read_points(
+                rows, offsets, logits, references, shapes, units
+            ).sum().backward()
+
+
 def main():
     launched = {}
     JITFunction.run = lambda kernel, *args, **named: note(launched, kernel, *args, **named)
     run_all_parts()
+    read_all_maps()
     for source, options in launched.values():
         target = GPUTarget("cuda", CAPABILITY, 32)
         kernel = triton.compile(source, target=target, options=options)

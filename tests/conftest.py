@@ -123,3 +123,14 @@ def release(release_server, add_release, released_checkpoint):
     """A released detector with its file."""
     release_server.files["/files/toy.pth"] = released_checkpoint
     return add_release(toy_release(release_server.url))
+
+
+@pytest.fixture
+def kernel_device(monkeypatch):
+    """Name of the device on which Triton kernels run: a GPU, or else the CPU, interpreted."""
+    pytest.importorskip("triton")
+    from tubedet.layers.cuda import availability
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    monkeypatch.setattr(availability, "runs_kernels", lambda x: x.device.type == device)
+    return device

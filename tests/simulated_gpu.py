@@ -14,8 +14,14 @@ import torch
 from simulated_autocast import SimulatedAutocast
 from torch.overrides import TorchFunctionMode
 from torch.utils._foreach_utils import _foreach_supported_types
-from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _disable_current_modes,
+    return_and_correct_aliasing,
+)
 from torch.utils._pytree import tree_map
+
+from tubedet.layers.cuda import availability
 
 DEVICE = torch.device("cuda:0")
 aten = torch.ops.aten
@@ -124,7 +130,7 @@ class SimulatedGPU(TorchDispatchMode):
         synchronisations: Counter of the places in the code at which the host waits for the GPU.
         copies: Counter of "to the host" and "to the GPU", copies without a wait included.
         casts: Counter of the places of ``_to_copy`` from one precision to another.
-        launches: Counter of the operators that start at least one kernel.
+        launches: Counter of the operators that start at least one kernel, and of Triton kernels.
     """
 
     def __init__(self):
@@ -174,6 +180,20 @@ class SimulatedGPU(TorchDispatchMode):
             return model.to(DEVICE)
         finally:
             torch.__future__.set_overwrite_module_params_on_conversion(before)
+
+    def interpret(self, kernels: types.ModuleType, *names: str) -> None:
+        """Let Triton kernels of a module run here, in Triton's interpreter.
+
+        Args:
+            kernels: module of the kernels.
+            names: of the kernels.
+        """
+        self._stack.enter_context(patch.object(availability, "runs_kernels", lambda x: x.is_cuda))
+        nowhere = contextlib.nullcontext()
+        self._stack.enter_context(patch.object(torch.cuda, "device", lambda device: nowhere))
+        for name in names:
+            launched = _InterpretedKernel(self, name, getattr(kernels, name))
+            self._stack.enter_context(patch.object(kernels, name, launched))
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         """Run an operator on the CPU and count what it would mean for a GPU."""
@@ -231,6 +251,21 @@ class SimulatedGPU(TorchDispatchMode):
     def _pin(self, tensor: torch.Tensor) -> torch.Tensor:
         self._pinned[tensor.data_ptr()] = tensor
         return tensor
+
+
+class _InterpretedKernel:
+    """A Triton kernel that is counted."""
+
+    def __init__(self, gpu: SimulatedGPU, name: str, kernel):
+        self.gpu, self.name, self.kernel = gpu, name, kernel
+
+    def __getitem__(self, grid):
+        def launch(*arguments):
+            self.gpu.launches[self.name] += 1
+            with _disable_current_modes():
+                self.kernel[grid](*map(_unwrapped, arguments))
+
+        return launch
 
 
 def _groups_on_gpu(function):

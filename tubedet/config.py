@@ -87,6 +87,9 @@ def _add_model_keys(cfg: CN) -> None:
     # Detection on NVIDIA GPUs: record what a pass launches once for each size of clips, and replay
     # it.
     cfg.MODEL.CUDA_GRAPHS = True
+    # On NVIDIA GPUs, run the deformable attention of D2, D3, D4, SeqFormer and class queries by
+    # Triton kernels. Off, because they were tried in Triton's interpreter alone.
+    cfg.MODEL.DEFORMABLE_TRITON = False
 
     # Patterns of the names of parameters that do not train, such as ["backbone.*"].
     cfg.MODEL.FREEZE = []

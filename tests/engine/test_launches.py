@@ -23,9 +23,9 @@ NAMES = [*ARCHITECTURES, *VIT_ARCHITECTURES, *ROI_VIT]
 WITH_VIT = {**VIT_ARCHITECTURES, **ROI_VIT}
 
 
-def _small(name):
+def _small(name, opts=()):
     """A detector with a CSN in short; ViTs are whole."""
-    return small_detector(name, own_backbone=name in WITH_VIT)
+    return small_detector(name, own_backbone=name in WITH_VIT, opts=opts)
 
 
 def _batch(make_clip_input, cfg):
@@ -36,9 +36,9 @@ def _batch(make_clip_input, cfg):
     return batch
 
 
-def _trained(gpu, name, make_clip_input, *, num_steps=1, amp_dtype=None):
+def _trained(gpu, name, make_clip_input, *, num_steps=1, amp_dtype=None, opts=()):
     """A trainer after some steps, and its total losses; counts are those of the last step."""
-    cfg, model = _small(name)
+    cfg, model = _small(name, opts)
     model = gpu.move(model.train())
     batch = _batch(make_clip_input, cfg)
     trainer = StepTrainer(
@@ -87,6 +87,26 @@ def test_casts_in_bfloat16(name, make_clip_input):
         casts = sum(n for place, n in gpu.casts.items() if "clip_batch" not in place)
     most = CASTS.get(name.removesuffix("_ViT"), OTHER_CASTS)
     assert casts <= most + (VIT_CASTS if name in WITH_VIT else 0)
+
+
+@pytest.mark.parametrize("name", [name for name in CASTS if "STMixer" not in name])
+def test_deformable_attention_by_kernels_casts_once_a_layer(name, make_clip_input):
+    pytest.importorskip("triton")
+    from tubedet.layers.cuda import deformable_kernels
+
+    totals, casts, launches = [], [], []
+    for by_kernels in (False, True):
+        opts = ["MODEL.DEFORMABLE_TRITON", by_kernels]
+        with SimulatedGPU() as gpu:
+            gpu.interpret(deformable_kernels, "read_points", "read_points_gradient")
+            _, (total,) = _trained(gpu, name, make_clip_input, amp_dtype=torch.bfloat16, opts=opts)
+            totals.append(total)
+            casts.append(sum(gpu.casts.values()))
+            launches.append(gpu.launches)
+    layers = launches[1]["read_points"]
+    assert launches[0]["read_points"] == 0 < layers == launches[1]["read_points_gradient"]
+    assert casts[1] <= casts[0] - 5 * layers
+    assert totals[1] == pytest.approx(totals[0], rel=1e-2)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,6 +14,12 @@ pytestmark = pytest.mark.gpu
 # Ways to execute: MODEL.CSN.EXECUTION and MODEL.CSN.TRITON.
 MODULES = ("modules", False)
 OTHERS = [(how, triton) for how in EXECUTIONS[1:] for triton in (False, True)]
+# Likewise of whole detectors.
+DETECTOR_WAYS = {
+    "modules": ["MODEL.CSN.TRITON", False],
+    "triton": ["MODEL.CSN.TRITON", True],
+    "deformable": ["MODEL.DEFORMABLE_TRITON", True],
+}
 HALF = (torch.bfloat16, torch.float16)
 # Errors that are no more than rounding. In gradients it is larger: it decides about ReLUs.
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 1e-2, torch.float16: 2e-3}
@@ -69,10 +75,10 @@ def test_training_is_as_exact_as_that_of_the_modules(way, dtype, norm, size, dev
         assert dtype in HALF or errors[0] <= 5 * rounding, (key, errors)
 
 
-@pytest.mark.parametrize("triton", [False, True], ids=["modules", "triton"])
+@pytest.mark.parametrize("way", DETECTOR_WAYS)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_prepared_detectors_detect_the_same(name, triton, device):
-    cfg, model = small_detector(name, opts=["MODEL.CSN.TRITON", triton])
+def test_prepared_detectors_detect_the_same(name, way, device):
+    cfg, model = small_detector(name, opts=DETECTOR_WAYS[way])
     model = model.to(device)
     prepared = prepare_for_inference(model)
     batch = small_batch(cfg, 3)
@@ -85,10 +91,10 @@ def test_prepared_detectors_detect_the_same(name, triton, device):
         torch.testing.assert_close(*boxes, rtol=0, atol=0.05)
 
 
-@pytest.mark.parametrize("triton", [False, True], ids=["modules", "triton"])
+@pytest.mark.parametrize("way", DETECTOR_WAYS)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_prepared_detectors_detect_in_half_precision(name, triton, amp_dtype, device):
-    cfg, model = small_detector(name, opts=["MODEL.CSN.TRITON", triton])
+def test_prepared_detectors_detect_in_half_precision(name, way, amp_dtype, device):
+    cfg, model = small_detector(name, opts=DETECTOR_WAYS[way])
     model = model.to(device)
     batch = small_batch(cfg, 3)
     with torch.inference_mode():
@@ -101,10 +107,10 @@ def test_prepared_detectors_detect_in_half_precision(name, triton, amp_dtype, de
         assert torch.isfinite(one.pred_boxes.tensor).all()
 
 
-@pytest.mark.parametrize("triton", [False, True], ids=["modules", "triton"])
+@pytest.mark.parametrize("way", DETECTOR_WAYS)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_recorded_detections_are_those_of_the_detector(name, triton, amp_dtype, device):
-    cfg, model = small_detector(name, opts=["MODEL.CUDA_GRAPHS", True, "MODEL.CSN.TRITON", triton])
+def test_recorded_detections_are_those_of_the_detector(name, way, amp_dtype, device):
+    cfg, model = small_detector(name, opts=["MODEL.CUDA_GRAPHS", True, *DETECTOR_WAYS[way]])
     model = model.to(device)
     recorded = prepare_for_inference(model, amp_dtype)
     model.cuda_graphs = False

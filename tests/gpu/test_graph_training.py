@@ -19,7 +19,11 @@ from tubedet.modeling.half_weights import HalfWeights
 
 pytestmark = pytest.mark.gpu
 
-WAYS = {"modules": ["MODEL.CSN.TRITON", False], "triton": []}
+WAYS = {
+    "modules": ["MODEL.CSN.TRITON", False],
+    "triton": [],
+    "deformable": ["MODEL.DEFORMABLE_TRITON", True],
+}
 
 
 @pytest.fixture

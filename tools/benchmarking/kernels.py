@@ -1,23 +1,26 @@
-"""The Triton kernels of a CSN against PyTorch's operators, at the sizes of a CSN-50 on a GPU."""
+"""The Triton kernels against PyTorch's operators, at the sizes of a CSN-50 on a GPU."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from tubedet.errors import UserError
-from tubedet.modeling.backbone.csn.cuda import launching
+from tubedet.layers import MultiScaleDeformableAttention
+from tubedet.layers.cuda import availability
 
 from .measurement import summary
 from .model_arguments import positive
 from .timing import CopyRate, timed
 
 DESCRIPTION = (
-    "Kernels of MODEL.CSN.TRITON and PyTorch's operators: time and share of the bandwidth."
+    "Kernels of MODEL.CSN.TRITON and MODEL.DEFORMABLE_TRITON, and PyTorch's operators: time and "
+    "share of the bandwidth."
 )
 # Maps of a CSN-50 for a clip of 32x256x340: (channels of the bottleneck, T, H, W, stride).
 SIZES = {
@@ -27,6 +30,8 @@ SIZES = {
     "res5": (512, 4, 16, 22, (1, 1, 1)),
     "res3 strided": (128, 32, 64, 85, (2, 2, 2)),
 }
+# Maps of the pyramid that D2 looks at, (height, width).
+PYRAMID = [(32, 43), (16, 22), (16, 22), (8, 11)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,23 +62,59 @@ def run(options: argparse.Namespace) -> dict:
         UserError: There is no GPU or no Triton.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not launching.runs_kernels(torch.empty(0, device=device)):
+    if not availability.runs_kernels(torch.empty(0, device=device)):
         raise UserError("--task kernels needs an NVIDIA GPU and Triton, which comes with PyTorch")
     dtype, cases = getattr(torch, options.dtype), []
     for name, (channels, *sides, stride) in SIZES.items():
         maps = torch.randn(options.batch_size, *sides, channels, device=device).to(dtype)
-        for case, (function, num_bytes) in _cases(maps, stride, options.block_numbers).items():
-            times = []
-            for i in range(options.repeats + 1):
-                with timed(device) as timing:
-                    function()
-                if i:  # the first one compiles
-                    times.append(1000 * timing.wall_s)
-            entry = {"name": case, "size": name, "gb": num_bytes / 1e9}
-            cases.append({**entry, "milliseconds": summary(times)})
+        compared = _cases(maps, stride, options.block_numbers)
+        cases += _measured(compared, name, options.repeats, device)
+    compared = _attention_cases(options.batch_size, dtype, device)
+    cases += _measured(compared, "encoder of D2", options.repeats, device)
     on_gpu = device.type == "cuda"
     rate = CopyRate(2**30 if on_gpu else 2**20, device).measure()
     return {"copy_gb_per_s": rate, "cases": cases}
+
+
+def _measured(
+    cases: dict[str, tuple[Callable[[], object], int]],
+    size: str,
+    repeats: int,
+    device: torch.device,
+) -> list[dict]:
+    """Run what is compared, and return what :func:`run` says of it."""
+    measured = []
+    for name, (function, num_bytes) in cases.items():
+        times = []
+        for i in range(repeats + 1):
+            with timed(device) as timing:
+                function()
+            if i:  # the first one compiles
+                times.append(1000 * timing.wall_s)
+        entry = {"name": name, "size": size, "gb": num_bytes / 1e9}
+        measured.append({**entry, "milliseconds": summary(times)})
+    return measured
+
+
+def _attention_cases(
+    batch_size: int, dtype: torch.dtype, device: torch.device
+) -> dict[str, tuple[Callable[[], object], int]]:
+    """Return deformable attention of all cells to all cells, projections of its inputs included."""
+    cells = sum(height * width for height, width in PYRAMID)
+    query = torch.randn(batch_size, cells, 256, device=device).to(dtype).requires_grad_()
+    references = torch.rand(batch_size, cells, len(PYRAMID), 2, device=device)
+    cases: dict[str, tuple[Callable[[], object], int]] = {}
+    for triton, by in ((False, ", PyTorch"), (True, "")):
+        attention = MultiScaleDeformableAttention(256, 8, len(PYRAMID), 4, triton)
+        attention.to(device, dtype)
+        read = partial(attention.sample, query, references, query, PYRAMID)
+        one_pass = 2 * query.nbytes
+        cases[f"deformable attention{by}"] = (torch.no_grad()(read), one_pass)
+        cases[f"deformable attention, both ways{by}"] = (
+            lambda read=read: torch.autograd.grad(read().sum(), query),
+            3 * one_pass,
+        )
+    return cases
 
 
 def _cases(

@@ -13,6 +13,8 @@ from torch import nn
 
 from tubedet.errors import UserError
 
+from .cuda import availability
+
 
 class MultiScaleDeformableAttention(nn.Module):
     """Every query looks at a few points around its reference, on every level of a feature pyramid.
@@ -25,6 +27,7 @@ class MultiScaleDeformableAttention(nn.Module):
         num_heads: attention heads; must divide C.
         num_levels: feature levels L.
         num_points: points P per head and level.
+        triton: on NVIDIA GPUs, read by a Triton kernel where Triton runs.
 
     Raises:
         UserError: if the heads do not divide the channels.
@@ -33,13 +36,16 @@ class MultiScaleDeformableAttention(nn.Module):
     # Of the maps: x, y.
     num_axes = 2
 
-    def __init__(self, dim: int, num_heads: int, num_levels: int, num_points: int):
+    def __init__(
+        self, dim: int, num_heads: int, num_levels: int, num_points: int, triton: bool = False
+    ):
         super().__init__()
         if dim % num_heads:
             raise UserError(f"{num_heads} attention heads do not divide {dim} channels")
         self.num_heads = num_heads
         self.num_levels = num_levels
         self.num_points = num_points
+        self.triton = triton
         self.sampling_offsets = nn.Linear(dim, num_heads * num_levels * num_points * self.num_axes)
         self.attention_weights = nn.Linear(dim, num_heads * num_levels * num_points)
         self.value_proj = nn.Linear(dim, dim)
@@ -100,6 +106,8 @@ class MultiScaleDeformableAttention(nn.Module):
         Returns:
             (B, N, C).
         """
+        if self.triton and availability.runs_kernels(query):
+            return self._read_by_kernel(query, references, memory, shapes, mask)
         batch, num_queries, _ = query.shape
         rows, dtype = self._rows(memory, mask)
         precise = rows.dtype
@@ -127,11 +135,38 @@ class MultiScaleDeformableAttention(nn.Module):
         Half precision cannot tell neighbouring cells of a map apart: locations, and what is read
         there, are at least float32.
         """
+        rows = self._values(memory, mask)
+        precise = torch.promote_types(rows.dtype, torch.float32)
+        return rows.to(precise), rows.dtype
+
+    def _values(self, memory, mask):
+        """Values (B, S, heads, C / heads) to read, 0 where ``mask`` is."""
         value = self.value_proj(memory)
         if mask is not None:
             value = value.masked_fill(mask[..., None], 0)
-        precise = torch.promote_types(value.dtype, torch.float32)
-        return value.to(precise).unflatten(-1, (self.num_heads, -1)), value.dtype
+        return value.unflatten(-1, (self.num_heads, -1))
+
+    def _read_by_kernel(self, query, references, memory, shapes, mask):
+        """Compute :meth:`sample` on a GPU, without casts and without keeping what is read."""
+        from .cuda.deformable import read_points
+
+        points = (self.num_heads, self.num_levels, self.num_points)
+        units = [self._unit(shape) for shape in shapes]
+        if references.shape[-1] != self.num_axes:  # of the half sides of boxes
+            units = [(0.5 / self.num_points,) * 2] * len(shapes)
+        return read_points(
+            self._values(memory, mask),
+            self.sampling_offsets(query).unflatten(-1, (*points, self.num_axes)),
+            self.attention_weights(query).unflatten(-1, points),
+            references,
+            shapes,
+            units,
+        )
+
+    def _unit(self, shape: tuple[int, ...]) -> tuple[float, ...]:
+        """Fraction of a map (x, y) that an offset of 1 is, for reference points."""
+        height, width = shape
+        return 1 / width, 1 / height
 
     def _grids(self, offsets, references, shapes):
         """Return sampling locations (B, N, heads, L, P, 2) in grid_sample's -1 .. 1."""

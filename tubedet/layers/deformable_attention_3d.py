@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tubedet.errors import UserError
 
+from .cuda import availability
 from .deformable_attention import MultiScaleDeformableAttention
 
 NORMALIZERS = ("published", "right")
@@ -40,6 +41,8 @@ class MultiScaleDeformableAttention3d(MultiScaleDeformableAttention):
             (width, height, time), so it counts cells. "published": (time, width, height), a slip
             with which released models were trained.
         chunk_size: queries, of all clips, that are read at once; 0: all.
+        triton: on NVIDIA GPUs, read by a Triton kernel where Triton runs; it keeps nothing of what
+            it reads and needs no chunks.
 
     Raises:
         UserError: if the heads do not divide the channels, or for an unknown ``normalizer``.
@@ -56,13 +59,14 @@ class MultiScaleDeformableAttention3d(MultiScaleDeformableAttention):
         num_points: int,
         normalizer: str = "published",
         chunk_size: int = 1024,
+        triton: bool = False,
     ):
         if normalizer not in NORMALIZERS:
             raise UserError(
                 f"the offset normaliser of deformable attention is {normalizer!r}; choose one of "
                 f"{NORMALIZERS}"
             )
-        super().__init__(dim, num_heads, num_levels, num_points)
+        super().__init__(dim, num_heads, num_levels, num_points, triton)
         self.normalizer = normalizer
         self.chunk_size = chunk_size
 
@@ -94,6 +98,8 @@ class MultiScaleDeformableAttention3d(MultiScaleDeformableAttention):
         Returns:
             (B, N, C).
         """
+        if self.triton and availability.runs_kernels(query):
+            return self._read_by_kernel(query, references, memory, shapes, mask)
         rows, dtype = self._rows(memory, mask)
         # A program for any size is not cut into a number of chunks.
         whole = not self.chunk_size or torch.compiler.is_compiling()
@@ -143,15 +149,17 @@ class MultiScaleDeformableAttention3d(MultiScaleDeformableAttention):
         offsets = self.sampling_offsets(query).to(dtype)
         offsets = offsets.unflatten(-1, (self.num_heads, *points, 3))
         # Filled, not listed: an exporter would take listed sizes for constants.
-        sides = [
-            offsets.new_full((), side)
-            for time, height, width in shapes
-            for side in (
-                (width, height, time) if self.normalizer == "right" else (time, width, height)
-            )
-        ]
+        sides = [offsets.new_full((), side) for shape in shapes for side in self._divisors(shape)]
         step = torch.stack(sides).view(-1, 1, 3)
         return references[:, :, None, :, None] + offsets / step, weights
+
+    def _divisors(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return what offsets in (x, y, t) are divided by to be fractions of a map."""
+        time, height, width = shape
+        return (width, height, time) if self.normalizer == "right" else (time, width, height)
+
+    def _unit(self, shape: tuple[int, ...]) -> tuple[float, ...]:
+        return tuple(1 / side for side in self._divisors(shape))
 
 
 def read_rows(

@@ -7,7 +7,8 @@ import torch
 from benchmarking import kernels
 
 from tubedet.errors import UserError
-from tubedet.modeling.backbone.csn.cuda import depthwise, launching
+from tubedet.layers.cuda import availability
+from tubedet.modeling.backbone.csn.cuda import depthwise
 
 
 def test_without_a_gpu_it_says_so(monkeypatch):
@@ -18,9 +19,10 @@ def test_without_a_gpu_it_says_so(monkeypatch):
 
 def test_every_case_is_measured(monkeypatch):
     pytest.importorskip("triton")
-    monkeypatch.setattr(launching, "runs_kernels", lambda x: True)
+    monkeypatch.setattr(availability, "runs_kernels", lambda x: True)
     sizes = {"small": (8, 2, 4, 4, (1, 1, 1)), "strided": (8, 2, 4, 4, (2, 2, 2))}
     monkeypatch.setattr(kernels, "SIZES", sizes)
+    monkeypatch.setattr(kernels, "PYRAMID", [(2, 3), (1, 2)])
     options = argparse.Namespace(batch_size=1, dtype="float16", block_numbers=[64, 512], repeats=1)
     before = depthwise._BLOCK_NUMBERS
     result = kernels.run(options)
@@ -29,4 +31,6 @@ def test_every_case_is_measured(monkeypatch):
     assert len(names) == len(set(names)) == 9 and "depthwise, blocks of 64" in names
     assert result["cases"][0]["gb"] == 2 * 2 * 8 * 2 * 4 * 4 / 1e9
     assert all(case["milliseconds"]["median"] > 0 for case in result["cases"])
-    assert len(kernels.table(result).splitlines()) == 1 + 2 * 9
+    names = [case["name"] for case in result["cases"] if case["size"] == "encoder of D2"]
+    assert len(names) == len(set(names)) == 4 and "deformable attention, both ways" in names
+    assert len(kernels.table(result).splitlines()) == 1 + 2 * 9 + 4

@@ -57,6 +57,7 @@ class ClassQueryDetector(ClipDetector):
         time_code: likewise.
         mask_classes: see :class:`ClassifyingLayer`.
         repeat_equal_work: see :class:`ClassQueryTransformer`.
+        triton: see :class:`MultiScaleDeformableAttention3d`.
         **detector: arguments of :class:`ClipDetector`; the backbone returns several 5-D maps. Each
             query decides between person and no object.
 
@@ -88,6 +89,7 @@ class ClassQueryDetector(ClipDetector):
         time_code: str = "published",
         mask_classes: bool = False,
         repeat_equal_work: bool = False,
+        triton: bool = False,
         **detector: Any,
     ):
         super().__init__(**detector)
@@ -121,6 +123,7 @@ class ClassQueryDetector(ClipDetector):
             time_code=time_code,
             mask_classes=mask_classes,
             repeat_equal_work=repeat_equal_work,
+            triton=triton,
         )
         if not self.person_only and not self.exclusive:
             set_prior(self.transformer.decoder.cls_norm2, action_prior)
@@ -163,6 +166,7 @@ class ClassQueryDetector(ClipDetector):
             "grid_positions": node.GRID_POSITIONS,
             "time_code": node.TIME_CODE,
             "mask_classes": node.MASK_CLASSES,
+            "triton": cfg.MODEL.DEFORMABLE_TRITON,
             "score_times_person": node.SCORE_TIMES_PERSON,
         }
 

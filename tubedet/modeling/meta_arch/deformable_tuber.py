@@ -63,6 +63,7 @@ class DeformableTubeR(ContextDetector):
         mask_context: likewise.
         repeat_equal_work: likewise.
         action_prior: initial probability of every action; without effect on exclusive actions.
+        triton: see :class:`MultiScaleDeformableAttention`.
         **detector: arguments of :class:`ClipDetector`; the backbone returns several 5-D maps. Each
             query decides between person and no object, unless actions are exclusive: then "no
             object" is one of the actions.
@@ -96,6 +97,7 @@ class DeformableTubeR(ContextDetector):
         action_prior: float,
         mask_context: bool,
         repeat_equal_work: bool = False,
+        triton: bool = False,
         **detector: Any,
     ):
         super().__init__(**detector)
@@ -123,6 +125,7 @@ class DeformableTubeR(ContextDetector):
             dec_points=dec_points,
             box_refine=box_refine,
             learned_references=not two_stage,
+            triton=triton,
         )
         self.dec_layers = dec_layers
         num_sets = dec_layers if box_refine else 1  # without refinement layers share their heads
@@ -182,6 +185,7 @@ class DeformableTubeR(ContextDetector):
             "action_dropout": node.ACTION_DROPOUT,
             "action_prior": node.ACTION_PRIOR,
             "mask_context": node.MASK_CONTEXT,
+            "triton": cfg.MODEL.DEFORMABLE_TRITON,
         }
 
     def predict(

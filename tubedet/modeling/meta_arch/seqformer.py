@@ -46,6 +46,7 @@ class SeqFormer(ClipDetector):
         box_refine: every decoder layer refines the boxes of the one before, with heads of its
             own. Otherwise the layers share their heads and the first reference points.
         action_prior: initial probability of every independent action.
+        triton: see :class:`MultiScaleDeformableAttention`.
         **detector: arguments of :class:`ClipDetector`.
 
     Raises:
@@ -69,6 +70,7 @@ class SeqFormer(ClipDetector):
         dec_points: int,
         box_refine: bool,
         action_prior: float,
+        triton: bool = False,
         **detector: Any,
     ):
         super().__init__(**detector)
@@ -95,6 +97,7 @@ class SeqFormer(ClipDetector):
             enc_points=enc_points,
             dec_points=dec_points,
             box_refine=box_refine,
+            triton=triton,
         )
         self.dec_layers = dec_layers
         num_own_heads = dec_layers if box_refine else 1
@@ -117,6 +120,7 @@ class SeqFormer(ClipDetector):
             "num_steps": node.NUM_STEPS,
             **deformable_arguments(node),
             "action_prior": node.ACTION_PRIOR,
+            "triton": cfg.MODEL.DEFORMABLE_TRITON,
         }
 
     def predict(self, clips: ClipBatch, all_layers: bool = False) -> list[LayerOutput]:

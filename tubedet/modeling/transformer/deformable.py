@@ -32,8 +32,8 @@ class DeformableEncoderLayer(FeedForward):
         num_heads: attention heads.
         feedforward_dim: channels of the feed-forward layers.
         dropout: of the attended values, feed-forward and residuals.
-        num_levels, num_points: see :class:`MultiScaleDeformableAttention`.
-        attention: makes the attention from width, heads, levels and points.
+        num_levels, num_points, triton: see :class:`MultiScaleDeformableAttention`.
+        attention: makes the attention from width, heads, levels, points and ``triton``.
     """
 
     def __init__(
@@ -45,10 +45,11 @@ class DeformableEncoderLayer(FeedForward):
         dropout: float,
         num_levels: int,
         num_points: int,
-        attention: Callable[[int, int, int, int], nn.Module] = MultiScaleDeformableAttention,
+        triton: bool = False,
+        attention: Callable[..., nn.Module] = MultiScaleDeformableAttention,
     ):
         super().__init__(dim, feedforward_dim, dropout)
-        self.self_attn = attention(dim, num_heads, num_levels, num_points)
+        self.self_attn = attention(dim, num_heads, num_levels, num_points, triton=triton)
         self.norm1 = LayerNorm(dim)
         self.norm2 = LayerNorm(dim)
 
@@ -119,9 +120,11 @@ class DeformableDecoderLayer(FeedForward):
         dropout: float,
         num_levels: int,
         num_points: int,
+        triton: bool = False,
     ):
         super().__init__(dim, feedforward_dim, dropout)
-        self.cross_attn = MultiScaleDeformableAttention(dim, num_heads, num_levels, num_points)
+        sizes = (dim, num_heads, num_levels, num_points)
+        self.cross_attn = MultiScaleDeformableAttention(*sizes, triton)
         self.self_attn = MultiHeadAttention(dim, num_heads, dropout)
         self.norm1 = LayerNorm(dim)
         self.norm2 = LayerNorm(dim)
@@ -247,6 +250,7 @@ class DeformableTransformer(nn.Module):
         dec_points: int,
         box_refine: bool,
         learned_references: bool = True,
+        triton: bool = False,
     ):
         super().__init__()
         layer = {
@@ -255,6 +259,7 @@ class DeformableTransformer(nn.Module):
             "feedforward_dim": feedforward_dim,
             "dropout": dropout,
             "num_levels": num_levels,
+            "triton": triton,
         }
         self.encoder = DeformableEncoder(enc_layers, num_points=enc_points, **layer)
         self.decoder = self.decoder_class(dec_layers, box_refine, num_points=dec_points, **layer)

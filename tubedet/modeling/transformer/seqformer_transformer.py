@@ -28,11 +28,13 @@ class SeqFormerCrossAttention(MultiScaleDeformableAttention):
     """Deformable attention whose samples have two projections, for instance and box queries.
 
     Args:
-        dim, num_heads, num_levels, num_points: see :class:`MultiScaleDeformableAttention`.
+        dim, num_heads, num_levels, num_points, triton: see :class:`MultiScaleDeformableAttention`.
     """
 
-    def __init__(self, dim: int, num_heads: int, num_levels: int, num_points: int):
-        super().__init__(dim, num_heads, num_levels, num_points)
+    def __init__(
+        self, dim: int, num_heads: int, num_levels: int, num_points: int, triton: bool = False
+    ):
+        super().__init__(dim, num_heads, num_levels, num_points, triton)
         self.output_proj_box = nn.Linear(dim, dim)
 
 
@@ -46,7 +48,7 @@ class SeqFormerDecoderLayer(FeedForward):
         num_heads: attention heads.
         feedforward_dim: channels of both feed-forward layers.
         dropout: of attention weights, feed-forward and residuals.
-        num_levels, num_points: of the deformable attention.
+        num_levels, num_points, triton: of the deformable attention.
     """
 
     norm1: LayerNorm
@@ -65,11 +67,12 @@ class SeqFormerDecoderLayer(FeedForward):
         dropout: float,
         num_levels: int,
         num_points: int,
+        triton: bool = False,
     ):
         super().__init__(dim, feedforward_dim, dropout)
         self.self_attn = MultiHeadAttention(dim, num_heads, dropout)
         self.self_attn_box = MultiHeadAttention(dim, num_heads, dropout)
-        self.cross_attn = SeqFormerCrossAttention(dim, num_heads, num_levels, num_points)
+        self.cross_attn = SeqFormerCrossAttention(dim, num_heads, num_levels, num_points, triton)
         self.linear1_box = nn.Linear(dim, feedforward_dim)
         self.linear2_box = nn.Linear(feedforward_dim, dim)
         for name in ("norm1", "norm2", "norm3"):

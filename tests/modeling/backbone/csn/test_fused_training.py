@@ -10,10 +10,10 @@ from random_norms import with_random_norms
 from small_detectors import small_detector
 
 from tubedet.engine import load_config
+from tubedet.layers.cuda import availability
 from tubedet.modeling import CSN
 from tubedet.modeling.backbone.csn import row_norm
 from tubedet.modeling.backbone.csn.csn import STAGES, Bottleneck, Stem
-from tubedet.modeling.backbone.csn.cuda import launching
 from tubedet.modeling.backbone.csn.execution import EXECUTIONS
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
@@ -30,7 +30,7 @@ BLOCKS = [
 ]
 # Ways to execute: MODEL.CSN.EXECUTION, and whether by Triton kernels. These run on the CPU in the
 # interpreter; where there is a GPU it runs them, see tests/gpu/test_execution.py.
-IN_INTERPRETER = launching.has_triton() and not torch.cuda.is_available()
+IN_INTERPRETER = availability.has_triton() and not torch.cuda.is_available()
 BY_KERNELS = ["fused triton", "checkpointed triton"] if IN_INTERPRETER else []
 FAST = ["fused", "checkpointed", *BY_KERNELS]
 WAYS = ["modules", *FAST]
@@ -44,7 +44,7 @@ def several_slices(monkeypatch):
 @pytest.fixture(autouse=True)
 def kernels_in_the_interpreter(monkeypatch):
     """Kernels compute on the CPU too, in Triton's interpreter."""
-    monkeypatch.setattr(launching, "runs_kernels", lambda x: True)
+    monkeypatch.setattr(availability, "runs_kernels", lambda x: True)
 
 
 def _way(name):

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .cuda import launching
+from tubedet.layers.cuda import availability
+
 from .folded import FoldedBottleneck, FoldedStem, is_foldable
 from .fused_stem import StemFunction
 from .fused_training import BottleneckFunction, has_usual_norms, is_full_precision_on_cpu
@@ -140,13 +141,13 @@ class Part(nn.Module, ABC):
         """
         if not all(is_foldable(norm) for _, norm in self.convolutions()):
             return self
-        if self.triton and launching.runs_kernels(next(self.parameters())):
+        if self.triton and availability.runs_kernels(next(self.parameters())):
             return with_triton()[self.kind].for_inference(self)
         part = CPU[self.kind].for_inference(self)
         return part if dtype is None else part.to(dtype)
 
     def _execution_for(self, x: torch.Tensor) -> Execution | None:
-        if self.triton and launching.runs_kernels(x):
+        if self.triton and availability.runs_kernels(x):
             return with_triton()[self.kind]
         return CPU[self.kind] if is_full_precision_on_cpu(x) else None
 

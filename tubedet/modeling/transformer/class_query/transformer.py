@@ -36,7 +36,7 @@ class ClassQueryTransformer(nn.Module):
         num_levels: levels L of the pyramid.
         enc_points: sampled points per head and level.
         num_classes: K; 0: persons alone.
-        offset_normalizer: see :class:`MultiScaleDeformableAttention3d`.
+        offset_normalizer, triton: see :class:`MultiScaleDeformableAttention3d`.
         grid_level, grid_positions, time_code: see :class:`FrameGrid`.
         mask_classes: see :class:`ClassifyingLayer`.
         repeat_equal_work: encode all cells in the last layer too, and see
@@ -65,6 +65,7 @@ class ClassQueryTransformer(nn.Module):
         time_code: str = "published",
         mask_classes: bool = False,
         repeat_equal_work: bool = False,
+        triton: bool = False,
     ):
         super().__init__()
         if not 0 <= grid_level < num_levels:
@@ -85,6 +86,7 @@ class ClassQueryTransformer(nn.Module):
         self.encoder = DeformableEncoder(
             enc_layers,
             num_points=enc_points,
+            triton=triton,
             attention=partial(MultiScaleDeformableAttention3d, normalizer=offset_normalizer),
             **layer,
         )

@@ -5,9 +5,9 @@ import torch
 from random_norms import with_random_norms
 
 pytest.importorskip("triton")
+from tubedet.layers.cuda import availability
 from tubedet.modeling import CSN, prepare_for_inference
 from tubedet.modeling.backbone.csn.csn import STAGES, Bottleneck, Stem
-from tubedet.modeling.backbone.csn.cuda import launching
 from tubedet.modeling.backbone.csn.cuda.inference import KernelBottleneck, KernelStem
 
 EXACT = {"rtol": 0, "atol": 1e-11}
@@ -74,10 +74,10 @@ def test_a_whole_backbone(dtype, kernel_device):
 
 def test_where_kernels_do_not_run_convolutions_do(monkeypatch):
     csn = _small_csn("cpu")
-    monkeypatch.setattr(launching, "runs_kernels", lambda x: True)
+    monkeypatch.setattr(availability, "runs_kernels", lambda x: True)
     prepared = prepare_for_inference(csn)
     assert type(prepared.stem).__name__ == "KernelStem"
-    monkeypatch.setattr(launching, "runs_kernels", lambda x: False)  # as when it has moved
+    monkeypatch.setattr(availability, "runs_kernels", lambda x: False)  # as when it has moved
     x = _clip(1, 3, 3, 24, 24, device="cpu", dtype=torch.float32)
     with torch.no_grad():
         features, expected = prepared(x), csn(x)
@@ -85,13 +85,13 @@ def test_where_kernels_do_not_run_convolutions_do(monkeypatch):
 
 
 def test_without_triton_the_parts_are_those_of_cpus(monkeypatch):
-    monkeypatch.setattr(launching, "has_triton", lambda: False)
+    monkeypatch.setattr(availability, "has_triton", lambda: False)
     assert type(Stem(8, "BN", triton=True).for_inference()).__name__ == "FoldedStem"
-    assert not launching.runs_kernels(torch.empty(1, device="meta"))
+    assert not availability.runs_kernels(torch.empty(1, device="meta"))
 
 
 def test_where_triton_cannot_compile_it_is_said_once(monkeypatch, caplog):
-    trial_kernel = pytest.importorskip("tubedet.modeling.backbone.csn.cuda.trial_kernel")
+    trial_kernel = pytest.importorskip("tubedet.layers.cuda.trial_kernel")
     trials = []
 
     def fail(device):
@@ -100,7 +100,7 @@ def test_where_triton_cannot_compile_it_is_said_once(monkeypatch, caplog):
 
     monkeypatch.setattr(trial_kernel, "launch_trial", fail)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    known = launching._is_known_to_triton
+    known = availability._is_known_to_triton
     known.cache_clear()
     try:
         assert not any(known(torch.device("cuda:7")) for _ in range(2))

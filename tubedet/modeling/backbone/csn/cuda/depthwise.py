@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 import triton
 
+from tubedet.layers.cuda.availability import accumulator
+
 from . import depthwise_kernels as kernels
-from .launching import MANY_PROGRAMS, accumulator
+from .launching import MANY_PROGRAMS
 from .row_norm import AppliedNorm
 
 # Numbers of the output of a frame that a program works on at a time; what was fastest on an H100.

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from tubedet.layers.cuda import availability
 from tubedet.modeling.backbone.csn.folded import FoldedBottleneck, FoldedStem
 
-from . import launching
 from .depthwise import depthwise, taps_by_channel
 from .launching import compute_dtype, executing_part
 from .product_kernel import relu_of_product_sum
@@ -30,7 +30,7 @@ class KernelStem(FoldedStem):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, T, H, W) -> (B, C, T, ceil(H/4), ceil(W/4))."""
-        if not launching.runs_kernels(x):
+        if not availability.runs_kernels(x):
             return super().forward(x)
         dtype = compute_dtype(x)
         if (dtype, x.device) not in self._cast:
@@ -53,7 +53,7 @@ class KernelBottleneck(FoldedBottleneck):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, T, H, W) -> (B, C', T', H', W')."""
-        if not launching.runs_kernels(x):
+        if not availability.runs_kernels(x):
             return super().forward(x)
         dtype = compute_dtype(x)
         if (dtype, x.device) not in self._cast:

@@ -9,9 +9,9 @@ import torch
 import triton
 
 from tubedet.layers import FrozenBatchNorm3d
+from tubedet.layers.cuda.availability import accumulator
 
 from . import norm_kernels as kernels
-from .launching import accumulator
 
 # Numbers that a program works on at a time, and the most chunks into which rows are divided.
 _BLOCK_NUMBERS = 4096

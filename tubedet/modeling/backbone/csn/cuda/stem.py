@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 import triton
 
+from tubedet.layers.cuda.availability import accumulator
+
 from . import stem_kernels as kernels
-from .launching import accumulator
 from .row_norm import AppliedNorm
 
 # Tensor cores take sixteen channels at a time; nine hold the colours of three frames.

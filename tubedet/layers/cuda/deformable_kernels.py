@@ -1,0 +1,269 @@
+"""Triton kernels of deformable attention: softmax of the weights, places, reading, weighted sum.
+
+All work on a block of queries of one head and clip. What they share:
+
+    rows: (B, S, heads, D), the cells of all levels.
+    offsets: (B, N, heads, L, P, axes) of points in (x, y) or (x, y, t).
+    logits: (B, N, heads, L, P).
+    references: (B, N, L, 2 or 3), fractions of the maps, or boxes (cx, cy, w, h).
+    levels: (L, 7): the number of the first cell, sides in (x, y, t), and what an offset of 1 is as
+        a fraction of a map, in (x, y, t).
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _softmax_of(logits, first, asked, NUM: tl.constexpr, ACC: tl.constexpr):
+    """Largest logit of each query, and the sum of exponentials relative to it."""
+    largest = tl.full(first.shape, float("-inf"), ACC)
+    for i in range(NUM):
+        largest = tl.maximum(largest, tl.load(logits + first + i, mask=asked, other=0.0).to(ACC))
+    total = tl.zeros(first.shape, ACC)
+    for i in range(NUM):
+        value = tl.load(logits + first + i, mask=asked, other=0.0).to(ACC)
+        total += tl.exp(value - largest)
+    return largest, total
+
+
+@triton.jit
+def _step_of(references, place, asked, level, axis, BOXES: tl.constexpr, ACC: tl.constexpr):
+    """Return what an offset of 1 is, as a fraction of a map; that of boxes has half their sides."""
+    step = tl.load(level + 4 + axis).to(ACC)
+    if BOXES:
+        step *= tl.load(references + place + 2 + axis, mask=asked, other=0.0).to(ACC)
+    return step
+
+
+@triton.jit
+def _cells(references, place, offsets, point, step, asked, level, axis, ACC: tl.constexpr):
+    """Cell below a place along an axis, the share of the one above, and the number of cells."""
+    centre = tl.load(references + place + axis, mask=asked, other=0.0).to(ACC)
+    offset = tl.load(offsets + point + axis, mask=asked, other=0.0).to(ACC)
+    side = tl.load(level + 1 + axis).to(ACC)
+    x = (centre + offset * step) * side - 0.5
+    low = tl.floor(x)
+    return low, x - low, side
+
+
+@triton.jit
+def _corner(low, share, side, UPPER: tl.constexpr):
+    """Cell below or above a place, and its part; no part of cells beyond the map."""
+    if UPPER:
+        low += 1
+        part = share
+    else:
+        part = 1 - share
+    inside = (low >= 0) & (low < side)
+    return tl.where(inside, low, 0.0).to(tl.int32), tl.where(inside, part, 0.0)
+
+
+@triton.jit
+def read_points(
+    rows,
+    offsets,
+    logits,
+    references,
+    levels,
+    out,
+    num_cells,
+    num_queries,
+    heads,
+    dim,
+    AXES: tl.constexpr,
+    LEVELS: tl.constexpr,
+    POINTS: tl.constexpr,
+    BOXES: tl.constexpr,
+    ACC: tl.constexpr,
+    BLOCK_QUERIES: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+):
+    """Weighted sums of what is read at the points, (B, N, heads, D)."""
+    head = tl.program_id(1)
+    b = tl.program_id(2).to(tl.int64)
+    n = tl.program_id(0) * BLOCK_QUERIES + tl.arange(0, BLOCK_QUERIES)
+    asked = n < num_queries
+    d = tl.arange(0, BLOCK_DIM)
+    written = asked[:, None] & (d < dim)[None, :]
+    query = b * num_queries + n
+    first = (query * heads + head) * (LEVELS * POINTS)
+    largest, total = _softmax_of(logits, first, asked, LEVELS * POINTS, ACC)
+    values = rows + (b * num_cells * heads + head) * dim + d[None, :]
+    result = tl.zeros((BLOCK_QUERIES, BLOCK_DIM), ACC)
+    for i in range(LEVELS * POINTS):
+        level = levels + i // POINTS * 7
+        start = tl.load(level).to(tl.int32)
+        place = (query * LEVELS + i // POINTS) * (4 if BOXES else AXES)
+        point = (first + i) * AXES
+        step_x = _step_of(references, place, asked, level, 0, BOXES, ACC)
+        low_x, share_x, side_x = _cells(
+            references, place, offsets, point, step_x, asked, level, 0, ACC
+        )
+        step_y = _step_of(references, place, asked, level, 1, BOXES, ACC)
+        low_y, share_y, side_y = _cells(
+            references, place, offsets, point, step_y, asked, level, 1, ACC
+        )
+        logit = tl.load(logits + first + i, mask=asked, other=0.0).to(ACC)
+        weight = tl.exp(logit - largest) / total
+        if AXES == 3:
+            step_t = _step_of(references, place, asked, level, 2, BOXES, ACC)
+            low_t, share_t, side_t = _cells(
+                references, place, offsets, point, step_t, asked, level, 2, ACC
+            )
+        for k in tl.static_range(1 << AXES):
+            x, part = _corner(low_x, share_x, side_x, k & 1)
+            y, part_y = _corner(low_y, share_y, side_y, (k >> 1) & 1)
+            part *= part_y
+            if AXES == 3:
+                t, part_t = _corner(low_t, share_t, side_t, k >> 2)
+                part *= part_t
+                y += t * side_y.to(tl.int32)
+            cell = start + y * side_x.to(tl.int32) + x
+            address = (cell * (heads * dim))[:, None]
+            value = tl.load(values + address, mask=written, other=0.0).to(ACC)
+            result += (weight * part)[:, None] * value
+    out += ((query * heads + head) * dim)[:, None] + d[None, :]
+    tl.store(out, result.to(out.dtype.element_ty), mask=written)
+
+
+@triton.jit
+def read_points_gradient(
+    grad,
+    rows,
+    offsets,
+    logits,
+    references,
+    levels,
+    out,
+    d_rows,
+    d_offsets,
+    d_logits,
+    d_references,
+    num_cells,
+    num_queries,
+    heads,
+    dim,
+    AXES: tl.constexpr,
+    LEVELS: tl.constexpr,
+    POINTS: tl.constexpr,
+    BOXES: tl.constexpr,
+    ACC: tl.constexpr,
+    BLOCK_QUERIES: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    WANTS_REFERENCES: tl.constexpr,
+):
+    """Gradients of all that :func:`read_points` reads; ``grad`` is that of its result ``out``.
+
+    ``d_rows`` (B, S, heads, D) starts with zeros, to which is added. ``d_references`` is (B, N,
+    heads, L, 2, 3 or 4), head by head; it is written if WANTS_REFERENCES.
+    """
+    head = tl.program_id(1)
+    b = tl.program_id(2).to(tl.int64)
+    n = tl.program_id(0) * BLOCK_QUERIES + tl.arange(0, BLOCK_QUERIES)
+    asked = n < num_queries
+    d = tl.arange(0, BLOCK_DIM)
+    written = asked[:, None] & (d < dim)[None, :]
+    query = b * num_queries + n
+    first = (query * heads + head) * (LEVELS * POINTS)
+    largest, total = _softmax_of(logits, first, asked, LEVELS * POINTS, ACC)
+    source = (b * num_cells * heads + head) * dim + d[None, :]
+    result = ((query * heads + head) * dim)[:, None] + d[None, :]
+    upstream = tl.load(grad + result, mask=written, other=0.0).to(ACC)
+    # What all weights of a query share, since they add up to 1.
+    shared = tl.sum(upstream * tl.load(out + result, mask=written, other=0.0).to(ACC), axis=1)
+    for index in range(LEVELS):
+        level = levels + index * 7
+        start = tl.load(level).to(tl.int32)
+        place = (query * LEVELS + index) * (4 if BOXES else AXES)
+        step_x = _step_of(references, place, asked, level, 0, BOXES, ACC)
+        step_y = _step_of(references, place, asked, level, 1, BOXES, ACC)
+        step_t = step_x
+        d_x = tl.zeros(n.shape, ACC)
+        d_y = tl.zeros(n.shape, ACC)
+        d_t = tl.zeros(n.shape, ACC)
+        d_width = tl.zeros(n.shape, ACC)
+        d_height = tl.zeros(n.shape, ACC)
+        for p in range(POINTS):
+            one = first + index * POINTS + p
+            low_x, share_x, side_x = _cells(
+                references, place, offsets, one * AXES, step_x, asked, level, 0, ACC
+            )
+            low_y, share_y, side_y = _cells(
+                references, place, offsets, one * AXES, step_y, asked, level, 1, ACC
+            )
+            if AXES == 3:
+                step_t = _step_of(references, place, asked, level, 2, BOXES, ACC)
+                low_t, share_t, side_t = _cells(
+                    references, place, offsets, one * AXES, step_t, asked, level, 2, ACC
+                )
+            logit = tl.load(logits + one, mask=asked, other=0.0).to(ACC)
+            weight = tl.exp(logit - largest) / total
+            along = tl.zeros(n.shape, ACC)  # the result's gradient along what is read here
+            along_x = tl.zeros(n.shape, ACC)
+            along_y = tl.zeros(n.shape, ACC)
+            along_t = tl.zeros(n.shape, ACC)
+            for k in tl.static_range(1 << AXES):
+                x, part_x = _corner(low_x, share_x, side_x, k & 1)
+                y, part_y = _corner(low_y, share_y, side_y, (k >> 1) & 1)
+                # The part of a cell on the map rises or falls by 1 a cell, that of others is 0.
+                slope_x = tl.where(_is_inside(low_x, side_x, k & 1), 2.0 * (k & 1) - 1, 0.0)
+                slope_y = tl.where(_is_inside(low_y, side_y, (k >> 1) & 1), 1.0 * (k & 2) - 1, 0.0)
+                part = part_x * part_y
+                if AXES == 3:
+                    t, part_t = _corner(low_t, share_t, side_t, k >> 2)
+                    slope_t = tl.where(_is_inside(low_t, side_t, k >> 2), 0.5 * (k & 4) - 1, 0.0)
+                    y += t * side_y.to(tl.int32)
+                    slope_t *= part
+                    part *= part_t
+                    slope_x *= part_t
+                    slope_y *= part_t
+                cell = start + y * side_x.to(tl.int32) + x
+                address = (cell * (heads * dim))[:, None] + source
+                value = tl.load(rows + address, mask=written, other=0.0).to(ACC)
+                agreement = tl.sum(upstream * value, axis=1)
+                along += part * agreement
+                along_x += slope_x * part_y * agreement
+                along_y += slope_y * part_x * agreement
+                if AXES == 3:
+                    along_t += slope_t * agreement
+                tl.atomic_add(
+                    d_rows + address,
+                    (weight * part)[:, None] * upstream,
+                    mask=written & (part != 0)[:, None],
+                )
+            d_logit = weight * (along - shared)
+            tl.store(d_logits + one, d_logit.to(d_logits.dtype.element_ty), mask=asked)
+            along_x *= weight * side_x
+            along_y *= weight * side_y
+            kind = d_offsets.dtype.element_ty
+            tl.store(d_offsets + one * AXES, (along_x * step_x).to(kind), mask=asked)
+            tl.store(d_offsets + one * AXES + 1, (along_y * step_y).to(kind), mask=asked)
+            d_x += along_x
+            d_y += along_y
+            if AXES == 3:
+                along_t *= weight * side_t
+                tl.store(d_offsets + one * AXES + 2, (along_t * step_t).to(kind), mask=asked)
+                d_t += along_t
+            if BOXES:
+                offset_x = tl.load(offsets + one * AXES, mask=asked, other=0.0).to(ACC)
+                offset_y = tl.load(offsets + one * AXES + 1, mask=asked, other=0.0).to(ACC)
+                d_width += along_x * offset_x * tl.load(level + 4).to(ACC)
+                d_height += along_y * offset_y * tl.load(level + 5).to(ACC)
+        if WANTS_REFERENCES:
+            target = ((query * heads + head) * LEVELS + index) * (4 if BOXES else AXES)
+            tl.store(d_references + target, d_x, mask=asked)
+            tl.store(d_references + target + 1, d_y, mask=asked)
+            if AXES == 3:
+                tl.store(d_references + target + 2, d_t, mask=asked)
+            if BOXES:
+                tl.store(d_references + target + 2, d_width, mask=asked)
+                tl.store(d_references + target + 3, d_height, mask=asked)
+
+
+@triton.jit
+def _is_inside(low, side, UPPER: tl.constexpr):
+    """Whether the cell below or above a place is on the map."""
+    if UPPER:
+        low += 1
+    return (low >= 0) & (low < side)
