@@ -38,7 +38,7 @@ kills: setup
 	    DETECTRON2_DATASETS="$(abspath $(DATASETS))" "$(RUN)" -m kills.kill_table
 
 gpu-tests: setup
-	@"$(RUN)" -m pytest tests/gpu tests/modeling/backbone/csn --gpu-device $(GPU_DEVICE)
+	@"$(RUN)" -m pytest tests/gpu tests/layers/cuda tests/modeling/backbone/csn --gpu-device $(GPU_DEVICE)
 
 gpu-speed: setup
 	@sh tools/measure_gpu.sh "$(RUN)" output/gpu
