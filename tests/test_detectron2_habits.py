@@ -77,6 +77,37 @@ def test_a_backbone_with_plain_shapes(name, plain_backbone):
     assert [r["instances"].action_scores.shape[1] for r in results] == [cfg.MODEL.NUM_ACTIONS] * 2
 
 
+@pytest.mark.parametrize(
+    "name, changed, said",
+    [
+        ("TubeR", lambda maps: {"p3": maps["p2"]}, "names map 'p2', but its forward returns 'p3'"),
+        (
+            "TubeR",
+            lambda maps: {"p2": maps["p2"][:, :8]},
+            "has the size (2, 8, 4, 6, 8) instead of",
+        ),
+        (
+            "RoI",
+            lambda maps: {"p2": maps["p2"].mean(2)},
+            "instead of (clips, 64, time, height, width)",
+        ),
+        (
+            "SparseRCNN",
+            lambda maps: {n: x[:, :, None] for n, x in maps.items()},
+            "instead of (clips, 64, height, width)",
+        ),
+    ],
+)
+def test_maps_that_are_not_those_of_output_shape(name, changed, said, plain_backbone, monkeypatch):
+    cfg = small_config(name, plain_backbone)
+    model = build_model(cfg).eval()
+    promised = PlainShapes.forward
+    monkeypatch.setattr(PlainShapes, "forward", lambda self, x: changed(promised(self, x)))
+    with pytest.raises(UserError, match=re.escape(said)) as told:
+        model(small_batch(cfg))
+    assert "PlainShapes (MODEL.BACKBONE.NAME)" in str(told.value)
+
+
 def test_a_backbone_for_images_is_refused():
     cfg = load_config("", ["MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.DEVICE", "cpu"])
     with pytest.raises(UserError, match="'build_resnet_backbone', detectron2's for images; choose"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from detectron2.modeling import Backbone
 
 from tubedet.errors import UserError
@@ -38,3 +39,32 @@ def map_shapes(backbone: Backbone, architecture: str, *needed: str) -> dict[str,
                     "tubedet.modeling.ClipShapeSpec(channels, stride, temporal_stride)"
                 )
     return shapes
+
+
+def check_maps(maps: dict[str, torch.Tensor], backbone: Backbone, axes: int) -> None:
+    """Compare what a backbone returned with what its ``output_shape`` says.
+
+    Args:
+        maps: the result.
+        backbone: whose they are.
+        axes: 5 for maps (B, C, T, H, W), 4 for maps (B, C, H, W).
+
+    Raises:
+        UserError: if a map is missing, or has another number of axes or channels.
+    """
+    name = f"{type(backbone).__name__} (MODEL.BACKBONE.NAME)"
+    for map_name, shape in backbone.output_shape().items():
+        if map_name not in maps:
+            raise UserError(
+                f"output_shape of {name} names map {map_name!r}, but its forward returns "
+                f"{', '.join(map(repr, maps))}"
+            )
+        size = tuple(maps[map_name].shape)
+        if len(size) != axes or size[1] != shape.channels:
+            wanted = ["clips", str(shape.channels), "time", "height", "width"]
+            if axes == 4:
+                del wanted[2]
+            raise UserError(
+                f"map {map_name!r} of {name} has the size {size} instead of "
+                f"({', '.join(wanted)}); see its output_shape"
+            )

@@ -15,6 +15,7 @@ from detectron2.structures import Instances
 from torch import nn
 
 from tubedet.errors import UserError
+from tubedet.modeling.backbone.map_shapes import check_maps
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.graph_capture import RecordedPrediction
 from tubedet.modeling.graph_training import RecordedTraining
@@ -58,6 +59,7 @@ class ClipModel(nn.Module, ABC):
             actions are read from and memories consist of.
         attends_by_action: whether :meth:`explain` tells about each action of a person by itself;
             otherwise all actions of a person have the same attention.
+        map_axes: axes of the backbone's maps: 5, or 4 where it has pooled them over time.
         reads_sizes: whether predictions read the sizes of clips, beside the mask of padding.
         fingerprint: what identifies the weights that memories are made with, where it is known,
             see :func:`~tubedet.modeling.memory_weights.base_fingerprint`.
@@ -67,6 +69,7 @@ class ClipModel(nn.Module, ABC):
     fingerprint: str | None = None
     gives_features = False
     attends_by_action = True
+    map_axes = 5
     reads_sizes = False
     pixel_mean: torch.Tensor
     pixel_std: torch.Tensor
@@ -200,10 +203,17 @@ class ClipModel(nn.Module, ABC):
 
         Args:
             clips: normalised and padded.
+
+        Raises:
+            UserError: if they are not what the backbone's ``output_shape`` says.
         """
         if getattr(self.backbone, "mask_padding", False):
-            return self.backbone(clips.tensor, clips.sizes)
-        return self.backbone(clips.tensor)
+            maps = self.backbone(clips.tensor, clips.sizes)
+        else:
+            maps = self.backbone(clips.tensor)
+        if not torch.compiler.is_compiling():
+            check_maps(maps, self.backbone, self.map_axes)
+        return maps
 
     def computed(self, compute: Callable[..., list], clips: ClipBatch, **options: Any) -> list:
         """Return ``compute(clips, **options)``, replayed from a recording where there is one.

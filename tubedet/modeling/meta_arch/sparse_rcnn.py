@@ -51,6 +51,8 @@ class SparseRCNN(ClipDetector):
 
     clip_boxes = True
 
+    map_axes = 4
+
     reads_sizes = True
 
     @configurable
