@@ -5,6 +5,7 @@
 Prints one line per kernel: name, registers of a thread and bytes that do not fit into them.
 """
 
+import math
 import os
 import re
 import subprocess
@@ -83,8 +84,9 @@ def read_all_maps():
     deformable._level_table = lambda *key: torch.empty(4, 7, device="meta")
     with torch.device("meta"):
         for reference_dim, steps in kinds.values():
-            shapes = [(steps, *size) for size in sizes]
-            axes, cells = min(reference_dim, 3) if steps > 1 else 2, 7315 * steps
+            axes = 3 if steps > 1 else 2
+            shapes = [(steps, *size)[-axes:] for size in sizes]
+            cells = sum(math.prod(shape) for shape in shapes)
             rows, offsets, logits = (
                 torch.empty(2, *size, dtype=DTYPE, requires_grad=True)
                 for size in ((cells, 8, 32), (300, 8, 4, 4, axes), (300, 8, 4, 4))

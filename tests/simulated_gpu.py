@@ -181,19 +181,20 @@ class SimulatedGPU(TorchDispatchMode):
         finally:
             torch.__future__.set_overwrite_module_params_on_conversion(before)
 
-    def interpret(self, kernels: types.ModuleType, *names: str) -> None:
-        """Let Triton kernels of a module run here, in Triton's interpreter.
+    def interpret_deformable_attention(self) -> None:
+        """Let its Triton kernels run here, in Triton's interpreter."""
+        from tubedet.layers.cuda import deformable, deformable_kernels
 
-        Args:
-            kernels: module of the kernels.
-            names: of the kernels.
-        """
-        self._stack.enter_context(patch.object(availability, "runs_kernels", lambda x: x.is_cuda))
         nowhere = contextlib.nullcontext()
-        self._stack.enter_context(patch.object(torch.cuda, "device", lambda device: nowhere))
-        for name in names:
-            launched = _InterpretedKernel(self, name, getattr(kernels, name))
-            self._stack.enter_context(patch.object(kernels, name, launched))
+        for module, name, value in (
+            (availability, "runs_kernels", lambda x: x.is_cuda),
+            (torch.cuda, "device", lambda device: nowhere),
+            (deformable, "_tables", {}),
+        ):
+            self._stack.enter_context(patch.object(module, name, value))
+        for name in ("read_points", "read_points_gradient"):
+            launched = _InterpretedKernel(self, name, getattr(deformable_kernels, name))
+            self._stack.enter_context(patch.object(deformable_kernels, name, launched))
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         """Run an operator on the CPU and count what it would mean for a GPU."""

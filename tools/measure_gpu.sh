@@ -1,5 +1,5 @@
 #!/bin/sh
-# Measure a GPU: the kernels of the CSN, detection and training of TubeR CSN-50 in all their forms.
+# Measure a GPU: the Triton kernels, detection and training of TubeR CSN-50 in all their forms.
 # Tables go to the console, figures with versions to FOLDER.
 #
 #   sh tools/measure_gpu.sh PYTHON FOLDER

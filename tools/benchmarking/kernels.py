@@ -102,7 +102,11 @@ def _attention_cases(
     """Return deformable attention of all cells to all cells, projections of its inputs included."""
     cells = sum(height * width for height, width in PYRAMID)
     query = torch.randn(batch_size, cells, 256, device=device).to(dtype).requires_grad_()
-    references = torch.rand(batch_size, cells, len(PYRAMID), 2, device=device)
+    places = [
+        torch.cartesian_prod(*((torch.arange(n) + 0.5) / n for n in shape)) for shape in PYRAMID
+    ]
+    centres = torch.cat(places).flip(-1).to(device)  # (x, y) of every cell
+    references = centres[None, :, None].repeat(batch_size, 1, len(PYRAMID), 1)
     cases: dict[str, tuple[Callable[[], object], int]] = {}
     for triton, by in ((False, ", PyTorch"), (True, "")):
         attention = MultiScaleDeformableAttention(256, 8, len(PYRAMID), 4, triton)

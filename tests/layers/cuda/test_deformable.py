@@ -95,6 +95,72 @@ def test_half_precision_rounds_the_result_alone(dtype, kernel_device):
         assert (one.double() - other).norm() < 4 * step * other.norm()
 
 
+def test_sums_and_views_have_gradients_too(kernel_device):
+    """An upstream gradient that is one number, transposed and expanded inputs."""
+    attention, (query, references, memory), shapes, _ = _attention("points", kernel_device)
+    rows = attention._values(memory, None).detach().transpose(1, 2).contiguous().transpose(1, 2)
+    offsets = attention.sampling_offsets(query).detach().unflatten(-1, (2, 3, 3, 2))
+    logits = attention.attention_weights(query).detach().unflatten(-1, (2, 3, 3))
+    references = references.detach()[:, :, :1]
+    units = [attention._unit(shape) for shape in shapes]
+    results = []
+    for views in (True, False):
+        inputs = [rows, offsets, logits, references.expand(-1, -1, 3, -1)]
+        inputs = [(x if views else x.contiguous()).requires_grad_() for x in inputs]
+        out = deformable.read_points(*inputs, shapes, units)
+        upstream = None if views else torch.ones_like(out)
+        total = out.sum() if views else out
+        results.append([out, *torch.autograd.grad(total, inputs, upstream)])
+    for one, other in zip(*results):
+        assert other.abs().sum() > 0
+        torch.testing.assert_close(one, other, **EXACT)
+
+
+def test_large_logits(kernel_device):
+    attention, tensors, shapes, mask = _attention("points", kernel_device)
+    with torch.no_grad():
+        attention.attention_weights.weight.mul_(1e4)
+        out, expected = (
+            module(*tensors, shapes, mask) for module in (attention, _by_operators(attention))
+        )
+    torch.testing.assert_close(out, expected, **EXACT)
+
+
+def test_maps_of_another_size(kernel_device):
+    """The units of boxes do not tell the sizes of maps."""
+    attention, (query, references, memory), _, _ = _attention("boxes", kernel_device)
+    for shapes in ([(5, 7), (3, 4), (1, 1)], [(7, 5), (4, 3), (1, 1)]):
+        out, expected = (
+            module(query, references, memory, shapes)
+            for module in (attention, _by_operators(attention))
+        )
+        torch.testing.assert_close(out, expected, **EXACT)
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_what_is_not_a_number_is_not_hidden(which, kernel_device):
+    attention, tensors, shapes, _ = _attention("boxes", kernel_device)
+    with torch.no_grad():
+        tensors[which].view(-1)[0] = float("nan")
+        out, expected = (
+            module(*tensors, shapes) for module in (attention, _by_operators(attention))
+        )
+    torch.testing.assert_close(out, expected, equal_nan=True, **EXACT)
+    assert out.isnan().any()
+
+
+def test_sizes_that_do_not_fit(kernel_device):
+    attention, (query, references, memory), shapes, _ = _attention("points", kernel_device)
+    for wrong in (
+        (query, references, memory, [(5, 7), (3, 4), (1, 2)]),
+        (query, references, memory, shapes[:2]),
+        (query, references, memory[:1], shapes),
+        (query, references[..., :1], memory, shapes),
+    ):
+        with pytest.raises(ValueError, match="do not fit maps of"):
+            attention(*wrong)
+
+
 def test_tables_of_detection_serve_training(kernel_device):
     attention, tensors, shapes, mask = _attention("points", kernel_device, torch.float32)
     deformable._tables.clear()

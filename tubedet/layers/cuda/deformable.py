@@ -31,7 +31,8 @@ def read_points(
     """Read maps linearly at points, and add up what was read with the softmax of weights.
 
     Sums are float32 for half precision. No more is kept for the backward pass than arguments and
-    result. Like that of ``grid_sample``, the backward pass adds in no fixed order.
+    result; the gradient of the weights is made with the result as it was rounded. Like that of
+    ``grid_sample``, the backward pass adds in no fixed order, and has no gradient of its own.
 
     Args:
         rows: (B, S, heads, D), the cells of all levels; outside of a map all is zero.
@@ -45,9 +46,23 @@ def read_points(
 
     Returns:
         (B, N, heads · D), of the type of ``rows``.
+
+    Raises:
+        ValueError: if sizes do not fit together, before a kernel reads beyond a tensor.
     """
+    shapes, units = tuple(map(tuple, shapes)), tuple(map(tuple, units))
+    batch, num_queries, heads, num_levels, num_points, axes = offsets.shape
+    num_cells = sum(math.prod(shape) for shape in shapes)
+    fits = rows.shape[:3] == (batch, num_cells, heads) and rows[:1].numel() < 2**31
+    fits &= logits.shape == offsets.shape[:-1] and len(shapes) == len(units) == num_levels
+    fits &= references.shape[-1] == axes or (references.shape[-1], axes) == (4, 2)
+    fits &= all(len(some) == axes for some in (*shapes, *units))
+    if not fits:
+        sizes = [tuple(x.shape) for x in (rows, offsets, logits, references)]
+        raise ValueError(f"sizes {sizes} of the arguments do not fit maps of {list(shapes)}")
+    references = references.expand(batch, num_queries, num_levels, -1)
     exact = torch.float64 if rows.dtype == torch.float64 else torch.float32
-    levels = _level_table(tuple(shapes), tuple(units), exact, rows.device)
+    levels = _level_table(shapes, units, exact, rows.device)
     return _Reading.apply(rows, offsets, logits, references, levels)
 
 

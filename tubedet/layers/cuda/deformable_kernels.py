@@ -49,14 +49,18 @@ def _cells(references, place, offsets, point, step, asked, level, axis, ACC: tl.
 
 @triton.jit
 def _corner(low, share, side, UPPER: tl.constexpr):
-    """Cell below or above a place, and its part; no part of cells beyond the map."""
+    """Cell below or above a place, its part, and whether it is on the map: 0 and 0 if not.
+
+    The part is NaN where the place is NaN.
+    """
     if UPPER:
         low += 1
         part = share
     else:
         part = 1 - share
     inside = (low >= 0) & (low < side)
-    return tl.where(inside, low, 0.0).to(tl.int32), tl.where(inside, part, 0.0)
+    cell = tl.where(inside, low, 0.0).to(tl.int32)
+    return cell, tl.where(inside | (low != low), part, 0.0), inside
 
 
 @triton.jit
@@ -112,16 +116,19 @@ def read_points(
                 references, place, offsets, point, step_t, asked, level, 2, ACC
             )
         for k in tl.static_range(1 << AXES):
-            x, part = _corner(low_x, share_x, side_x, k & 1)
-            y, part_y = _corner(low_y, share_y, side_y, (k >> 1) & 1)
+            x, part, inside = _corner(low_x, share_x, side_x, k & 1)
+            y, part_y, inside_y = _corner(low_y, share_y, side_y, (k >> 1) & 1)
             part *= part_y
+            inside &= inside_y
             if AXES == 3:
-                t, part_t = _corner(low_t, share_t, side_t, k >> 2)
+                t, part_t, inside_t = _corner(low_t, share_t, side_t, k >> 2)
                 part *= part_t
+                inside &= inside_t
                 y += t * side_y.to(tl.int32)
             cell = start + y * side_x.to(tl.int32) + x
             address = (cell * (heads * dim))[:, None]
-            value = tl.load(values + address, mask=written, other=0.0).to(ACC)
+            seen = written & inside[:, None]
+            value = tl.load(values + address, mask=seen, other=0.0).to(ACC)
             result += (weight * part)[:, None] * value
     out += ((query * heads + head) * dim)[:, None] + d[None, :]
     tl.store(out, result.to(out.dtype.element_ty), mask=written)
@@ -204,33 +211,36 @@ def read_points_gradient(
             along_y = tl.zeros(n.shape, ACC)
             along_t = tl.zeros(n.shape, ACC)
             for k in tl.static_range(1 << AXES):
-                x, part_x = _corner(low_x, share_x, side_x, k & 1)
-                y, part_y = _corner(low_y, share_y, side_y, (k >> 1) & 1)
-                # The part of a cell on the map rises or falls by 1 a cell, that of others is 0.
-                slope_x = tl.where(_is_inside(low_x, side_x, k & 1), 2.0 * (k & 1) - 1, 0.0)
-                slope_y = tl.where(_is_inside(low_y, side_y, (k >> 1) & 1), 1.0 * (k & 2) - 1, 0.0)
+                x, part_x, inside = _corner(low_x, share_x, side_x, k & 1)
+                y, part_y, inside_y = _corner(low_y, share_y, side_y, (k >> 1) & 1)
+                # The part of a cell on the map rises or falls by 1 a cell.
+                slope_x = part_y * (2.0 * (k & 1) - 1)
+                slope_y = part_x * (1.0 * (k & 2) - 1)
                 part = part_x * part_y
+                inside &= inside_y
                 if AXES == 3:
-                    t, part_t = _corner(low_t, share_t, side_t, k >> 2)
-                    slope_t = tl.where(_is_inside(low_t, side_t, k >> 2), 0.5 * (k & 4) - 1, 0.0)
+                    t, part_t, inside_t = _corner(low_t, share_t, side_t, k >> 2)
+                    slope_t = part * (0.5 * (k & 4) - 1)
                     y += t * side_y.to(tl.int32)
-                    slope_t *= part
+                    inside &= inside_t
                     part *= part_t
                     slope_x *= part_t
                     slope_y *= part_t
                 cell = start + y * side_x.to(tl.int32) + x
                 address = (cell * (heads * dim))[:, None] + source
-                value = tl.load(rows + address, mask=written, other=0.0).to(ACC)
+                seen = written & inside[:, None]
+                value = tl.load(rows + address, mask=seen, other=0.0).to(ACC)
                 agreement = tl.sum(upstream * value, axis=1)
                 along += part * agreement
-                along_x += slope_x * part_y * agreement
-                along_y += slope_y * part_x * agreement
+                along_x += slope_x * agreement
+                along_y += slope_y * agreement
                 if AXES == 3:
                     along_t += slope_t * agreement
                 tl.atomic_add(
                     d_rows + address,
                     (weight * part)[:, None] * upstream,
                     mask=written & (part != 0)[:, None],
+                    sem="relaxed",
                 )
             d_logit = weight * (along - shared)
             tl.store(d_logits + one, d_logit.to(d_logits.dtype.element_ty), mask=asked)
@@ -259,11 +269,3 @@ def read_points_gradient(
             if BOXES:
                 tl.store(d_references + target + 2, d_width, mask=asked)
                 tl.store(d_references + target + 3, d_height, mask=asked)
-
-
-@triton.jit
-def _is_inside(low, side, UPPER: tl.constexpr):
-    """Whether the cell below or above a place is on the map."""
-    if UPPER:
-        low += 1
-    return (low >= 0) & (low < side)

@@ -90,27 +90,6 @@ def test_without_triton_the_parts_are_those_of_cpus(monkeypatch):
     assert not availability.runs_kernels(torch.empty(1, device="meta"))
 
 
-def test_where_triton_cannot_compile_it_is_said_once(monkeypatch, caplog):
-    trial_kernel = pytest.importorskip("tubedet.layers.cuda.trial_kernel")
-    trials = []
-
-    def fail(device):
-        trials.append(device)
-        raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
-
-    monkeypatch.setattr(trial_kernel, "launch_trial", fail)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    known = availability._is_known_to_triton
-    known.cache_clear()
-    try:
-        assert not any(known(torch.device("cuda:7")) for _ in range(2))
-    finally:
-        known.cache_clear()
-    (record,) = caplog.records
-    assert "(RuntimeError: Failed to find C compiler.)" in record.getMessage()
-    assert trials == [torch.device("cuda:7")]
-
-
 @pytest.mark.parametrize("prepares", [False, True])
 def test_what_is_not_a_number_is_not_hidden(prepares, kernel_device):
     torch.manual_seed(0)
