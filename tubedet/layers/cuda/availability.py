@@ -41,8 +41,8 @@ def _is_known_to_triton(device: torch.device) -> bool:
         logger.warning(
             f"Triton compiles no kernels here ({type(error).__name__}: {reason}), so PyTorch's "
             "slower ones are used; it needs a C compiler such as gcc, and a folder to write to "
-            "(TRITON_CACHE_DIR). MODEL.CSN.TRITON False (and MODEL.DEFORMABLE_TRITON) turns this "
-            "message off"
+            "(TRITON_CACHE_DIR). With MODEL.CSN.TRITON and MODEL.DEFORMABLE_TRITON False this "
+            "message does not appear"
         )
         return False
     return True

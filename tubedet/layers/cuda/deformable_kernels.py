@@ -28,23 +28,41 @@ def _softmax_of(logits, first, asked, NUM: tl.constexpr, ACC: tl.constexpr):
 
 
 @triton.jit
-def _step_of(references, place, asked, level, axis, BOXES: tl.constexpr, ACC: tl.constexpr):
-    """Return what an offset of 1 is, as a fraction of a map; that of boxes has half their sides."""
-    step = tl.load(level + 4 + axis).to(ACC)
-    if BOXES:
-        step *= tl.load(references + place + 2 + axis, mask=asked, other=0.0).to(ACC)
-    return step
+def _queries(num_queries, heads, dim, BLOCK_QUERIES: tl.constexpr, BLOCK_DIM: tl.constexpr):
+    """Return what a program works on: clip, head, queries, channels, masks."""
+    head = tl.program_id(1)
+    b = tl.program_id(2).to(tl.int64)
+    n = tl.program_id(0) * BLOCK_QUERIES + tl.arange(0, BLOCK_QUERIES)
+    d = tl.arange(0, BLOCK_DIM)
+    asked = n < num_queries
+    return b, head, b * num_queries + n, d[None, :], asked, asked[:, None] & (d < dim)[None, :]
 
 
 @triton.jit
-def _cells(references, place, offsets, point, step, asked, level, axis, ACC: tl.constexpr):
-    """Cell below a place along an axis, the share of the one above, and the number of cells."""
-    centre = tl.load(references + place + axis, mask=asked, other=0.0).to(ACC)
-    offset = tl.load(offsets + point + axis, mask=asked, other=0.0).to(ACC)
-    side = tl.load(level + 1 + axis).to(ACC)
+def _cells(
+    references,
+    place,
+    offsets,
+    point,
+    asked,
+    level,
+    AXIS: tl.constexpr,
+    BOXES: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    """Cell below a place along an axis, the share of the one above, number of cells, and step.
+
+    The step is what an offset of 1 is, as a fraction of the map.
+    """
+    step = tl.load(level + 4 + AXIS).to(ACC)
+    if BOXES:
+        step *= tl.load(references + place + 2 + AXIS, mask=asked, other=0.0).to(ACC)
+    centre = tl.load(references + place + AXIS, mask=asked, other=0.0).to(ACC)
+    offset = tl.load(offsets + point + AXIS, mask=asked, other=0.0).to(ACC)
+    side = tl.load(level + 1 + AXIS).to(ACC)
     x = (centre + offset * step) * side - 0.5
     low = tl.floor(x)
-    return low, x - low, side
+    return low, x - low, side, step
 
 
 @triton.jit
@@ -84,36 +102,27 @@ def read_points(
     BLOCK_DIM: tl.constexpr,
 ):
     """Weighted sums of what is read at the points, (B, N, heads, D)."""
-    head = tl.program_id(1)
-    b = tl.program_id(2).to(tl.int64)
-    n = tl.program_id(0) * BLOCK_QUERIES + tl.arange(0, BLOCK_QUERIES)
-    asked = n < num_queries
-    d = tl.arange(0, BLOCK_DIM)
-    written = asked[:, None] & (d < dim)[None, :]
-    query = b * num_queries + n
+    b, head, query, d, asked, written = _queries(num_queries, heads, dim, BLOCK_QUERIES, BLOCK_DIM)
     first = (query * heads + head) * (LEVELS * POINTS)
     largest, total = _softmax_of(logits, first, asked, LEVELS * POINTS, ACC)
-    values = rows + (b * num_cells * heads + head) * dim + d[None, :]
+    values = rows + (b * num_cells * heads + head) * dim + d
     result = tl.zeros((BLOCK_QUERIES, BLOCK_DIM), ACC)
     for i in range(LEVELS * POINTS):
         level = levels + i // POINTS * 7
         start = tl.load(level).to(tl.int32)
         place = (query * LEVELS + i // POINTS) * (4 if BOXES else AXES)
         point = (first + i) * AXES
-        step_x = _step_of(references, place, asked, level, 0, BOXES, ACC)
-        low_x, share_x, side_x = _cells(
-            references, place, offsets, point, step_x, asked, level, 0, ACC
+        low_x, share_x, side_x, step_x = _cells(
+            references, place, offsets, point, asked, level, 0, BOXES, ACC
         )
-        step_y = _step_of(references, place, asked, level, 1, BOXES, ACC)
-        low_y, share_y, side_y = _cells(
-            references, place, offsets, point, step_y, asked, level, 1, ACC
+        low_y, share_y, side_y, step_y = _cells(
+            references, place, offsets, point, asked, level, 1, BOXES, ACC
         )
         logit = tl.load(logits + first + i, mask=asked, other=0.0).to(ACC)
         weight = tl.exp(logit - largest) / total
         if AXES == 3:
-            step_t = _step_of(references, place, asked, level, 2, BOXES, ACC)
-            low_t, share_t, side_t = _cells(
-                references, place, offsets, point, step_t, asked, level, 2, ACC
+            low_t, share_t, side_t, step_t = _cells(
+                references, place, offsets, point, asked, level, 2, BOXES, ACC
             )
         for k in tl.static_range(1 << AXES):
             x, part, inside = _corner(low_x, share_x, side_x, k & 1)
@@ -130,7 +139,7 @@ def read_points(
             seen = written & inside[:, None]
             value = tl.load(values + address, mask=seen, other=0.0).to(ACC)
             result += (weight * part)[:, None] * value
-    out += ((query * heads + head) * dim)[:, None] + d[None, :]
+    out += ((query * heads + head) * dim)[:, None] + d
     tl.store(out, result.to(out.dtype.element_ty), mask=written)
 
 
@@ -165,17 +174,11 @@ def read_points_gradient(
     ``d_rows`` (B, S, heads, D) starts with zeros, to which is added. ``d_references`` is (B, N,
     heads, L, 2, 3 or 4), head by head; it is written if WANTS_REFERENCES.
     """
-    head = tl.program_id(1)
-    b = tl.program_id(2).to(tl.int64)
-    n = tl.program_id(0) * BLOCK_QUERIES + tl.arange(0, BLOCK_QUERIES)
-    asked = n < num_queries
-    d = tl.arange(0, BLOCK_DIM)
-    written = asked[:, None] & (d < dim)[None, :]
-    query = b * num_queries + n
+    b, head, query, d, asked, written = _queries(num_queries, heads, dim, BLOCK_QUERIES, BLOCK_DIM)
     first = (query * heads + head) * (LEVELS * POINTS)
     largest, total = _softmax_of(logits, first, asked, LEVELS * POINTS, ACC)
-    source = (b * num_cells * heads + head) * dim + d[None, :]
-    result = ((query * heads + head) * dim)[:, None] + d[None, :]
+    source = (b * num_cells * heads + head) * dim + d
+    result = ((query * heads + head) * dim)[:, None] + d
     upstream = tl.load(grad + result, mask=written, other=0.0).to(ACC)
     # What all weights of a query share, since they add up to 1.
     shared = tl.sum(upstream * tl.load(out + result, mask=written, other=0.0).to(ACC), axis=1)
@@ -183,33 +186,29 @@ def read_points_gradient(
         level = levels + index * 7
         start = tl.load(level).to(tl.int32)
         place = (query * LEVELS + index) * (4 if BOXES else AXES)
-        step_x = _step_of(references, place, asked, level, 0, BOXES, ACC)
-        step_y = _step_of(references, place, asked, level, 1, BOXES, ACC)
-        step_t = step_x
-        d_x = tl.zeros(n.shape, ACC)
-        d_y = tl.zeros(n.shape, ACC)
-        d_t = tl.zeros(n.shape, ACC)
-        d_width = tl.zeros(n.shape, ACC)
-        d_height = tl.zeros(n.shape, ACC)
+        d_x = tl.zeros(query.shape, ACC)
+        d_y = tl.zeros(query.shape, ACC)
+        d_t = tl.zeros(query.shape, ACC)
+        d_width = tl.zeros(query.shape, ACC)
+        d_height = tl.zeros(query.shape, ACC)
         for p in range(POINTS):
             one = first + index * POINTS + p
-            low_x, share_x, side_x = _cells(
-                references, place, offsets, one * AXES, step_x, asked, level, 0, ACC
+            low_x, share_x, side_x, step_x = _cells(
+                references, place, offsets, one * AXES, asked, level, 0, BOXES, ACC
             )
-            low_y, share_y, side_y = _cells(
-                references, place, offsets, one * AXES, step_y, asked, level, 1, ACC
+            low_y, share_y, side_y, step_y = _cells(
+                references, place, offsets, one * AXES, asked, level, 1, BOXES, ACC
             )
             if AXES == 3:
-                step_t = _step_of(references, place, asked, level, 2, BOXES, ACC)
-                low_t, share_t, side_t = _cells(
-                    references, place, offsets, one * AXES, step_t, asked, level, 2, ACC
+                low_t, share_t, side_t, step_t = _cells(
+                    references, place, offsets, one * AXES, asked, level, 2, BOXES, ACC
                 )
             logit = tl.load(logits + one, mask=asked, other=0.0).to(ACC)
             weight = tl.exp(logit - largest) / total
-            along = tl.zeros(n.shape, ACC)  # the result's gradient along what is read here
-            along_x = tl.zeros(n.shape, ACC)
-            along_y = tl.zeros(n.shape, ACC)
-            along_t = tl.zeros(n.shape, ACC)
+            along = tl.zeros(query.shape, ACC)  # the result's gradient along what is read here
+            along_x = tl.zeros(query.shape, ACC)
+            along_y = tl.zeros(query.shape, ACC)
+            along_t = tl.zeros(query.shape, ACC)
             for k in tl.static_range(1 << AXES):
                 x, part_x, inside = _corner(low_x, share_x, side_x, k & 1)
                 y, part_y, inside_y = _corner(low_y, share_y, side_y, (k >> 1) & 1)

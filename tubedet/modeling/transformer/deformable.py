@@ -123,8 +123,9 @@ class DeformableDecoderLayer(FeedForward):
         triton: bool = False,
     ):
         super().__init__(dim, feedforward_dim, dropout)
-        sizes = (dim, num_heads, num_levels, num_points)
-        self.cross_attn = MultiScaleDeformableAttention(*sizes, triton)
+        self.cross_attn = MultiScaleDeformableAttention(
+            dim, num_heads, num_levels, num_points, triton
+        )
         self.self_attn = MultiHeadAttention(dim, num_heads, dropout)
         self.norm1 = LayerNorm(dim)
         self.norm2 = LayerNorm(dim)
