@@ -146,6 +146,16 @@ class SimulatedGPU(TorchDispatchMode):
         self.casts: Counter[str] = Counter()
         self.launches: Counter[str] = Counter()
 
+    @contextlib.contextmanager
+    def uncounted(self):
+        """Within, nothing is counted."""
+        kept = self.synchronisations, self.copies, self.casts, self.launches
+        self.reset()
+        try:
+            yield
+        finally:
+            self.synchronisations, self.copies, self.casts, self.launches = kept
+
     def __enter__(self):
         """Let "cuda:0" be used without a driver."""
         flags = torch.backends.cudnn.flags(enabled=False)  # its operators have no CPU version

@@ -4,7 +4,14 @@ import pytest
 import torch
 from detectron2.utils.events import EventStorage
 from simulated_gpu import DEVICE, SimulatedGPU
-from small_detectors import ARCHITECTURES, ROI_VIT, VIT_ARCHITECTURES, small_detector
+from simulated_graphs import SimulatedGraphs
+from small_detectors import (
+    ARCHITECTURES,
+    ROI_VIT,
+    VIT_ARCHITECTURES,
+    WITHOUT_DROPOUT,
+    small_detector,
+)
 
 from tubedet.engine.optimizer import build_optimizer
 from tubedet.engine.step_trainer import StepTrainer
@@ -19,6 +26,9 @@ OTHER_CASTS = 60
 POOLS_STEPS = "SeqFormer_ViT"
 # Of a video ViT and its pyramid, whose attention has no kernel of its own here.
 VIT_CASTS = 60
+# Two-stage losses are those of the encoder, too.
+OUTSIDE_OF_GRAPHS = {"two_stage": 500}
+MOST_OUTSIDE_OF_GRAPHS = 370
 NAMES = [*ARCHITECTURES, *VIT_ARCHITECTURES, *ROI_VIT]
 WITH_VIT = {**VIT_ARCHITECTURES, **ROI_VIT}
 
@@ -40,6 +50,8 @@ def _trained(gpu, name, make_clip_input, *, num_steps=1, amp_dtype=None, opts=()
     """A trainer after some steps, and its total losses; counts are those of the last step."""
     cfg, model = _small(name, opts)
     model = gpu.move(model.train())
+    if model._recorded_training is not None:
+        model._recorded_training._graphs = SimulatedGraphs(gpu)
     batch = _batch(make_clip_input, cfg)
     trainer = StepTrainer(
         model,
@@ -108,6 +120,25 @@ def test_deformable_attention_by_kernels_casts_once_a_layer(name, make_clip_inpu
     own = sum(n for place, n in casts[1].items() if "cuda/deformable" in place)
     assert own == layers and casts[1].total() <= casts[0].total() - 6 * layers
     assert totals[1] == pytest.approx(totals[0], rel=1e-2)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != POOLS_STEPS])
+def test_recorded_passes_leave_few_launches(name, make_clip_input):
+    """A pass is one; losses, casts of the weights and the optimiser's step are the others."""
+    totals, launches = [], []
+    for recorded in (False, True):
+        opts = [*WITHOUT_DROPOUT, "SOLVER.CUDA_GRAPHS", recorded]
+        with SimulatedGPU() as gpu:
+            torch.manual_seed(0)
+            _, losses = _trained(
+                gpu, name, make_clip_input, num_steps=4, amp_dtype=torch.bfloat16, opts=opts
+            )
+            totals.append(losses)
+            launches.append(gpu.launches)
+    assert launches[1]["graph"] == 2
+    assert launches[1].total() <= OUTSIDE_OF_GRAPHS.get(name, MOST_OUTSIDE_OF_GRAPHS)
+    assert sum(gpu.synchronisations.values()) <= 2 and gpu.casts.total() <= 8
+    assert totals[1] == pytest.approx(totals[0], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from class_query_cases import ClassQueryCase, module_weights
+from simulated_gpu import DEVICE, SimulatedGPU
 
 from tubedet.errors import UserError
 from tubedet.layers import MultiScaleDeformableAttention3d
@@ -127,6 +128,20 @@ def test_chunks_change_nothing(training):
             attention.zero_grad()
     torch.testing.assert_close(*results, rtol=0, atol=1e-6)
     torch.testing.assert_close(gradients[:2], gradients[2:], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_gpu_reads_larger_chunks():
+    """Each level of a chunk is a launch."""
+    torch.manual_seed(0)
+    attention = MultiScaleDeformableAttention3d(16, 2, 4, 3)
+    cells = sum(math.prod(shape) for shape in SHAPES)
+    inputs = torch.randn(2, 9000, 16), torch.rand(2, 9000, 4, 3), torch.randn(2, cells, 16)
+    expected = attention(*inputs, SHAPES)
+    with SimulatedGPU() as gpu:
+        output = gpu.move(attention)(*(x.to(DEVICE) for x in inputs), SHAPES)
+        assert gpu.launches["grid_sampler_3d"] == 2 * 4
+    torch.testing.assert_close(output.held, expected, rtol=0, atol=1e-5)
 
 
 def test_autocast_reads_in_float32():

@@ -38,7 +38,7 @@ class HalfWeights:
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the parameters that have copies, each once."""
-        found = [module.get_parameter(name) for module, name in self._slots]
+        found: list[Any] = [module._parameters[name] for module, name in self._slots]
         return list({id(parameter): parameter for parameter in found}.values())
 
     def call(self, dtype: torch.dtype, *args: Any) -> Any:
@@ -91,11 +91,13 @@ def _cast_by_autocast(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
 def _groups(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
     """Give the parameters in their order, some at a time."""
     group: list[nn.Parameter] = []
+    numbers = 0
     for parameter in parameters:
         group.append(parameter)
-        if sum(p.numel() for p in group) >= _GROUP_NUMBERS:
+        numbers += parameter.numel()
+        if numbers >= _GROUP_NUMBERS:
             yield group
-            group = []
+            group, numbers = [], 0
     if group:
         yield group
 

@@ -8,11 +8,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-import triton
 from torch.autograd.function import once_differentiable
 
 from . import deformable_kernels as kernels
 from .availability import accumulator
+from .grid_sizes import ceil_div, next_power_of_2
 
 # Numbers of the result that a program works on; the registers of a GPU hold them.
 _BLOCK_NUMBERS = 1024
@@ -133,11 +133,11 @@ def _launch(
     batch, num_cells, heads, dim = rows.shape
     _, num_queries, _, num_levels, num_points, axes = offsets.shape
     has_boxes = references.shape[-1] != axes
-    block_dim = triton.next_power_of_2(dim)
+    block_dim = next_power_of_2(dim)
     block_queries = max(block_numbers // block_dim, 1)
     sizes = (num_cells, num_queries, heads, dim, axes, num_levels, num_points, has_boxes)
     blocks = (accumulator(rows.dtype), block_queries, block_dim)
-    return (triton.cdiv(num_queries, block_queries), heads, batch), (*sizes, *blocks)
+    return (ceil_div(num_queries, block_queries), heads, batch), (*sizes, *blocks)
 
 
 def _on_device_of(x: torch.Tensor) -> contextlib.AbstractContextManager:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import triton
 
 from tubedet.layers.cuda.availability import accumulator
+from tubedet.layers.cuda.grid_sizes import ceil_div, next_power_of_2
 
 from . import depthwise_kernels as kernels
 from .launching import MANY_PROGRAMS
@@ -49,16 +49,16 @@ def depthwise(
         (B, T', H', W', C), every side n becoming ceil(n / stride).
     """
     batch, *sides, channels = maps.shape
-    out_sides = [triton.cdiv(side, step) for side, step in zip(sides, stride)]
+    out_sides = [ceil_div(side, step) for side, step in zip(sides, stride)]
     out = maps.new_empty(batch, *out_sides, channels)
     numbers = _BLOCK_NUMBERS if stride[0] == 1 else _BLOCK_NUMBERS_OF_STRIDES
     block_places, block_channels = _blocks(out_sides[1] * out_sides[2], channels, numbers)
-    places = batch * triton.cdiv(out_sides[1] * out_sides[2], block_places)
-    columns = triton.cdiv(channels, block_channels)
+    places = batch * ceil_div(out_sides[1] * out_sides[2], block_places)
+    columns = ceil_div(channels, block_channels)
     # Each part of the frames reads one more at either end, so there are as few as keep a GPU busy.
-    wanted_parts = triton.cdiv(MANY_PROGRAMS, places * columns)
-    frames = max(min(4, out_sides[0]), triton.cdiv(out_sides[0], wanted_parts))
-    kernels.depthwise[(places, columns, triton.cdiv(out_sides[0], frames))](
+    wanted_parts = ceil_div(MANY_PROGRAMS, places * columns)
+    frames = max(min(4, out_sides[0]), ceil_div(out_sides[0], wanted_parts))
+    kernels.depthwise[(places, columns, ceil_div(out_sides[0], frames))](
         *(maps, taps, taps if norm is None else norm.values, taps if bias is None else bias, out),
         *(*sides, *out_sides, channels, frames, *stride),
         *(norm is not None, bias is not None, accumulator(maps.dtype)),
@@ -86,8 +86,8 @@ def depthwise_input_gradient(
     batch, *out_sides, channels = grad.shape
     d_maps = grad.new_empty(batch, *sides, channels)
     block_places, block_channels = _blocks(sides[1] * sides[2], channels, _BLOCK_NUMBERS_OF_STRIDES)
-    places = batch * triton.cdiv(sides[1] * sides[2], block_places)
-    kernels.depthwise_input_gradient[(places, triton.cdiv(channels, block_channels), sides[0])](
+    places = batch * ceil_div(sides[1] * sides[2], block_places)
+    kernels.depthwise_input_gradient[(places, ceil_div(channels, block_channels), sides[0])](
         *(grad, taps, d_maps, *sides, *out_sides, channels, *stride),
         *(accumulator(grad.dtype), block_places, block_channels),
     )
@@ -112,10 +112,10 @@ def depthwise_weight_gradient(
     batch, *out_sides, channels = grad.shape
     num_places = out_sides[1] * out_sides[2]
     block_places, block_channels = _blocks(num_places, channels, _BLOCK_NUMBERS_OF_WEIGHTS)
-    columns = triton.cdiv(channels, block_channels)
-    blocks = batch * triton.cdiv(num_places, block_places)
-    blocks_per_program = triton.cdiv(blocks, triton.cdiv(MANY_PROGRAMS, 3 * columns))
-    programs = triton.cdiv(blocks, blocks_per_program)
+    columns = ceil_div(channels, block_channels)
+    blocks = batch * ceil_div(num_places, block_places)
+    blocks_per_program = ceil_div(blocks, ceil_div(MANY_PROGRAMS, 3 * columns))
+    programs = ceil_div(blocks, blocks_per_program)
     kind = torch.promote_types(maps.dtype, torch.float32)
     parts = maps.new_empty((programs, 27, channels), dtype=kind)
     kernels.depthwise_weight_gradient[(3, programs, columns)](
@@ -128,7 +128,5 @@ def depthwise_weight_gradient(
 
 def _blocks(num_places: int, channels: int, numbers: int) -> tuple[int, int]:
     """Places and channels that a program works on at a time."""
-    block_channels = min(64, max(8, triton.next_power_of_2(channels)))
-    return min(
-        numbers // block_channels, max(8, triton.next_power_of_2(num_places))
-    ), block_channels
+    block_channels = min(64, max(8, next_power_of_2(channels)))
+    return min(numbers // block_channels, max(8, next_power_of_2(num_places))), block_channels

@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 
 from tubedet.layers import convolutions_use_tf32
+from tubedet.layers.cuda.grid_sizes import ceil_div, next_power_of_2
 
 from .norm_kernels import relu
 
@@ -67,11 +68,11 @@ def relu_of_product_sum(
     # What was fastest on an H100.
     most = (64, 128, 64) if rows.element_size() == 2 else (128, 128, 32)
     block_rows, block_out, block_channels = (
-        min(number, max(16, triton.next_power_of_2(side)))
+        min(number, max(16, next_power_of_2(side)))
         for number, side in zip(most, (num_rows, num_out, channels))
     )
     is_tf32 = rows.is_cuda and convolutions_use_tf32()
-    grid = (triton.cdiv(num_rows, block_rows), triton.cdiv(num_out, block_out))
+    grid = (ceil_div(num_rows, block_rows), ceil_div(num_out, block_out))
     product_sum_relu[grid](
         *(rows, matrix, bias, other, out, num_rows, num_out, channels),
         *("tf32" if is_tf32 else "ieee", tl.float32),

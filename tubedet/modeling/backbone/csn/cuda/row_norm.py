@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import triton
 
 from tubedet.layers import FrozenBatchNorm3d
 from tubedet.layers.cuda.availability import accumulator
+from tubedet.layers.cuda.grid_sizes import ceil_div, next_power_of_2
 
 from . import norm_kernels as kernels
 
@@ -57,7 +57,7 @@ class AppliedNorm:
                 *(rows, means, squares, num_rows, channels, chunks.rows_per_chunk),
                 *(accumulator(rows.dtype), chunks.block_rows, chunks.block_channels),
             )
-        kernels.finish_statistics[(triton.cdiv(channels, 32),)](
+        kernels.finish_statistics[(ceil_div(channels, 32),)](
             *(means, squares, chunks.number, chunks.rows_per_chunk, num_rows, channels),
             *(norm.weight, norm.bias, norm.running_mean, norm.running_var, batches, values),
             *(norm.eps, getattr(norm, "momentum", 0.0), of_batch, accumulator(rows.dtype)),
@@ -83,7 +83,7 @@ class AppliedNorm:
         """
         out = torch.empty_like(rows) if out is None else out
         block_rows, block_channels = _blocks(rows.shape[1])
-        grid = (triton.cdiv(len(rows), block_rows), triton.cdiv(rows.shape[1], block_channels))
+        grid = (ceil_div(len(rows), block_rows), ceil_div(rows.shape[1], block_channels))
         kernels.norm_relu[grid](
             *(rows, self.values, rows if other is None else other),
             *(self.values if other_norm is None else other_norm.values, out, *rows.shape),
@@ -119,7 +119,7 @@ class AppliedNorm:
             *(chunks.block_rows, chunks.block_channels),
         )
         values = torch.empty_like(self.values)
-        kernels.finish_gradients[(triton.cdiv(channels, 32),)](
+        kernels.finish_gradients[(ceil_div(channels, 32),)](
             *(sums, products, chunks.number, len(rows), channels, self.values, values),
             *(self.of_batch, accumulator(rows.dtype), _BLOCK_CHUNKS, 32),
         )
@@ -158,7 +158,7 @@ class NormGradients:
             out: may be ``grad`` or ``rows``.
         """
         block_rows, block_channels = _blocks(rows.shape[1])
-        grid = (triton.cdiv(len(rows), block_rows), triton.cdiv(rows.shape[1], block_channels))
+        grid = (ceil_div(len(rows), block_rows), ceil_div(rows.shape[1], block_channels))
         kernels.rows_gradient[grid](
             *(grad, rows, self.norm.values, self.values, out, *rows.shape),
             *(accumulator(rows.dtype), block_rows, block_channels),
@@ -180,14 +180,14 @@ class _Chunks:
     def of(cls, rows: torch.Tensor) -> _Chunks:
         num_rows, channels = rows.shape
         block_rows, block_channels = _blocks(channels)
-        number = min(_MAX_CHUNKS, triton.cdiv(num_rows, block_rows))
-        rows_per_chunk = triton.cdiv(triton.cdiv(num_rows, number), block_rows) * block_rows
-        number = triton.cdiv(num_rows, rows_per_chunk)
+        number = min(_MAX_CHUNKS, ceil_div(num_rows, block_rows))
+        rows_per_chunk = ceil_div(ceil_div(num_rows, number), block_rows) * block_rows
+        number = ceil_div(num_rows, rows_per_chunk)
         return cls(number, rows_per_chunk, channels, block_rows, block_channels)
 
     @property
     def grid(self) -> tuple[int, int]:
-        return self.number, triton.cdiv(self.channels, self.block_channels)
+        return self.number, ceil_div(self.channels, self.block_channels)
 
     def new_sums(self, rows: torch.Tensor) -> torch.Tensor:
         kind = torch.promote_types(rows.dtype, torch.float32)
@@ -196,5 +196,5 @@ class _Chunks:
 
 def _blocks(channels: int) -> tuple[int, int]:
     """Rows and channels that a program works on at a time."""
-    block_channels = min(128, max(8, triton.next_power_of_2(channels)))
+    block_channels = min(128, max(8, next_power_of_2(channels)))
     return _BLOCK_NUMBERS // block_channels, block_channels

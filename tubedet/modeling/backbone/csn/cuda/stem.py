@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-import triton
 
 from tubedet.layers.cuda.availability import accumulator
+from tubedet.layers.cuda.grid_sizes import ceil_div, next_power_of_2
 
 from . import stem_kernels as kernels
 from .row_norm import AppliedNorm
@@ -33,7 +33,7 @@ def frame_windows(clips: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     batch, _, num_frames, height, width = clips.shape
     windows = clips.new_empty((batch * num_frames, height, width, WINDOW_CHANNELS), dtype=dtype)
     block = 256
-    kernels.frame_windows[(triton.cdiv(height * width, block), num_frames, batch)](
+    kernels.frame_windows[(ceil_div(height * width, block), num_frames, batch)](
         clips, windows, num_frames, height * width, block, WINDOW_CHANNELS
     )
     return windows.permute(0, 3, 1, 2)
@@ -107,7 +107,7 @@ def pooled(
         same shape, or None.
     """
     batch, num_frames, height, width, channels = maps.shape
-    sides = triton.cdiv(height, 2), triton.cdiv(width, 2)
+    sides = ceil_div(height, 2), ceil_div(width, 2)
     out = maps.new_empty(batch, num_frames, *sides, channels)
     places = torch.empty_like(out, dtype=torch.uint8) if keep_places else None
     grid, blocks = _programs(batch * num_frames, sides[0] * sides[1], channels)
@@ -142,7 +142,7 @@ def _programs(
     num_maps: int, num_places: int, channels: int
 ) -> tuple[tuple[int, int, int], tuple[int, int]]:
     """Grid of programs, and the places and channels that each works on."""
-    block_channels = min(64, max(8, triton.next_power_of_2(channels)))
-    block_places = min(_BLOCK_NUMBERS // block_channels, triton.next_power_of_2(num_places))
-    grid = (num_maps, triton.cdiv(num_places, block_places), triton.cdiv(channels, block_channels))
+    block_channels = min(64, max(8, next_power_of_2(channels)))
+    block_places = min(_BLOCK_NUMBERS // block_channels, next_power_of_2(num_places))
+    grid = (num_maps, ceil_div(num_places, block_places), ceil_div(channels, block_channels))
     return grid, (block_places, block_channels)
