@@ -85,7 +85,8 @@ def test_what_offsets_are_divided_by(normalizer, divisors):
     attention = MultiScaleDeformableAttention3d(4, 1, 1, 1, normalizer)
     torch.nn.init.ones_(attention.sampling_offsets.bias)
     reference = torch.tensor([0.1, 0.2, 0.3]).view(1, 1, 1, 3)
-    places, _ = attention._places(torch.zeros(1, 1, 4), reference, [(2, 3, 4)], torch.float32)
+    table = attention._all_divisors([(2, 3, 4)], reference)
+    places, _ = attention._places(torch.zeros(1, 1, 4), reference, table)
     expected = reference.flatten() + 1 / torch.tensor(divisors)
     torch.testing.assert_close(places.flatten(), expected)
 

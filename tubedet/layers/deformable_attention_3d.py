@@ -110,8 +110,9 @@ class MultiScaleDeformableAttention3d(MultiScaleDeformableAttention):
         if chunk_size is None:
             chunk_size = _CHUNK_SIZE if query.device.type == "cpu" else _CHUNK_SIZE_ON_GPU
         whole = not chunk_size or torch.compiler.is_compiling()
+        divisors = self._all_divisors(shapes, rows)
         if whole or query.shape[0] * query.shape[1] <= chunk_size:
-            return self._read_chunk(rows, query, references, shapes).to(dtype)
+            return self._read_chunk(rows, query, references, divisors, shapes).to(dtype)
         size = max(chunk_size // query.shape[0], 1)
         chunks = zip(query.split(size, dim=1), references.split(size, dim=1))
         recompute = torch.is_grad_enabled() and (rows.requires_grad or query.requires_grad)
@@ -120,12 +121,13 @@ class MultiScaleDeformableAttention3d(MultiScaleDeformableAttention):
                 self._read_chunk,
                 rows,
                 *chunk,
+                divisors,
                 shapes,
                 use_reentrant=False,
                 preserve_rng_state=False,
             )
             if recompute
-            else self._read_chunk(rows, *chunk, shapes)
+            else self._read_chunk(rows, *chunk, divisors, shapes)
             for chunk in chunks
         ]
         return torch.cat(gathered, dim=1).to(dtype)
@@ -143,22 +145,29 @@ class MultiScaleDeformableAttention3d(MultiScaleDeformableAttention):
             return read_rows(rows, places, weights, shapes)
         return read_maps(rows, places, weights, shapes)
 
-    def _read_chunk(self, rows, query, references, shapes):
+    def _read_chunk(self, rows, query, references, divisors, shapes):
         """Read values (B, S, heads, C / heads) for some of the queries: (B, n, C)."""
-        places, weights = self._places(query, references.to(rows.dtype), shapes, rows.dtype)
+        places, weights = self._places(query, references.to(rows.dtype), divisors)
         return self.read(rows, places, weights, shapes)
 
-    def _places(self, query, references, shapes, dtype):
-        """Return places (B, n, heads, L, P, 3) as fractions of the maps, and their weights."""
+    def _places(self, query, references, divisors):
+        """Return places (B, n, heads, L, P, 3) as fractions of the maps, and their weights.
+
+        Offsets are divided by ``divisors`` (L, 1, 3), whose precision is that of the result.
+        """
+        dtype = divisors.dtype
         points = (self.num_levels, self.num_points)
         weights = self.attention_weights(query).unflatten(-1, (self.num_heads, -1))
         weights = weights.softmax(-1, dtype=dtype).unflatten(-1, points)
         offsets = self.sampling_offsets(query).to(dtype)
         offsets = offsets.unflatten(-1, (self.num_heads, *points, 3))
+        return references[:, :, None, :, None] + offsets / divisors, weights
+
+    def _all_divisors(self, shapes, like):
+        """Return those of all levels (L, 1, 3) in the precision of ``like``."""
         # Filled, not listed: an exporter would take listed sizes for constants.
-        sides = [offsets.new_full((), side) for shape in shapes for side in self._divisors(shape)]
-        step = torch.stack(sides).view(-1, 1, 3)
-        return references[:, :, None, :, None] + offsets / step, weights
+        sides = [like.new_full((), side) for shape in shapes for side in self._divisors(shape)]
+        return torch.stack(sides).view(-1, 1, 3)
 
     def _divisors(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return what offsets in (x, y, t) are divided by to be fractions of a map."""
