@@ -1,7 +1,7 @@
 import torch
-from torchvision.ops import generalized_box_iou, generalized_box_iou_loss
+from torchvision.ops import box_convert, generalized_box_iou, generalized_box_iou_loss
 
-from tubedet.layers import generalized_iou
+from tubedet.layers import corners, generalized_iou
 
 
 def _boxes(count, seed):
@@ -9,6 +9,16 @@ def _boxes(count, seed):
     corner = torch.rand(count, 2, generator=generator, dtype=torch.float64) * 0.6
     side = torch.rand(count, 2, generator=generator, dtype=torch.float64) * 0.6 + 0.01
     return torch.cat((corner, corner + side), 1)
+
+
+def test_corners_and_their_gradients_are_those_of_torchvision():
+    own = _boxes(200, 4).view(4, 50, 4).requires_grad_()
+    theirs = own.detach().clone().requires_grad_()
+    found, expected = corners(own), box_convert(theirs, "cxcywh", "xyxy")
+    assert torch.equal(found, expected)
+    for result in (found, expected):
+        (result * torch.arange(4.0)).square().sum().backward()
+    torch.testing.assert_close(own.grad, theirs.grad, rtol=1e-12, atol=1e-12)
 
 
 def test_values_and_gradients_are_those_of_torchvision():

@@ -2,7 +2,7 @@
 
 from .attention import MultiHeadAttention, PlainAttention
 from .batch_norm import EvaluatedBatchNorm3d, FrozenBatchNorm3d, get_norm_3d
-from .boxes import generalized_iou
+from .boxes import corners, generalized_iou
 from .deformable_attention import MultiScaleDeformableAttention
 from .deformable_attention_3d import MultiScaleDeformableAttention3d
 from .position_encoding import sine_encoding, sine_position_encoding_2d, sine_position_encoding_3d
@@ -32,6 +32,7 @@ __all__ = [
     "at_least_float32",
     "autocast_dtype",
     "convolutions_use_tf32",
+    "corners",
     "generalized_iou",
     "get_norm_3d",
     "precise_linear",

@@ -310,11 +310,13 @@ class _Replay(torch.autograd.Function):
                 "pass in training: each pass overwrites what the one before it has kept"
             )
         ctx.number = 0  # a second backward pass would read what this one has overwritten
-        for own, gradient in zip(recording.gradients, gradients):
-            if own is not None and gradient is None:
-                own.zero_()
-            elif own is not None:
-                own.copy_(gradient)
+        wanted = [(own, d) for own, d in zip(recording.gradients, gradients) if own is not None]
+        unused = [own for own, d in wanted if d is None]
+        given = [(own, d) for own, d in wanted if d is not None]
+        if unused:
+            torch._foreach_zero_(unused)
+        if given:
+            torch._foreach_copy_([own for own, _ in given], [d for _, d in given])
         recording.backward()
         there = [x for x, used in zip(recording.memory.gradients, recording.is_used) if used]
         # Parameters may keep what they get, and the next pass overwrites the shared memory.

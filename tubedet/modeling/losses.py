@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.utils import comm
 from torch import nn
-from torchvision.ops import box_convert, sigmoid_focal_loss
+from torchvision.ops import sigmoid_focal_loss
 
-from tubedet.layers import generalized_iou, to_device, without_autocast
+from tubedet.layers import corners, generalized_iou, to_device, without_autocast
 
 from .action_loss import ActionLoss, logits_of_scores
 from .frame_targets import split_into_frames
@@ -331,9 +331,7 @@ class SetCriterion(nn.Module):
         boxes = boxes.index_select(0, matches.columns)
         to_l1 = self.matcher.l1_coordinates
         l1 = (to_l1(predicted) - to_l1(boxes)).abs().sum(-1)
-        giou = generalized_iou(
-            box_convert(predicted, "cxcywh", "xyxy"), box_convert(boxes, "cxcywh", "xyxy")
-        )
+        giou = generalized_iou(corners(predicted), corners(boxes))
         terms = torch.stack((l1, 1 - giou))  # (2, L · M, F)
         if frame_weight is not None:
             terms = terms * frame_weight.index_select(0, matches.columns)

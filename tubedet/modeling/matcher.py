@@ -5,10 +5,9 @@ import torch
 from detectron2.config import configurable
 from scipy.optimize import linear_sum_assignment
 from torch import nn
-from torchvision.ops import box_convert
 
 from tubedet.errors import UserError
-from tubedet.layers import at_least_float32, generalized_iou
+from tubedet.layers import at_least_float32, corners, generalized_iou
 
 L1_FORMATS = ("cxcywh", "xyxy")
 
@@ -110,7 +109,7 @@ class HungarianMatcher(nn.Module):
         class_cost, pred_boxes = at_least_float32(class_cost), at_least_float32(pred_boxes)
         truth = boxes.to(pred_boxes).transpose(0, 1)[:, None]  # (F, 1, N, 4)
         predicted = pred_boxes[..., None, :]
-        giou = generalized_iou(_xyxy(predicted), _xyxy(truth))
+        giou = generalized_iou(corners(predicted), corners(truth))
         l1 = (self.l1_coordinates(predicted) - self.l1_coordinates(truth)).abs().sum(-1)
         pair_cost = self.cost_bbox * l1 - self.cost_giou * giou
         if frame_weight is not None:
@@ -157,8 +156,4 @@ class HungarianMatcher(nn.Module):
 
     def l1_coordinates(self, boxes: torch.Tensor) -> torch.Tensor:
         """Boxes (..., 4) cxcywh in the coordinates of the L1 term."""
-        return boxes if self.l1_format == "cxcywh" else _xyxy(boxes)
-
-
-def _xyxy(boxes: torch.Tensor) -> torch.Tensor:
-    return box_convert(boxes, "cxcywh", "xyxy")
+        return boxes if self.l1_format == "cxcywh" else corners(boxes)
