@@ -8,6 +8,7 @@
 # make toy-table   train every architecture on the toy data set three times and compare them
 #
 # PYTHON  interpreter to start from           VENV  environment to make; empty: use PYTHON itself
+# PARTS   what gpu-speed measures: tuber, kernels, others; empty: all
 # GPU_DEVICE  device of gpu-tests; cpu tries what they do where there is no GPU
 # DEMO    where the demo writes its results   DATASETS  folder of data sets
 
@@ -41,7 +42,7 @@ gpu-tests: setup
 	@"$(RUN)" -m pytest tests/gpu tests/layers/cuda tests/modeling/backbone/csn --gpu-device $(GPU_DEVICE)
 
 gpu-speed: setup
-	@sh tools/measure_gpu.sh "$(RUN)" output/gpu
+	@sh tools/measure_gpu.sh "$(RUN)" output/gpu $(PARTS)
 
 lint: setup
 	@"$(RUN)" -m ruff check .

@@ -145,6 +145,26 @@ def test_a_gpu_reads_larger_chunks():
     torch.testing.assert_close(output.held, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("num_queries", [1500, 20_000])
+def test_training_keeps_no_more_of_larger_chunks(num_queries):
+    kept = []
+    for chunk_size in (None, 1024):
+        attention = MultiScaleDeformableAttention3d(16, 2, 4, 3, chunk_size=chunk_size).to("meta")
+        cells = sum(math.prod(shape) for shape in SHAPES)
+        sizes = (1, num_queries, 16), (1, num_queries, 4, 3), (1, cells, 16)
+        query, references, memory = (torch.empty(size, device="meta") for size in sizes)
+        numbers = []
+
+        def note(x, numbers=numbers):
+            numbers.append(x.numel())
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+            attention(query.requires_grad_(), references, memory, SHAPES)
+        kept.append(sum(numbers))
+    assert kept[0] <= kept[1]
+
+
 def test_autocast_reads_in_float32():
     torch.manual_seed(0)
     attention = MultiScaleDeformableAttention3d(16, 2, 4, 3)

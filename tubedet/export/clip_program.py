@@ -8,9 +8,8 @@ import torch.nn.functional as F
 from detectron2.layers import ROIAlign
 from detectron2.modeling.poolers import ROIPooler
 from torch import nn
-from torchvision.ops import box_convert
 
-from tubedet.layers import at_least_float32
+from tubedet.layers import at_least_float32, corners
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.meta_arch import ClipDetector, ClipModel, RoIActionDetector
 from tubedet.modeling.postprocessing import scores_from_queries
@@ -66,7 +65,7 @@ class ClipProgram(nn.Module):
         """
         model = self.model
         layer = model.predict_key_frame(exportable_batch(model, clips))[-1].of_key_frame()
-        boxes = box_convert(at_least_float32(layer.boxes), "cxcywh", "xyxy")
+        boxes = corners(at_least_float32(layer.boxes))
         if model.clip_boxes:
             boxes = boxes.clamp(0, 1)
         scores, all_action_scores = scores_from_queries(

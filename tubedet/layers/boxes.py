@@ -6,8 +6,7 @@ import torch
 def corners(boxes: torch.Tensor) -> torch.Tensor:
     """Turn (..., 4) cxcywh into XYXY.
 
-    Values and gradients are those of :func:`torchvision.ops.box_convert`, which launches twice as
-    much, forward and backward.
+    Values and gradients are those of :func:`torchvision.ops.box_convert`, which launches more.
 
     Args:
         boxes: cxcywh in any unit.

@@ -2,9 +2,8 @@
 
 import torch
 from detectron2.structures import Boxes, Instances
-from torchvision.ops import box_convert
 
-from tubedet.layers import at_least_float32, to_device
+from tubedet.layers import at_least_float32, corners, to_device
 
 from .layer_output import LayerOutput
 from .losses import PERSON
@@ -50,9 +49,9 @@ def detections_from_queries(
     if fallback_topk:
         kept = kept | (_best(scores, fallback_topk) & ~kept.any(-1, keepdim=True))
     action_scores = action_scores * kept[..., None]
-    boxes = box_convert(at_least_float32(output.boxes), "cxcywh", "xyxy")
-    corners = [(width, height, width, height) for height, width in image_sizes]
-    corner = to_device(torch.tensor(corners, dtype=boxes.dtype), boxes.device)[:, None]
+    boxes = corners(at_least_float32(output.boxes))
+    sides = [(width, height, width, height) for height, width in image_sizes]
+    corner = to_device(torch.tensor(sides, dtype=boxes.dtype), boxes.device)[:, None]
     boxes = boxes * corner
     if clip_boxes:
         boxes = torch.minimum(boxes.clamp(min=0), corner)

@@ -13,6 +13,7 @@ from torch import nn
 from torchvision.ops import box_convert
 
 from tubedet.errors import UserError
+from tubedet.layers import corners
 from tubedet.modeling.backbone.map_shapes import map_shapes
 from tubedet.modeling.clip_batch import ClipBatch
 from tubedet.modeling.heads import DynamicHead
@@ -147,7 +148,7 @@ class SparseRCNN(ClipDetector):
             predictions of the stages asked for, first to last; boxes may leave the clip.
         """
         features = self.features(clips)
-        boxes = box_convert(self.init_proposal_boxes.weight, "cxcywh", "xyxy")
+        boxes = corners(self.init_proposal_boxes.weight)
         # Filled, not listed: an exporter would take listed sizes for constants.
         sides = [boxes.new_full((), side) for size in clips.sizes for side in reversed(size)]
         size = torch.stack(sides).view(-1, 1, 2).repeat(1, 1, 2)
