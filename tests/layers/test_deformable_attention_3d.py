@@ -109,14 +109,20 @@ def test_initial_offsets_are_two_circles():
     assert not attention.sampling_offsets.weight.any()
 
 
+def _inputs(queries, batch=1):
+    """Queries, their points, and memory, for attention of 16 channels."""
+    cells = sum(math.prod(shape) for shape in SHAPES)
+    sizes = (batch, queries, 16), (batch, queries, 4, 3), (batch, cells, 16)
+    query, references, memory = (torch.randn(size) for size in sizes)
+    return query, references.sigmoid(), memory
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_chunks_change_nothing(training):
     torch.manual_seed(0)
     attention = MultiScaleDeformableAttention3d(16, 2, 4, 3, chunk_size=0)
     torch.nn.init.normal_(attention.sampling_offsets.weight)
-    cells = sum(math.prod(shape) for shape in SHAPES)
-    query, memory = torch.randn(2, 11, 16), torch.randn(2, cells, 16)
-    references = torch.rand(2, 11, 4, 3)
+    query, references, memory = _inputs(batch=2, queries=11)
     results, gradients = [], []
     for chunk_size in (0, 6):
         attention.chunk_size = chunk_size
@@ -136,8 +142,7 @@ def test_a_gpu_reads_larger_chunks():
     """Each level of a chunk is a launch."""
     torch.manual_seed(0)
     attention = MultiScaleDeformableAttention3d(16, 2, 4, 3)
-    cells = sum(math.prod(shape) for shape in SHAPES)
-    inputs = torch.randn(2, 9000, 16), torch.rand(2, 9000, 4, 3), torch.randn(2, cells, 16)
+    inputs = _inputs(batch=2, queries=9000)
     expected = attention(*inputs, SHAPES)
     with SimulatedGPU() as gpu:
         output = gpu.move(attention)(*(x.to(DEVICE) for x in inputs), SHAPES)
@@ -150,9 +155,7 @@ def test_training_keeps_no_more_of_larger_chunks(num_queries):
     kept = []
     for chunk_size in (None, 1024):
         attention = MultiScaleDeformableAttention3d(16, 2, 4, 3, chunk_size=chunk_size).to("meta")
-        cells = sum(math.prod(shape) for shape in SHAPES)
-        sizes = (1, num_queries, 16), (1, num_queries, 4, 3), (1, cells, 16)
-        query, references, memory = (torch.empty(size, device="meta") for size in sizes)
+        query, references, memory = (x.to("meta") for x in _inputs(queries=num_queries))
         numbers = []
 
         def note(x, numbers=numbers):
@@ -168,8 +171,7 @@ def test_training_keeps_no_more_of_larger_chunks(num_queries):
 def test_autocast_reads_in_float32():
     torch.manual_seed(0)
     attention = MultiScaleDeformableAttention3d(16, 2, 4, 3)
-    cells = sum(math.prod(shape) for shape in SHAPES)
-    inputs = torch.randn(1, 5, 16), torch.rand(1, 5, 4, 3), torch.randn(1, cells, 16)
+    inputs = _inputs(queries=5)
     expected = attention(*inputs, SHAPES)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = attention(*inputs, SHAPES)

@@ -70,6 +70,20 @@ def test_gradients_of_several_passes_add_up():
         torch.testing.assert_close(one.grad, two.grad)
 
 
+def test_outputs_that_no_loss_reads_have_no_gradient():
+    """Those of the step before are not taken for theirs."""
+    model, other, recorded = _models()
+    for some in (model, other):
+        for seed in range(5):
+            some.zero_grad()
+            losses = some(_batch(seed))
+            (sum(losses.values()) if seed < 4 else losses["loss_bbox"]).backward()
+    assert recorded._graphs.captures == 2
+    for one, two in zip(other.parameters(), model.parameters()):
+        expected = torch.zeros_like(two) if two.grad is None else two.grad
+        torch.testing.assert_close(one.grad, expected)
+
+
 def test_a_pass_whose_memory_was_overwritten_is_refused():
     _, model, _ = _models()
     for seed in range(2):

@@ -321,9 +321,8 @@ def test_training_gives_the_same_loss_curve(make_clip_input):
         # Kernels would take minutes in the interpreter.
         opts = ["MODEL.CSN.EXECUTION", execution, "MODEL.CSN.TRITON", False]
         _, model = small_detector("TubeR", opts=opts)
-        # AdamW's steps are as large for a gradient of rounding, so the curves drift apart: too far
-        # in float32, and by 1e-7 in float64 with two threads.
-        optimizer = torch.optim.AdamW(model.double().train().parameters(), lr=5e-4)
+        # Without a larger eps AdamW's steps are as large for a gradient that is mere rounding.
+        optimizer = torch.optim.AdamW(model.double().train().parameters(), lr=5e-4, eps=1e-4)
         curves[execution] = []
         for step in range(20):
             loss = sum(model(inputs[step % len(inputs)]).values())
@@ -333,4 +332,4 @@ def test_training_gives_the_same_loss_curve(make_clip_input):
             curves[execution].append(loss.item())
     first, last = curves["modules"][0], curves["modules"][16]  # of the same clips
     assert last < 0.95 * first
-    assert curves["fused"] == pytest.approx(curves["modules"], rel=1e-5)
+    assert curves["fused"] == pytest.approx(curves["modules"], rel=1e-9)
